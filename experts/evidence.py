@@ -1,0 +1,236 @@
+"""What an expert hands back: plain values, checked when made, and their JSON form. NumPy and the standard library only."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+EXPERT_NAMES = ("caption", "detection", "ocr")  # the order in the prompt
+
+# Python's import system can hand one thread a half-made module when two threads import big libraries that share
+# parts (torch, torchvision, cv2). Experts start side by side, so each does its heavy imports while holding this.
+IMPORTS = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Caption:
+    """One sentence about the whole photo.
+
+    `seconds` is the expert's own time without loading; `source` names the model that wrote it.
+    """
+
+    text: str
+    seconds: float
+    source: str
+
+
+@dataclass(frozen=True, eq=False)
+class Detections:
+    """Objects found in a photo.
+
+    Shapes: `xyxy` [n,4] float32, pixels of the upright original (left, top, right, bottom); `confidence` [n] float32
+    in 0..1; `labels` n names, each one of `classes`. `detector` is the weight file's name, `classes` every class that
+    this detector knows (so that "no dog found" and "dogs are not in my classes" differ), `size` the width and height
+    of the upright original in pixels. The arrays are read-only: the same value is handed to every user of the cache.
+
+    Raises ValueError when shapes, ranges or names do not fit.
+    """
+
+    xyxy: np.ndarray
+    confidence: np.ndarray
+    labels: tuple[str, ...]
+    seconds: float
+    detector: str
+    classes: tuple[str, ...]
+    size: tuple[int, int]
+
+    def __post_init__(self):
+        n = len(self.labels)
+        object.__setattr__(self, "xyxy", _array("Detections.xyxy", self.xyxy, (n, 4)))
+        object.__setattr__(self, "confidence", _confidence("Detections.confidence", self.confidence, n))
+        object.__setattr__(self, "labels", tuple(self.labels))
+        object.__setattr__(self, "classes", tuple(self.classes))
+        object.__setattr__(self, "size", _size("Detections.size", self.size))
+        if (self.xyxy[:, :2] > self.xyxy[:, 2:]).any():
+            raise ValueError("Detections.xyxy has a box whose left/top lies beyond its right/bottom.")
+        unknown = sorted(set(self.labels) - set(self.classes))
+        if unknown:
+            raise ValueError(f"Detections.labels has {unknown}, which Detections.classes does not list.")
+
+
+@dataclass(frozen=True, eq=False)
+class OcrLines:
+    """Text found in a photo, in reading order.
+
+    Shapes: `quads` [n,4,2] float32, pixels (x, y) of the upright original, clockwise from the text's own top left (so
+    a rotated text keeps its angle); `confidence` [n] float32 in 0..1; `texts` n strings. `size` is the width and
+    height of the upright original in pixels. The arrays are read-only.
+
+    Raises ValueError when shapes or ranges do not fit.
+    """
+
+    quads: np.ndarray
+    confidence: np.ndarray
+    texts: tuple[str, ...]
+    seconds: float
+    size: tuple[int, int]
+
+    def __post_init__(self):
+        n = len(self.texts)
+        object.__setattr__(self, "quads", _array("OcrLines.quads", self.quads, (n, 4, 2)))
+        object.__setattr__(self, "confidence", _confidence("OcrLines.confidence", self.confidence, n))
+        object.__setattr__(self, "texts", tuple(self.texts))
+        object.__setattr__(self, "size", _size("OcrLines.size", self.size))
+
+
+@dataclass(frozen=True)
+class ExpertFailure:
+    """An expert that gave nothing: `cause` says why, `next_step` what the user can do, `seconds` how long it ran."""
+
+    expert: str
+    cause: str
+    next_step: str
+    seconds: float
+
+
+Evidence = Caption | Detections | OcrLines | ExpertFailure
+
+
+class ExpertError(Exception):
+    """A failure that the expert can explain. str() is "cause next_step"."""
+
+    def __init__(self, cause: str, next_step: str):
+        super().__init__(f"{cause} {next_step}")
+        self.cause = cause
+        self.next_step = next_step
+
+
+class Expert(Protocol):
+    """A program that looks at a photo. `name` is its key in the evidence."""
+
+    name: str
+
+    def load(self) -> None:
+        """Load the weights if they are not loaded yet. Raises ExpertError where it cannot run here."""
+
+    def __call__(self, image: Image.Image) -> Evidence:
+        """Look at an upright RGB image, without changing it. Raises ExpertError for a failure it can explain."""
+
+
+class LazyExpert:
+    """What every expert here shares: weights load once, at `load()` or the first call, and one photo is looked at at a time.
+
+    A subclass gives `name`, `_open()` -> model and `_look(model, image)` -> fields of the evidence but `seconds`,
+    and `kind`, the evidence type. The lock is there because the models behind the experts keep state between calls.
+    """
+
+    name: str
+    kind: type
+
+    def __init__(self):
+        self._lock = threading.RLock()
+        self._model: Any = None
+
+    def load(self) -> None:
+        with self._lock:
+            if self._model is None:
+                self._model = self._open()
+
+    def __call__(self, image: Image.Image) -> Evidence:
+        with self._lock:
+            self.load()
+            start = time.perf_counter()
+            fields = self._look(self._model, image)
+            return self.kind(**fields, seconds=time.perf_counter() - start)
+
+    def _open(self) -> Any:
+        raise NotImplementedError
+
+    def _look(self, model: Any, image: Image.Image) -> dict[str, Any]:
+        raise NotImplementedError
+
+
+def to_json(evidence: Evidence) -> dict[str, Any]:
+    """Evidence as plain JSON values; `from_json` reads it back. Pixels are rounded to 0.01, confidences to 0.0001."""
+    if isinstance(evidence, Caption):
+        return {"text": evidence.text, "seconds": evidence.seconds, "source": evidence.source}
+    if isinstance(evidence, Detections):
+        items = [
+            {"label": label, "confidence": round(float(c), 4), "xyxy": [round(float(v), 2) for v in box]}
+            for label, c, box in zip(evidence.labels, evidence.confidence, evidence.xyxy, strict=True)
+        ]
+        return {
+            "items": items,
+            "seconds": evidence.seconds,
+            "detector": evidence.detector,
+            "classes": list(evidence.classes),
+            "size": list(evidence.size),
+        }
+    if isinstance(evidence, OcrLines):
+        items = [
+            {"text": text, "confidence": round(float(c), 4), "quad": [[round(float(v), 2) for v in p] for p in quad]}
+            for text, c, quad in zip(evidence.texts, evidence.confidence, evidence.quads, strict=True)
+        ]
+        return {"items": items, "seconds": evidence.seconds, "size": list(evidence.size)}
+    return {"error": evidence.cause, "next_step": evidence.next_step, "seconds": evidence.seconds}
+
+
+def from_json(name: str, value: dict[str, Any]) -> Evidence:
+    """The evidence of expert `name` from what `to_json` wrote. Raises ValueError for an unknown name or a wrong shape."""
+    if "error" in value:
+        return ExpertFailure(name, value["error"], value["next_step"], value["seconds"])
+    if name == "caption":
+        return Caption(value["text"], value["seconds"], value["source"])
+    if name not in ("detection", "ocr"):
+        raise ValueError(f"No expert is called {name!r}. Known: {', '.join(EXPERT_NAMES)}.")
+    items = value["items"]
+    confidence = np.array([i["confidence"] for i in items], np.float32)
+    size = tuple(value["size"])
+    if name == "detection":
+        return Detections(
+            xyxy=np.array([i["xyxy"] for i in items], np.float32).reshape(-1, 4),
+            confidence=confidence,
+            labels=tuple(i["label"] for i in items),
+            seconds=value["seconds"],
+            detector=value["detector"],
+            classes=tuple(value["classes"]),
+            size=size,
+        )
+    return OcrLines(
+        quads=np.array([i["quad"] for i in items], np.float32).reshape(-1, 4, 2),
+        confidence=confidence,
+        texts=tuple(i["text"] for i in items),
+        seconds=value["seconds"],
+        size=size,
+    )
+
+
+def _array(what: str, value: Any, shape: tuple[int, ...]) -> np.ndarray:
+    array = np.array(value, np.float32)  # a copy, so that nobody else holds it
+    if array.shape != shape:
+        raise ValueError(f"{what} has shape {list(array.shape)}, expected {list(shape)}.")
+    if not np.isfinite(array).all():
+        raise ValueError(f"{what} has values that are not finite.")
+    array.flags.writeable = False
+    return array
+
+
+def _confidence(what: str, value: Any, n: int) -> np.ndarray:
+    array = _array(what, value, (n,))
+    if ((array < 0) | (array > 1)).any():
+        raise ValueError(f"{what} has values outside 0..1.")
+    return array
+
+
+def _size(what: str, value: Any) -> tuple[int, int]:
+    width, height = (int(v) for v in value)
+    if width < 1 or height < 1:
+        raise ValueError(f"{what} is {width} x {height}; both must be at least 1 pixel.")
+    return width, height
