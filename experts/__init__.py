@@ -1,1 +1,1 @@
-"""Expert programs that look at a photo (caption, detection, OCR), and what turns their findings into a prompt."""
+"""Expert programs that look at a photo (caption, detection, OCR), and how their findings enter a prompt."""

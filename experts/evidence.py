@@ -1,4 +1,4 @@
-"""What an expert hands back: plain values, checked when made, and their JSON form. NumPy and the standard library only."""
+"""What an expert hands back: plain values, checked when made, and their JSON form."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 
 EXPERT_NAMES = ("caption", "detection", "ocr")  # the order in the prompt
 
-# Python's import system can hand one thread a half-made module when two threads import big libraries that share
-# parts (torch, torchvision, cv2). Experts start side by side, so each does its heavy imports while holding this.
+# Python's import system can hand one thread a half-made module when two threads import big libraries that
+# share parts (torch, torchvision, cv2). Experts start side by side, so each does its heavy imports while
+# holding this.
 IMPORTS = threading.Lock()
 
 
@@ -35,10 +36,11 @@ class Caption:
 class Detections:
     """Objects found in a photo.
 
-    Shapes: `xyxy` [n,4] float32, pixels of the upright original (left, top, right, bottom); `confidence` [n] float32
-    in 0..1; `labels` n names, each one of `classes`. `detector` is the weight file's name, `classes` every class that
-    this detector knows (so that "no dog found" and "dogs are not in my classes" differ), `size` the width and height
-    of the upright original in pixels. The arrays are read-only: the same value is handed to every user of the cache.
+    Shapes: `xyxy` [n,4] float32, pixels of the upright original (left, top, right, bottom); `confidence` [n]
+    float32 in 0..1; `labels` n names, each one of `classes`. `detector` is the weight file's name, `classes`
+    every class that this detector knows (so that "no dog found" and "dogs are not in my classes" differ),
+    `size` the width and height of the upright original in pixels. The arrays are read-only: the same value is
+    handed to every user of the cache.
 
     Raises ValueError when shapes, ranges or names do not fit.
     """
@@ -69,9 +71,9 @@ class Detections:
 class OcrLines:
     """Text found in a photo, in reading order.
 
-    Shapes: `quads` [n,4,2] float32, pixels (x, y) of the upright original, clockwise from the text's own top left (so
-    a rotated text keeps its angle); `confidence` [n] float32 in 0..1; `texts` n strings. `size` is the width and
-    height of the upright original in pixels. The arrays are read-only.
+    Shapes: `quads` [n,4,2] float32, pixels (x, y) of the upright original, clockwise from the text's own top
+    left (so a rotated text keeps its angle); `confidence` [n] float32 in 0..1; `texts` n strings. `size` is
+    the width and height of the upright original in pixels. The arrays are read-only.
 
     Raises ValueError when shapes or ranges do not fit.
     """
@@ -92,7 +94,7 @@ class OcrLines:
 
 @dataclass(frozen=True)
 class ExpertFailure:
-    """An expert that gave nothing: `cause` says why, `next_step` what the user can do, `seconds` how long it ran."""
+    """An expert that gave nothing: why, what the user can do, and how long it ran."""
 
     expert: str
     cause: str
@@ -121,14 +123,15 @@ class Expert(Protocol):
         """Load the weights if they are not loaded yet. Raises ExpertError where it cannot run here."""
 
     def __call__(self, image: Image.Image) -> Evidence:
-        """Look at an upright RGB image, without changing it. Raises ExpertError for a failure it can explain."""
+        """Look at an upright RGB image without changing it. Raises ExpertError if it cannot and knows why."""
 
 
 class LazyExpert:
-    """What every expert here shares: weights load once, at `load()` or the first call, and one photo is looked at at a time.
+    """What every expert here shares: weights load once, at `load()` or the first call; one photo at a time.
 
-    A subclass gives `name`, `_open()` -> model and `_look(model, image)` -> fields of the evidence but `seconds`,
-    and `kind`, the evidence type. The lock is there because the models behind the experts keep state between calls.
+    A subclass gives `name`, `_open()` -> model and `_look(model, image)` -> fields of the evidence but
+    `seconds`, and `kind`, the evidence type. The lock is there because the models behind the experts keep
+    state between calls.
     """
 
     name: str
@@ -158,7 +161,7 @@ class LazyExpert:
 
 
 def to_json(evidence: Evidence) -> dict[str, Any]:
-    """Evidence as plain JSON values; `from_json` reads it back. Pixels are rounded to 0.01, confidences to 0.0001."""
+    """Evidence as plain JSON values, pixels rounded to 0.01, confidences to 0.0001."""
     if isinstance(evidence, Caption):
         return {"text": evidence.text, "seconds": evidence.seconds, "source": evidence.source}
     if isinstance(evidence, Detections):
@@ -175,7 +178,11 @@ def to_json(evidence: Evidence) -> dict[str, Any]:
         }
     if isinstance(evidence, OcrLines):
         items = [
-            {"text": text, "confidence": round(float(c), 4), "quad": [[round(float(v), 2) for v in p] for p in quad]}
+            {
+                "text": text,
+                "confidence": round(float(c), 4),
+                "quad": [[round(float(v), 2) for v in p] for p in quad],
+            }
             for text, c, quad in zip(evidence.texts, evidence.confidence, evidence.quads, strict=True)
         ]
         return {"items": items, "seconds": evidence.seconds, "size": list(evidence.size)}
@@ -183,7 +190,8 @@ def to_json(evidence: Evidence) -> dict[str, Any]:
 
 
 def from_json(name: str, value: dict[str, Any]) -> Evidence:
-    """The evidence of expert `name` from what `to_json` wrote. Raises ValueError for an unknown name or a wrong shape."""
+    """The evidence of expert `name` that `to_json` wrote. Raises ValueError for an unknown name or wrong
+    shape."""
     if "error" in value:
         return ExpertFailure(name, value["error"], value["next_step"], value["seconds"])
     if name == "caption":

@@ -103,7 +103,9 @@ def test_json_has_the_documented_keys():
         "classes": ["person", "dog"],
         "size": [100, 50],
     }
-    assert to_json(lines())["items"] == [{"text": "STOP", "confidence": 0.5, "quad": [[0, 0], [10, 1], [10, 5], [0, 4]]}]
+    assert to_json(lines())["items"] == [
+        {"text": "STOP", "confidence": 0.5, "quad": [[0, 0], [10, 1], [10, 5], [0, 4]]}
+    ]
     assert to_json(ExpertFailure("ocr", "No weights.", "Install them.", 0.5)) == {
         "error": "No weights.",
         "next_step": "Install them.",
@@ -122,9 +124,7 @@ def test_an_expert_error_reads_as_cause_and_next_step():
 
 def test_importing_the_experts_imports_no_heavy_library():
     modules = "evidence, render, orchestrator, caption, detection, ocr"
-    code = (
-        f"import sys; from experts import {modules}; "
-        "print([m for m in ('torch', 'cv2', 'ultralytics', 'easyocr', 'transformers', 'gradio') if m in sys.modules])"
-    )
+    heavy = ("torch", "cv2", "ultralytics", "easyocr", "transformers", "gradio")
+    code = f"import sys; from experts import {modules}; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
