@@ -159,8 +159,8 @@ INVISIBLE = re.compile(
 )
 ACCENTS_IN_A_ROW = 2  # Vietnamese needs two; more is a pile of marks that hides the line
 
-# Markers of chat templates (ChatML, LLaMA 2 and 3, Gemma, DeepSeek), taken out as a whole. White space is single
-# spaces by then, and a pattern starts with one bracket: long runs of either cost nothing.
+# Markers of chat templates (ChatML, LLaMA 2 and 3, Gemma, DeepSeek), taken out as a whole. White space is
+# single spaces by then, and a pattern starts with one bracket: long runs of either cost nothing.
 MARKERS = re.compile(
     r"< ?\|[^<>|]{0,40}\| ?>|<< ?/? ?sys ?>>|\[ ?/? ?(?:inst|sys|system_prompt|tool_\w{1,20}) ?\]"
     r"|< ?/? ?(?:s|bos|eos|pad|unk|mask|image|start_of_turn|end_of_turn|begin_of_text|end_of_text) ?>",

@@ -1,4 +1,4 @@
-"""The prompt block has one format, keeps its budget, lets no text of a photo act; boxes are drawn on a copy."""
+"""The prompt block has one format, keeps its budget, lets no text of a photo act; boxes go on a copy."""
 
 import time
 
@@ -98,17 +98,12 @@ def test_without_experts_the_block_is_empty():
 
 
 def test_places_are_the_nine_cells_of_the_photo():
-    names = [
-        "top left",
-        "top",
-        "top right",
-        "left",
-        "center",
-        "right",
-        "bottom left",
-        "bottom",
-        "bottom right",
-    ]
+    rows = (
+        ("top left", "top", "top right"),
+        ("left", "center", "right"),
+        ("bottom left", "bottom", "bottom right"),
+    )
+    names = [name for row in rows for name in row]
     cells = [(100 * c, 20 * r, 100 * c + 99, 20 * r + 19) for r in range(3) for c in range(3)]
     found = detections(
         [("cup", 0.9, c) for c in cells], size=(300, 60)
@@ -134,11 +129,10 @@ def test_over_budget_the_least_certain_lines_go_first_and_are_counted():
     assert "[5] cup" not in short and "(1 more left out)" in short and '[7] "no dogs"' in short
     shorter = render(PARK, len, 270)
     rows = shorter.split("\n")
-    assert (
-        "[2] person 0.93 left" in rows and '[6] "STOP" 0.98 top' in rows
-    )  # the surest stay, with their numbers
+    # the surest stay, with their numbers
+    assert "[2] person 0.93 left" in rows and '[6] "STOP" 0.98 top' in rows
     assert "Objects: 2 person, 1 dog, 1 cup" in rows  # the counts still tell of all
-    assert "(2 more left out)" in rows and "(1 more left out)" in rows
+    assert "(3 more left out)" in rows and "(1 more left out)" in rows
     assert len(shorter) <= 270
 
 
