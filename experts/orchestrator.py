@@ -1,0 +1,143 @@
+"""Chosen experts look at a photo side by side; each has a time limit, results are kept, one failure loses no
+other."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from queue import SimpleQueue
+from typing import Any
+
+from PIL import Image
+
+from experts.evidence import Evidence, Expert, ExpertError, ExpertFailure
+
+log = logging.getLogger(__name__)
+
+
+class Orchestrator:
+    """Runs experts for any number of users at once.
+
+    `experts` by name; `timeout` in seconds per expert, from its start; `cache_size` in photos. One expert
+    looks at one photo at a time (a second user waits for the turn, which does not count as the expert's
+    time), different experts work side by side, and users who ask the same expert about the same photo share
+    one run.
+    """
+
+    def __init__(self, experts: Mapping[str, Expert], timeout: float = 60.0, cache_size: int = 64):
+        self._experts = dict(experts)
+        self._timeout = timeout
+        self._cache_size = cache_size
+        self._cache: OrderedDict[bytes, dict[str, Evidence]] = OrderedDict()  # photo -> expert -> evidence
+        self._running: dict[tuple[bytes, str], Future[Evidence]] = {}
+        self._lock = threading.Lock()  # of the two above
+        self._turn = {name: threading.Lock() for name in self._experts}
+        self._last: dict[str, threading.Thread] = {}  # the last worker of each expert; alive = it still hangs
+
+    def run(self, image: Image.Image, names: Sequence[str]) -> Iterator[tuple[str, Evidence]]:
+        """Start the named experts on an upright RGB image; yields (name, evidence) as each finishes.
+
+        An expert that raises or exceeds the time limit yields an ExpertFailure. Evidence is remembered by the
+        image's pixels, failures are not. Raises ValueError at once for an unknown name.
+        """
+        names = self._known(names)
+        photo = hashlib.sha256(b"%d %d " % image.size + image.tobytes()).digest()
+        finished: SimpleQueue[tuple[str, Evidence]] = SimpleQueue()
+        for name in names:
+            future = self._future(photo, name, image)
+            future.add_done_callback(lambda done, name=name: finished.put((name, done.result())))
+        return (finished.get() for _ in names)
+
+    def load(self, names: Sequence[str] | None = None) -> dict[str, float | ExpertFailure]:
+        """Load the weights of the named experts (default: all) side by side: seconds, or why it failed, for
+        each."""
+        names = self._known(self._experts if names is None else names)
+
+        def load(name: str) -> float | ExpertFailure:
+            start = time.perf_counter()
+            failure = self._within_time(name, self._experts[name].load)
+            return failure or time.perf_counter() - start
+
+        with ThreadPoolExecutor(max_workers=max(1, len(names))) as pool:
+            return dict(zip(names, pool.map(load, names), strict=True))
+
+    def _known(self, names: Sequence[str]) -> list[str]:
+        unknown = [name for name in names if name not in self._experts]
+        if unknown:
+            raise ValueError(f"No expert is called {unknown[0]!r}. Known: {', '.join(self._experts)}.")
+        return list(dict.fromkeys(names))
+
+    def _future(self, photo: bytes, name: str, image: Image.Image) -> Future[Evidence]:
+        """The finished, running or just started look of one expert at one photo."""
+        with self._lock:
+            if name in self._cache.get(photo, {}):
+                self._cache.move_to_end(photo)
+                future: Future[Evidence] = Future()
+                future.set_result(self._cache[photo][name])
+                return future
+            if (photo, name) in self._running:
+                return self._running[photo, name]
+            future = self._running[photo, name] = Future()
+
+        def look() -> Evidence:
+            evidence = self._experts[name](image)
+            if not isinstance(evidence, ExpertFailure):
+                self._keep(
+                    photo, name, evidence
+                )  # here, so that a result that comes too late serves the next question
+            return evidence
+
+        def supervise() -> None:
+            evidence = self._within_time(name, look)
+            with self._lock:
+                del self._running[photo, name]
+            future.set_result(evidence)
+
+        threading.Thread(target=supervise, name=f"expert {name}: time limit", daemon=True).start()
+        return future
+
+    def _keep(self, photo: bytes, name: str, evidence: Evidence) -> None:
+        with self._lock:
+            self._cache.setdefault(photo, {})[name] = evidence
+            self._cache.move_to_end(photo)
+            while len(self._cache) > self._cache_size:
+                self._cache.popitem(last=False)
+
+    def _within_time(self, name: str, work: Callable[[], Any]) -> Any | ExpertFailure:
+        """What `work` returns, or the failure that it ended in; never later than the time limit after its
+        start."""
+        outcome: list[Any] = []
+
+        def worker() -> None:
+            start = time.perf_counter()
+            try:
+                outcome.append(work())
+            except ExpertError as error:
+                outcome.append(ExpertFailure(name, error.cause, error.next_step, time.perf_counter() - start))
+            except BaseException as error:  # also a library's sys.exit(): it must not look like a time-out
+                log.exception("The expert %s failed.", name)
+                cause = f"The {name} expert failed: {type(error).__name__}: {error}"
+                step = "The answer goes on without it; the log has the details."
+                outcome.append(ExpertFailure(name, cause, step, time.perf_counter() - start))
+
+        with self._turn[name]:
+            last = self._last.get(name)
+            if last is not None and last.is_alive():
+                cause = f"The {name} expert still hangs on an earlier photo."
+                step = "Ask again later, switch this expert off, or restart the app."
+                return ExpertFailure(name, cause, step, 0.0)
+            # A daemon: an expert that never comes back must not keep the program from ending.
+            thread = self._last[name] = threading.Thread(target=worker, name=f"expert {name}", daemon=True)
+            thread.start()
+            thread.join(self._timeout)
+            if not outcome:
+                cause = f"The {name} expert took longer than {self._timeout:g} s."
+                step = "Ask again: it may have been loading. If it happens again, switch this expert off."
+                return ExpertFailure(name, cause, step, self._timeout)
+            thread.join()  # it has its outcome; without this the next turn could still see it alive
+            return outcome[0]

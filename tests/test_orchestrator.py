@@ -1,0 +1,199 @@
+"""A failing, hanging or slow expert loses nothing of the others; evidence is kept by the photo's pixels."""
+
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+from PIL import Image
+
+from experts.evidence import Caption, ExpertError, ExpertFailure
+from experts.orchestrator import Orchestrator
+
+PHOTO = Image.new("RGB", (8, 6), "teal")
+ROOT = __file__.rsplit("/tests/", 1)[0]
+
+
+class Small:
+    """An expert as small as they come: `work` runs first, the calls are counted."""
+
+    def __init__(self, name, work=lambda: None):
+        self.name, self.work, self.calls, self.at_once, self.most_at_once = name, work, 0, 0, 0
+
+    def load(self):
+        self.work()
+
+    def __call__(self, image):
+        self.calls += 1
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
+        try:
+            self.work()
+        finally:
+            self.at_once -= 1
+        return Caption(f"{self.name} {image.size}", 0.0, "test")
+
+
+def team(*experts, **options):
+    return Orchestrator({e.name: e for e in experts}, **options)
+
+
+def explain():
+    raise ExpertError("No weights.", "Install them.")
+
+
+def divide():
+    return 1 / 0
+
+
+@pytest.fixture
+def never():
+    """An event to hang on, set at the end so that no thread is left behind."""
+    event = threading.Event()
+    yield event
+    event.set()
+
+
+def test_experts_run_side_by_side_and_come_as_they_finish():
+    meet = threading.Barrier(3, timeout=5)  # passes only if all three run at once
+    delays = {"late": 0.3, "early": 0.0, "middle": 0.15}
+    experts = [Small(n, lambda d=d: (meet.wait(), time.sleep(d))) for n, d in delays.items()]
+    found = list(team(*experts).run(PHOTO, list(delays)))
+    assert [name for name, _ in found] == ["early", "middle", "late"]
+    assert all(evidence.text == f"{name} (8, 6)" for name, evidence in found)
+
+
+def test_the_first_result_does_not_wait_for_the_slow_one(never):
+    start = time.perf_counter()
+    results = team(Small("slow", never.wait), Small("fast"), timeout=30).run(PHOTO, ["slow", "fast"])
+    assert next(results)[0] == "fast"
+    assert time.perf_counter() - start < 5
+
+
+def test_a_raising_a_hanging_and_an_exiting_expert_lose_nothing_of_the_others(never):
+    experts = team(
+        Small("explains", explain),
+        Small("raises", divide),
+        Small("exits", lambda: sys.exit(3)),
+        Small("hangs", never.wait),
+        Small("works"),
+        timeout=0.3,
+    )
+    found = dict(experts.run(PHOTO, ["explains", "raises", "exits", "hangs", "works"]))
+    assert found["works"] == Caption("works (8, 6)", 0.0, "test")
+    assert isinstance(found["explains"], ExpertFailure)
+    assert (found["explains"].cause, found["explains"].next_step) == ("No weights.", "Install them.")
+    assert "ZeroDivisionError: division by zero" in found["raises"].cause
+    assert "SystemExit: 3" in found["exits"].cause
+    assert "longer than 0.3 s" in found["hangs"].cause and found["hangs"].seconds == pytest.approx(0.3)
+    assert all(f.expert == name and f.next_step for name, f in found.items() if name != "works")
+
+
+def test_a_hanging_expert_does_not_hold_up_the_next_question(never):
+    hangs = Small("hangs", never.wait)
+    experts = team(hangs, Small("works"), timeout=0.3)
+    dict(experts.run(PHOTO, ["hangs", "works"]))
+    start = time.perf_counter()
+    again = dict(experts.run(Image.new("RGB", (9, 9)), ["hangs", "works"]))
+    assert time.perf_counter() - start < 0.2  # it does not even wait for the time limit again
+    assert "still hangs" in again["hangs"].cause and isinstance(again["works"], Caption)
+    assert hangs.calls == 1
+    never.set()
+    time.sleep(0.2)
+    assert isinstance(
+        dict(experts.run(PHOTO, ["hangs"]))["hangs"], Caption
+    )  # what it found too late was kept
+    assert hangs.calls == 1
+    assert isinstance(
+        dict(experts.run(Image.new("RGB", (9, 9)), ["hangs"]))["hangs"], Caption
+    )  # and it works again
+
+
+def test_the_same_pixels_are_looked_at_once():
+    expert = Small("works")
+    experts = team(expert)
+    first = dict(experts.run(PHOTO, ["works"]))
+    second = dict(experts.run(PHOTO.copy(), ["works"]))
+    assert first == second and expert.calls == 1
+    dict(experts.run(PHOTO.resize((6, 8)), ["works"]))  # the same bytes in another shape
+    other = PHOTO.copy()
+    other.putpixel((0, 0), (1, 2, 3))
+    dict(experts.run(other, ["works"]))
+    assert expert.calls == 3
+
+
+def test_failures_are_not_kept():
+    expert = Small("flaky", explain)
+    experts = team(expert)
+    assert isinstance(dict(experts.run(PHOTO, ["flaky"]))["flaky"], ExpertFailure)
+    expert.work = lambda: None
+    assert isinstance(dict(experts.run(PHOTO, ["flaky"]))["flaky"], Caption)
+    assert expert.calls == 2
+
+
+def test_the_photo_used_longest_ago_is_forgotten_first():
+    expert = Small("works")
+    experts = team(expert, cache_size=2)
+    a, b, c = (Image.new("RGB", (4, 4), colour) for colour in ("red", "green", "blue"))
+    for photo in (a, b, a, c):  # b goes
+        dict(experts.run(photo, ["works"]))
+    assert expert.calls == 3
+    dict(experts.run(a, ["works"]))
+    assert expert.calls == 3
+    dict(experts.run(b, ["works"]))
+    assert expert.calls == 4
+
+
+def test_two_users_with_the_same_photo_share_one_run():
+    go = threading.Event()
+    expert = Small("works", go.wait)
+    experts = team(expert)
+    first, second = experts.run(PHOTO, ["works"]), experts.run(PHOTO.copy(), ["works"])
+    go.set()
+    assert list(first) == list(second)
+    assert expert.calls == 1
+
+
+def test_one_expert_looks_at_one_photo_at_a_time_and_waiting_is_not_its_time():
+    expert = Small("works", lambda: time.sleep(0.2))
+    experts = team(expert, timeout=0.5)
+    asked = [experts.run(Image.new("RGB", (4, n)), ["works"]) for n in range(1, 6)]  # 1 s in all
+    found = [dict(results)["works"] for results in asked]
+    assert [f.text for f in found] == [f"works (4, {n})" for n in range(1, 6)]
+    assert expert.most_at_once == 1
+
+
+def test_an_unknown_name_is_refused_at_once_with_the_known_ones():
+    experts = team(Small("a"), Small("b"))
+    with pytest.raises(ValueError, match=r"'smell'\. Known: a, b"):
+        experts.run(PHOTO, ["a", "smell"])
+    with pytest.raises(ValueError, match=r"'smell'\. Known: a, b"):
+        experts.load(["smell"])
+    assert list(experts.run(PHOTO, [])) == [] and experts.load([]) == {}
+    assert len(list(experts.run(PHOTO, ["a", "a"]))) == 1
+
+
+def test_loading_reports_seconds_or_the_failure_of_each(never):
+    slow = Small("slow", lambda: time.sleep(0.1))
+    loaded = team(slow, Small("explains", explain), Small("hangs", never.wait), timeout=0.3).load()
+    assert list(loaded) == ["slow", "explains", "hangs"]
+    assert 0.1 <= loaded["slow"] < 0.3
+    assert loaded["explains"].cause == "No weights." and "longer than 0.3 s" in loaded["hangs"].cause
+
+
+def test_a_hanging_expert_does_not_keep_the_program_from_ending():
+    code = """
+import time
+from PIL import Image
+from experts.orchestrator import Orchestrator
+class Hangs:
+    name = "hangs"
+    def __call__(self, image): time.sleep(600)
+results = Orchestrator({"hangs": Hangs()}, timeout=0.2).run(Image.new("RGB", (2, 2)), ["hangs"])
+print(next(results)[1].cause)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=20, cwd=ROOT, check=True
+    )
+    assert "longer than 0.2 s" in done.stdout
