@@ -154,3 +154,125 @@ class FeatureCache:
         rows = np.array([self.rows[image] for image in images])
         side = np.zeros(len(rows), dtype=int) if flip is None else flip.astype(int)
         return torch.from_numpy(self.array[rows, side].astype(np.float32))
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Token rows padded on the right, and their photos' features."""
+
+    input_ids: Tensor  # [B, T]
+    attention_mask: Tensor  # [B, T]
+    labels: Tensor  # [B, T], -100 where nothing is learned
+    clip_tokens: Tensor | None  # [B, N, C], None: no row has a photo
+    has_image: Tensor | None = None  # [B] bool, None: every row has one
+
+    def to(self, device: torch.device) -> dict[str, Tensor | None]:
+        """The arguments of AdaptedLlama.loss."""
+        return {name: None if value is None else value.to(device) for name, value in vars(self).items()}
+
+    def split(self, parts: int) -> Iterator[Batch]:
+        size = -(-len(self.input_ids) // parts)
+        for start in range(0, len(self.input_ids), size):
+            rows = slice(start, start + size)
+            yield Batch(**{name: None if value is None else value[rows] for name, value in vars(self).items()})
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One row to learn: tokens, and how many of the first ones are only context."""
+
+    image: str | None
+    tokens: tuple[int, ...]
+    context: int
+    mirrored: bool = False
+
+
+class Rows:
+    """Samples to draw batches from: `samples(epoch, rng)` gives an epoch's list, so that augmentation can vary."""
+
+    BUCKET = 16  # batches that are sorted by length together: little padding, still random
+
+    def __init__(self, samples: Callable[[np.random.Generator], list[Sample]], features: FeatureCache | None, pad: int):
+        self._samples, self._features, self._pad = samples, features, pad
+
+    def batches(self, size: int, seed: int) -> _Batches:
+        return _Batches(self, size, seed)
+
+    def epoch(self, size: int, seed: int, epoch: int) -> list[list[Sample]]:
+        rng = np.random.default_rng((seed, epoch))
+        samples = self._samples(rng)
+        order = rng.permutation(len(samples))
+        groups = []
+        for start in range(0, len(order) - size + 1, size * self.BUCKET):
+            bucket = sorted(order[start : start + size * self.BUCKET], key=lambda i: len(samples[i].tokens))
+            groups += [bucket[first : first + size] for first in range(0, len(bucket) - size + 1, size)]
+        return [[samples[i] for i in groups[place]] for place in rng.permutation(len(groups))]
+
+    def collate(self, samples: Sequence[Sample]) -> Batch:
+        length = max(len(sample.tokens) for sample in samples)
+        input_ids = torch.full((len(samples), length), self._pad)
+        attention_mask = torch.zeros(len(samples), length, dtype=torch.long)
+        labels = torch.full((len(samples), length), -100)
+        for row, sample in enumerate(samples):
+            tokens = torch.tensor(sample.tokens)
+            input_ids[row, : len(tokens)] = tokens
+            attention_mask[row, : len(tokens)] = 1
+            labels[row, sample.context : len(tokens)] = tokens[sample.context :]
+        shown = [sample for sample in samples if sample.image is not None]
+        if not shown:
+            return Batch(input_ids, attention_mask, labels, None)
+        flip = np.array([sample.mirrored for sample in shown])
+        tokens = self._features.get([sample.image for sample in shown], flip)
+        if len(shown) == len(samples):
+            return Batch(input_ids, attention_mask, labels, tokens)
+        has_image = torch.tensor([sample.image is not None for sample in samples])
+        clip_tokens = torch.zeros(len(samples), *tokens.shape[1:])
+        clip_tokens[has_image] = tokens
+        return Batch(input_ids, attention_mask, labels, clip_tokens, has_image)
+
+
+class _Batches:
+    """An endless iterator over epochs that can skip quickly."""
+
+    def __init__(self, rows: Rows, size: int, seed: int):
+        self._rows, self._size, self._seed = rows, size, seed
+        self._place, self._epoch, self._groups = 0, -1, []
+
+    def skip(self, count: int) -> None:
+        self._place += count
+
+    def __next__(self) -> Batch:
+        while self._place >= len(self._groups):
+            self._place -= len(self._groups)
+            self._epoch += 1
+            self._groups = self._rows.epoch(self._size, self._seed, self._epoch)
+        samples = self._groups[self._place]
+        self._place += 1
+        return self._rows.collate(samples)
+
+
+MIRROR_WORDS = re.compile(r"\b(left|right)\b", re.IGNORECASE)  # captions that a mirrored photo would make wrong
+
+
+def caption_rows(
+    rows: Sequence[CaptionRow], encode: Callable[[str], list[int]], bos: int, eos: int, features: FeatureCache
+) -> Rows:
+    """Captions as samples: begin token, caption, end token; one caption of each photo per epoch, mirrored at random.
+
+    Args:
+        encode: text -> token ids without special ones.
+        bos, eos: the caption's first token (context) and last (learned).
+        features: of the rows' photos.
+    """
+    tokens = [[(bos, *encode(caption), eos) for caption in row.captions] for row in rows]
+    mirrors = [[not MIRROR_WORDS.search(caption) for caption in row.captions] for row in rows]
+
+    def samples(rng: np.random.Generator) -> list[Sample]:
+        drawn = []
+        for row, choices, mirrorable in zip(rows, tokens, mirrors, strict=True):
+            chosen = int(rng.integers(len(choices)))
+            mirrored = features.flips and mirrorable[chosen] and bool(rng.integers(2))
+            drawn.append(Sample(row.image, choices[chosen], 1, mirrored))
+        return drawn
+
+    return Rows(samples, features, eos)

@@ -1,0 +1,130 @@
+"""Save and load adapters: a folder with config.json and adapter.safetensors, strict both ways."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from lav2.config import AdapterConfig, ProjectorConfig, VisionConfig
+from lav2.errors import LAV2Error
+from lav2.model import AdaptedLlama, base_identity
+
+CONFIG, TENSORS = "config.json", "adapter.safetensors"
+FORMAT = 1
+
+
+def save(model: AdaptedLlama, folder: Path, base: dict[str, str], notes: dict | None = None,
+         dtype: torch.dtype = torch.float32) -> None:  # fmt: skip
+    """Write exactly the trained tensors and what is needed to use them.
+
+    Args:
+        model: whose adapter is saved.
+        folder: made if missing; an earlier adapter in it is replaced.
+        base: base_identity of the frozen model.
+        notes: anything worth keeping (stage, steps, command, scores).
+        dtype: of the stored floating-point tensors.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {name: p.detach().to("cpu", dtype).contiguous() for name, p in model.adapter_parameters().items()}
+    save_file(tensors, folder / (TENSORS + ".part"))
+    config = {
+        "format": FORMAT,
+        "base": base,
+        "adapter": asdict(model.config),
+        "projector": asdict(model.projector_config) if model.projector_config else None,
+        "vision": asdict(model.vision_config) if model.vision_config else None,
+        "notes": notes or {},
+    }
+    (folder / CONFIG).write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
+    (folder / (TENSORS + ".part")).rename(folder / TENSORS)
+
+
+def load(
+    folder: Path,
+    llm: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    notice: Callable[[str], None] = print,
+) -> AdaptedLlama:
+    """The frozen model with the folder's adapter on it; `llm` becomes part of the result.
+
+    Args:
+        folder: as `save` wrote it.
+        llm: the frozen model, untouched by any adapter.
+        notice: told when the weights are others than those the adapter was trained on.
+
+    Raises:
+        LAV2Error: files are missing or damaged, tensors are missing or too many, or the adapter belongs to another
+            architecture or tokenizer.
+    """
+    config = _read_config(folder)
+    here, there = base_identity(llm, tokenizer, ""), config["base"]
+    for part in ("architecture", "tokenizer"):
+        if here[part] != there[part]:
+            raise LAV2Error(
+                f"The adapter in {folder} belongs to {there['name']}; its {part} differs from the model given"
+                + (f" ({there[part]} against {here[part]})." if part == "architecture" else "."),
+                "Load the language model that it was trained on, or train an adapter for this one.",
+            )
+    if here["weights"] != there["weights"]:
+        notice(
+            f"Notice: the adapter in {folder.name} was trained on the weights of {there['name']}; "
+            "other weights of the same model are used now, so answers may differ a little."
+        )
+    adapter = _config(AdapterConfig, config["adapter"])
+    projector = _config(ProjectorConfig, config["projector"]) if config["projector"] else None
+    vision = _config(VisionConfig, config["vision"]) if config["vision"] else None
+    model = AdaptedLlama(llm, adapter, projector, vision)
+    load_tensors(model, folder)
+    return model
+
+
+def load_tensors(model: AdaptedLlama, folder: Path) -> None:
+    """Copy the stored tensors into the model's adapter; every one must fit, none may be missing or left over.
+
+    Raises:
+        LAV2Error: otherwise.
+    """
+    try:
+        stored = load_file(folder / TENSORS)
+    except (OSError, SafetensorError) as error:
+        raise LAV2Error(f"{folder / TENSORS} cannot be read ({error}).", "Copy or train the adapter again.") from error
+    own = model.adapter_parameters()
+    missing, unknown = sorted(own.keys() - stored.keys()), sorted(stored.keys() - own.keys())
+    wrong = sorted(name for name in own.keys() & stored.keys() if own[name].shape != stored[name].shape)
+    if missing or unknown or wrong:
+        raise LAV2Error(
+            f"{folder / TENSORS} does not fit: missing {missing[:3]}, unknown {unknown[:3]}, of another shape {wrong[:3]}.",
+            "Its config.json and tensors are from different runs; copy or train the adapter again.",
+        )
+    with torch.no_grad():
+        for name, parameter in own.items():
+            parameter.copy_(stored[name])
+
+
+def read_notes(folder: Path) -> dict:
+    """The `notes` of an adapter folder."""
+    return _read_config(folder)["notes"]
+
+
+def _read_config(folder: Path) -> dict:
+    try:
+        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        if config["format"] != FORMAT:
+            raise ValueError(f"format {config['format']}")
+        return config
+    except (OSError, ValueError, KeyError) as error:
+        raise LAV2Error(
+            f"{folder} holds no adapter of this project ({type(error).__name__}: {error}).",
+            f"Give a folder with {CONFIG} and {TENSORS}, as `python -m lav2 train` writes it.",
+        ) from error
+
+
+def _config(kind: type, values: dict):
+    return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})

@@ -1,0 +1,232 @@
+"""A frozen LLaMA of transformers, its image encoder and the adapter, put together.
+
+Words: B batch, T tokens, K prompt length, D width, N image tokens, C image width.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import shutil
+import tempfile
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+import transformers
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from lav2 import weights
+from lav2.adapter import ATTENTION, Adapter, LayerPrompt, group, trainable, tune_linears
+from lav2.config import AdapterConfig, ProjectorConfig, VisionConfig
+from lav2.errors import LAV2Error
+from lav2.vision import VisualProjector
+
+IGNORED = -100  # a label that is not learned, as in transformers
+
+
+class AdaptedLlama(nn.Module):
+    """A frozen causal language model with LLaMA-Adapter V2 on it.
+
+    Args:
+        llm: the frozen model, loaded with `attn_implementation=ATTENTION` (see load_llm).
+        config: the adapter's settings.
+        projector: the visual projection's settings, None: text only.
+        vision: settings of the image encoder that the projection reads; required with `projector`.
+
+    Raises:
+        LAV2Error: the model's architecture does not take the adapter; the message says why.
+    """
+
+    def __init__(
+        self,
+        llm: PreTrainedModel,
+        config: AdapterConfig,
+        projector: ProjectorConfig | None = None,
+        vision: VisionConfig | None = None,
+    ):
+        super().__init__()
+        _check_architecture(llm)
+        self.llm = llm.requires_grad_(False)
+        self.config, self.projector_config, self.vision_config = config, projector, vision
+        shape = llm.config
+        self.adapter = Adapter(config, shape.num_hidden_layers, shape.num_attention_heads, shape.hidden_size)
+        self.projector = (
+            VisualProjector(projector, vision, config.prompt_length, shape.hidden_size) if projector else None
+        )
+        tune_linears(self.decoder, config)
+        self.adapter.to(self.device)
+        if self.projector is not None:
+            self.projector.to(self.device)
+        self.requires_grad_(False)
+
+    @property
+    def decoder(self) -> nn.Module:
+        return self.llm.model
+
+    @property
+    def device(self) -> torch.device:
+        return self.llm.get_input_embeddings().weight.device
+
+    def adapter_parameters(self) -> dict[str, nn.Parameter]:
+        """Every parameter that training may change in some stage, by name: exactly what a checkpoint holds."""
+        return {name: p for name, p in self.named_parameters() if group(name, self.config) is not None}
+
+    def set_stage(self, stage: str) -> dict[str, nn.Parameter]:
+        """Mark exactly the stage's parameters as trained, in float32, and return them by name."""
+        self.requires_grad_(False)
+        chosen = {name: p for name, p in self.named_parameters() if trainable(name, self.config, stage)}
+        for parameter in chosen.values():
+            parameter.requires_grad_(True)
+        return chosen
+
+    def visual_prompt(self, clip_tokens: Tensor) -> Tensor:  # [B, N, C] -> [B, K, D]
+        return self.projector(clip_tokens.to(self.device))
+
+    def prompt_kv(
+        self, visual_prompt: Tensor | None = None, has_image: Tensor | None = None
+    ) -> tuple[LayerPrompt | None, ...]:
+        """Each layer's prompt keys, values and gate (see Adapter.prompt_kv): once per image, not per token."""
+        return self.adapter.prompt_kv(self.decoder.layers, visual_prompt, has_image)
+
+    def forward(self, input_ids: Tensor, prompt_kv: tuple[LayerPrompt | None, ...], **kwargs):
+        """transformers' forward with the prompts handed down; keywords as there (attention_mask, past_key_values ...).
+
+        Args:
+            input_ids: [B, T].
+            prompt_kv: from `prompt_kv`.
+
+        Returns:
+            transformers' CausalLMOutputWithPast: logits [B, T, vocabulary].
+        """
+        return self.llm(input_ids=input_ids, prompt_kv=prompt_kv, **kwargs)
+
+    def loss(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        labels: Tensor,
+        clip_tokens: Tensor | None = None,
+        has_image: Tensor | None = None,
+        label_smoothing: float = 0.0,
+    ) -> Tensor:
+        """Mean cross-entropy over the labelled positions; only these go through the vocabulary projection.
+
+        Args:
+            input_ids, attention_mask, labels: [B, T]; labels IGNORED where nothing is learned.
+            clip_tokens: [B, N, C] of the photos, None: text only.
+            has_image: [B] bool, None: every row has one.
+        """
+        visual = self.visual_prompt(clip_tokens) if clip_tokens is not None else None
+        hidden = self.decoder(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            use_cache=False,
+            prompt_kv=self.prompt_kv(visual, has_image),
+        ).last_hidden_state  # [B, T, D]
+        learned = labels[:, 1:] != IGNORED
+        logits = self.llm.get_output_embeddings()(hidden[:, :-1][learned])  # [M, vocabulary]
+        return F.cross_entropy(logits.float(), labels[:, 1:][learned], label_smoothing=label_smoothing)
+
+
+def _check_architecture(llm: PreTrainedModel) -> None:
+    """Refuse a model whose layers do not look like a LLaMA's or whose attention bypasses the attention interface."""
+    name = type(llm).__name__
+    layers = getattr(getattr(llm, "model", None), "layers", None)
+    wanted = ("q_proj", "k_proj", "v_proj", "o_proj")
+    attention = getattr(layers[0], "self_attn", None) if layers is not None and len(layers) else None
+    missing = [part for part in wanted if not hasattr(attention, part)]
+    if missing or not hasattr(layers[0], "input_layernorm"):
+        raise LAV2Error(
+            f"{name} is not a LLaMA-family model (its layers have no {', '.join(missing) or 'input_layernorm'}).",
+            "Use LLaMA, SmolLM2, TinyLlama, Mistral, Qwen2 or Qwen3.",
+        )
+    if llm.config._attn_implementation != ATTENTION:
+        raise LAV2Error(
+            f"{name} was loaded with the attention {llm.config._attn_implementation!r}.",
+            f"Load it with attn_implementation={ATTENTION!r} (lav2.model.load_llm does).",
+        )
+
+
+def load_llm(
+    source: str, dtype: torch.dtype = torch.float32, device: str | torch.device = "cpu"
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """The frozen model and its tokenizer, from any source of lav2.weights.
+
+    A GGUF file is dequantised once into bfloat16 safetensors in the cache folder.
+
+    Raises:
+        LAV2Error: the source is not there, or transformers cannot load it.
+    """
+    path = weights.find(source)
+    if path.suffix == ".gguf":
+        path = _dequantised(path)
+    try:
+        config = AutoConfig.from_pretrained(path)
+        tokenizer = AutoTokenizer.from_pretrained(path)
+        llm = AutoModelForCausalLM.from_pretrained(path, config=config, dtype=dtype, attn_implementation=ATTENTION)
+    except (OSError, ValueError, KeyError) as error:
+        raise LAV2Error(
+            f"transformers cannot load a language model from {path} ({error}).",
+            "Give a folder with config.json, tokenizer and safetensors of a LLaMA-family model.",
+        ) from error
+    return llm.to(device).eval(), tokenizer
+
+
+def _dequantised(gguf: Path) -> Path:
+    """The cached folder of a GGUF file's weights in bfloat16; made on first use (about 20 s)."""
+    stat = gguf.stat()
+    key = hashlib.sha256(f"{gguf.name} {stat.st_size} {stat.st_mtime_ns}".encode()).hexdigest()[:12]
+    target = weights.cache_dir() / f"{gguf.stem}-{key}"
+    if target.exists():
+        return target
+    quiet = logging.getLogger("transformers")
+    level = quiet.level
+    quiet.setLevel(logging.ERROR)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+        options = {"gguf_file": gguf.name, "dtype": torch.float32}
+        if hasattr(transformers, "GgufConfig"):  # transformers >= 5.2x keeps GGUF weights packed unless told
+            options["quantization_config"] = transformers.GgufConfig(gguf_file=gguf.name, dequantize=True)
+        llm = AutoModelForCausalLM.from_pretrained(gguf.parent, **options).to(torch.bfloat16)
+    finally:
+        quiet.setLevel(level)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(dir=target.parent))  # renamed when complete: an interrupted run leaves no half
+    try:
+        llm.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        folder.rename(target)
+    except OSError:
+        shutil.rmtree(folder, ignore_errors=True)
+        if not target.exists():  # else another process was faster
+            raise
+    return target
+
+
+def base_identity(llm: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str) -> dict[str, str]:
+    """What an adapter belongs to: `name`, `architecture`, `tokenizer` and `weights`.
+
+    `architecture` (class and shapes) and `tokenizer` (vocabulary) must agree for an adapter to mean anything;
+    `weights` hashes the first 4,096 values of each frozen tensor as bfloat16, so it is the same in every dtype. Call
+    it before an adapter's norms are loaded.
+    """
+    config = llm.config
+    keys = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads",
+            "vocab_size")  # fmt: skip
+    architecture = {"class": type(llm).__name__, **{key: getattr(config, key) for key in keys}}
+    vocabulary = json.dumps(sorted(tokenizer.get_vocab().items(), key=lambda item: item[1]))
+    digest = hashlib.sha256()
+    for key, tensor in sorted(llm.state_dict().items()):
+        if "adapter_" in key or "lora_" in key:
+            continue
+        digest.update(key.encode())
+        digest.update(tensor.flatten()[:4096].to(torch.bfloat16).view(torch.int16).cpu().numpy().tobytes())
+    return {
+        "name": name,
+        "architecture": json.dumps(architecture),
+        "tokenizer": hashlib.sha256(vocabulary.encode()).hexdigest(),
+        "weights": digest.hexdigest(),
+    }

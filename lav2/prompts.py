@@ -1,0 +1,55 @@
+"""Turns and evidence to one prompt string; no torch.
+
+Templates: `chat` is the ChatML form that SmolLM2 was tuned on, `alpaca` what the released LLaMA-Adapter checkpoints
+were tuned on. Text that came from a user or a photo has been cleaned of template markers by the caller.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lav2.errors import LAV2Error
+
+SYSTEM = "You are a helpful assistant. Answer from the photo and the findings, briefly and truthfully."
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One finished exchange."""
+
+    question: str
+    answer: str
+
+
+def build(template: str, question: str, evidence: str = "", history: Sequence[Turn] = ()) -> str:
+    """The prompt that the answer continues.
+
+    Args:
+        template: `chat` or `alpaca`.
+        question: of this turn, cleaned.
+        evidence: the block of experts.render.render, "" with experts off; it belongs to the newest question.
+        history: earlier turns, oldest first, without evidence.
+
+    Raises:
+        LAV2Error: no such template.
+    """
+    asked = f"{evidence}\n{question}" if evidence else question
+    if template == "chat":
+        turns = "".join(
+            f"<|im_start|>user\n{turn.question}<|im_end|>\n<|im_start|>assistant\n{turn.answer}<|im_end|>\n"
+            for turn in history
+        )
+        return (
+            f"<|im_start|>system\n{SYSTEM}<|im_end|>\n{turns}"
+            f"<|im_start|>user\n{asked}<|im_end|>\n<|im_start|>assistant\n"
+        )
+    if template == "alpaca":
+        # The released code has one turn; earlier ones go before the instruction, as Alpaca's "input" would.
+        turns = "".join(f"### Instruction:\n{turn.question}\n\n### Response:{turn.answer}\n\n" for turn in history)
+        return (
+            "Below is an instruction that describes a task. "
+            "Write a response that appropriately completes the request.\n\n"
+            f"{turns}### Instruction:\n{asked}\n\n### Response:"
+        )
+    raise LAV2Error(f"There is no prompt template {template!r}.", "Use `chat` or `alpaca`.")

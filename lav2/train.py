@@ -1,0 +1,236 @@
+"""The training loop: one for every stage (see lav2.adapter.STAGES), resumable to the same losses after a kill."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from lav2 import checkpoint
+from lav2.adapter import STAGES, group, trainable
+from lav2.data import Batch, Rows
+from lav2.model import AdaptedLlama
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How long and how fast to learn."""
+
+    stage: str = "pretrain"
+    steps: int = 2000
+    batch: int = 32  # rows per optimiser step
+    accumulate: int = 1  # parts that a batch is cut into, to save memory
+    lr: float = 1e-3  # peak; projector, LoRA, norms, biases, scales
+    prompt_lr: float = 3e-3  # prompts and queries
+    gate_lr: float = 3e-2  # gates start at 0 and hold everything back
+    weight_decay: float = 0.02  # on matrices
+    warmup: float = 0.03  # share of the steps
+    label_smoothing: float = 0.0
+    clip: float = 1.0  # gradient norm
+    seed: int = 0
+    save_every: int = 100  # steps
+    validate_every: int = 250  # steps
+
+
+@dataclass
+class Progress:
+    """What a killed run needs to go on: written beside the adapter."""
+
+    step: int = 0
+    seconds: float = 0.0
+    history: list[dict] = field(default_factory=list)
+
+
+def learning_rate(step: int, config: TrainConfig) -> float:
+    """Factor of the peak rate: linear warm-up, then a cosine down to 0."""
+    warmup = max(1, int(config.warmup * config.steps))
+    if step < warmup:
+        return (step + 1) / warmup
+    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, config.steps - warmup)))
+
+
+def optimizer(model: AdaptedLlama, config: TrainConfig) -> torch.optim.AdamW:
+    """AdamW with the rates of TrainConfig; prompts, gates, norms and biases are not decayed."""
+    rooms: dict[tuple[float, float], list] = {}
+    for name, parameter in model.set_stage(config.stage).items():
+        leaf = name.rpartition(".")[2]
+        if leaf in ("gate", "visual_gate"):
+            room = (config.gate_lr, 0.0)
+        elif leaf in ("adapter_prompt", "visual_query", "position"):
+            room = (config.prompt_lr, 0.0)
+        else:
+            room = (config.lr, config.weight_decay if parameter.ndim > 1 else 0.0)
+        rooms.setdefault(room, []).append(parameter)
+    groups = [
+        {"params": parameters, "lr": lr, "peak": lr, "weight_decay": decay}
+        for (lr, decay), parameters in rooms.items()
+    ]
+    return torch.optim.AdamW(groups, betas=(0.9, 0.98))
+
+
+def parameter_table(model: AdaptedLlama, stage: str) -> str:
+    """A table of the trained parameters per group and part."""
+    counts: dict[tuple[str, str], int] = {}
+    for name, parameter in model.named_parameters():
+        if trainable(name, model.config, stage):
+            leaf = name.rpartition(".")[2]
+            part = "projector" if name.startswith("projector.") else leaf if leaf != "weight" else "norms"
+            key = (group(name, model.config), part)
+            counts[key] = counts.get(key, 0) + parameter.numel()
+    total, frozen = sum(counts.values()), sum(p.numel() for p in model.llm.parameters())
+    lines = [f"{'group':10}{'part':16}{'parameters':>12}"]
+    lines += [f"{room:10}{part:16}{count:12,}" for (room, part), count in sorted(counts.items())]
+    lines.append(f"{'trained':26}{total:12,}  ({100 * total / frozen:.2f} % of the language model's {frozen:,})")
+    return "\n".join(lines)
+
+
+def train(
+    model: AdaptedLlama,
+    rows: dict[str, Rows],
+    config: TrainConfig,
+    out: Path,
+    base: dict[str, str],
+    validation: dict[str, Sequence[Batch]] | None = None,
+    notes: dict | None = None,
+    report: Callable[[str], None] = print,
+) -> Progress:
+    """Train a stage's parameters; writes the adapter, the state for resuming and log.csv into `out`.
+
+    Args:
+        model: the adapted model; its weights are updated in place.
+        rows: data per kind of batch (`caption`, `instruction`) that the stage needs.
+        out: folder; an unfinished run of the same settings in it is resumed.
+        base: base_identity, for the checkpoint.
+        validation: fixed batches per kind.
+
+    Raises:
+        KeyError: the stage needs a kind of rows that is not given.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    report(parameter_table(model, config.stage))
+    kinds = list(STAGES[config.stage])
+    optim = optimizer(model, config)
+    named = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    progress = _resume(model, optim, config, out, report)
+    log = _open_log(out / "log.csv", progress.step)
+    bar = tqdm(total=config.steps, initial=progress.step, desc=config.stage, unit="step", smoothing=0.05)
+    started = time.perf_counter() - progress.seconds
+    batches = {kind: rows[kind].batches(config.batch, config.seed) for kind in kinds}
+    model.train()
+    if progress.step:
+        for number, kind in enumerate(kinds):  # the batches that the killed run already saw
+            batches[kind].skip(len(range(number, progress.step, len(kinds))))
+    smooth = None
+    while progress.step < config.steps:
+        kind = kinds[progress.step % len(kinds)]  # joint: one batch of one kind after the other
+        for name, parameter in named.items():
+            parameter.requires_grad_(trainable(name, model.config, config.stage, kind))
+        factor = learning_rate(progress.step, config)
+        for room in optim.param_groups:
+            room["lr"] = room["peak"] * factor
+        torch.manual_seed(config.seed * 1_000_003 + progress.step)  # dropout: the same after a resume
+        loss = _step(model, optim, next(batches[kind]), config)
+        progress.step += 1
+        progress.seconds = time.perf_counter() - started
+        smooth = loss if smooth is None else 0.98 * smooth + 0.02 * loss
+        bar.set_postfix(loss=f"{smooth:.3f}", samples_s=f"{config.batch * progress.step / progress.seconds:.1f}")
+        bar.update()
+        row = {"step": progress.step, "kind": kind, "loss": round(loss, 4), "seconds": round(progress.seconds, 1)}
+        log(row)
+        if validation and (progress.step % config.validate_every == 0 or progress.step == config.steps):
+            scores = validate(model, validation)
+            report(f"step {progress.step}: validation loss {scores}, mean |tanh(gate)| {_gate_size(model):.3f}")
+            progress.history.append({"step": progress.step, **scores})
+        if progress.step % config.save_every == 0 or progress.step == config.steps:
+            _save(model, optim, config, out, base, progress, notes)
+    bar.close()
+    model.eval()
+    return progress
+
+
+def _step(model: AdaptedLlama, optim: torch.optim.Optimizer, batch: Batch, config: TrainConfig) -> float:
+    """One optimiser step on a batch; returns its mean loss per learned token."""
+    optim.zero_grad(set_to_none=True)
+    total = 0.0
+    learned = int((batch.labels[:, 1:] != -100).sum())
+    for part in batch.split(config.accumulate):
+        share = int((part.labels[:, 1:] != -100).sum()) / learned
+        loss = model.loss(**part.to(model.device), label_smoothing=config.label_smoothing) * share
+        loss.backward()
+        total += loss.item()
+    parameters = [p for room in optim.param_groups for p in room["params"] if p.grad is not None]
+    torch.nn.utils.clip_grad_norm_(parameters, config.clip)
+    optim.step()
+    return total
+
+
+@torch.no_grad()
+def validate(model: AdaptedLlama, validation: dict[str, Sequence[Batch]]) -> dict[str, float]:
+    """Mean loss per learned token, by kind."""
+    was_training = model.training
+    model.eval()
+    scores = {}
+    for kind, batches in validation.items():
+        total = count = 0
+        for batch in batches:
+            learned = int((batch.labels[:, 1:] != -100).sum())
+            total += model.loss(**batch.to(model.device)).item() * learned
+            count += learned
+        scores[kind] = round(total / count, 4)
+    model.train(was_training)
+    return scores
+
+
+def _gate_size(model: AdaptedLlama) -> float:
+    return torch.tanh(model.adapter.gate).abs().mean().item()
+
+
+def _save(model, optim, config, out: Path, base, progress: Progress, notes) -> None:
+    facts = {**(notes or {}), "train": asdict(config), "step": progress.step, "seconds": round(progress.seconds),
+             "validation": progress.history}  # fmt: skip
+    checkpoint.save(model, out, base, facts)
+    state = {"optimizer": optim.state_dict(), "progress": asdict(progress), "config": asdict(config)}
+    torch.save(state, out / "state.pt.part")
+    (out / "state.pt.part").rename(out / "state.pt")
+
+
+def _resume(model, optim, config: TrainConfig, out: Path, report) -> Progress:
+    file = out / "state.pt"
+    if not file.exists():
+        return Progress()
+    state = torch.load(file, map_location="cpu", weights_only=True)
+    if state["config"] != asdict(config):
+        report(f"{out} holds a run with other settings: it is started anew.")
+        return Progress()
+    checkpoint.load_tensors(model, out)
+    optim.load_state_dict(state["optimizer"])
+    progress = Progress(**state["progress"])
+    report(f"resumed at step {progress.step} of {config.steps}")
+    return progress
+
+
+def _open_log(file: Path, step: int) -> Callable[[dict], None]:
+    """A function that appends rows to log.csv; rows past a resumed step are dropped first."""
+    fields = ["step", "kind", "loss", "seconds"]
+    kept = []
+    if step and file.exists():
+        with file.open(newline="") as old:
+            kept = [row for row in csv.DictReader(old) if int(row["step"]) <= step]
+    handle = file.open("w", newline="")
+    writer = csv.DictWriter(handle, fields)
+    writer.writeheader()
+    writer.writerows(kept)
+
+    def log(row: dict) -> None:
+        writer.writerow(row)
+        handle.flush()
+
+    return log
