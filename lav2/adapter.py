@@ -1,4 +1,6 @@
-"""LLaMA-Adapter V2 on any LLaMA of transformers: zero-init attention, bias/scale/norm tuning, fusion (arXiv 2304.15010).
+"""LLaMA-Adapter V2 on any LLaMA of transformers: zero-init attention, bias/scale/norm tuning, fusion.
+
+Source: arXiv 2304.15010.
 
 How it is put on the frozen model, without a copy of transformers' code:
 - zero-init attention is one function in `transformers.AttentionInterface`. A layer's prompt keys and values depend on

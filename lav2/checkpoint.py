@@ -100,7 +100,7 @@ def load_tensors(model: AdaptedLlama, folder: Path) -> None:
     wrong = sorted(name for name in own.keys() & stored.keys() if own[name].shape != stored[name].shape)
     if missing or unknown or wrong:
         raise LAV2Error(
-            f"{folder / TENSORS} does not fit: missing {missing[:3]}, unknown {unknown[:3]}, of another shape {wrong[:3]}.",
+            f"{folder / TENSORS} does not fit: missing {missing[:3]}, unknown {unknown[:3]}, other shape {wrong[:3]}.",
             "Its config.json and tensors are from different runs; copy or train the adapter again.",
         )
     with torch.no_grad():

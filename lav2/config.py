@@ -65,6 +65,8 @@ class Preset:
     vision: VisionConfig | None
     adapter: str | None  # source of the chat adapter's folder (config.json + safetensors); None: untrained
     caption_adapter: str | None  # source of the captioner's adapter folder
+    adapter_config: AdapterConfig = AdapterConfig()
+    projector: ProjectorConfig | None = None  # of a new adapter
     template: Literal["chat", "alpaca"] = "chat"
     detector: str = "yolo11n.pt"  # what the detection expert loads unless --detector or LAV2_DETECTOR say otherwise
     licence: str = ""
@@ -99,6 +101,8 @@ EMBEDDED = Preset(
     vision=EFFICIENTNET_LITE2,
     adapter="assets:chat",
     caption_adapter="assets:caption",
+    adapter_config=AdapterConfig(fusion="late", prompt_length=16, adapter_layers=26, lora_rank=8),
+    projector=ProjectorConfig(width=384, depth=2, heads=6, position=True, dropout=0.1),
     licence="SmolLM2 Apache-2.0; EfficientNet-Lite Apache-2.0; adapter: see assets/*/README.md",
     memory_gb=2.0,
 )

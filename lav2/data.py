@@ -135,9 +135,16 @@ class FeatureCache:
         self.array = np.lib.format.open_memmap(path, mode=mode, dtype=np.float16, shape=shape)
         self._done = self.folder / "done.txt"  # number of photos encoded so far
 
+    @property
+    def complete(self) -> bool:
+        return self._count() == len(self.images)
+
+    def _count(self) -> int:
+        return int(self._done.read_text()) if self._done.exists() else 0
+
     def fill(self, encode: Callable[[list], Tensor]) -> None:
         """Encode what is missing; `encode` is VisionTower.encode. Interrupt it and it goes on where it was."""
-        done = int(self._done.read_text()) if self._done.exists() else 0
+        done = self._count()
         progress = tqdm(total=len(self.images), initial=done, desc="image features", unit="photo", disable=None)
         for start in range(done, len(self.images), self.CHUNK):
             photos = [open_image(image) for image in self.images[start : start + self.CHUNK]]
@@ -197,6 +204,11 @@ class Rows:
 
     def batches(self, size: int, seed: int) -> _Batches:
         return _Batches(self, size, seed)
+
+    def fixed(self, size: int) -> list[Batch]:
+        """All samples once, in order: for validation."""
+        samples = self._samples(np.random.default_rng(0))
+        return [self.collate(samples[first : first + size]) for first in range(0, len(samples), size)]
 
     def epoch(self, size: int, seed: int, epoch: int) -> list[list[Sample]]:
         rng = np.random.default_rng((seed, epoch))

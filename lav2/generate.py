@@ -106,8 +106,8 @@ def stream(
     prompt: str,
     prompt_kv: tuple[LayerPrompt | None, ...],
     sampling: Sampling,
-) -> Iterator[str]:
-    """Pieces of the answer's text as they come; a piece never ends inside a character of several bytes."""
+) -> Iterator[tuple[str, int]]:
+    """(piece of text, tokens so far) as they come; a piece never ends inside a character of several bytes."""
     input_ids = torch.tensor([encode(tokenizer, prompt)], device=model.device)
     ids: list[int] = []
     shown = ""
@@ -117,7 +117,7 @@ def stream(
         if text.endswith("\ufffd"):
             continue
         if len(text) > len(shown):
-            yield text[len(shown) :]
+            yield text[len(shown) :], len(ids)
             shown = text
 
 

@@ -34,17 +34,14 @@ def open_image(source: str | Path | bytes | Image.Image) -> Image.Image:
         name = path.name
         if not path.is_file():
             raise LAV2Error(f"There is no file {source}.", "Check the path.")
-        if path.stat().st_size > MAX_BYTES:
-            raise LAV2Error(
-                f"{name} has {path.stat().st_size / 1e6:.0f} MB; the limit is {MAX_BYTES / 1e6:.0f} MB.",
-                "Save it smaller or as JPEG.",
-            )
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
     if not data:
         raise LAV2Error(f"{name} is empty (0 bytes).", "Upload it again or choose another picture.")
     if len(data) > MAX_BYTES:
         raise LAV2Error(
-            f"{name} has {len(data) / 1e6:.0f} MB; the limit is {MAX_BYTES / 1e6:.0f} MB.", "Save it smaller or as JPEG."
+            f"{name} has more than {MAX_BYTES / 1e6:.0f} MB.",
+            "Save it smaller or as JPEG.",
         )
     try:
         with warnings.catch_warnings():
@@ -79,7 +76,9 @@ def _upright_rgb(picture: Image.Image, name: str) -> Image.Image:
             picture = Image.alpha_composite(white, picture)
         rgb = picture.convert("RGB")
     except Exception as error:  # truncated data, broken EXIF or colour tables: Pillow's decoders raise anything
-        raise LAV2Error(f"{name} is damaged or cut off ({error}).", "Save it again or choose another picture.") from error
+        raise LAV2Error(
+            f"{name} is damaged or cut off ({error}).", "Save it again or choose another picture."
+        ) from error
     rgb.info.clear()
     return rgb.copy() if rgb is picture else rgb
 

@@ -5,6 +5,7 @@ Words: B batch, T tokens, K prompt length, D width, N image tokens, C image widt
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import logging
@@ -16,7 +17,13 @@ import torch
 import torch.nn.functional as F
 import transformers
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from lav2 import weights
 from lav2.adapter import ATTENTION, Adapter, LayerPrompt, group, trainable, tune_linears
@@ -173,6 +180,12 @@ def load_llm(
             "Give a folder with config.json, tokenizer and safetensors of a LLaMA-family model.",
         ) from error
     return llm.to(device).eval(), tokenizer
+
+
+def share_frozen(llm: PreTrainedModel) -> PreTrainedModel:
+    """A second model on the same frozen matrices, with norms of its own, so that it can carry another adapter."""
+    shared = {id(p): p for name, p in llm.named_parameters() if "norm" not in name}
+    return copy.deepcopy(llm, shared)
 
 
 def _dequantised(gguf: Path) -> Path:

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import csv
-import json
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 from tqdm import tqdm
 
 from lav2 import checkpoint
 from lav2.adapter import STAGES, group, trainable
-from lav2.data import Batch, Rows
-from lav2.model import AdaptedLlama
+from lav2.config import Preset
+from lav2.data import Batch, FeatureCache, Rows, caption_rows, read_captions
+from lav2.model import AdaptedLlama, base_identity, load_llm
+from lav2.vision import VisionTower
+from lav2.weights import cache_dir
+
+VALIDATION_ROWS = 512
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,58 @@ class Progress:
     step: int = 0
     seconds: float = 0.0
     history: list[dict] = field(default_factory=list)
+
+
+def run(
+    preset: Preset,
+    settings: TrainConfig,
+    data: Sequence[Path],
+    out: Path,
+    *,
+    images: Path | None = None,
+    init: Path | None = None,
+    cache: Path | None = None,
+    flips: bool = True,
+    report: Callable[[str], None] = print,
+) -> None:
+    """Train an adapter on a preset's frozen models from files; what `python -m lav2 train` calls.
+
+    Args:
+        data: caption files (lav2.data.read_captions); rows of the split `val` validate.
+        out: folder of the run.
+        images: folder of the photos, each file's own by default.
+        init: an adapter's folder to start from; its settings are kept. Otherwise the preset's settings start anew.
+        cache: folder of cached image features.
+        flips: also learn from mirrored photos.
+
+    Raises:
+        LAV2Error: data, weights or settings do not fit.
+    """
+    llm, tokenizer = load_llm(preset.llm)
+    base = base_identity(llm, tokenizer, preset.llm)
+    torch.manual_seed(settings.seed)
+    if init:
+        model = checkpoint.load(init, llm, tokenizer, report)
+    else:
+        model = AdaptedLlama(llm, preset.adapter_config, preset.projector, preset.vision)
+    learn = [row for file in data for row in read_captions(file, "train", images, report)]
+    check = [row for file in data for row in read_captions(file, "val", images, report)][:VALIDATION_ROWS]
+    shown = [row.image for row in learn + check]
+    features = FeatureCache(cache or cache_dir() / "features", model.vision_config, shown, flips)
+    if not features.complete:
+        features.fill(VisionTower(model.vision_config).encode)
+
+    def rows(chosen: list) -> Rows:
+        encode = partial(_encode, tokenizer)
+        return caption_rows(chosen, encode, tokenizer.bos_token_id, tokenizer.eos_token_id, features)
+
+    validation = {"caption": rows(check).fixed(settings.batch)} if check else None
+    notes = {"data": [str(file) for file in data], "init": str(init) if init else None}
+    train(model, {"caption": rows(learn)}, settings, out, base, validation, notes, report)
+
+
+def _encode(tokenizer, text: str) -> list[int]:
+    return tokenizer(text, add_special_tokens=False).input_ids
 
 
 def learning_rate(step: int, config: TrainConfig) -> float:

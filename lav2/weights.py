@@ -75,11 +75,11 @@ def _from_hub(repository: str) -> Path:
         )
     except Exception as error:  # the Hub's client raises a dozen types: no network, gated, no such repository
         raise LAV2Error(
-            f"{repository} could not be fetched from the Hugging Face Hub ({type(error).__name__}: {_first_line(error)}).",
+            f"{repository} could not be fetched from the Hugging Face Hub ({_short(error)}).",
             "Check the network and the name, log in with `hf auth login` if it is gated, "
             "or give a local folder; the preset `embedded` needs no Hub.",
         ) from error
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [""])[0]
+def _short(error: Exception) -> str:
+    return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"

@@ -1,0 +1,220 @@
+"""The command line: `python -m lav2 ask | batch | caption | train | presets`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import lav2  # noqa: F401  (sets OpenMP's waiting before torch is loaded)
+from lav2 import config
+from lav2.errors import LAV2Error
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; returns the exit code: 0 done, 1 a told failure, 2 wrong usage (argparse)."""
+    parser = argparse.ArgumentParser(prog="python -m lav2", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    ask = commands.add_parser("ask", help="one question about one photo")
+    ask.add_argument("image", type=Path)
+    ask.add_argument("question")
+    ask.add_argument("--json", action="store_true", help="print one JSON object instead of text")
+    ask.set_defaults(run=run_ask)
+
+    batch = commands.add_parser("batch", help="questions of a JSON-lines file")
+    batch.add_argument("questions", type=Path, help='lines {"id", "image", "question"}; images relative to the file')
+    batch.add_argument("--out", type=Path, required=True, help="answers, one line each; an unfinished file is resumed")
+    batch.set_defaults(run=run_batch)
+
+    for command in (ask, batch):
+        command.add_argument("--experts", default="caption,detection,ocr", help="names with commas, or none")
+        command.add_argument("--seed", type=int, default=0)
+        command.add_argument("--temperature", type=float, default=0.0, help="0: greedy")
+        command.add_argument("--max-new-tokens", type=int, default=128)
+        command.add_argument("--detector", help="weights (default: $LAV2_DETECTOR, the preset's)")
+
+    captions = commands.add_parser("caption", help="a caption per photo")
+    captions.add_argument("images", type=Path, nargs="+", metavar="image")
+    captions.add_argument("--json", action="store_true", help='print lines {"image", "caption"}')
+    captions.set_defaults(run=run_caption)
+
+    for command in (ask, batch, captions):
+        command.add_argument("--preset", default="embedded", help="see `python -m lav2 presets`")
+        command.add_argument("--device", help="cpu, cuda (default: what is there)")
+        command.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), default="bfloat16")
+
+    train = commands.add_parser("train", help="train an adapter")
+    train.add_argument("--stage", required=True, choices=("pretrain", "finetune", "joint", "caption"))
+    train.add_argument("--preset", default="embedded", help="whose frozen models are used")
+    train.add_argument("--data", type=Path, nargs="+", required=True, help="caption and instruction files")
+    train.add_argument("--images", type=Path, help="folder of the photos (default: each file's own)")
+    train.add_argument("--out", type=Path, required=True, help="folder of the run; an unfinished run is resumed")
+    train.add_argument("--init", type=Path, help="adapter folder to start from")
+    train.add_argument("--steps", type=int, default=2000)
+    train.add_argument("--batch", type=int, default=32)
+    train.add_argument("--accumulate", type=int, default=1)
+    train.add_argument("--lr", type=float, default=1e-3)
+    train.add_argument("--gate-lr", type=float, default=3e-2)
+    train.add_argument("--label-smoothing", type=float, default=0.0)
+    train.add_argument("--seed", type=int, default=0)
+    train.add_argument("--cache", type=Path, help="folder of cached image features (default: the user's cache)")
+    train.add_argument("--no-flips", action="store_true", help="no mirrored photos")
+    train.set_defaults(run=run_train)
+
+    presets = commands.add_parser("presets", help="the presets and their sources")
+    presets.set_defaults(run=run_presets)
+
+    options = parser.parse_args(arguments)
+    try:
+        return options.run(options)
+    except LAV2Error as error:
+        print(f"error: {error.cause}\n  next: {error.next_step}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+
+
+def _assistant(options: argparse.Namespace):
+    from lav2.assistant import Assistant
+
+    return Assistant.load(
+        options.preset,
+        detector=getattr(options, "detector", None),
+        device=options.device,
+        dtype=options.dtype,
+        report=lambda line: print(line, file=sys.stderr),
+    )
+
+
+def _experts(text: str) -> tuple[str, ...]:
+    return () if text.strip() in ("", "none") else tuple(name.strip() for name in text.split(","))
+
+
+def _answer(assistant, image: Path, question: str, options: argparse.Namespace) -> dict:
+    """One question's answer as the JSON object that `ask --json` prints."""
+    from experts.evidence import to_json
+    from lav2.assistant import Request
+    from lav2.generate import Sampling
+    from lav2.image import open_image
+
+    sampling = Sampling(
+        temperature=options.temperature, max_new_tokens=options.max_new_tokens, seed=options.seed
+    )
+    request = Request(question, open_image(image), experts=_experts(options.experts), sampling=sampling)
+    *_, done = assistant.answer(request)
+    return {
+        "answer": done.answer,
+        "evidence": {name: to_json(found) for name, found in done.evidence.items()},
+        "prompt": done.prompt,
+        "timings": done.timings,
+        "seed": done.seed,
+        "preset": done.preset,
+        "versions": done.versions,
+    }
+
+
+def run_ask(options: argparse.Namespace) -> int:
+    from lav2.image import open_image
+
+    open_image(options.image)  # a bad photo is told before the models load
+    result = _answer(_assistant(options), options.image, options.question, options)
+    print(json.dumps(result, ensure_ascii=False) if options.json else result["answer"])
+    return 0
+
+
+def run_batch(options: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
+    try:
+        lines = [line for line in options.questions.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise LAV2Error(f"{options.questions} cannot be read ({error}).", "Check the path.") from error
+    answered = _answered(options.out)
+    assistant = _assistant(options)
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    with options.out.open("a", encoding="utf-8") as out:
+        for number, line in enumerate(tqdm(lines, unit="question", disable=None), start=1):
+            identity: object = number
+            try:
+                row = json.loads(line)
+                identity = row["id"]
+                if identity in answered:
+                    continue
+                result = _answer(assistant, options.questions.parent / row["image"], row["question"], options)
+            except LAV2Error as error:
+                result = {"error": str(error)}
+            except (ValueError, TypeError, KeyError) as error:
+                why = f"{type(error).__name__}: {error}"
+                result = {"error": f"Line {number} is not {{id, image, question}} in JSON ({why})."}
+            out.write(json.dumps({"id": identity, **result}, ensure_ascii=False) + "\n")
+            out.flush()
+    return 0
+
+
+def _answered(out: Path) -> set:
+    """Ids in an unfinished answers file; a last line that was cut off is removed."""
+    if not out.exists():
+        return set()
+    text = out.read_text(encoding="utf-8")
+    if text and not text.endswith("\n"):
+        text = text[: text.rfind("\n") + 1]
+        out.write_text(text, encoding="utf-8")
+    return {json.loads(line)["id"] for line in text.splitlines()}
+
+
+def run_caption(options: argparse.Namespace) -> int:
+    from lav2.image import open_image
+
+    assistant = None
+    failed = False
+    for image in options.images:
+        try:
+            photo = open_image(image)
+            assistant = assistant or _assistant(options)
+            text = assistant.caption(photo)
+            print(json.dumps({"image": str(image), "caption": text}, ensure_ascii=False) if options.json else text)
+        except LAV2Error as error:
+            failed = True
+            if options.json:
+                print(json.dumps({"image": str(image), "error": str(error)}, ensure_ascii=False))
+            else:
+                print(f"error: {error}", file=sys.stderr)
+    return int(failed)
+
+
+def run_train(options: argparse.Namespace) -> int:
+    from lav2 import train
+
+    defaults = train.TrainConfig()
+    settings = replace(
+        defaults,
+        **{
+            name: getattr(options, name)
+            for name in ("stage", "steps", "batch", "accumulate", "lr", "gate_lr", "label_smoothing", "seed")
+        },
+    )
+    train.run(
+        config.preset(options.preset),
+        settings,
+        options.data,
+        options.out,
+        images=options.images,
+        init=options.init,
+        cache=options.cache,
+        flips=not options.no_flips,
+    )
+    return 0
+
+
+def run_presets(options: argparse.Namespace) -> int:
+    for preset in config.PRESETS.values():
+        print(f"{preset.name}\n  {preset.title}\n  language model: {preset.llm}\n  licence: {preset.licence}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

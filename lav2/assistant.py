@@ -1,0 +1,341 @@
+"""Photo + question -> events: what experts find, the prompt, the answer token by token. The one place where the
+experts and the adapted LLaMA meet; it knows nothing of Gradio."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import re
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import torch
+import transformers
+from PIL import Image
+from torch import Tensor
+
+import lav2
+from experts import caption, detection, ocr
+from experts.evidence import EXPERT_NAMES, Evidence
+from experts.orchestrator import Orchestrator
+from experts.render import render
+from lav2 import checkpoint, config, generate, model, prompts, weights
+from lav2.errors import LAV2Error
+from lav2.generate import Sampling
+from lav2.prompts import Turn
+from lav2.vision import VisionTower
+
+CONTEXT = 2048  # tokens of prompt and answer together that the assistant uses at most
+EVIDENCE_BUDGET = 320  # tokens
+QUESTION_CHARACTERS = 4000
+CAPTION_SAMPLING = Sampling(max_new_tokens=30, repetition_penalty=1.0)
+_MARKERS = re.compile(r"<\|[^|<>]{0,40}\|>|^#{2,}\s*(?=instruction|response|input)", re.IGNORECASE | re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Request:
+    """One question. `image` is upright RGB (lav2.image.open_image); `experts` of EXPERT_NAMES, () switches them off."""
+
+    question: str
+    image: Image.Image | None = None
+    history: tuple[Turn, ...] = ()
+    experts: tuple[str, ...] = EXPERT_NAMES
+    sampling: Sampling = Sampling()  # noqa: RUF009 (frozen)
+
+
+@dataclass(frozen=True)
+class ExpertStarted:
+    name: str
+
+
+@dataclass(frozen=True)
+class EvidenceFound:
+    name: str
+    evidence: Evidence
+
+
+@dataclass(frozen=True)
+class PromptReady:
+    """The exact prompt; `tokens` of `context` are used by it, `trimmed_turns` old turns did not fit."""
+
+    prompt: str
+    tokens: int
+    context: int
+    trimmed_turns: int
+
+
+@dataclass(frozen=True)
+class Token:
+    text: str
+
+
+@dataclass(frozen=True)
+class Done:
+    """The end. `timings` in seconds: each expert's, `experts` (all, as waited for), `first_token` (from the question
+    on), `answer` (generation), `total`; and `tokens_per_second`."""
+
+    answer: str
+    evidence: dict[str, Evidence]
+    prompt: str
+    timings: dict[str, float]
+    seed: int
+    preset: str
+    versions: dict[str, str]
+    stopped: bool
+
+
+Event = ExpertStarted | EvidenceFound | PromptReady | Token | Done
+
+
+class Assistant:
+    """A loaded preset. `answer` may be called from several threads; steps of the language model take turns.
+
+    Args:
+        preset: its settings.
+        chat: the adapted LLaMA that answers.
+        captioner: the adapted LLaMA that writes captions; it may share frozen weights with `chat`.
+        tokenizer: of both.
+        tower: the image encoder.
+        detector: weights of the detection expert.
+        load_seconds: of each part, to be shown.
+    """
+
+    def __init__(
+        self,
+        preset: config.Preset,
+        chat: model.AdaptedLlama,
+        captioner: model.AdaptedLlama,
+        tokenizer: transformers.PreTrainedTokenizerBase,
+        tower: VisionTower,
+        detector: str,
+        load_seconds: dict[str, float],
+    ):
+        self.preset = preset.name
+        self.settings = preset
+        self.load_seconds = load_seconds
+        self._chat, self._captioner, self._tokenizer, self._tower = chat, captioner, tokenizer, tower
+        experts = {
+            "caption": caption.build(captioner=self.caption, source=f"LLaMA-Adapter captioner ({preset.name})"),
+            "detection": detection.build(detector),
+            "ocr": ocr.build(),
+        }
+        self.experts = tuple(experts)
+        self._orchestrator = Orchestrator(experts)
+        self._turn = threading.Lock()  # one forward pass at a time: two would only fight for the same cores
+        self._features: OrderedDict[str, Tensor] = OrderedDict()  # photo -> clip_tokens, the newest 32
+        self._pool = ThreadPoolExecutor(2, thread_name_prefix="vision")
+
+    @classmethod
+    def load(
+        cls,
+        preset: str = "embedded",
+        *,
+        detector: str | None = None,
+        device: str | None = None,
+        dtype: str | None = None,
+        report: Callable[[str], None] = print,
+    ) -> Assistant:
+        """Load a preset's language model, adapters, image encoder and experts.
+
+        Args:
+            detector: weights of the detection expert, in place of $LAV2_DETECTOR and the preset's.
+            device: `cpu`, `cuda` ...; chosen by what is there if None.
+            dtype: `float32`, `bfloat16`, `float16`; bfloat16 if None.
+            report: gets one line per part with its seconds.
+
+        Raises:
+            LAV2Error: something is missing or does not fit; cause and next step.
+        """
+        settings = config.preset(preset)
+        place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        kind = getattr(torch, dtype or "bfloat16")
+        clock = _Clock(report)
+        llm, tokenizer = model.load_llm(settings.llm, kind, place)
+        clock.lap("language model", f"{settings.llm} on {place}, {str(kind).removeprefix('torch.')}")
+        # The captioner shares every frozen matrix with the chat model; only norms and adapters are its own.
+        second = model.share_frozen(llm)
+        chat = _adapted(settings.adapter, llm, tokenizer, report)
+        captioner = _adapted(settings.caption_adapter, second, tokenizer, report)
+        clock.lap("adapters", f"{settings.adapter}, {settings.caption_adapter}")
+        tower = VisionTower(settings.vision).to(place)
+        clock.lap("image encoder", settings.vision.name)
+        weight_file = detector or os.environ.get("LAV2_DETECTOR") or settings.detector
+        return cls(settings, chat, captioner, tokenizer, tower, weight_file, clock.seconds)
+
+    def load_experts(self, report: Callable[[str], None] = print) -> None:
+        """Load the experts' weights now rather than at the first question; failures are told, not raised."""
+        for name, result in self._orchestrator.load().items():
+            if isinstance(result, float):
+                self.load_seconds[name] = result
+                report(f"  {result:5.1f} s  expert {name}")
+            else:
+                report(f"         expert {name} cannot run: {result.cause} {result.next_step}")
+
+    def answer(self, request: Request, cancel: threading.Event | None = None) -> Iterator[Event]:
+        """Events of one question, ending with Done. Setting `cancel` ends the answer early with what was said.
+
+        Raises:
+            LAV2Error: an empty or overlong question, an unknown expert; before any event.
+        """
+        question = self._checked(request)
+        return self._answer(request, question, cancel or threading.Event())
+
+    def examine(self, image: Image.Image, experts: tuple[str, ...]) -> dict[str, Evidence]:
+        """What the named experts find, in the order of EXPERT_NAMES.
+
+        Raises:
+            LAV2Error: an unknown expert.
+        """
+        self._known(experts)
+        return _ordered(dict(self._orchestrator.run(image, experts)))
+
+    @torch.inference_mode()
+    def caption(self, image: Image.Image) -> str:
+        """One sentence about a photo by the adapter tuned on captions (the paper's caption expert, Sec. 4.4)."""
+        clip_tokens = self._clip_tokens(image)
+        with self._turn:
+            prompt_kv = self._captioner.prompt_kv(self._captioner.visual_prompt(clip_tokens))
+            begin = self._tokenizer.bos_token
+            pieces = generate.stream(self._captioner, self._tokenizer, begin, prompt_kv, CAPTION_SAMPLING)
+            return "".join(text for text, _ in pieces).strip()
+
+    def count_tokens(self, text: str) -> int:
+        return len(self._tokenizer(text, add_special_tokens=False).input_ids)
+
+    def _checked(self, request: Request) -> str:
+        self._known(request.experts)
+        question = _MARKERS.sub(" ", request.question).strip()
+        if not question:
+            raise LAV2Error("There is no question.", "Type one, for example: What is in this photo?")
+        if len(question) > QUESTION_CHARACTERS:
+            raise LAV2Error(
+                f"The question has {len(question):,} characters; the limit is {QUESTION_CHARACTERS:,}.", "Shorten it."
+            )
+        return question
+
+    def _known(self, experts: tuple[str, ...]) -> None:
+        unknown = [name for name in experts if name not in self.experts]
+        if unknown:
+            raise LAV2Error(f"There is no expert {unknown[0]!r}.", f"Choose of: {', '.join(self.experts)}, or none.")
+
+    def _answer(self, request: Request, question: str, cancel: threading.Event) -> Iterator[Event]:
+        start = time.perf_counter()
+        evidence: dict[str, Evidence] = {}
+        features = None
+        if request.image is not None:
+            features = self._pool.submit(self._clip_tokens, request.image)
+            for name in request.experts:
+                yield ExpertStarted(name)
+            for name, found in self._orchestrator.run(request.image, request.experts):
+                evidence[name] = found
+                yield EvidenceFound(name, found)
+                if cancel.is_set():
+                    break
+        evidence = _ordered(evidence)
+        timings = {name: found.seconds for name, found in evidence.items()}
+        timings["experts"] = time.perf_counter() - start
+
+        block = render(evidence, self.count_tokens, EVIDENCE_BUDGET)
+        prompt, used, trimmed = self._fit(question, block, request)
+        yield PromptReady(prompt, used, CONTEXT, trimmed)
+
+        generation = time.perf_counter()
+        pieces: list[str] = []
+        count = 0
+        stream = self._stream(prompt, features.result() if features else None, request.sampling)
+        while not cancel.is_set():
+            with self._turn:
+                piece = next(stream, None)
+            if piece is None:
+                break
+            text, count = piece
+            if not pieces:
+                timings["first_token"] = time.perf_counter() - start
+                text = text.lstrip()
+            pieces.append(text)
+            if text:
+                yield Token(text)
+        now = time.perf_counter()
+        timings["answer"] = now - generation
+        timings["tokens_per_second"] = count / timings["answer"] if count else 0.0
+        timings["total"] = now - start
+        yield Done(
+            answer="".join(pieces).strip(),
+            evidence=evidence,
+            prompt=prompt,
+            timings={name: round(value, 4) for name, value in timings.items()},
+            seed=request.sampling.seed,
+            preset=self.preset,
+            versions=versions(),
+            stopped=cancel.is_set(),
+        )
+
+    def _fit(self, question: str, block: str, request: Request) -> tuple[str, int, int]:
+        """(prompt, its tokens, turns left out): the oldest turns go first when the context is too small."""
+        room = CONTEXT - request.sampling.max_new_tokens
+        history = tuple(Turn(_MARKERS.sub(" ", t.question), _MARKERS.sub(" ", t.answer)) for t in request.history)
+        for trimmed in range(len(history) + 1):
+            prompt = prompts.build(self.settings.template, question, block, history[trimmed:])
+            used = self.count_tokens(prompt)
+            if used <= room:
+                return prompt, used, trimmed
+        raise LAV2Error(
+            f"The question needs {used} tokens and the answer may take {request.sampling.max_new_tokens}; "
+            f"the model's context has {CONTEXT}.",
+            "Shorten the question or lower the answer's length.",
+        )
+
+    @torch.inference_mode()
+    def _stream(self, prompt: str, clip_tokens: Tensor | None, sampling: Sampling) -> Iterator[tuple[str, int]]:
+        """(text piece, tokens so far)."""
+        visual = self._chat.visual_prompt(clip_tokens) if clip_tokens is not None else None
+        prompt_kv = self._chat.prompt_kv(visual)
+        yield from generate.stream(self._chat, self._tokenizer, prompt, prompt_kv, sampling)
+
+    def _clip_tokens(self, image: Image.Image) -> Tensor:
+        """The photo's tokens [1, N, C], remembered."""
+        key = hashlib.sha256(b"%d %d " % image.size + image.tobytes()).hexdigest()
+        known = self._features.get(key)
+        if known is None:
+            known = self._tower.encode([image])
+            self._features[key] = known
+            while len(self._features) > 32:
+                self._features.popitem(last=False)
+        return known
+
+
+def versions() -> dict[str, str]:
+    """What an answer depends on besides its preset."""
+    return {
+        "lav2": lav2.__version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+    }
+
+
+def _adapted(source: str, llm, tokenizer, report) -> model.AdaptedLlama:
+    return checkpoint.load(weights.find(source), llm, tokenizer, report).eval()
+
+
+def _ordered(evidence: dict[str, Evidence]) -> dict[str, Evidence]:
+    return {name: evidence[name] for name in EXPERT_NAMES if name in evidence}
+
+
+class _Clock:
+    """Seconds of each part, told as it is done."""
+
+    def __init__(self, report: Callable[[str], None]):
+        self.seconds: dict[str, float] = {}
+        self._report, self._last = report, time.perf_counter()
+
+    def lap(self, part: str, detail: str) -> None:
+        now = time.perf_counter()
+        self.seconds[part] = now - self._last
+        self._report(f"  {now - self._last:5.1f} s  {part}: {detail}")
+        self._last = now
