@@ -452,6 +452,8 @@ def _which(photo: Photo, rng: random.Random, world: _World, turn: int) -> Made:
     counts = Counter(b.label for b in sorted(large, key=lambda b: -b.area))
     if len(counts) > 3 or max(counts.values()) > 5:
         return None
+    if list(counts) == ["person"] and rng.random() < 0.6:
+        return None  # or "a person" would be the best guess everywhere
     first = next(iter(counts))
     verb = "are" if len(counts) > 1 else _be(counts[first], first)
     text = listed(counts)
@@ -685,11 +687,13 @@ def _layout(file: str | None, lines: Sequence[str], size: int):
 def _fitting_size(file: str | None, lines: Sequence[str], angle: float, room: Sequence[float]) -> int:
     """The largest font size up to 64 px at which the turned block fits into `room` (width, height px)."""
     cos, sin = abs(math.cos(math.radians(angle))), abs(math.sin(math.radians(angle)))
-    for size in range(64, 4, -3):
+    size = 64
+    while True:
         *_, width, height = _layout(file, lines, size)
-        if width * cos + height * sin <= room[0] and width * sin + height * cos <= room[1]:
-            break
-    return size
+        share = min(room[0] / (width * cos + height * sin), room[1] / (width * sin + height * cos))
+        if share >= 1 or size <= 5:
+            return size
+        size = max(5, min(size - 1, int(size * share)))
 
 
 def _with_sign(photo: Photo | None, lines: Sequence[str], target: Path, rng: random.Random) -> Photo:
@@ -894,12 +898,14 @@ def generate(
         order = list(range(len(photos)))
         random.Random(f"{seed} {kind}").shuffle(order)
         position = 0
-        while made < wanted and missed < 3 * len(photos) + 50:
+        # A whole round of photos without a row means that none suits this turn (say, no photo shows six of a kind):
+        # the next turn is tried, up to more turns than any kind has.
+        while made < wanted and missed < 13 * len(photos):
             rng = random.Random(f"{seed} {kind} {position}")
             photo = photos[order[position % len(order)]]
             target = Path(signs) / f"{kind}-{seed}-{position:06d}.webp"
             position += 1
-            row = _row(kind, photo, target, made, rng, world, evidence, augment, held_out)
+            row = _row(kind, photo, target, made + missed // len(photos), rng, world, evidence, augment, held_out)
             if row is None:
                 missed += 1
             else:
