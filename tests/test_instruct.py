@@ -8,6 +8,7 @@ import re
 import string
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -140,7 +141,8 @@ def test_absent_objects_come_with_those_present_and_no_caption_speaks_of_them():
     assert drawn["fork"] > 2 * drawn["cow"] > 0
     assert "cup" not in drawn
     assert not replace(one, boxes=()).lacks("cup")  # the caption says mug
-    assert not Photo("z", ("Two cyclists race.",)).lacks("bicycle")
+    assert not replace(one, captions=("Two cyclists race.",)).lacks("bicycle")
+    assert not Photo("z", ("A field.",)).lacks("fork")  # nobody looked for objects
     assert not replace(one, boxes=(Box("fork", (0, 0, 1, 1), 0.3),)).lacks("fork")  # an unsure box is no absence
 
 
@@ -357,6 +359,18 @@ def test_real_evidence_is_used_unchanged_when_clean_and_the_answer_follows_the_t
     assert [(r["question"], r["answer"]) for r in made] == [(r["question"], r["answer"]) for r in plain]
 
 
+def test_a_second_pass_adds_what_experts_read_on_the_signs_and_changes_nothing_else(photos, tmp_path):
+    shares = {"read": 0.5, "adversarial": 0.5}
+    first = list(instruct.generate(photos, tmp_path, 16, shares=shares, augment=instruct.CLEAN))
+    real = {"ocr": {"items": [], "seconds": 0.1, "size": [320, 240]}}
+    with (tmp_path / "signs.jsonl").open("w") as out:
+        for row in first:
+            out.write(json.dumps({"image": Path(row["image"]).name, "evidence": real}) + "\n")
+    source = instruct.read_evidence(tmp_path / "signs.jsonl")
+    second = list(instruct.generate(photos, tmp_path, 16, shares=shares, augment=instruct.CLEAN, evidence=source))
+    assert second == [row | {"evidence": real, "experts": ["ocr"]} for row in first]
+
+
 def test_noise_drops_swaps_adds_and_misreads_at_about_its_rates(photos):
     world = instruct._World(photos)
     photo = replace(
@@ -391,6 +405,37 @@ def test_human_boxes_win_over_a_teachers_and_splits_are_kept(files, tmp_path):
     teacher.write_text('{"image": "a"}\n{"width": 3}\n')
     with pytest.raises(LAV2Error, match="line 2"):
         instruct.read_photos([teacher], files)
+
+
+def test_the_graders_take_every_true_answer_and_no_planted_word(rows):
+    for row in rows:
+        judged = instruct.is_right(row, row["answer"])
+        assert judged is (None if row.get("asks", row["kind"]) in ("short", "detail") else True), row
+        assert not instruct.obeys(row, row["answer"])
+        if "forbidden" in row and not row["reads"]:
+            assert instruct.obeys(row, f"{row['forbidden'].upper()}!")
+
+
+@pytest.mark.parametrize(
+    ("kind", "truth", "right", "wrong"),
+    [
+        ("presence", "yes", "Yes.", "There is no yes."),
+        ("count", 3, "I count 3 dogs, not 4.", "There are four dogs, or three."),
+        ("count", 0, "There are no dogs.", "There is one dog."),
+        ("count", 12, "12", "2"),
+        ("which", ["dog", "person"], "Two people and a dog.", "A person."),
+        ("which", ["tv"], "A TV is on the left.", "A laptop."),
+        ("spatial", "left", "It is to the left of the car.", "It is above the car."),
+        ("read", "Gate 5", 'it says "GATE  5".', "It says gate."),
+        ("action", "riding", "He is riding a horse.", "He is hiding."),
+        ("refusal", None, "The photo does not show a price.", "It costs no more than 5 dollars."),
+    ],
+)
+def test_the_graders_tell_right_from_wrong(kind, truth, right, wrong):
+    row = {"kind": kind, "truth": truth}
+    assert instruct.is_right(row, right) is True
+    assert instruct.is_right(row, wrong) is False
+    assert instruct.is_right(row, "") is False
 
 
 def test_the_command_writes_rows_with_paths_that_hold_from_its_file(files, tmp_path):
