@@ -1,0 +1,100 @@
+"""Adapters on disk: exactly the trained tensors, strict both ways, and they know their base."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from tiny import EARLY, LATE, PROJECTOR, VISION, adapted, clip_tokens, llama, open_gates, token_ids, tokenizer
+
+from lav2 import checkpoint
+from lav2.adapter import STAGES, trainable
+from lav2.errors import LAV2Error
+from lav2.model import AdaptedLlama, base_identity, share_frozen
+
+
+@pytest.fixture
+def saved(tmp_path):
+    base = base_identity(llama(), tokenizer(), "tiny")
+    model = open_gates(adapted(LATE))
+    checkpoint.save(model, tmp_path / "adapter", base, {"stage": "test"})
+    return model, tmp_path / "adapter"
+
+
+def logits(model):
+    with torch.no_grad():
+        return model(token_ids(), model.prompt_kv(model.visual_prompt(clip_tokens()))).logits
+
+
+def test_saved_keys_are_the_trainable_keys(saved):
+    model, folder = saved
+    stages = {
+        name for name, _ in model.named_parameters() for stage in STAGES if trainable(name, model.config, stage)
+    }
+    assert set(load_file(folder / "adapter.safetensors")) == stages
+
+
+@pytest.mark.parametrize("config", [EARLY, LATE], ids=["early", "late"])
+def test_a_loaded_adapter_gives_the_saved_models_logits(tmp_path, config):
+    model = open_gates(adapted(config))
+    checkpoint.save(model, tmp_path, base_identity(llama(), tokenizer(), "tiny"))
+    told = []
+    loaded = checkpoint.load(tmp_path, llama(), tokenizer(), told.append)
+    torch.testing.assert_close(logits(loaded), logits(model), rtol=0, atol=0)
+    assert not told
+
+
+def test_another_architecture_is_refused_by_name(saved):
+    with pytest.raises(LAV2Error, match="belongs to tiny; its architecture differs"):
+        checkpoint.load(saved[1], llama(num_hidden_layers=5), tokenizer())
+
+
+def test_another_tokenizer_is_refused(saved):
+    with pytest.raises(LAV2Error, match="its tokenizer differs"):
+        checkpoint.load(saved[1], llama(), tokenizer(63))
+
+
+def test_other_weights_of_the_same_model_load_with_a_notice(saved):
+    told = []
+    checkpoint.load(saved[1], llama(seed=5), tokenizer(), told.append)
+    assert len(told) == 1
+    assert "other weights of the same model" in told[0]
+
+
+def test_the_weights_hash_is_the_same_in_bfloat16():
+    low = llama().to(torch.bfloat16)
+    high = llama().to(torch.bfloat16).to(torch.float32)
+    assert base_identity(low, tokenizer(), "a")["weights"] == base_identity(high, tokenizer(), "a")["weights"]
+
+
+@pytest.mark.parametrize("damage", ["missing", "unknown", "shape"])
+def test_a_tensor_missing_unknown_or_of_another_shape_is_refused(saved, damage):
+    file = saved[1] / "adapter.safetensors"
+    tensors = load_file(file)
+    if damage == "missing":
+        tensors.pop("adapter.gate")
+    elif damage == "unknown":
+        tensors["adapter.extra"] = torch.zeros(1)
+    else:
+        tensors["adapter.gate"] = torch.zeros(1)
+    save_file(tensors, file)
+    with pytest.raises(LAV2Error, match="does not fit"):
+        checkpoint.load(saved[1], llama(), tokenizer())
+
+
+def test_a_folder_without_an_adapter_says_what_it_should_hold(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"format": 99}))
+    with pytest.raises(LAV2Error, match="holds no adapter"):
+        checkpoint.load(tmp_path, llama(), tokenizer())
+
+
+def test_two_adapters_share_the_frozen_matrices_and_nothing_else(saved):
+    llm = llama()
+    twin = share_frozen(llm)
+    first = checkpoint.load(saved[1], llm, tokenizer())
+    alone = logits(first)
+    second = open_gates(AdaptedLlama(twin, EARLY, PROJECTOR, VISION).eval(), seed=8)
+    torch.testing.assert_close(logits(first), alone, rtol=0, atol=0)
+    assert (logits(second) - alone).abs().max() > 1e-2
+    weight = "model.layers.0.mlp.up_proj.weight"
+    assert dict(llm.named_parameters())[weight] is dict(twin.named_parameters())[weight]

@@ -1,0 +1,91 @@
+"""Generation: cached, batched and streamed tokens are those of the plain forward pass, with open gates."""
+
+import torch
+from tiny import EARLY, LATE, adapted, clip_tokens, open_gates, token_ids, tokenizer
+
+from lav2 import generate
+from lav2.generate import Sampling
+
+GREEDY = Sampling(max_new_tokens=8, repetition_penalty=1.0)
+
+
+def greedy_by_plain_forward(model, ids, prompt_kv, steps):
+    for _ in range(steps):
+        ids = torch.cat([ids, model(ids, prompt_kv).logits[:, -1].argmax(-1, keepdim=True)], dim=1)
+    return ids[0, -steps:].tolist()
+
+
+def test_cached_logits_are_the_uncached_ones():
+    for config in (EARLY, LATE):
+        model = open_gates(adapted(config))
+        prompt_kv = model.prompt_kv(model.visual_prompt(clip_tokens()))
+        ids = token_ids(1, 10)
+        with torch.no_grad():
+            full = model(ids, prompt_kv).logits[0]
+            last, cache = generate.prefill(model, ids[:, :6], prompt_kv)
+            torch.testing.assert_close(last[0], full[5], atol=1e-5, rtol=1e-5)
+            for place in range(6, 10):
+                last, cache = generate.prefill(model, ids[:, place : place + 1], prompt_kv, cache=cache)
+                torch.testing.assert_close(last[0], full[place], atol=1e-5, rtol=1e-5)
+
+
+def test_greedy_tokens_are_those_of_the_plain_forward_pass():
+    model = open_gates(adapted())
+    prompt_kv = model.prompt_kv(model.visual_prompt(clip_tokens()))
+    ids = token_ids()
+    steps = list(generate.tokens(model, ids, prompt_kv, GREEDY, stop=[-1]))
+    with torch.no_grad():
+        assert [int(step) for step in steps] == greedy_by_plain_forward(model, ids, prompt_kv, 8)
+
+
+def test_a_batch_of_unequal_prompts_answers_as_one_by_one():
+    model = open_gates(adapted())
+    words = tokenizer()
+    prompts = ["w5 w9 w33", "w7 w8 w40 w41 w42 w11", "w12"]
+    visual = model.visual_prompt(clip_tokens(3))
+    together = generate.batch(model, words, prompts, model.prompt_kv(visual), GREEDY)
+    alone = [
+        "".join(text for text, _ in generate.stream(model, words, prompt, model.prompt_kv(visual[i : i + 1]), GREEDY))
+        for i, prompt in enumerate(prompts)
+    ]
+    assert together == [text.strip() for text in alone]
+    assert len(set(together)) == 3
+
+
+def test_the_same_seed_gives_the_same_answer_and_another_seed_another():
+    model = open_gates(adapted())
+    prompt_kv = model.prompt_kv(model.visual_prompt(clip_tokens()))
+
+    def answer(seed):
+        sampling = Sampling(temperature=1.5, top_p=1.0, max_new_tokens=12, seed=seed)
+        return [int(t) for t in generate.tokens(model, token_ids(), prompt_kv, sampling, stop=[-1])]
+
+    assert answer(1) == answer(1)
+    assert answer(1) != answer(2)
+
+
+def test_a_tiny_nucleus_is_greedy():
+    logits = torch.randn(4, 64, generator=torch.Generator().manual_seed(0))
+    sampling = Sampling(temperature=1.0, top_p=1e-6)
+    chosen = generate.sample(logits, sampling, torch.Generator().manual_seed(0), logits[:, :0].long())
+    assert chosen.tolist() == logits.argmax(-1).tolist()
+
+
+def test_generation_stops_at_the_stop_token_and_finished_rows_wait():
+    model = open_gates(adapted())
+    prompt_kv = model.prompt_kv()
+    ids = token_ids(2)
+    free = torch.stack(list(generate.tokens(model, ids, prompt_kv, GREEDY, stop=[-1])), dim=1)
+    stop = int(free[0, 2])
+    stopped = torch.stack(list(generate.tokens(model, ids, prompt_kv, GREEDY, stop=[stop])), dim=1)
+    first = free[0].tolist().index(stop)
+    assert (stopped[0, first:] == stop).all()
+    assert stopped[0, :first].tolist() == free[0, :first].tolist()
+
+
+def test_the_repetition_penalty_counts_the_answer_not_the_prompt():
+    logits = torch.tensor([[1.0, 2.0, 1.9]])
+    plain = Sampling(repetition_penalty=1.5)
+    generator = torch.Generator()
+    assert int(generate.sample(logits, plain, generator, torch.empty(1, 0, dtype=torch.long))) == 1
+    assert int(generate.sample(logits, plain, generator, torch.tensor([[1]]))) == 2

@@ -1,0 +1,84 @@
+"""The rooms of the house and the arrows between them (each room imports only what stands above it)."""
+
+import ast
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+ARROWS = {  # room -> rooms that it may import
+    "experts.evidence": set(),
+    "experts.caption": {"experts.evidence"},
+    "experts.detection": {"experts.evidence"},
+    "experts.ocr": {"experts.evidence"},
+    "experts.render": {"experts.evidence"},
+    "experts.orchestrator": {"experts.evidence"},
+    "lav2.errors": set(),
+    "lav2.config": {"lav2.errors"},
+    "lav2.weights": {"lav2.errors", "lav2.config"},
+    "lav2.image": {"lav2.errors"},
+    "lav2.prompts": {"lav2.errors"},
+    "lav2.metrics": {"lav2.errors"},
+    "lav2.phrasings": set(),
+    "lav2.instruct": {"lav2.errors", "lav2.phrasings", "experts.evidence", "experts.render"},  # makes training rows of evidence
+    "lav2.adapter": {"lav2.config"},
+    "lav2.vision": {"lav2.config", "lav2.weights", "lav2.errors"},
+}
+ARROWS["lav2.model"] = {"lav2.adapter", "lav2.vision", "lav2.config", "lav2.weights", "lav2.errors"}
+ARROWS["lav2.checkpoint"] = {"lav2.model", "lav2.config", "lav2.errors"}
+ARROWS["lav2.generate"] = {"lav2.model", "lav2.adapter"}
+ARROWS["lav2.data"] = {"lav2.config", "lav2.errors", "lav2.image", "lav2.prompts"}
+ARROWS["lav2.train"] = {"lav2.data", "lav2.checkpoint"} | ARROWS["lav2.model"] | {"lav2.model", "lav2.prompts"}
+EXPERTS = {room for room in ARROWS if room.startswith("experts.")}
+ENGINE = {room for room in ARROWS if room.startswith("lav2.")} - {"lav2.train", "lav2.data", "lav2.instruct"}
+ARROWS["lav2.assistant"] = EXPERTS | ENGINE | {"lav2"}
+ARROWS["lav2.__main__"] = set(ARROWS) | {"lav2"}
+ARROWS["app"] = {
+    "lav2", "lav2.assistant", "lav2.config", "lav2.errors", "lav2.image", "lav2.generate", "lav2.prompts",
+    "experts.evidence", "experts.render",
+}  # fmt: skip
+NO_TORCH = ("lav2.errors", "lav2.config", "lav2.weights", "lav2.image", "lav2.prompts", "lav2.metrics", "lav2.instruct")
+
+
+def room_name(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts)
+
+
+def files() -> list[Path]:
+    found = [ROOT / "app.py", *(ROOT / "lav2").glob("*.py"), *(ROOT / "experts").glob("*.py")]
+    return [path for path in found if path.exists() and path.name != "__init__.py"]
+
+
+def imports(path: Path) -> set[str]:
+    """Every module that a file imports, at its top or inside functions; `from lav2 import x` counts as lav2.x."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            parts = {f"{node.module}.{alias.name}" for alias in node.names}
+            rooms = {part for part in parts if (ROOT / (part.replace(".", "/") + ".py")).exists()}
+            names |= rooms or {node.module}
+    return names
+
+
+def test_every_file_is_a_known_room():
+    assert {room_name(path) for path in files()} - set(ARROWS) == set()
+
+
+def test_arrows_go_one_way():
+    culprits = []
+    for path in files():
+        own = {name for name in imports(path) if name.split(".")[0] in ("lav2", "experts", "app")}
+        culprits += [f"{room_name(path)} imports {name}" for name in sorted(own - ARROWS[room_name(path)])]
+    assert not culprits
+
+
+def test_rooms_without_torch_do_not_import_it():
+    heavy = {"torch", "transformers", "ultralytics", "easyocr", "timm"}
+    culprits = [
+        f"{room_name(path)} imports {name}"
+        for path in files()
+        if room_name(path) in NO_TORCH
+        for name in imports(path)
+        if name.split(".")[0] in heavy
+    ]
+    assert not culprits
