@@ -1,0 +1,1010 @@
+"""The web page: chat about a photo with checkable evidence, and one question with experts off and on.
+
+All it says about a photo comes from `lav2.assistant`; this file turns its events into updates of the page and
+into named API endpoints. Importing it loads no weights: `main()` does, and Spaces runs `python app.py`.
+"""
+
+import argparse
+import html
+import json
+import logging
+import os
+import queue
+import re
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from importlib.util import LazyLoader, find_spec, module_from_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypedDict
+
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read when gradio is imported
+
+import gradio as gr
+from gradio.components.api_component import Api
+from gradio_client.utils import python_type_to_json_schema
+from PIL import Image, ImageDraw
+
+from experts import render
+from experts.evidence import EXPERT_NAMES, Caption, Detections, Evidence, ExpertFailure, to_json
+from lav2.errors import LAV2Error
+from lav2.image import open_image
+
+if TYPE_CHECKING:
+    from lav2 import assistant as engine
+    from lav2.assistant import Assistant, Done, Event, Request, Turn
+
+
+def on_first_use(name: str) -> Any:
+    """A module that is imported when its first attribute is read: `lav2.assistant` brings torch with it."""
+    if name not in sys.modules:
+        spec = find_spec(name)
+        loader = spec.loader = LazyLoader(spec.loader)
+        sys.modules[name] = module_from_spec(spec)
+        loader.exec_module(sys.modules[name])
+    return sys.modules[name]
+
+
+engine = on_first_use("lav2.assistant")
+
+ASSETS = Path(__file__).parent / "assets"
+TEXTS: dict[str, dict[str, str]] = json.loads((ASSETS / "ui.json").read_text(encoding="utf-8"))
+T = gr.I18n(**TEXTS)
+
+TOKEN_PAUSE = 0.05  # seconds between two updates of a streaming answer: faster than one reads
+PANEL_SIDE = 1280  # pixels: the longer side of the photo in the evidence panel
+UPLOAD_LIMIT = "30mb"  # as lav2.image refuses more
+KEEP_UPLOADS = (600, 3600)  # seconds: every ten minutes, files older than an hour are deleted
+QUEUE_SIZE = 32
+MODEL = {"concurrency_id": "model", "concurrency_limit": 2}  # the steps of two take turns; others queue
+QUIET = {"api_visibility": "private", "show_progress": "hidden"}
+
+ASSISTANT: "Assistant | None" = None  # the only thing that users share; main() loads it
+
+
+def assistant() -> "Assistant":
+    if ASSISTANT is None:
+        raise LAV2Error(TEXTS["en"]["not_loaded"], TEXTS["en"]["not_loaded_next"])
+    return ASSISTANT
+
+
+def words(request: gr.Request) -> dict[str, str]:
+    """The interface texts in the language that the browser asks for first; English where there is none."""
+    first = request.headers.get("accept-language", "")[:2].lower()
+    return TEXTS.get(first, TEXTS["en"])
+
+
+# ---------------------------------------------------------------- what one session remembers
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What the evidence panel shows for one question."""
+
+    states: Mapping[str, str] = field(default_factory=dict)  # expert -> waiting | running | done | failed
+    evidence: Mapping[str, Evidence] = field(default_factory=dict)
+    prompt: str = ""
+    tokens: int = 0
+    context: int = 0  # tokens that fit
+    trimmed: int = 0  # turns left out because they no longer fit
+
+    def after(self, event: "Event") -> "Findings":
+        """The findings once `event` has happened; tokens and the end of the answer change nothing here."""
+        match event:
+            case engine.ExpertStarted(name):
+                return replace(self, states={**self.states, name: "running"})
+            case engine.EvidenceFound(name, found):
+                state = "failed" if isinstance(found, ExpertFailure) else "done"
+                evidence = {**self.evidence, name: found}
+                ordered = {known: evidence[known] for known in EXPERT_NAMES if known in evidence}
+                return replace(self, states={**self.states, name: state}, evidence=ordered)
+            case engine.PromptReady(prompt, tokens, context, trimmed):
+                return replace(self, prompt=prompt, tokens=tokens, context=context, trimmed=trimmed)
+        return self
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """One question and its answer. `photo` is the file sent with it, None where the earlier one is meant."""
+
+    question: str
+    photo: str | None = None
+    answer: str = ""
+    state: str = "pending"  # pending | done | stopped
+    findings: Findings = Findings()
+
+
+Exchanges = tuple[Exchange, ...]
+
+
+class Run(threading.Event):
+    """Set to stop an answer early. `discarded` keeps the rest of it off the page, which was cleared since."""
+
+    discarded = False
+
+
+def busy(exchanges: Exchanges) -> bool:
+    return bool(exchanges) and exchanges[-1].state == "pending"
+
+
+def current_photo(exchanges: Exchanges) -> str | None:
+    """The file that a follow-up question is about: the last one that was sent."""
+    return next((exchange.photo for exchange in reversed(exchanges) if exchange.photo), None)
+
+
+def history(exchanges: Exchanges) -> "tuple[Turn, ...]":
+    """The turns before the last question that belong to its context: a new photo starts a new one."""
+    start = max((i for i, exchange in enumerate(exchanges) if exchange.photo), default=0)
+    return tuple(engine.Turn(exchange.question, exchange.answer) for exchange in exchanges[start:-1])
+
+
+def messages(exchanges: Exchanges, say: Mapping[str, str]) -> list[dict[str, Any]]:
+    """The exchanges as the Chatbot's messages."""
+    return [message for _, message in _owned_messages(exchanges, say)]
+
+
+def owner(exchanges: Exchanges, index: int | Sequence[int], say: Mapping[str, str]) -> int:
+    """Which exchange the Chatbot's message number `index` belongs to."""
+    number = index if isinstance(index, int) else index[0]
+    return [i for i, _ in _owned_messages(exchanges, say)][number]
+
+
+def _owned_messages(exchanges: Exchanges, say: Mapping[str, str]) -> Iterator[tuple[int, dict[str, Any]]]:
+    for i, exchange in enumerate(exchanges):
+        if exchange.photo and i > 0:
+            yield i, {"role": "assistant", "content": "— " + say["new_photo"]}
+        if exchange.photo:
+            yield i, {"role": "user", "content": {"path": exchange.photo}}
+        yield i, {"role": "user", "content": plain(exchange.question)}
+        if exchange.findings.states:
+            yield i, _step(exchange.findings, say)
+        if exchange.answer or exchange.state != "pending":
+            yield i, {"role": "assistant", "content": plain(said(exchange.answer, exchange.state, say))}
+
+
+def said(answer: str, state: str, say: Mapping[str, str]) -> str:
+    """An answer as it is shown: an empty or stopped one says so."""
+    if state == "stopped":
+        return f"{answer} … ({say['stopped']})" if answer else say["stopped_empty"]
+    return answer or say["empty_answer"]
+
+
+def plain(text: str) -> str:
+    """Text for the Chatbot, which reads HTML even where Markdown is off; `html.unescape` is the way back."""
+    return re.sub(r"&(?=#?\w+;)", "&amp;", text).replace("<", "&lt;")
+
+
+def _step(findings: Findings, say: Mapping[str, str]) -> dict[str, Any]:
+    """The fold in the conversation that says what the experts did: on a phone, the panel is far below."""
+    busy = any(state in ("waiting", "running") for state in findings.states.values())
+    lines = [plain(f"{say[name]}: {status(findings, name, say)}") for name in findings.states]
+    slowest = max((found.seconds for found in findings.evidence.values()), default=0.0)
+    metadata = {"title": say["looking" if busy else "looked"], "status": "pending" if busy else "done"}
+    if not busy:
+        metadata["duration"] = round(slowest, 1)
+    return {"role": "assistant", "content": "\n".join(lines), "metadata": metadata}
+
+
+# ---------------------------------------------------------------- words and pictures for findings
+
+
+def problem(error: Exception, say: Mapping[str, str]) -> tuple[str, str]:
+    """(cause, next step) for the user. What nobody foresaw is named by its kind; the log has its trace."""
+    if isinstance(error, LAV2Error):
+        return error.cause, error.next_step
+    logging.getLogger("lav2.app").error("A question could not be answered.", exc_info=error)
+    return say["broken"].format(kind=type(error).__name__), say["broken_next"]
+
+
+def notice(cause: str = "", next_step: str = "") -> dict[str, Any]:
+    """An update for a page's line of trouble; without a cause it disappears."""
+    text = f'<p class="lav2-notice" role="alert"><b>{html.escape(cause)}</b> {html.escape(next_step)}</p>'
+    return gr.update(value=text if cause else "", visible=bool(cause))
+
+
+def status(findings: Findings, name: str, say: Mapping[str, str]) -> str:
+    """One line on one expert: waiting, running, what it found and in how many seconds, or why it failed."""
+    found = findings.evidence.get(name)
+    if found is None:
+        return say[findings.states[name]]
+    if isinstance(found, ExpertFailure):
+        return f"{say['failed']}. {found.cause} {found.next_step}"
+    seconds = say["done"].format(seconds=f"{found.seconds:.2f}")
+    if isinstance(found, Caption):
+        return f"{seconds} · “{found.text}”"
+    texts = found.labels if isinstance(found, Detections) else found.texts
+    return f"{seconds} · {len(texts) or say['nothing']}"
+
+
+def status_html(findings: Findings, say: Mapping[str, str]) -> str:
+    lines = ""
+    for name, state in findings.states.items():
+        text = html.escape(status(findings, name, say))
+        lines += f'<li class="{state}"><b>{html.escape(say[name])}</b><span>{text}</span></li>'
+    return f'<ul class="lav2-experts" role="status">{lines}</ul>'
+
+
+def hint_html(text: str) -> str:
+    return f'<p class="lav2-hint" role="status">{html.escape(text)}</p>'
+
+
+def meter_html(findings: Findings, say: Mapping[str, str]) -> str:
+    used = say["meter"].format(tokens=findings.tokens, context=findings.context)
+    left_out = ""
+    if findings.trimmed:
+        left_out = say["trimmed_one" if findings.trimmed == 1 else "trimmed"].format(turns=findings.trimmed)
+    high = 0.9 * findings.context
+    scale = f'max="{findings.context}" high="{high}" value="{findings.tokens}"'
+    bar = f'<meter {scale} aria-label="{used}"></meter>'
+    return f'<div class="lav2-meter">{bar}<span>{used}</span><span>{left_out}</span></div>'
+
+
+def rows(evidence: Mapping[str, Evidence], say: Mapping[str, str]) -> list[list[str]]:
+    """The table of all items: number, expert, finding, confidence, place; every cell plain text."""
+    return [
+        [
+            str(item.number),
+            say[item.expert],
+            item.text,
+            "" if item.confidence is None else f"{item.confidence:.2f}",
+            item.place or "",
+        ]
+        for item in render.numbered(evidence)
+    ]
+
+
+def picture(photo: Image.Image, evidence: Mapping[str, Evidence], number: int | None = None) -> Image.Image:
+    """The photo with numbered findings, small enough for the page; the item `number` alone stays bright."""
+    drawn = render.draw(photo, evidence)
+    chosen = next((item for item in render.numbered(evidence) if item.number == number), None)
+    if chosen is not None and chosen.polygon is not None:
+        mask = Image.new("L", drawn.size, 70)  # of 255: the rest stays visible, but dim
+        ImageDraw.Draw(mask).polygon([(float(x), float(y)) for x, y in chosen.polygon], fill=255)
+        drawn = Image.composite(drawn, Image.new("RGB", drawn.size), mask)
+    drawn.thumbnail((PANEL_SIDE, PANEL_SIDE))
+    return drawn
+
+
+# ---------------------------------------------------------------- running the assistant
+
+
+def stream(requests: "Mapping[str, Request]", run: Run) -> "Iterator[tuple[str, Event | Exception]]":
+    """The events of several requests as they come, each with its key; a failure comes as the exception."""
+    events: queue.Queue[tuple[str, Event | Exception | None]] = queue.Queue()
+
+    def feed(key: str, request: "Request") -> None:
+        try:
+            for event in assistant().answer(request, run):
+                events.put((key, event))
+        except Exception as error:
+            events.put((key, error))
+        finally:
+            events.put((key, None))
+
+    for key, request in requests.items():
+        threading.Thread(target=feed, args=(key, request), daemon=True).start()
+    running = len(requests)
+    while running:
+        key, event = events.get()
+        if event is None:
+            running -= 1
+        else:
+            yield key, event
+
+
+# ---------------------------------------------------------------- examples
+
+
+@dataclass(frozen=True)
+class Example:
+    photo: Path
+    question: str
+    note: str = ""  # said beside the question, for a case that is known to fail
+
+    def value(self) -> dict[str, Any]:
+        """For a MultimodalTextbox."""
+        return {"text": self.question, "files": [str(self.photo)]}
+
+    def message(self) -> dict[str, Any]:
+        """For an empty Chatbot."""
+        shown = f"{self.question} {self.note}".strip()
+        return {"text": self.question, "display_text": shown, "icon": str(self.photo)}
+
+
+def inside(package: str, path: str) -> Path:
+    """A file inside an installed package, without running its code; a path that does not exist without it."""
+    spec = find_spec(package)
+    return Path(spec.origin if spec and spec.origin else package).parent / path
+
+
+# Our drawn pictures, and photos inside packages that are installed anyway.
+EXAMPLES = [
+    example
+    for example in (
+        Example(ASSETS / "examples/street-sign.webp", "What does the sign say?"),
+        Example(ASSETS / "examples/shop-hours.webp", "When is the shop open on Saturday?"),
+        Example(ASSETS / "examples/price-label.webp", "How much do the apples cost?"),
+        Example(inside("ultralytics", "assets/bus.jpg"), "How many people are there?"),
+        Example(inside("skimage", "data/astronaut.png"), "What is the person wearing?"),
+        Example(inside("skimage", "data/coffee.png"), "What is on the table?"),
+        Example(inside("skimage", "data/chelsea.png"), "Which animal is this?"),
+        Example(
+            ASSETS / "examples/shapes.webp", "How many red circles are there?", "(often wrong: no expert knows shapes)"
+        ),
+    )
+    if example.photo.exists()
+]
+
+
+# ---------------------------------------------------------------- the page
+
+
+class EvidencePanel:
+    """The photo with numbered findings, each expert's state, one table of all items, the exact prompt."""
+
+    def __init__(self):
+        with gr.Row():  # side by side where there is room, one below the other in a narrow column
+            with gr.Column(min_width=460):
+                self.status = gr.HTML(hint_html(TEXTS["en"]["evidence_empty"]), padding=False)
+                self.picture = gr.Image(
+                    label=T("photo"),
+                    show_label=False,
+                    type="pil",
+                    format="webp",
+                    interactive=False,
+                    visible=False,
+                    buttons=["fullscreen"],
+                    elem_classes="lav2-photo",
+                )
+            with gr.Column(min_width=460):
+                self.table = gr.Dataframe(
+                    headers=self.headers(TEXTS["en"]),
+                    label=T("findings"),
+                    datatype="str",
+                    type="array",
+                    interactive=False,
+                    wrap=True,
+                    visible=False,
+                    column_widths=["11%", "20%", "35%", "15%", "19%"],
+                    buttons=[],
+                    max_height=360,
+                    elem_classes="lav2-table",
+                )
+                with gr.Accordion(T("prompt"), open=False, visible=False) as self.fold:
+                    self.prompt = gr.Textbox(
+                        label=T("prompt"),
+                        show_label=False,
+                        container=False,
+                        lines=6,
+                        max_lines=24,
+                        interactive=False,
+                        buttons=["copy"],
+                    )
+                self.meter = gr.HTML(visible=False, padding=False)
+        self.all = [self.status, self.picture, self.table, self.fold, self.prompt, self.meter]
+
+    @staticmethod
+    def headers(say: Mapping[str, str]) -> list[str]:
+        return [say[f"column_{name}"] for name in ("number", "expert", "finding", "confidence", "place")]
+
+    def empty(self, say: Mapping[str, str]) -> dict[Any, Any]:
+        hidden = {component: gr.update(visible=False) for component in self.all}
+        return {**hidden, self.status: gr.update(value=hint_html(say["evidence_empty"]), visible=True)}
+
+    def start(self, findings: Findings, photo: Image.Image | None, say: Mapping[str, str]) -> dict[Any, Any]:
+        """Before the first event: the bare photo, and every expert waiting."""
+        if photo is None:
+            state = hint_html(say["no_photo"])
+        else:
+            state = status_html(findings, say) if findings.states else hint_html(say["no_experts"])
+        return {
+            **self.empty(say),
+            self.status: gr.update(value=state, visible=True),
+            self.picture: gr.update(value=photo and picture(photo, {}), visible=photo is not None),
+        }
+
+    def changed(
+        self, event: "Event", findings: Findings, photo: Image.Image | None, say: Mapping[str, str]
+    ) -> dict[Any, Any]:
+        """Updates of what `event` changed and of nothing else, so that streaming stays light."""
+        match event:
+            case engine.ExpertStarted():
+                return {self.status: status_html(findings, say)}
+            case engine.EvidenceFound():
+                return {self.status: status_html(findings, say), **self._items(findings, photo, say)}
+            case engine.PromptReady():
+                return self._prompt(findings, say)
+        return {}
+
+    def whole(self, findings: Findings, photo: Image.Image | None, say: Mapping[str, str]) -> dict[Any, Any]:
+        """Everything about an exchange that is over."""
+        shown = self.start(findings, photo, say)
+        if findings.evidence:
+            shown |= self._items(findings, photo, say)
+        return shown | self._prompt(findings, say)
+
+    def _items(self, findings: Findings, photo: Image.Image, say: Mapping[str, str]) -> dict[Any, Any]:
+        table = rows(findings.evidence, say)
+        return {
+            self.picture: gr.update(value=picture(photo, findings.evidence), visible=True),
+            self.table: gr.update(value=table, headers=self.headers(say), visible=bool(table)),
+        }
+
+    def _prompt(self, findings: Findings, say: Mapping[str, str]) -> dict[Any, Any]:
+        return {
+            self.fold: gr.update(label=say["prompt_tokens"].format(tokens=findings.tokens), visible=True),
+            self.prompt: gr.update(value=findings.prompt, visible=True),
+            self.meter: gr.update(value=meter_html(findings, say), visible=True),
+        }
+
+
+class Settings:
+    """Which experts look, and how words are chosen; the start values are those of `Sampling` (a test compares)."""
+
+    def __init__(self):
+        self.experts = gr.CheckboxGroup(
+            [(T(name), name) for name in EXPERT_NAMES], value=list(EXPERT_NAMES), label=T("experts")
+        )
+        with gr.Accordion(T("settings"), open=False), gr.Row():
+            self.temperature = gr.Slider(0, 2, 0.0, step=0.05, label=T("temperature"), info=T("temperature_info"))
+            self.top_p = gr.Slider(0.05, 1, 0.9, step=0.05, label=T("top_p"))
+            self.max_new_tokens = gr.Slider(1, 512, 128, step=1, label=T("max_new_tokens"))
+            self.seed = gr.Number(0, label=T("seed"), precision=0, minimum=0, maximum=2**31 - 1)
+        self.all = [self.experts, self.temperature, self.top_p, self.max_new_tokens, self.seed]
+
+
+def make_request(
+    question: str,
+    photo: Image.Image | None,
+    turns: "tuple[Turn, ...]",
+    experts: Sequence[str],
+    temperature: float,
+    top_p: float,
+    max_new_tokens: float,
+    seed: float,
+) -> "Request":
+    """The values of `Settings.all`, in that order, as a request; experts need a photo."""
+    sampling = engine.Sampling(float(temperature), float(top_p), int(max_new_tokens), int(seed))
+    chosen = tuple(name for name in EXPERT_NAMES if name in experts) if photo is not None else ()
+    return engine.Request(question, photo, turns, chosen, sampling)
+
+
+def question_box() -> gr.MultimodalTextbox:
+    return gr.MultimodalTextbox(
+        file_types=["image"],
+        placeholder=T("ask"),
+        label=T("ask_label"),
+        show_label=False,
+        lines=1,
+        max_lines=6,
+        max_plain_text_length=1_000_000,  # a longer pasted text would silently become a file
+    )
+
+
+RUNNING = {"submit_btn": False, "stop_btn": True}
+IDLE = {"submit_btn": True, "stop_btn": False}
+
+
+class ChatTab:
+    """A conversation about a photo. It lives in the session's `exchanges`; the Chatbot only shows it."""
+
+    def __init__(self):
+        self.exchanges = gr.State(())
+        self.run = gr.State(None)  # the Run of the newest answer
+        with gr.Row(equal_height=False):
+            with gr.Column(scale=6, min_width=320):
+                self.chat = gr.Chatbot(
+                    label=T("chat"),
+                    show_label=False,
+                    height="58vh",
+                    min_height=300,
+                    render_markdown=False,  # answers repeat what photos say: no links or images
+                    sanitize_html=True,
+                    allow_tags=False,
+                    editable="user",
+                    layout="bubble",
+                    buttons=["copy"],
+                    feedback_options=None,
+                    allow_file_downloads=False,
+                    placeholder=T("chat_empty"),
+                    examples=[example.message() for example in EXAMPLES],
+                    elem_id="chat",
+                )
+                self.chat.keep_in_cache.update(shown["icon"]["path"] for shown in self.chat.examples)
+                self.notice = gr.HTML(visible=False)
+                self.box = question_box()
+                self.settings = Settings()
+            with gr.Column(scale=5, min_width=320):
+                gr.HTML(T("evidence"), elem_classes="lav2-title", padding=False)
+                self.panel = EvidencePanel()
+        self._connect()
+
+    def _connect(self) -> None:
+        page = [self.exchanges, self.run, self.chat, self.notice, self.box, *self.panel.all]
+        at_once = {**QUIET, "queue": False, "outputs": page}
+        asked = [
+            self.box.submit(self.take, [self.box, self.exchanges], **at_once),
+            self.chat.example_select(self.example, [self.exchanges], **at_once),
+            self.chat.retry(self.retry, [self.exchanges], **at_once),
+            self.chat.edit(self.edit, [self.exchanges], **at_once),
+        ]
+        for event in asked:
+            answered = event.then(
+                self.reply,
+                [self.exchanges, self.run, *self.settings.all],
+                page,
+                api_visibility="private",
+                show_progress="minimal",
+                show_progress_on=self.chat,
+                **MODEL,
+            )
+            answered.failure(self.give_back, [self.exchanges], **at_once)  # for example: the queue is full
+        self.box.stop(stop, [self.run], None, queue=False, api_visibility="private")
+        self.chat.undo(self.undo, [self.exchanges], **at_once)
+        # An update of the discarded answer may be under way when the page is cleared: show what is true once more.
+        self.chat.clear(self.clear, [self.run], **at_once).then(self.redraw, [self.exchanges], **at_once)
+        self.panel.table.select(self.choose, [self.exchanges], [self.panel.picture], queue=False, **QUIET)
+
+    def take(self, message: dict[str, Any], exchanges: Exchanges, request: gr.Request) -> dict[Any, Any]:
+        """A question was sent. If it cannot be asked, it stays in the box and the reason stands above it."""
+        say = words(request)
+        if busy(exchanges):
+            return {self.notice: notice(say["busy"], say["busy_next"])}
+        try:
+            question, photo = read(message, say)
+        except LAV2Error as error:
+            return {self.notice: notice(*problem(error, say))}
+        several = notice(say["several"]) if len(message["files"]) > 1 else notice()
+        empty = gr.MultimodalTextbox(value={"text": "", "files": []}, **RUNNING)
+        return {**self._pending(exchanges, Exchange(question, photo), say), self.box: empty, self.notice: several}
+
+    def example(self, exchanges: Exchanges, event: gr.SelectData, request: gr.Request) -> dict[Any, Any]:
+        """An example was chosen. Only its number is believed: a path from the browser could be any file's."""
+        chosen = EXAMPLES[event.index]
+        return self.take({"text": chosen.question, "files": [str(chosen.photo)]}, exchanges, request)
+
+    def retry(self, exchanges: Exchanges, event: gr.RetryData, request: gr.Request) -> dict[Any, Any]:
+        say = words(request)
+        if busy(exchanges):
+            return {self.notice: notice(say["busy"], say["busy_next"])}
+        i = owner(exchanges, event.index, say)
+        again = Exchange(exchanges[i].question, exchanges[i].photo)
+        return {**self._pending(exchanges[:i], again, say), self.box: gr.MultimodalTextbox(**RUNNING)}
+
+    def edit(self, exchanges: Exchanges, event: gr.EditData, request: gr.Request) -> dict[Any, Any]:
+        """A question was rewritten: it is asked again, and what came after it is gone."""
+        say = words(request)
+        if busy(exchanges):
+            return {self.notice: notice(say["busy"], say["busy_next"]), self.chat: messages(exchanges, say)}
+        i = owner(exchanges, event.index, say)
+        if not str(event.value).strip():
+            return {
+                self.notice: notice(say["no_question"], say["no_question_next"]),
+                self.chat: messages(exchanges, say),
+            }
+        again = Exchange(html.unescape(str(event.value)).strip(), exchanges[i].photo)
+        return {**self._pending(exchanges[:i], again, say), self.box: gr.MultimodalTextbox(**RUNNING)}
+
+    def _pending(self, earlier: Exchanges, asked: Exchange, say: Mapping[str, str]) -> dict[Any, Any]:
+        exchanges = (*earlier, asked)
+        return {
+            self.exchanges: exchanges,
+            self.run: Run(),
+            self.chat: messages(exchanges, say),
+            self.notice: notice(),
+        }
+
+    def reply(self, exchanges: Exchanges, run: Run, request: gr.Request, *settings: Any) -> Iterator[dict[Any, Any]]:
+        """Streams the answer to the pending question, the experts' findings first."""
+        if not busy(exchanges):
+            return
+        say = words(request)
+        *earlier, pending = exchanges
+        try:
+            path = current_photo(exchanges)
+            photo = open_image(path) if path else None
+            asked = make_request(pending.question, photo, history(exchanges), *settings)
+            pending = replace(pending, findings=Findings({name: "waiting" for name in asked.experts}))
+            yield {self.chat: messages((*earlier, pending), say), **self.panel.start(pending.findings, photo, say)}
+            shown = 0.0
+            for event in assistant().answer(asked, run):
+                update = {}
+                if run.discarded:
+                    return
+                match event:
+                    case engine.Token(text):
+                        pending = replace(pending, answer=pending.answer + text)
+                        if time.monotonic() - shown < TOKEN_PAUSE:
+                            continue
+                        shown = time.monotonic()
+                    case engine.Done():
+                        state = "stopped" if event.stopped else "done"
+                        pending = replace(pending, answer=event.answer, state=state)
+                        update = {self.exchanges: (*earlier, pending), self.box: gr.MultimodalTextbox(**IDLE)}
+                    case _:
+                        pending = replace(pending, findings=pending.findings.after(event))
+                        update = self.panel.changed(event, pending.findings, photo, say)
+                yield {self.chat: messages((*earlier, pending), say), **update}
+        except Exception as error:
+            yield {**self.give_back(exchanges, request), self.notice: notice(*problem(error, say))}
+        finally:
+            run.set()  # a closed page must not keep the model busy
+
+    def give_back(self, exchanges: Exchanges, request: gr.Request) -> dict[Any, Any]:
+        """An unanswered question goes back into the box, and the conversation is as it was before."""
+        if not busy(exchanges):
+            return {self.box: gr.MultimodalTextbox(**IDLE)}
+        return self.undo(exchanges, request)
+
+    def undo(self, exchanges: Exchanges, request: gr.Request) -> dict[Any, Any]:
+        """Takes the last exchange back: its question and photo return to the box."""
+        if not exchanges:
+            return {}
+        *earlier, last = exchanges
+        value = {"text": last.question, "files": [last.photo] if last.photo else []}
+        return {**self._show(tuple(earlier), words(request)), self.box: gr.MultimodalTextbox(value=value, **IDLE)}
+
+    def clear(self, run: Run | None, request: gr.Request) -> dict[Any, Any]:
+        if run is not None:
+            run.discarded = True
+            run.set()
+        return {**self._show((), words(request)), self.box: gr.MultimodalTextbox(**IDLE)}
+
+    def redraw(self, exchanges: Exchanges, request: gr.Request) -> dict[Any, Any]:
+        return self._show(exchanges, words(request))
+
+    def _show(self, exchanges: Exchanges, say: Mapping[str, str]) -> dict[Any, Any]:
+        path = current_photo(exchanges)
+        photo = open_image(path) if path else None
+        panel = self.panel.whole(exchanges[-1].findings, photo, say) if exchanges else self.panel.empty(say)
+        return {self.exchanges: exchanges, self.chat: messages(exchanges, say), self.notice: notice(), **panel}
+
+    def choose(self, exchanges: Exchanges, event: gr.SelectData) -> dict[Any, Any]:
+        """A row of the table was chosen: its place in the photo stays bright."""
+        photo = open_image(current_photo(exchanges))
+        return {self.panel.picture: picture(photo, exchanges[-1].findings.evidence, int(event.row_value[0]))}
+
+
+def stop(run: Run | None) -> None:
+    if run is not None:
+        run.set()
+
+
+def read(message: dict[str, Any], say: Mapping[str, str]) -> tuple[str, str | None]:
+    """(question, photo's file or None) of a MultimodalTextbox. Raises LAV2Error for what cannot be asked."""
+    photo = message["files"][-1] if message["files"] else None
+    if photo:
+        open_image(photo)
+    question = (message["text"] or "").strip()
+    if not question:
+        raise LAV2Error(say["no_question"], say["no_question_next"])
+    return question, photo
+
+
+class CompareTab:
+    """One photo and question twice, side by side: from the image alone, and with the experts' findings."""
+
+    SIDES = ("off", "on")
+
+    def __init__(self):
+        self.run = gr.State(None)
+        self.shown = gr.State(())  # (photo's file, findings) of the side with experts
+        gr.Markdown(T("compare_lead"))
+        self.notice = gr.HTML(visible=False)
+        self.box = question_box()
+        self.settings = Settings()
+        with gr.Row(equal_height=True):
+            self.answers = {
+                side: gr.Textbox(
+                    label=T(side),
+                    lines=6,
+                    max_lines=20,
+                    interactive=False,
+                    min_width=280,
+                    buttons=["copy"],
+                    elem_id=f"answer-{side}",
+                )
+                for side in self.SIDES
+            }
+        gr.HTML(T("evidence"), elem_classes="lav2-title", padding=False)
+        self.panel = EvidencePanel()
+        gr.Examples(
+            [[e.value()] for e in EXAMPLES if not e.note],
+            self.box,
+            label=T("examples"),
+            examples_per_page=len(EXAMPLES),
+            elem_id="compare-examples",
+        )
+        page = [self.run, self.shown, self.notice, self.box, *self.answers.values(), *self.panel.all]
+        at_once = {**QUIET, "queue": False, "outputs": page}
+        taken = self.box.submit(self.take, [self.box], **at_once)
+        answered = taken.then(
+            self.reply,
+            [self.box, self.run, *self.settings.all],
+            page,
+            api_visibility="private",
+            show_progress="minimal",
+            show_progress_on=list(self.answers.values()),
+            **MODEL,
+        )
+        answered.failure(self.give_back, None, **at_once)
+        self.box.stop(stop, [self.run], None, queue=False, api_visibility="private")
+        self.panel.table.select(self.choose, [self.shown], [self.panel.picture], queue=False, **QUIET)
+
+    def take(self, message: dict[str, Any], request: gr.Request) -> dict[Any, Any]:
+        """The question stays in the box, so that another one on the same photo is one edit away."""
+        say = words(request)
+        try:
+            _, photo = read(message, say)
+            if photo is None:
+                raise LAV2Error(say["no_compare_photo"], say["no_compare_photo_next"])
+        except LAV2Error as error:
+            return {self.notice: notice(*problem(error, say)), self.run: None}
+        answers = {box: "" for box in self.answers.values()}
+        return {
+            **answers,
+            self.notice: notice(),
+            self.run: Run(),
+            self.box: gr.MultimodalTextbox(**RUNNING),
+        }
+
+    def reply(
+        self, message: dict[str, Any], run: Run | None, request: gr.Request, *settings: Any
+    ) -> Iterator[dict[Any, Any]]:
+        """Streams both answers together; a side that fails says so above, the other goes on."""
+        if run is None:
+            return
+        say = words(request)
+        try:
+            question, path = read(message, say)
+            photo = open_image(path)
+            experts, *sampling = settings
+            chosen = {"off": (), "on": experts}
+            requests = {side: make_request(question, photo, (), chosen[side], *sampling) for side in self.SIDES}
+            findings = Findings({name: "waiting" for name in requests["on"].experts})
+            yield self.panel.start(findings, photo, say)
+            answers = dict.fromkeys(self.SIDES, "")
+            shown = dict.fromkeys(self.SIDES, 0.0)
+            for side, event in stream(requests, run):
+                match event:
+                    case engine.Token(text):
+                        answers[side] += text
+                        if time.monotonic() - shown[side] >= TOKEN_PAUSE:
+                            shown[side] = time.monotonic()
+                            yield {self.answers[side]: answers[side]}
+                    case engine.Done():
+                        final = said(event.answer, "stopped" if event.stopped else "done", say)
+                        yield {self.answers[side]: final}
+                    case Exception():
+                        yield {self.notice: notice(*problem(event, say))}
+                    case _ if side == "on":
+                        findings = findings.after(event)
+                        yield {**self.panel.changed(event, findings, photo, say), self.shown: (path, findings)}
+            yield {self.box: gr.MultimodalTextbox(**IDLE)}
+        except Exception as error:
+            yield {**self.give_back(), self.notice: notice(*problem(error, say))}
+        finally:
+            run.set()
+
+    def give_back(self) -> dict[Any, Any]:
+        return {self.box: gr.MultimodalTextbox(**IDLE)}
+
+    def choose(self, shown: tuple[str, Findings], event: gr.SelectData) -> dict[Any, Any]:
+        path, findings = shown
+        return {self.panel.picture: picture(open_image(path), findings.evidence, int(event.row_value[0]))}
+
+
+# ---------------------------------------------------------------- API
+
+
+class Answer(TypedDict):
+    """What /ask returns: as `python -m lav2 ask --json`."""
+
+    answer: str
+    evidence: dict[str, Any]
+    prompt: str
+    timings: dict[str, float]
+    seed: int
+    preset: str
+    versions: dict[str, str]
+
+
+class Comparison(TypedDict):
+    off: Answer
+    on: Answer
+
+
+def as_json(done: "Done") -> Answer:
+    return Answer(
+        answer=done.answer,
+        evidence={name: to_json(found) for name, found in done.evidence.items()},
+        prompt=done.prompt,
+        timings=done.timings,
+        seed=done.seed,
+        preset=done.preset,
+        versions=done.versions,
+    )
+
+
+def answers(requests: "Mapping[str, Request]") -> dict[str, Answer]:
+    """Every request's answer. Raises gr.Error, which the caller sees as a message, on the first failure."""
+    found = {}
+    run = Run()
+    try:
+        for key, event in stream(requests, run):
+            if isinstance(event, Exception):
+                raise api_error(event)
+            if isinstance(event, engine.Done):
+                found[key] = as_json(event)
+    finally:
+        run.set()
+    return found
+
+
+def api_error(error: Exception) -> gr.Error:
+    return gr.Error(" ".join(problem(error, TEXTS["en"])), print_exception=False)
+
+
+def ask(
+    image: str | None,
+    question: str,
+    experts: list[str],
+    temperature: float,
+    top_p: float,
+    max_new_tokens: float,
+    seed: float,
+) -> Answer:
+    """Answer a question about a photo, with the evidence that the answer was given on.
+
+    Args:
+        image: the photo (up to 30 MB and 50 megapixels); none for a question without a photo.
+        question: what you want to know.
+        experts: which programs look at the photo first: caption, detection, ocr; an empty list for none.
+        temperature: 0 always takes the likeliest word.
+        top_p: only the likeliest words that together have this probability are drawn from.
+        max_new_tokens: the longest answer, in tokens.
+        seed: the same seed gives the same answer.
+    """
+    sampling = (temperature, top_p, max_new_tokens, seed)
+    request = api_request(image, question, experts, *sampling)
+    return answers({"ask": request})["ask"]
+
+
+def compare(
+    image: str, question: str, experts: list[str], temperature: float, top_p: float, max_new_tokens: float, seed: float
+) -> Comparison:
+    """Answer a question twice with the same seed: without experts (off), and with their findings (on).
+
+    Args:
+        image: the photo (up to 30 MB and 50 megapixels).
+        question: what you want to know.
+        experts: which programs look at the photo on the side with experts: caption, detection, ocr.
+        temperature: 0 always takes the likeliest word.
+        top_p: only the likeliest words that together have this probability are drawn from.
+        max_new_tokens: the longest answer, in tokens.
+        seed: the same seed gives the same answers.
+    """
+    sampling = (temperature, top_p, max_new_tokens, seed)
+    chosen = {"off": [], "on": experts}
+    return answers({side: api_request(image, question, chosen[side], *sampling) for side in CompareTab.SIDES})
+
+
+def examine(image: str, experts: list[str]) -> dict[str, Any]:
+    """What the expert programs find in a photo: caption, objects with boxes, lines of text.
+
+    Args:
+        image: the photo (up to 30 MB and 50 megapixels).
+        experts: which programs look: caption, detection, ocr.
+    """
+    try:
+        found = assistant().examine(open_image(image), tuple(experts))
+    except Exception as error:
+        raise api_error(error) from None
+    return {name: to_json(evidence) for name, evidence in found.items()}
+
+
+def api_request(image: str | None, question: str, experts: list[str], *sampling: float) -> "Request":
+    try:
+        asked, photo = read({"text": question, "files": [image] if image else []}, TEXTS["en"])
+        return make_request(asked, open_image(photo) if photo else None, (), experts, *sampling)
+    except LAV2Error as error:
+        raise api_error(error) from None
+
+
+def connect_api(settings: Settings) -> None:
+    """Named, typed endpoints. The photo goes through a File: uploads only, no path of the server's."""
+    image = gr.File(label="image", visible=False)
+    question = gr.Textbox(label="question", visible=False)
+    button = gr.Button(visible=False)
+    for function, inputs, result, name in (
+        (ask, [image, question, *settings.all], Answer, "ask"),
+        (compare, [image, question, *settings.all], Comparison, "compare"),
+        (examine, [image, settings.experts], dict[str, Any], "experts"),
+    ):
+        output = Api(None, python_type_to_json_schema(result), name)
+        button.click(function, inputs, output, api_name=name, show_progress="hidden", **MODEL)
+
+
+# ---------------------------------------------------------------- build and start
+
+
+def build() -> gr.Blocks:
+    with gr.Blocks(title="LAV2", analytics_enabled=False, delete_cache=KEEP_UPLOADS, fill_width=True) as blocks:
+        with gr.Column(elem_id="lead"):
+            gr.Markdown("# LAV2")
+            gr.Markdown(T("lead"))
+        with gr.Tabs():
+            with gr.Tab(T("chat_tab"), id="chat"):
+                blocks.chat = ChatTab()
+            with gr.Tab(T("compare_tab"), id="compare"):
+                blocks.compare = CompareTab()
+        connect_api(blocks.chat.settings)
+    return blocks.queue(max_size=QUEUE_SIZE, default_concurrency_limit=8)
+
+
+def theme() -> gr.themes.Base:
+    """Fonts of the reader's system: none is fetched from anywhere."""
+    return gr.themes.Soft(
+        primary_hue="teal",
+        secondary_hue="teal",
+        neutral_hue="slate",
+        font=["system-ui", "Noto Sans KR", "sans-serif"],
+        font_mono=["ui-monospace", "monospace"],
+    ).set(  # darker than the theme's own where its contrast is below 4.5 to 1
+        body_background_fill="*neutral_50",
+        body_text_color_subdued="*neutral_600",
+        body_text_color_subdued_dark="*neutral_300",
+        block_title_text_color="*primary_800",
+        block_title_text_color_dark="white",
+        block_label_text_color="*primary_800",
+        checkbox_label_background_fill_selected="*primary_700",
+        checkbox_label_background_fill_selected_dark="*primary_700",
+        input_placeholder_color="*neutral_500",
+        input_placeholder_color_dark="*neutral_400",
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Loads the assistant, starts the server, and says where it is and how long each part took."""
+    global ASSISTANT
+    parser = argparse.ArgumentParser(description="Chat about photos with checkable evidence, in the browser.")
+    parser.add_argument("--host", help="address to listen on (default: $GRADIO_SERVER_NAME or 127.0.0.1)")
+    parser.add_argument("--port", type=int, help="port (default: $GRADIO_SERVER_PORT, or the first free from 7860)")
+    parser.add_argument("--share", action="store_true", help="also a public link through Gradio's tunnel")
+    parser.add_argument("--preset", default=os.environ.get("LAV2_PRESET", "embedded"), help="(default: %(default)s)")
+    parser.add_argument("--detector", default=os.environ.get("LAV2_DETECTOR"), help="weights for the detection expert")
+    options = parser.parse_args(argv)
+    start = time.perf_counter()
+    try:
+        ASSISTANT = engine.Assistant.load(options.preset, detector=options.detector, report=print)
+        ASSISTANT.load_experts(print)
+    except LAV2Error as error:
+        sys.exit(f"error: {error}")
+    try:
+        _, address, shared = demo.launch(
+            server_name=options.host,
+            server_port=options.port,
+            share=options.share,
+            prevent_thread_lock=True,
+            quiet=True,
+            max_file_size=UPLOAD_LIMIT,
+            allowed_paths=[str(example.photo) for example in EXAMPLES],
+            footer_links=["api", "settings"],
+            ssr_mode=False,
+            theme=theme(),
+            css_paths=ASSETS / "style.css",
+            i18n=T,
+        )
+    except OSError as error:
+        sys.exit(f"error: the server could not start ({error}). Choose another --port, or stop what uses it.")
+    where = f"{address} and {shared}" if shared else address
+    print(f"LAV2 is ready at {where} after {time.perf_counter() - start:.1f} s", flush=True)
+    demo.block_thread()
+
+
+demo = build()  # the name that Spaces and `gradio app.py` look for
+
+if __name__ == "__main__":
+    main()
