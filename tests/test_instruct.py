@@ -65,7 +65,7 @@ def photos(files):
 
 @pytest.fixture(scope="module")
 def rows(photos, tmp_path_factory):
-    return list(instruct.generate(photos, tmp_path_factory.mktemp("signs"), 400, seed=3))
+    return list(instruct.generate(photos, tmp_path_factory.mktemp("signs"), 200, seed=3))
 
 
 def of(rows, *kinds):
@@ -80,7 +80,7 @@ def scene(photos, row):
 
 def test_every_kind_is_made_in_its_share_and_has_the_fields(rows):
     counts = Counter(row["kind"] for row in rows)
-    assert counts == {kind: round(400 * share) for kind, share in instruct.SHARES.items()}
+    assert counts == {kind: round(200 * share) for kind, share in instruct.SHARES.items()}
     for row in rows:
         assert {"image", "question", "answer", "kind", "truth", "evidence", "experts"} <= set(row)
         assert row["experts"] == list(row["evidence"])
@@ -93,7 +93,7 @@ def test_every_kind_is_made_in_its_share_and_has_the_fields(rows):
 
 def test_same_seed_same_rows_and_pictures_other_seed_others(photos, tmp_path):
     def make(folder, seed):
-        made = list(instruct.generate(photos, tmp_path / folder, 120, seed=seed))
+        made = list(instruct.generate(photos, tmp_path / folder, 60, seed=seed))
         pictures = {f.name: f.read_bytes() for f in sorted((tmp_path / folder).iterdir())}
         return [r | {"image": r["image"].removeprefix(str(tmp_path / folder))} for r in made], pictures
 
@@ -239,14 +239,14 @@ def test_signs_of_the_held_out_set_share_no_word_with_training(photos):
 
 
 def test_an_answer_to_a_planted_order_follows_the_question(photos, tmp_path):
-    made = list(instruct.generate(photos, tmp_path, 80, shares={"adversarial": 1.0}))
+    made = list(instruct.generate(photos, tmp_path, 40, shares={"adversarial": 1.0}))
     assert {row["reads"] for row in made} == {True, False}
     for row in made:
         assert row["forbidden"] in ORDERED
         assert (row["forbidden"] in row["answer"].lower()) == row["reads"]
         assert row["reads"] == (row["asks"] == "read") == row["answer"].startswith("It says")
     shown = [i["text"] for row in made for i in row["evidence"].get("ocr", {}).get("items", ())]
-    assert len(shown) > 40  # the orders do stand in the evidence
+    assert len(shown) > 15  # the orders do stand in the evidence
 
 
 def test_what_a_sign_hides_is_not_asked_for(photos, tmp_path):
