@@ -1,0 +1,349 @@
+"""The page's handlers: every event and every failure becomes an update of the page. No browser, no models."""
+
+import ast
+import json
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from types import SimpleNamespace
+
+import gradio as gr
+import numpy as np
+import pytest
+from PIL import Image
+
+import app
+from experts.evidence import EXPERT_NAMES, Caption, Detections, ExpertFailure, OcrLines
+from lav2.assistant import Done, EvidenceFound, ExpertStarted, PromptReady, Sampling, Token, Turn
+from lav2.errors import LAV2Error
+
+ROOT = Path(__file__).parent.parent
+ENGLISH = SimpleNamespace(headers={"accept-language": "en-GB,en;q=0.9"})
+KOREAN = SimpleNamespace(headers={"accept-language": "ko-KR,ko;q=0.9"})
+SETTINGS = (["caption", "detection", "ocr"], 0.0, 0.9, 128, 7)
+ATTACK = "<img src=x onerror=alert(1)>"
+
+CAPTION = Caption(ATTACK, 0.5, "test")
+OBJECTS = Detections(
+    np.array([[10, 10, 60, 90]]), np.array([0.9]), ("dog",), 0.2, "test.pt", ("dog", "cat"), (100, 100)
+)
+TEXT = OcrLines(np.array([[[70, 5], [95, 5], [95, 20], [70, 20]]]), np.array([0.8]), (ATTACK,), 0.3, (100, 100))
+FAILURE = ExpertFailure("ocr", "The weights are <missing>.", "Install them.", 0.1)
+
+
+def done(answer="A dog.", evidence=None, stopped=False) -> Done:
+    return Done(answer, evidence or {}, "the prompt", {"total": 1.0}, 7, "embedded", {"lav2": "0"}, stopped)
+
+
+class Scripted:
+    """Stands where the assistant stands and plays what a test wants to see on the page."""
+
+    def __init__(self, *events):
+        self.events = events
+        self.requests = []
+
+    def answer(self, request, cancel):
+        self.requests.append(request)
+        for event in self.events:
+            if isinstance(event, Exception):
+                raise event
+            yield event
+
+
+@pytest.fixture
+def photo(tmp_path) -> str:
+    path = tmp_path / "photo.png"
+    Image.new("RGB", (100, 100), "white").save(path)
+    return str(path)
+
+
+@pytest.fixture
+def play(monkeypatch):
+    def start(*events) -> Scripted:
+        scripted = Scripted(*events)
+        monkeypatch.setattr(app, "ASSISTANT", scripted)
+        return scripted
+
+    return start
+
+
+CHAT, COMPARE = app.demo.chat, app.demo.compare
+
+
+def page_of(updates) -> dict:
+    """The page after several updates."""
+    page = {}
+    for update in updates:
+        page |= update
+    return page
+
+
+def ask(question, photo=None, exchanges=(), request=ENGLISH) -> dict:
+    """The page after a question was sent and answered."""
+    taken = CHAT.take({"text": question, "files": [photo] if photo else []}, exchanges, request)
+    answered = CHAT.reply(taken[CHAT.exchanges], taken[CHAT.run], request, *SETTINGS)
+    return page_of([taken, *answered])
+
+
+def value(update):
+    return update["value"] if isinstance(update, dict) else update
+
+
+def test_importing_the_app_loads_no_heavy_package():
+    heavy = ("torch", "transformers", "ultralytics", "easyocr")
+    code = f"import sys, app; print(*[name for name in {heavy} if name in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert found.stdout.split() == []
+
+
+def test_a_question_shows_findings_prompt_and_answer(play, photo):
+    found = {"caption": CAPTION, "detection": OBJECTS, "ocr": TEXT}
+    play(
+        *(ExpertStarted(name) for name in found),
+        *(EvidenceFound(name, evidence) for name, evidence in found.items()),
+        PromptReady("the exact prompt", 42, 2048, 0),
+        Token("A "),
+        Token("dog."),
+        done(evidence=found),
+    )
+    page = ask("What is there?", photo)
+    assert [m["content"] for m in page[CHAT.chat]][-1] == "A dog."
+    assert [row[0] for row in page[CHAT.panel.table]["value"]] == ["1", "2", "3"]
+    assert page[CHAT.panel.table]["value"][1] == ["2", "Objects", "dog", "0.90", "center"]
+    assert page[CHAT.panel.prompt]["value"] == "the exact prompt"
+    assert "42" in page[CHAT.panel.fold]["label"] and "42 of 2048" in value(page[CHAT.panel.meter])
+    assert page[CHAT.panel.picture]["value"].getpixel((10, 30)) != (255, 255, 255)  # the box's edge
+    assert page[CHAT.exchanges][0].state == "done"
+
+
+def test_experts_go_from_waiting_over_running_to_done_or_failed_with_the_reason(play, photo):
+    play(ExpertStarted("ocr"), EvidenceFound("ocr", FAILURE), PromptReady("p", 1, 2, 0), done())
+    taken = CHAT.take({"text": "Q", "files": [photo]}, (), ENGLISH)
+    updates = list(CHAT.reply(taken[CHAT.exchanges], taken[CHAT.run], ENGLISH, ["ocr"], *SETTINGS[1:]))
+    states = [value(update[CHAT.panel.status]) for update in updates if CHAT.panel.status in update]
+    assert ["waiting" in states[0], "running" in states[1], "failed" in states[2]] == [True, True, True]
+    assert "The weights are &lt;missing&gt;. Install them." in states[2]
+
+
+def test_tokens_stream_before_the_end(play):
+    play(PromptReady("p", 1, 2, 0), Token("One "), Token("two"), done("One two"))
+    taken = CHAT.take({"text": "Q", "files": []}, (), ENGLISH)
+    updates = list(CHAT.reply(taken[CHAT.exchanges], taken[CHAT.run], ENGLISH, *SETTINGS))
+    assert [u[CHAT.chat][-1]["content"] for u in updates][-2:] == ["One ", "One two"]
+
+
+def test_a_follow_up_reuses_the_photo_and_a_new_photo_starts_a_marked_new_context(play, photo, tmp_path):
+    other = tmp_path / "other.png"
+    Image.new("RGB", (50, 50), "black").save(other)
+    scripted = play(PromptReady("p", 1, 2, 0), done())
+    first = ask("One?", photo)
+    second = ask("Two?", exchanges=first[CHAT.exchanges])
+    third = ask("Three?", str(other), exchanges=second[CHAT.exchanges])
+    assert scripted.requests[1].image.size == (100, 100)
+    assert scripted.requests[1].history == (Turn("One?", "A dog."),)
+    assert (scripted.requests[2].image.size, scripted.requests[2].history) == ((50, 50), ())
+    assert any("New photo" in str(m["content"]) for m in third[CHAT.chat])
+
+
+def test_settings_reach_the_request_and_experts_need_a_photo(play, photo):
+    scripted = play(PromptReady("p", 1, 2, 0), done())
+    ask("With", photo)
+    ask("Without")
+    assert scripted.requests[0].sampling == Sampling(0.0, 0.9, 128, 7)
+    assert [r.experts for r in scripted.requests] == [("caption", "detection", "ocr"), ()]
+
+
+def test_the_sliders_start_at_the_assistants_own_values():
+    settings = CHAT.settings
+    shown = [c.value for c in (settings.temperature, settings.top_p, settings.max_new_tokens, settings.seed)]
+    default = Sampling()
+    assert shown == [default.temperature, default.top_p, default.max_new_tokens, default.seed]
+
+
+def test_trimmed_turns_are_told(play):
+    play(PromptReady("p", 2000, 2048, 3), done())
+    assert "oldest 3 turns" in value(ask("Q")[CHAT.panel.meter])
+
+
+@pytest.mark.parametrize(
+    "events",
+    [(LAV2Error("Too long.", "Shorten it."),), (Token("Half"), LAV2Error("Too long.", "Shorten it."))],
+    ids=["at once", "in the middle"],
+)
+def test_a_question_that_cannot_be_answered_returns_to_the_box_with_cause_and_next_step(play, photo, events):
+    play(*events)
+    page = ask("What?", photo)
+    assert page[CHAT.box].value["text"] == "What?" and page[CHAT.box].value["files"]
+    assert (page[CHAT.exchanges], page[CHAT.chat]) == ((), [])
+    assert "Too long." in page[CHAT.notice]["value"] and "Shorten it." in page[CHAT.notice]["value"]
+
+
+def test_a_bug_shows_its_kind_and_no_trace(play):
+    play(KeyError("secret detail"))
+    shown = ask("What?")[CHAT.notice]["value"]
+    assert "KeyError" in shown and "secret" not in shown and "Traceback" not in shown
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"\x89PNG\r\n\x1a\n broken"], ids=["empty", "text", "cut off"])
+def test_a_bad_file_is_named_and_the_question_stays(content, tmp_path):
+    bad = tmp_path / "bad.png"
+    bad.write_bytes(content)
+    update = CHAT.take({"text": "What?", "files": [str(bad)]}, (), ENGLISH)
+    assert "bad.png" in update[CHAT.notice]["value"]
+    assert set(update) == {CHAT.notice}  # neither the box nor the conversation changes
+
+
+def test_an_empty_question_and_one_asked_too_early_are_refused_with_a_next_step():
+    empty = CHAT.take({"text": "  ", "files": []}, (), ENGLISH)
+    early = CHAT.take({"text": "Q", "files": []}, (app.Exchange("first"),), ENGLISH)
+    assert "Type a question" in empty[CHAT.notice]["value"]
+    assert "stop it first" in early[CHAT.notice]["value"]
+
+
+def test_stop_keeps_what_was_said_and_says_so(play):
+    play(PromptReady("p", 1, 2, 0), Token("A do"), done("A do", stopped=True))
+    page = ask("Q")
+    assert page[CHAT.exchanges][0].answer == "A do"
+    assert page[CHAT.chat][-1]["content"].startswith("A do") and "stopped" in page[CHAT.chat][-1]["content"]
+    run = app.Run()
+    app.stop(run)
+    assert run.is_set()
+
+
+def test_a_closed_page_stops_the_answer(play):
+    play(PromptReady("p", 1, 2, 0), Token("A"), done())
+    run = app.Run()
+    answering = CHAT.reply((app.Exchange("Q"),), run, ENGLISH, *SETTINGS)
+    next(answering)
+    answering.close()
+    assert run.is_set()
+
+
+def test_a_cleared_page_stays_clear(play):
+    play(PromptReady("p", 1, 2, 0), Token("A"), done())
+    run = app.Run()
+    answering = CHAT.reply((app.Exchange("Q"),), run, ENGLISH, *SETTINGS)
+    next(answering)
+    assert CHAT.clear(run, ENGLISH)[CHAT.exchanges] == ()
+    assert list(answering) == []
+
+
+def test_retry_edit_and_undo_find_their_exchange(play, photo):
+    play(PromptReady("p", 1, 2, 0), done())
+    page = ask("Two?", exchanges=ask("One?", photo)[CHAT.exchanges])
+    last_question = max(i for i, m in enumerate(page[CHAT.chat]) if m["content"] == "Two?")
+    retried = CHAT.retry(page[CHAT.exchanges], SimpleNamespace(index=last_question), ENGLISH)
+    edited = CHAT.edit(page[CHAT.exchanges], SimpleNamespace(index=1, value="1 &lt; 2?"), ENGLISH)
+    undone = CHAT.undo(page[CHAT.exchanges], ENGLISH)
+    assert [(e.question, e.state) for e in retried[CHAT.exchanges]] == [("One?", "done"), ("Two?", "pending")]
+    assert [(e.question, e.photo, e.state) for e in edited[CHAT.exchanges]] == [("1 < 2?", photo, "pending")]
+    assert [e.question for e in undone[CHAT.exchanges]] == ["One?"] and undone[CHAT.box].value["text"] == "Two?"
+
+
+def test_untrusted_text_is_escaped_everywhere(play, photo):
+    found = {"caption": CAPTION, "ocr": TEXT}
+    play(*(EvidenceFound(*item) for item in found.items()), PromptReady(ATTACK, 1, 2, 0), done(ATTACK, found))
+    page = ask(ATTACK, photo)
+    texts = [m["content"] for m in page[CHAT.chat] if isinstance(m["content"], str)]
+    assert all("<" not in text for text in texts)
+    assert "<img" not in value(page[CHAT.panel.status])
+    assert all("<" not in cell for row in page[CHAT.panel.table]["value"] for cell in row)
+    assert CHAT.panel.table.datatype == "str" and CHAT.chat.render_markdown is False
+
+
+def test_choosing_a_row_dims_the_rest_of_the_photo(play, photo):
+    play(EvidenceFound("detection", OBJECTS), PromptReady("p", 1, 2, 0), done())
+    page = ask("Q", photo)
+    chosen = CHAT.choose(page[CHAT.exchanges], SimpleNamespace(row_value=["1"]))[CHAT.panel.picture]
+    assert chosen.getpixel((35, 70)) == (255, 255, 255)
+    assert max(chosen.getpixel((90, 90))) < 100
+
+
+def test_compare_streams_both_sides_with_one_seed(play, photo):
+    scripted = play(ExpertStarted("ocr"), EvidenceFound("ocr", TEXT), PromptReady("p", 1, 2, 0), Token("A"), done())
+    message = {"text": "Q", "files": [photo]}
+    taken = COMPARE.take(message, ENGLISH)
+    page = page_of([taken, *COMPARE.reply(message, taken[COMPARE.run], ENGLISH, ["ocr"], *SETTINGS[1:])])
+    assert {page[box] for box in COMPARE.answers.values()} == {"A dog."}
+    assert sorted(request.experts for request in scripted.requests) == [(), ("ocr",)]
+    assert {request.sampling.seed for request in scripted.requests} == {7}
+    assert page[COMPARE.panel.table]["value"]
+
+
+def test_compare_without_a_photo_or_with_a_failure_says_why(play, photo):
+    assert "no photo" in COMPARE.take({"text": "Q", "files": []}, ENGLISH)[COMPARE.notice]["value"]
+    play(LAV2Error("Too long.", "Shorten it."))
+    message = {"text": "Q", "files": [photo]}
+    page = page_of(COMPARE.reply(message, app.Run(), ENGLISH, *SETTINGS))
+    assert "Too long." in page[COMPARE.notice]["value"]
+
+
+def test_the_api_returns_plain_json_and_failures_as_messages(play, photo):
+    play(done(evidence={"detection": OBJECTS, "ocr": FAILURE}))
+    answer = json.loads(json.dumps(app.ask(photo, "Q", *SETTINGS)))
+    assert answer["evidence"]["detection"]["items"][0]["label"] == "dog"
+    assert answer["evidence"]["ocr"]["error"] == FAILURE.cause
+    assert set(app.compare(photo, "Q", *SETTINGS)) == {"off", "on"}
+    play(LAV2Error("Too long.", "Shorten it."))
+    with pytest.raises(gr.Error, match=r"Too long\. Shorten it\."):
+        app.ask(photo, "Q", *SETTINGS)
+    with pytest.raises(gr.Error, match="question is empty"):
+        app.ask(photo, "", *SETTINGS)
+
+
+def test_three_endpoints_are_public_and_described():
+    named = app.demo.get_api_info()["named_endpoints"]
+    assert set(named) == {"/ask", "/compare", "/experts"}
+    assert all(endpoint["description"] for endpoint in named.values())
+
+
+def test_before_loading_the_page_says_so(monkeypatch):
+    monkeypatch.setattr(app, "ASSISTANT", None)
+    assert "still loading" in ask("Q")[CHAT.notice]["value"]
+
+
+def test_both_languages_have_the_same_texts_and_placeholders():
+    english, korean = app.TEXTS["en"], app.TEXTS["ko"]
+    assert english.keys() == korean.keys()
+    holes = {key: {part.split("}")[0] for part in text.split("{")[1:]} for key, text in english.items()}
+    assert holes == {key: {part.split("}")[0] for part in text.split("{")[1:]} for key, text in korean.items()}
+
+
+def test_every_text_that_is_used_exists_and_every_one_is_used():
+    tree = ast.parse((ROOT / "app.py").read_text(encoding="utf-8"))
+    constants = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
+    columns = {f"column_{name}" for name in ("number", "expert", "finding", "confidence", "place")}
+    assert set(app.TEXTS["en"]) - columns - set(EXPERT_NAMES) <= constants
+    assert columns <= set(app.TEXTS["en"])
+
+
+def test_messages_follow_the_browsers_language(play):
+    play(LAV2Error("Too long.", "Shorten it."))
+    assert app.TEXTS["ko"]["no_question"] in CHAT.take({"text": "", "files": []}, (), KOREAN)[CHAT.notice]["value"]
+
+
+def test_examples_exist_and_are_small_where_they_are_ours():
+    assert len(app.EXAMPLES) >= 4
+    for example in app.EXAMPLES:
+        Image.open(example.photo).verify()
+    assert all(path.stat().st_size < 100_000 for path in (ROOT / "assets/examples").iterdir())
+
+
+def test_a_failing_side_does_not_hide_the_other(monkeypatch):
+    class HalfBroken:
+        def answer(self, request, cancel):
+            if request == "bad":
+                raise LAV2Error("Too long.", "Shorten it.")
+            yield done()
+
+    monkeypatch.setattr(app, "ASSISTANT", HalfBroken())
+    events = dict(app.stream({"left": "bad", "right": "good"}, threading.Event()))
+    assert isinstance(events["left"], LAV2Error) and events["right"] == done()
+
+
+def test_a_missing_preset_ends_the_start_with_cause_and_next_step():
+    command = [sys.executable, "app.py", "--preset", "no-such-preset"]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert ended.returncode == 1
+    assert "no-such-preset" in ended.stderr and "Traceback" not in ended.stderr
