@@ -28,7 +28,7 @@ SCENES = [
     ("A woman is holding an umbrella near a parked car.", [("person", 6), ("umbrella", 2), ("car", 4)]),
     ("Three sheep stand beside an old wooden bench.", [("sheep", 0), ("sheep", 1), ("sheep", 5), ("bench", 11)]),
     ("Some people are playing soccer in the park.", [("person", 0), ("person", 2), ("person", 5), ("sports ball", 9)]),
-    ("A cat sleeps on a red couch by the window.", [("cat", 5), ("couch", 9)]),
+    ("a cat sleeps on a red couch by the window ", [("cat", 5), ("couch", 9)]),
     ("Four buses wait in a line beside the station.", [("bus", 0), ("bus", 1), ("bus", 2), ("bus", 3)]),
     ("A girl in a blue coat is feeding five birds.", [("person", 4), *[("bird", i) for i in (1, 2, 3, 6, 7)]]),
     ("An apple and two knives lie on the kitchen counter.", [("apple", 4), ("knife", 5), ("knife", 6)]),
@@ -402,6 +402,7 @@ def test_human_boxes_win_over_a_teachers_and_splits_are_kept(files, tmp_path):
         assert "zebra" not in found["00.webp"].counts and found["00.webp"].size == (320, 240)
         assert found["other.webp"].counts == {"zebra": 1}
         assert "35.webp" not in found
+        assert "other.webp" not in {p.image.name for p in instruct.read_photos(order, files, "val")}
     teacher.write_text('{"image": "a"}\n{"width": 3}\n')
     with pytest.raises(LAV2Error, match="line 2"):
         instruct.read_photos([teacher], files)
