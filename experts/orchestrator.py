@@ -87,9 +87,7 @@ class Orchestrator:
         def look() -> Evidence:
             evidence = self._experts[name](image)
             if not isinstance(evidence, ExpertFailure):
-                self._keep(
-                    photo, name, evidence
-                )  # here, so that a result that comes too late serves the next question
+                self._keep(photo, name, evidence)  # here, so that a result that comes too late serves the next question
             return evidence
 
         def supervise() -> None:
@@ -133,11 +131,12 @@ class Orchestrator:
                 return ExpertFailure(name, cause, step, 0.0)
             # A daemon: an expert that never comes back must not keep the program from ending.
             thread = self._last[name] = threading.Thread(target=worker, name=f"expert {name}", daemon=True)
+            start = time.perf_counter()
             thread.start()
             thread.join(self._timeout)
             if not outcome:
                 cause = f"The {name} expert took longer than {self._timeout:g} s."
                 step = "Ask again: it may have been loading. If it happens again, switch this expert off."
-                return ExpertFailure(name, cause, step, self._timeout)
+                return ExpertFailure(name, cause, step, time.perf_counter() - start)
             thread.join()  # it has its outcome; without this the next turn could still see it alive
             return outcome[0]

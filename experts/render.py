@@ -74,9 +74,7 @@ def render(evidence: Mapping[str, Evidence], count_tokens: Callable[[str], int],
     if not evidence:
         return ""
     items = numbered(evidence)
-    droppable = sorted(
-        (i for i in items if i.confidence is not None), key=lambda i: (i.confidence, -i.number)
-    )
+    droppable = sorted((i for i in items if i.confidence is not None), key=lambda i: (i.confidence, -i.number))
     for caption_chars, labels in TIGHTER:
         low, high = 0, len(droppable)
         block = _block(evidence, items, set(), caption_chars, labels)
@@ -92,9 +90,7 @@ def render(evidence: Mapping[str, Evidence], count_tokens: Callable[[str], int],
                 low = dropped + 1
         if fitting is not None:
             return fitting
-    raise ValueError(
-        f"A budget of {budget} tokens is too small: the shortest block has {count_tokens(block)}."
-    )
+    raise ValueError(f"A budget of {budget} tokens is too small: the shortest block has {count_tokens(block)}.")
 
 
 def _block(evidence, items: list[Item], dropped: set[int], caption_chars: int, labels: int) -> str:
@@ -111,9 +107,7 @@ def _block(evidence, items: list[Item], dropped: set[int], caption_chars: int, l
         summary = ", ".join(f"{n} {label}" for label, n in counts[:labels])
         others = f" and {len(counts) - labels} other kinds" if len(counts) > labels else ""
         rows.append(f"Objects: {summary}{others}")
-        rows += [
-            f"[{i.number}] {i.text} {i.confidence:.2f} {i.place}" for i in objects if i.number not in dropped
-        ]
+        rows += [f"[{i.number}] {i.text} {i.confidence:.2f} {i.place}" for i in objects if i.number not in dropped]
         rows += _left_out(objects, dropped)
 
     lines = [i for i in items if i.expert == "ocr"]
@@ -122,9 +116,7 @@ def _block(evidence, items: list[Item], dropped: set[int], caption_chars: int, l
         rows.append(f"Text in the photo: {missing or 'none found'}")
     else:
         rows.append("Text in the photo:")
-        rows += [
-            f'[{i.number}] "{i.text}" {i.confidence:.2f} {i.place}' for i in lines if i.number not in dropped
-        ]
+        rows += [f'[{i.number}] "{i.text}" {i.confidence:.2f} {i.place}' for i in lines if i.number not in dropped]
         rows += _left_out(lines, dropped)
     return "\n".join(rows)
 

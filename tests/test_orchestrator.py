@@ -86,7 +86,7 @@ def test_a_raising_a_hanging_and_an_exiting_expert_lose_nothing_of_the_others(ne
     assert (found["explains"].cause, found["explains"].next_step) == ("No weights.", "Install them.")
     assert "ZeroDivisionError: division by zero" in found["raises"].cause
     assert "SystemExit: 3" in found["exits"].cause
-    assert "longer than 0.3 s" in found["hangs"].cause and found["hangs"].seconds == pytest.approx(0.3)
+    assert "longer than 0.3 s" in found["hangs"].cause and 0.3 <= found["hangs"].seconds < 1.5
     assert all(f.expert == name and f.next_step for name, f in found.items() if name != "works")
 
 
@@ -101,13 +101,9 @@ def test_a_hanging_expert_does_not_hold_up_the_next_question(never):
     assert hangs.calls == 1
     never.set()
     time.sleep(0.2)
-    assert isinstance(
-        dict(experts.run(PHOTO, ["hangs"]))["hangs"], Caption
-    )  # what it found too late was kept
+    assert isinstance(dict(experts.run(PHOTO, ["hangs"]))["hangs"], Caption)  # what it found too late was kept
     assert hangs.calls == 1
-    assert isinstance(
-        dict(experts.run(Image.new("RGB", (9, 9)), ["hangs"]))["hangs"], Caption
-    )  # and it works again
+    assert isinstance(dict(experts.run(Image.new("RGB", (9, 9)), ["hangs"]))["hangs"], Caption)  # and it works again
 
 
 def test_the_same_pixels_are_looked_at_once():
@@ -130,6 +126,19 @@ def test_failures_are_not_kept():
     expert.work = lambda: None
     assert isinstance(dict(experts.run(PHOTO, ["flaky"]))["flaky"], Caption)
     assert expert.calls == 2
+
+
+def test_a_failure_that_an_expert_returns_is_not_kept_either():
+    calls = []
+
+    def declines(image):
+        calls.append(image)
+        return ExpertFailure("declines", "Too dark.", "Use a flash.", 0.0)
+
+    experts = Orchestrator({"declines": declines})
+    for _ in range(2):
+        assert dict(experts.run(PHOTO, ["declines"]))["declines"].cause == "Too dark."
+    assert len(calls) == 2
 
 
 def test_the_photo_used_longest_ago_is_forgotten_first():
