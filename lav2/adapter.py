@@ -103,6 +103,8 @@ class Adapter(nn.Module):
         # Token-like size: the released code's nn.Embedding starts at N(0, 1), too large beside trained embeddings.
         self.adapter_prompt = nn.Parameter(0.02 * torch.randn(config.adapter_layers, config.prompt_length, width))
         self.gate = nn.Parameter(torch.zeros(config.adapter_layers, 1, heads, 1, 1))
+        if config.gate_scale:
+            self.gate_scale = nn.Parameter(torch.ones(config.adapter_layers, 1, 1, 1, 1))
         if config.fusion == "early":
             self.visual_gate = nn.Parameter(torch.zeros(config.visual_layers, 1, heads, 1, 1))
 
@@ -127,24 +129,29 @@ class Adapter(nn.Module):
                 gate = torch.tanh(self.visual_gate[index])
                 if present is not None:  # rows without an image do not attend to it at all
                     gate = gate * present[..., None]
-                entries[index] = (*_project(layers[index], visual_prompt), gate)
+                entries[index] = (*_project(layers[index], visual_prompt, config.tuned_prompts), gate)
         for index in range(config.adapter_layers):
             prompt = self.adapter_prompt[index][None]  # [1, K, D]
             if config.fusion == "late" and visual_prompt is not None:
                 visual = visual_prompt if present is None else visual_prompt * present
                 prompt = prompt + visual  # [B, K, D]
+            gate = torch.tanh(self.gate[index])
+            if config.gate_scale:
+                gate = gate * self.gate_scale[index]
             layer = self.first + index
-            entries[layer] = (*_project(layers[layer], prompt), torch.tanh(self.gate[index]))
+            entries[layer] = (*_project(layers[layer], prompt, config.tuned_prompts), gate)
         return tuple(entries)
 
 
-def _project(layer: nn.Module, prompt: Tensor) -> tuple[Tensor, Tensor]:
+def _project(layer: nn.Module, prompt: Tensor, tuned: bool) -> tuple[Tensor, Tensor]:
     """Keys and values [B, G, K, A] of a prompt [B, K, D] by the layer's own frozen projections, without rotation."""
     attention = layer.self_attn
     prompt = prompt.to(layer.input_layernorm.weight.dtype)
     shape = (*prompt.shape[:-1], -1, attention.head_dim)
-    key = attention.k_proj.forward(prompt).view(shape)  # .forward: the frozen layer, without the tuning hook
-    value = attention.v_proj.forward(prompt).view(shape)
+    key, value = (  # .forward: the frozen layer, without the tuning hook
+        (linear(prompt) if tuned else linear.forward(prompt)).view(shape)
+        for linear in (attention.k_proj, attention.v_proj)
+    )
     norm = getattr(attention, "k_norm", None)  # Qwen3 normalises keys per head
     if norm is not None:
         key = norm(key)
@@ -167,40 +174,40 @@ def tune_linears(decoder: nn.Module, config: AdapterConfig) -> None:
     if not (config.bias or config.scale or config.lora_rank):
         return
     for name, linear in list(transformer_linears(decoder)):
-        if config.linears and name.rpartition(".")[2] not in config.linears:
-            continue
-        device = linear.weight.device
-        if config.bias:
+        leaf, device = name.rpartition(".")[2], linear.weight.device
+        tuned = not config.linears or leaf in config.linears
+        if config.bias and tuned:
             linear.adapter_bias = nn.Parameter(torch.zeros(linear.out_features, device=device))
-        if config.scale:
+        if config.scale and tuned:
             size = linear.in_features if config.scale_on_input else linear.out_features
             linear.adapter_scale = nn.Parameter(torch.ones(size, device=device))
-        if config.lora_rank:
+        if config.lora_rank and (not config.lora_linears or leaf in config.lora_linears):
             bound = linear.in_features**-0.5
             start = torch.empty(config.lora_rank, linear.in_features, device=device).uniform_(-bound, bound)
             linear.lora_a = nn.Parameter(start)
             linear.lora_b = nn.Parameter(torch.zeros(linear.out_features, config.lora_rank, device=device))
-        if config.scale and config.scale_on_input:
+        if config.scale_on_input and hasattr(linear, "adapter_scale"):
             linear.register_forward_pre_hook(_scale_input)
-        linear.register_forward_hook(_tune_input_scaled if config.scale_on_input else _tune)
+        linear.register_forward_hook(_add if config.scale_on_input else _tune)
 
 
 def _scale_input(linear: nn.Module, args: tuple[Tensor]) -> tuple[Tensor]:
     return (args[0] * linear.adapter_scale.to(args[0].dtype),)
 
 
-def _tune_input_scaled(linear: nn.Module, args: tuple[Tensor], output: Tensor) -> Tensor:
-    return output + linear.adapter_bias.to(output.dtype)
-
-
-def _tune(linear: nn.Module, args: tuple[Tensor], output: Tensor) -> Tensor:
+def _add(linear: nn.Module, args: tuple[Tensor], output: Tensor) -> Tensor:
     dtype = output.dtype
     if hasattr(linear, "lora_a"):
         output = output + F.linear(F.linear(args[0], linear.lora_a.to(dtype)), linear.lora_b.to(dtype))
     if hasattr(linear, "adapter_bias"):
         output = output + linear.adapter_bias.to(dtype)
+    return output
+
+
+def _tune(linear: nn.Module, args: tuple[Tensor], output: Tensor) -> Tensor:
+    output = _add(linear, args, output)
     if hasattr(linear, "adapter_scale"):
-        output = output * linear.adapter_scale.to(dtype)
+        output = output * linear.adapter_scale.to(output.dtype)
     return output
 
 

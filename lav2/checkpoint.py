@@ -31,8 +31,20 @@ def save(model: AdaptedLlama, folder: Path, base: dict[str, str], notes: dict | 
         notes: anything worth keeping (stage, steps, command, scores).
         dtype: of the stored floating-point tensors.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: p.detach().to("cpu", dtype).contiguous() for name, p in model.adapter_parameters().items()}
+    write(model, tensors, folder, base, notes)
+
+
+def write(
+    model: AdaptedLlama, tensors: dict[str, torch.Tensor], folder: Path, base: dict[str, str], notes: dict | None = None
+) -> None:
+    """`save` with the tensors given: those of an import keep the precision that their file has.
+
+    Raises:
+        LAV2Error: they are not exactly the model's adapter.
+    """
+    check_fit(model, tensors, "The adapter to be saved")
+    folder.mkdir(parents=True, exist_ok=True)
     save_file(tensors, folder / (TENSORS + ".part"))
     config = {
         "format": FORMAT,
@@ -95,17 +107,26 @@ def load_tensors(model: AdaptedLlama, folder: Path) -> None:
         stored = load_file(folder / TENSORS)
     except (OSError, SafetensorError) as error:
         raise LAV2Error(f"{folder / TENSORS} cannot be read ({error}).", "Copy or train the adapter again.") from error
+    check_fit(model, stored, str(folder / TENSORS))
+    with torch.no_grad():
+        for name, parameter in model.adapter_parameters().items():
+            parameter.copy_(stored[name])
+
+
+def check_fit(model: AdaptedLlama, stored: dict[str, torch.Tensor], what: str) -> None:
+    """Whether stored tensors are exactly the model's adapter: none missing, none left over, each of its shape.
+
+    Raises:
+        LAV2Error: they are not; `what` names them in the message.
+    """
     own = model.adapter_parameters()
     missing, unknown = sorted(own.keys() - stored.keys()), sorted(stored.keys() - own.keys())
     wrong = sorted(name for name in own.keys() & stored.keys() if own[name].shape != stored[name].shape)
     if missing or unknown or wrong:
         raise LAV2Error(
-            f"{folder / TENSORS} does not fit: missing {missing[:3]}, unknown {unknown[:3]}, other shape {wrong[:3]}.",
+            f"{what} does not fit: missing {missing[:3]}, unknown {unknown[:3]}, other shape {wrong[:3]}.",
             "Its config.json and tensors are from different runs; copy or train the adapter again.",
         )
-    with torch.no_grad():
-        for name, parameter in own.items():
-            parameter.copy_(stored[name])
 
 
 def read_notes(folder: Path) -> dict:

@@ -16,8 +16,8 @@ class VisionConfig:
     """The frozen image encoder, which turns a photo into `clip_tokens [B, N, C]`."""
 
     library: Literal["timm", "open_clip"]
-    name: str  # model name in that library
-    weights: str | None  # a source for lav2.weights, None: random (tests)
+    name: str  # model name in that library, or the path of an open_clip model config (.json) for a tower of one's own
+    weights: str | None  # a source for lav2.weights (open_clip: a tag as `openai`, or a file), None: random (tests)
     image_size: int  # px, the side of the square that the photo is resized to
     width: int  # C, channels of a token
     tokens: int  # N, tokens of a photo
@@ -52,7 +52,10 @@ class AdapterConfig:
     scale: bool = True  # s of y = s · (W x + b) (Sec. 4.1)
     scale_on_input: bool = False  # y = W (s · x) + b, as the released chat checkpoints have it
     lora_rank: int = 0  # 0: none; pairs without alpha / r scaling, as released
-    linears: tuple[str, ...] = ()  # names of the tuned linear layers; (): all of the Transformer's
+    linears: tuple[str, ...] = ()  # names of the linear layers with bias and scale; (): all of the Transformer's
+    lora_linears: tuple[str, ...] = ()  # names of those with LoRA pairs; (): all of the Transformer's
+    gate_scale: bool = False  # a factor per layer on tanh(gate), not bounded by 1 (`new_gate` of the released code)
+    tuned_prompts: bool = False  # prompt keys/values by the tuned layers, not the frozen ones (released chat code)
 
 
 @dataclass(frozen=True)

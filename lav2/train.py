@@ -185,7 +185,7 @@ def optimizer(model: AdaptedLlama, config: TrainConfig) -> torch.optim.AdamW:
     rooms: dict[tuple[float, float], list] = {}
     for name, parameter in model.set_stage(config.stage).items():
         leaf = name.rpartition(".")[2]
-        if leaf in ("gate", "visual_gate"):
+        if leaf in ("gate", "visual_gate", "gate_scale"):
             room = (config.gate_lr, 0.0)
         elif leaf in ("adapter_prompt", "visual_query", "position"):
             room = (config.prompt_lr, 0.0)

@@ -5,6 +5,7 @@ Words: B batch, N image tokens, C image width, V projector width, K prompt lengt
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 import numpy as np
@@ -80,6 +81,8 @@ def _timm_net(config: VisionConfig) -> nn.Module:
 def _open_clip_net(config: VisionConfig) -> nn.Module:
     import open_clip
 
+    if config.name.endswith(".json"):
+        return _own_clip_net(config)
     try:
         return open_clip.create_model(config.name, pretrained=config.weights).visual
     except Exception as error:  # open_clip and the Hub's client raise many types for a missing network or name
@@ -87,6 +90,17 @@ def _open_clip_net(config: VisionConfig) -> nn.Module:
             f"open_clip's {config.name} ({config.weights}) could not be loaded ({type(error).__name__}).",
             "Connect to the Hub once, or choose the preset `embedded`.",
         ) from error
+
+
+def _own_clip_net(config: VisionConfig) -> nn.Module:
+    """The vision tower of an open_clip model config (embed_dim, vision_cfg, quick_gelu) and its state dict's file."""
+    from open_clip.model import _build_vision_tower
+
+    settings = json.loads(weights.find(config.name).read_text(encoding="utf-8"))
+    net = _build_vision_tower(settings["embed_dim"], settings["vision_cfg"], settings.get("quick_gelu", False))
+    if config.weights:
+        net.load_state_dict(torch.load(weights.find(config.weights), map_location="cpu", weights_only=True))
+    return net
 
 
 def _all_clip_tokens(net: nn.Module, pixels: Tensor) -> Tensor:
