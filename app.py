@@ -89,6 +89,7 @@ class Findings:
     tokens: int = 0
     context: int = 0  # tokens that fit
     trimmed: int = 0  # turns left out because they no longer fit
+    waited: float = 0.0  # seconds until the last expert was done; next to none where a photo is known already
 
     def after(self, event: "Event") -> "Findings":
         """The findings once `event` has happened; tokens and the end of the answer change nothing here."""
@@ -180,10 +181,9 @@ def _step(findings: Findings, say: Mapping[str, str]) -> dict[str, Any]:
     """The fold in the conversation that says what the experts did: on a phone, the panel is far below."""
     busy = any(state in ("waiting", "running") for state in findings.states.values())
     lines = [plain(f"{say[name]}: {status(findings, name, say)}") for name in findings.states]
-    slowest = max((found.seconds for found in findings.evidence.values()), default=0.0)
     metadata = {"title": say["looking" if busy else "looked"], "status": "pending" if busy else "done"}
     if not busy:
-        metadata["duration"] = round(slowest, 1)
+        metadata["duration"] = round(findings.waited, 1)
     return {"role": "assistant", "content": "\n".join(lines), "metadata": metadata}
 
 
@@ -215,7 +215,7 @@ def status(findings: Findings, name: str, say: Mapping[str, str]) -> str:
     if isinstance(found, Caption):
         return f"{seconds} · “{found.text}”"
     texts = found.labels if isinstance(found, Detections) else found.texts
-    return f"{seconds} · {len(texts) or say['nothing']}"
+    return f"{seconds} · {say['found'].format(n=len(texts)) if texts else say['nothing']}"
 
 
 def status_html(findings: Findings, say: Mapping[str, str]) -> str:
@@ -608,7 +608,7 @@ class ChatTab:
             asked = make_request(pending.question, photo, history(exchanges), *settings)
             pending = replace(pending, findings=Findings({name: "waiting" for name in asked.experts}))
             yield {self.chat: messages((*earlier, pending), say), **self.panel.start(pending.findings, photo, say)}
-            shown = 0.0
+            shown, start = 0.0, time.monotonic()
             for event in assistant().answer(asked, run):
                 update = {}
                 if run.discarded:
@@ -624,7 +624,10 @@ class ChatTab:
                         pending = replace(pending, answer=event.answer, state=state)
                         update = {self.exchanges: (*earlier, pending), self.box: gr.MultimodalTextbox(**IDLE)}
                     case _:
-                        pending = replace(pending, findings=pending.findings.after(event))
+                        findings = pending.findings.after(event)
+                        if isinstance(event, engine.EvidenceFound):
+                            findings = replace(findings, waited=time.monotonic() - start)
+                        pending = replace(pending, findings=findings)
                         update = self.panel.changed(event, pending.findings, photo, say)
                 yield {self.chat: messages((*earlier, pending), say), **update}
         except Exception as error:
