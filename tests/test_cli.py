@@ -1,0 +1,107 @@
+"""The command line as scripts use it: JSON on standard output, messages on standard error, honest exit codes."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from lav2.__main__ import main
+
+ROOT = Path(__file__).resolve().parent.parent
+SIGN = ROOT / "assets" / "examples" / "street-sign.webp"
+
+
+def run(*arguments, cwd=ROOT):
+    command = [sys.executable, "-m", "lav2", *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=600)
+
+
+@pytest.mark.slow
+def test_ask_prints_one_json_object_with_answer_evidence_and_all_that_it_depends_on():
+    done = run("ask", SIGN, "What does the sign say?", "--json", "--experts", "caption,ocr", "--max-new-tokens", "20")
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert {"answer", "evidence", "prompt", "timings", "seed", "preset", "versions"} <= set(result)
+    assert list(result["evidence"]) == ["caption", "ocr"]
+    assert result["evidence"]["caption"]["text"]
+    assert result["evidence"]["ocr"]["items"][0]["text"].upper() == "STOP"
+    assert len(result["evidence"]["ocr"]["items"][0]["quad"]) == 4
+    assert result["preset"] == "embedded"
+    assert "Objects: not run" in result["prompt"]
+
+
+@pytest.mark.slow
+def test_batch_answers_every_line_reports_bad_ones_and_resumes(tmp_path):
+    (tmp_path / "photos").mkdir()
+    Image.open(SIGN).save(tmp_path / "photos" / "sign.png")
+    (tmp_path / "bad.png").write_bytes(b"nothing")
+    lines = [
+        {"id": "a", "image": "photos/sign.png", "question": "What is this?"},
+        {"id": "b", "image": "bad.png", "question": "What is this?"},
+        {"id": "c", "image": "photos/none.png", "question": "What is this?"},
+        {"id": "d", "image": "photos/sign.png"},
+        {"id": "e", "image": "photos/sign.png", "question": " "},
+        {"id": "f", "image": "photos/sign.png", "question": "Is there a sign?"},
+    ]
+    (tmp_path / "q.jsonl").write_text("\n".join(map(json.dumps, lines)) + "\nnot json\n")
+    out = tmp_path / "a.jsonl"
+    kept = {"id": "a", "answer": "kept from an earlier run"}
+    out.write_text(json.dumps(kept) + "\n" + '{"id": "b", "ans')  # the earlier run was killed while it wrote
+    arguments = ["batch", "q.jsonl", "--out", "a.jsonl", "--experts", "none", "--max-new-tokens", "8"]
+    done = subprocess.run(
+        [sys.executable, "-m", "lav2", *arguments], cwd=tmp_path, capture_output=True, text=True, timeout=600,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    answers = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [answer["id"] for answer in answers] == ["a", "b", "c", "d", "e", "f", 7]
+    assert answers[0] == kept
+    assert "not a picture" in answers[1]["error"]
+    assert "There is no file" in answers[2]["error"]
+    assert "'question'" in answers[3]["error"]
+    assert "There is no question" in answers[4]["error"]
+    assert answers[5]["answer"]
+    assert "Line 7" in answers[6]["error"]
+
+
+@pytest.mark.slow
+def test_caption_prints_a_line_per_photo_in_order(tmp_path):
+    (tmp_path / "cut.jpg").write_bytes(b"")
+    done = run("caption", SIGN, tmp_path / "cut.jpg", SIGN, "--json")
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [row["image"] for row in rows] == [str(SIGN), str(tmp_path / "cut.jpg"), str(SIGN)]
+    assert rows[0]["caption"] == rows[2]["caption"] != ""
+    assert "empty" in rows[1]["error"]
+    assert done.returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "cause"),
+    [
+        (["ask", "none.png", "Hi"], "There is no file none.png"),
+        (["ask", str(SIGN), "Hi", "--preset", "gpt-9"], "There is no preset 'gpt-9'"),
+        (["batch", "none.jsonl", "--out", "x.jsonl"], "none.jsonl cannot be read"),
+        (["train", "--stage", "pretrain", "--data", "none.jsonl", "--out", "x", "--preset", "gpt-9"], "no preset"),
+    ],
+)
+def test_a_mistake_is_told_in_two_lines_without_a_trace(arguments, cause, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 1
+    told = capsys.readouterr().err.splitlines()
+    assert cause in told[0]
+    assert told[1].startswith("  next: ")
+    assert len(told) == 2
+
+
+def test_presets_are_listed_without_loading_anything():
+    code = (
+        "import sys; from lav2.__main__ import main; main(['presets']);"
+        "assert not {'transformers', 'gradio', 'ultralytics'} & set(sys.modules), 'loaded too much'"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert "embedded" in done.stdout

@@ -1,0 +1,197 @@
+"""Training: resumable to the same losses, batches that hold what they should, data that is checked."""
+
+import json
+
+import pytest
+import torch
+from PIL import Image
+from tiny import LATE, VISION, adapted, llama, open_gates, tokenizer
+
+from lav2 import data, train
+from lav2.data import FeatureCache, Rows, Sample, caption_rows, clean_caption, read_captions
+from lav2.errors import LAV2Error
+from lav2.model import base_identity
+
+PHOTOS = [f"{i}.png" for i in range(12)]
+
+
+@pytest.fixture
+def photos(tmp_path):
+    for number, name in enumerate(PHOTOS):
+        Image.new("RGB", (20, 20), (20 * number, 0, 0)).save(tmp_path / name)
+    return tmp_path
+
+
+def encode(pictures):
+    """A stand-in tower whose tokens tell the photo and its side: red level of the left edge."""
+    reds = torch.tensor([picture.getpixel((0, 0))[0] / 255 for picture in pictures])
+    return reds.view(-1, 1, 1).expand(-1, VISION.tokens, VISION.width)
+
+
+@pytest.fixture
+def rows(photos):
+    found = [data.CaptionRow(str(photos / name), (f"w{3 + i} w{20 + i}",)) for i, name in enumerate(PHOTOS)]
+    features = FeatureCache(photos / "cache", VISION, [row.image for row in found], flips=True)
+    features.fill(encode)
+    words = tokenizer()
+    return caption_rows(found, lambda text: words(text).input_ids, 1, 2, features)
+
+
+def losses(folder):
+    lines = (folder / "log.csv").read_text().splitlines()[1:]
+    return [line.split(",")[2] for line in lines]
+
+
+def test_a_killed_run_resumes_to_the_same_losses(rows, tmp_path):
+    base = base_identity(llama(), tokenizer(), "tiny")
+    settings = train.TrainConfig(stage="caption", steps=8, batch=4, save_every=3, seed=4)
+    train.train(adapted(), {"caption": rows}, settings, tmp_path / "whole", base, report=lambda line: None)
+
+    class Killed(Exception):
+        pass
+
+    class Dying(Rows):
+        def __init__(self, rows):
+            vars(self).update(vars(rows))
+            self.left = 5
+
+        def collate(self, samples):
+            self.left -= 1
+            if self.left < 0:
+                raise Killed
+            return super().collate(samples)
+
+    with pytest.raises(Killed):
+        train.train(adapted(), {"caption": Dying(rows)}, settings, tmp_path / "cut", base, report=lambda line: None)
+    assert len(losses(tmp_path / "cut")) == 5
+    told = []
+    train.train(open_gates(adapted()), {"caption": rows}, settings, tmp_path / "cut", base, report=told.append)
+    assert "resumed at step 3 of 8" in told
+    assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
+
+
+def test_joint_training_alternates_kinds_and_each_touches_only_its_own_group(rows, tmp_path):
+    model = adapted()
+    base = base_identity(llama(), tokenizer(), "tiny")
+    seen = []
+    original = train._step
+
+    def watched(model, optim, batch, config):
+        before = {name: p.detach().clone() for name, p in model.adapter_parameters().items()}
+        loss = original(model, optim, batch, config)
+        changed = {name for name, p in model.adapter_parameters().items() if not torch.equal(p, before[name])}
+        seen.append({train.group(name, model.config) for name in changed})
+        return loss
+
+    train._step = watched
+    try:
+        settings = train.TrainConfig(stage="joint", steps=4, batch=4)
+        both = {"caption": rows, "instruction": rows}
+        train.train(model, both, settings, tmp_path, base, report=lambda line: None)
+    finally:
+        train._step = original
+    assert seen == [{"visual"}, {"language"}, {"visual"}, {"language"}]
+
+
+def test_training_lowers_the_loss_on_what_it_sees(rows, tmp_path):
+    settings = train.TrainConfig(stage="caption", steps=60, batch=6, lr=1e-2)
+    base = base_identity(llama(), tokenizer(), "tiny")
+    train.train(adapted(), {"caption": rows}, settings, tmp_path, base, report=lambda line: None)
+    values = [float(loss) for loss in losses(tmp_path)]
+    assert sum(values[-6:]) < 0.6 * sum(values[:6])
+
+
+def test_only_labelled_positions_are_learned(rows):
+    batch = rows.collate([Sample(None, (1, 5, 6, 2), 2), Sample(None, (1, 7, 2), 1)])
+    assert batch.labels.tolist() == [[-100, -100, 6, 2], [-100, 7, 2, -100]]
+    assert batch.attention_mask.tolist() == [[1, 1, 1, 1], [1, 1, 1, 0]]
+    assert batch.clip_tokens is None
+
+
+def test_rows_with_and_without_photo_mix_in_a_batch(rows, photos):
+    batch = rows.collate([Sample(None, (1, 5, 2), 1), Sample(str(photos / "6.png"), (1, 5, 2), 1)])
+    assert batch.has_image.tolist() == [False, True]
+    assert batch.clip_tokens[0].abs().sum() == 0
+    torch.testing.assert_close(batch.clip_tokens[1, 0, 0], torch.tensor(120 / 255), atol=1e-3, rtol=0)
+
+
+def test_accumulated_parts_give_the_whole_batchs_loss(rows):
+    batch = rows.fixed(12)[0]
+    model = adapted(LATE)
+    optim = train.optimizer(model, train.TrainConfig(stage="caption"))
+    one = train._step(model, optim, batch, train.TrainConfig(stage="caption"))
+    model = adapted(LATE)
+    optim = train.optimizer(model, train.TrainConfig(stage="caption"))
+    assert train._step(model, optim, batch, train.TrainConfig(stage="caption", accumulate=3)) == pytest.approx(one)
+
+
+def test_bad_rows_are_told_with_file_and_line_and_skipped(photos):
+    lines = [
+        json.dumps({"image": "0.png", "captions": ["A dog ."]}),
+        "{broken",
+        json.dumps({"image": "missing.png", "captions": ["A cat"]}),
+        json.dumps({"image": "1.png", "captions": ["  "]}),
+        json.dumps({"image": "2.png", "captions": ["Two cats"], "split": "val"}),
+    ]
+    file = photos / "captions.jsonl"
+    file.write_text("\n".join(lines))
+    told = []
+    found = read_captions(file, report=told.append)
+    assert [(row.captions, row.split) for row in found] == [(("A dog",), "train"), (("Two cats",), "val")]
+    assert [line.split(": skipped")[0] for line in told] == [f"{file}:{n}" for n in (2, 3, 4)]
+
+
+def test_coco_and_karpathy_files_read_as_the_same_rows(photos):
+    coco = {
+        "images": [{"id": 7, "file_name": "0.png"}],
+        "annotations": [{"image_id": 7, "caption": "A dog"}, {"image_id": 7, "caption": "One dog ."}],
+    }
+    sentences = [{"raw": "A dog"}, {"raw": "One dog ."}]
+    karpathy = {"images": [{"filename": "0.png", "filepath": "", "split": "restval", "sentences": sentences}]}
+    found = []
+    for name, document in (("coco.json", coco), ("karpathy.json", karpathy)):
+        (photos / name).write_text(json.dumps(document))
+        found.append(read_captions(photos / name))
+    assert found[0] == found[1]
+    assert found[0][0].captions == ("A dog", "One dog")
+
+
+def test_a_file_of_no_known_format_is_refused(tmp_path):
+    (tmp_path / "x.json").write_text('{"something": 1}')
+    with pytest.raises(LAV2Error, match="no usable caption row"):
+        read_captions(tmp_path / "x.json")
+
+
+def test_captions_of_all_sources_are_spelled_alike():
+    assert clean_caption("a man in a hat , smiling .") == "A man in a hat, smiling"
+
+
+def test_mirrored_photos_are_not_learned_with_captions_that_name_a_side(photos):
+    found = [data.CaptionRow(str(photos / name), ("w5 left w6",)) for name in PHOTOS]
+    features = FeatureCache(photos / "c2", VISION, [row.image for row in found], flips=True)
+    rows = caption_rows(found, lambda text: [5, 6], 1, 2, features)
+    drawn = [sample for epoch in range(4) for group in rows.epoch(4, 0, epoch) for sample in group]
+    assert len(drawn) == 48
+    assert not any(sample.mirrored for sample in drawn)
+
+
+def test_interrupted_feature_caching_goes_on_where_it_was(photos):
+    images = [str(photos / name) for name in PHOTOS]
+    cache = FeatureCache(photos / "c3", VISION, images)
+    cache.CHUNK = 5
+    calls = []
+
+    def dying(pictures):
+        calls.append(len(pictures))
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return encode(pictures)
+
+    with pytest.raises(KeyboardInterrupt):
+        cache.fill(dying)
+    again = FeatureCache(photos / "c3", VISION, images)
+    again.CHUNK = 5
+    assert not again.complete
+    again.fill(encode)
+    assert again.complete
+    torch.testing.assert_close(again.get(images)[:, 0, 0], torch.arange(12) * 20 / 255, atol=1e-3, rtol=0)
