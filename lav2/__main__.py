@@ -1,4 +1,4 @@
-"""The command line: `python -m lav2 ask | batch | caption | train | presets`."""
+"""The command line: `python -m lav2 ask | batch | caption | train | import | presets`."""
 
 from __future__ import annotations
 
@@ -64,6 +64,17 @@ def main(arguments: list[str] | None = None) -> int:
     train.add_argument("--warm-steps", type=int, default=0, help="steps of the projector's warm start")
     train.add_argument("--no-flips", action="store_true", help="no mirrored photos")
     train.set_defaults(run=run_train)
+
+    released = commands.add_parser("import", help="LLaMA in Meta's format and a released adapter file")
+    released.add_argument("--llama-dir", type=Path, required=True, help="Meta's folder, or one of transformers")
+    released.add_argument("--adapter", type=Path, required=True, help="BIAS-7B.pth, LORA-BIAS-7B.pth ...")
+    released.add_argument("--out", required=True, help="folder, or cache:PRESET for a preset")
+    released.add_argument("--base", help="where the converted LLaMA goes, to be shared by imports (default: OUT/llm)")
+    released.add_argument("--clip", type=Path, help="file of CLIP ViT-L/14 (default: open_clip fetches OpenAI's)")
+    released.add_argument("--clip-config", type=Path, help="open_clip model config of another tower (.json)")
+    released.add_argument("--projector-heads", type=int, default=16, help="attention heads of the visual projection")
+    released.add_argument("--prompt-length", type=int, default=10, help="prompt length of a text-only adapter")
+    released.set_defaults(run=run_import)
 
     presets = commands.add_parser("presets", help="the presets and their sources")
     presets.set_defaults(run=run_presets)
@@ -208,6 +219,29 @@ def run_train(options: argparse.Namespace) -> int:
         cache=options.cache,
         flips=not options.no_flips,
         warm_steps=options.warm_steps,
+    )
+    return 0
+
+
+def run_import(options: argparse.Namespace) -> int:
+    from lav2.released import import_released
+    from lav2.vision import clip_settings
+    from lav2.weights import destination
+
+    vision = config.CLIP_VIT_L_14_BGR
+    if options.clip:
+        vision = replace(vision, weights=str(options.clip.resolve()))
+    if options.clip_config:
+        vision = clip_settings(vision, str(options.clip_config.resolve()))
+    import_released(
+        options.llama_dir,
+        options.adapter,
+        destination(options.out),
+        base=destination(options.base) if options.base else None,
+        vision=vision,
+        projector_heads=options.projector_heads,
+        prompt_length=options.prompt_length,
+        report=lambda line: print(line, file=sys.stderr),
     )
     return 0
 

@@ -160,10 +160,11 @@ class Assistant:
         # The captioner shares every frozen matrix with the chat model; only norms and adapters are its own.
         second = model.share_frozen(llm)
         chat = _adapted(settings.adapter, llm, tokenizer, report)
-        captioner = _adapted(settings.caption_adapter, second, tokenizer, report)
+        same = settings.caption_adapter == settings.adapter
+        captioner = chat if same else _adapted(settings.caption_adapter, second, tokenizer, report)
         clock.lap("adapters", f"{settings.adapter}, {settings.caption_adapter}")
-        tower = VisionTower(settings.vision).to(place)
-        clock.lap("image encoder", settings.vision.name)
+        tower = VisionTower(chat.vision_config).to(place)
+        clock.lap("image encoder", chat.vision_config.name)
         weight_file = detector or os.environ.get("LAV2_DETECTOR") or settings.detector
         return cls(settings, chat, captioner, tokenizer, tower, weight_file, clock.seconds)
 
@@ -200,7 +201,8 @@ class Assistant:
         clip_tokens = self._clip_tokens(image)
         with self._turn:
             prompt_kv = self._captioner.prompt_kv(self._captioner.visual_prompt(clip_tokens))
-            begin = self._tokenizer.bos_token
+            question = self.settings.caption_question
+            begin = prompts.build(self.settings.template, question) if question else self._tokenizer.bos_token
             pieces = generate.stream(self._captioner, self._tokenizer, begin, prompt_kv, CAPTION_SAMPLING)
             return "".join(text for text, _ in pieces).strip()
 

@@ -71,9 +71,10 @@ class Preset:
     adapter_config: AdapterConfig = AdapterConfig()
     projector: ProjectorConfig | None = None  # of a new adapter
     template: Literal["chat", "alpaca"] = "chat"
+    caption_question: str = ""  # what the captioner is asked; "": nothing, it writes a caption at once
     detector: str = "yolo11n.pt"  # what the detection expert loads unless --detector or LAV2_DETECTOR say otherwise
     licence: str = ""
-    memory_gb: float = 0.0  # measured peak of the running app
+    memory_gb: float = 0.0  # peak of the running app in bfloat16: measured, or weights + 2 GB where no one could
 
 
 EFFICIENTNET_LITE2 = VisionConfig(
@@ -97,6 +98,8 @@ CLIP_VIT_L_14 = VisionConfig(
     keep_aspect=True,
 )
 
+CLIP_VIT_L_14_BGR = replace(CLIP_VIT_L_14, channel_order="bgr")  # as the released checkpoints were trained (PAPER.md)
+
 EMBEDDED = Preset(
     name="embedded",
     title="SmolLM2-135M-Instruct + EfficientNet-Lite2, weights from installed packages and assets/",
@@ -105,10 +108,34 @@ EMBEDDED = Preset(
     adapter="assets:chat",
     caption_adapter="assets:caption",
     adapter_config=AdapterConfig(fusion="late", prompt_length=16, adapter_layers=26, lora_rank=8),
-    projector=ProjectorConfig(width=384, depth=2, heads=6, position=True, dropout=0.1),
+    projector=ProjectorConfig(width=384, depth=2, heads=6, position=True),
     licence="SmolLM2 Apache-2.0; EfficientNet-Lite Apache-2.0; adapter: see assets/*/README.md",
     memory_gb=2.0,
 )
+
+RELEASED = {  # preset -> the adapter file of the releases page of OpenGVLab/LLaMA-Adapter
+    "llama-7b-bias": "BIAS-7B.pth",
+    "llama-7b-lora-bias": "LORA-BIAS-7B.pth",
+    "llama-7b-lora-bias-v21": "LORA-BIAS-7B-v21.pth",
+    "llama-7b-caption": "CAPTION-7B.pth",
+}
+
+
+def _released(name: str, file: str) -> Preset:
+    """LLaMA-7B with an adapter as released; `python -m lav2 import` makes the folder in the cache."""
+    return Preset(
+        name=name,
+        title=f"LLaMA-7B with the released {file} (photo read in BGR order, as it was trained)",
+        llm=f"cache:{name}/llm",
+        vision=CLIP_VIT_L_14_BGR,
+        adapter=f"cache:{name}",
+        caption_adapter=f"cache:{name}",
+        template="alpaca",
+        caption_question="Generate caption of this image",  # of the released caption training
+        licence="LLaMA 1: Meta's non-commercial research licence; adapter: GPL-3.0; CLIP ViT-L/14: MIT",
+        memory_gb=17.0,
+    )
+
 
 PRESETS: dict[str, Preset] = {
     preset.name: preset
@@ -120,6 +147,7 @@ PRESETS: dict[str, Preset] = {
             title="the embedded default on the unquantised SmolLM2-135M-Instruct of the Hub (Spaces)",
             llm="HuggingFaceTB/SmolLM2-135M-Instruct",
         ),
+        *(_released(name, file) for name, file in RELEASED.items()),
     )
 }
 

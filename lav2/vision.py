@@ -6,7 +6,9 @@ Words: B batch, N image tokens, C image width, V projector width, K prompt lengt
 from __future__ import annotations
 
 import json
+import pickle
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -88,7 +90,7 @@ def _open_clip_net(config: VisionConfig) -> nn.Module:
     except Exception as error:  # open_clip and the Hub's client raise many types for a missing network or name
         raise LAV2Error(
             f"open_clip's {config.name} ({config.weights}) could not be loaded ({type(error).__name__}).",
-            "Connect to the Hub once, or choose the preset `embedded`.",
+            "Connect to the Hub once, import with `--clip FILE`, or choose the preset `embedded`.",
         ) from error
 
 
@@ -96,11 +98,30 @@ def _own_clip_net(config: VisionConfig) -> nn.Module:
     """The vision tower of an open_clip model config (embed_dim, vision_cfg, quick_gelu) and its state dict's file."""
     from open_clip.model import _build_vision_tower
 
-    settings = json.loads(weights.find(config.name).read_text(encoding="utf-8"))
+    settings = _clip_config(config.name)
     net = _build_vision_tower(settings["embed_dim"], settings["vision_cfg"], settings.get("quick_gelu", False))
     if config.weights:
-        net.load_state_dict(torch.load(weights.find(config.weights), map_location="cpu", weights_only=True))
+        try:
+            net.load_state_dict(torch.load(weights.find(config.weights), map_location="cpu", weights_only=True))
+        except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
+            raise LAV2Error(
+                f"{config.weights} is not the state dict of the vision tower {config.name} ({type(error).__name__}).",
+                "Give the file and the model config that belong together.",
+            ) from error
     return net
+
+
+def clip_settings(vision: VisionConfig, source: str) -> VisionConfig:
+    """`vision` with the sizes of an open_clip model config of a ViT (.json)."""
+    settings = _clip_config(source)
+    side, patch = settings["vision_cfg"]["image_size"], settings["vision_cfg"]["patch_size"]
+    return replace(
+        vision, name=source, image_size=side, width=settings["embed_dim"], tokens=(side // patch) ** 2 + 1
+    )
+
+
+def _clip_config(source: str) -> dict:
+    return json.loads(weights.find(source).read_text(encoding="utf-8"))
 
 
 def _all_clip_tokens(net: nn.Module, pixels: Tensor) -> Tensor:

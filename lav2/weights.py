@@ -3,6 +3,7 @@
 A source is a string:
     package:PACKAGE/FILE  a file inside an installed Python package
     assets:NAME           a file or folder of the project's assets/
+    cache:NAME[/FILE]     something that `python -m lav2 import` put into the project's cache folder
     a path                a file or folder on this machine
     anything else         a repository of the Hugging Face Hub (ORG/NAME), fetched into the Hub's own cache
 """
@@ -13,6 +14,7 @@ import importlib.util
 import os
 from pathlib import Path
 
+from lav2.config import RELEASED
 from lav2.errors import LAV2Error
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -44,12 +46,34 @@ def find(source: str) -> Path:
         if not path.exists():
             raise LAV2Error(f"The file {path} is missing.", "Get a complete copy of the project (git checkout assets).")
         return path
+    if kind == "cache":
+        return _imported(rest)
     path = Path(source).expanduser()
     if path.exists():
         return path
     if source.startswith(("/", ".", "~")) or source.count("/") != 1:
         raise LAV2Error(f"There is no file or folder {source}.", "Check the path.")
     return _from_hub(source)
+
+
+def destination(source: str) -> Path:
+    """Where something is to be written: `cache:NAME` or a path."""
+    return cache_dir() / source.removeprefix("cache:") if source.startswith("cache:") else Path(source).expanduser()
+
+
+def _imported(name: str) -> Path:
+    path = destination(f"cache:{name}")
+    if not path.exists():
+        preset = name.partition("/")[0]
+        file = RELEASED.get(preset, "ADAPTER.pth")
+        raise LAV2Error(
+            f"{preset} has not been imported ({path} is missing).",
+            "Ask Meta for LLaMA-7B (version 1; https://ai.meta.com/llama, a research licence), download "
+            f"{file} from https://github.com/OpenGVLab/LLaMA-Adapter/releases (GPL-3.0), and run: "
+            f"python -m lav2 import --llama-dir LLAMA_FOLDER --adapter {file} --out cache:{preset} "
+            "--base cache:llama-7b",
+        )
+    return path
 
 
 def _in_package(name: str) -> Path:

@@ -24,6 +24,7 @@ ARROWS = {  # room -> rooms that it may import
 }
 ARROWS["lav2.model"] = {"lav2.adapter", "lav2.vision", "lav2.config", "lav2.weights", "lav2.errors"}
 ARROWS["lav2.checkpoint"] = {"lav2.model", "lav2.config", "lav2.errors"}
+ARROWS["lav2.released"] = {"lav2.checkpoint"} | ARROWS["lav2.checkpoint"]
 ARROWS["lav2.generate"] = {"lav2.model", "lav2.adapter"}
 ARROWS["lav2.data"] = {"lav2.config", "lav2.errors", "lav2.image", "lav2.prompts"}
 ARROWS["lav2.train"] = {"lav2.data", "lav2.checkpoint"} | ARROWS["lav2.model"] | {"lav2.model", "lav2.prompts"}
