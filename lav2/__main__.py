@@ -53,12 +53,15 @@ def main(arguments: list[str] | None = None) -> int:
     train.add_argument("--images", type=Path, help="folder of the photos (default: each file's own)")
     train.add_argument("--out", type=Path, required=True, help="folder of the run; an unfinished run is resumed")
     train.add_argument("--init", type=Path, help="adapter folder to start from")
+    train.add_argument("--init-groups", choices=("visual", "language"), nargs="+", default=("visual", "language"),
+                       help="what is taken from --init; the rest starts anew")  # fmt: skip
     train.add_argument("--steps", type=int, default=2000)
     train.add_argument("--batch", type=int, default=32)
     train.add_argument("--accumulate", type=int, default=1)
     train.add_argument("--lr", type=float, default=1e-3)
     train.add_argument("--gate-lr", type=float, default=3e-2)
     train.add_argument("--label-smoothing", type=float, default=0.0)
+    train.add_argument("--ema", type=float, default=0.0, help="decay of the weights' running average, such as 0.999")
     train.add_argument("--seed", type=int, default=0)
     train.add_argument("--cache", type=Path, help="folder of cached image features (default: the user's cache)")
     train.add_argument("--warm-steps", type=int, default=0, help="steps of the projector's warm start")
@@ -206,7 +209,7 @@ def run_train(options: argparse.Namespace) -> int:
         defaults,
         **{
             name: getattr(options, name)
-            for name in ("stage", "steps", "batch", "accumulate", "lr", "gate_lr", "label_smoothing", "seed")
+            for name in ("stage", "steps", "batch", "accumulate", "lr", "gate_lr", "label_smoothing", "ema", "seed")
         },
     )
     train.run(
@@ -216,6 +219,7 @@ def run_train(options: argparse.Namespace) -> int:
         options.out,
         images=options.images,
         init=options.init,
+        init_groups=options.init_groups,
         cache=options.cache,
         flips=not options.no_flips,
         warm_steps=options.warm_steps,

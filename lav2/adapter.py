@@ -28,6 +28,7 @@ from lav2.config import AdapterConfig
 
 ATTENTION = "lav2_zero_init"
 Group = Literal["visual", "language"]
+GROUPS: tuple[Group, ...] = ("visual", "language")
 STAGES: dict[str, dict[str, tuple[Group, ...]]] = {
     # stage -> kind of a batch -> the groups of parameters that it may change (Sec. 4.2: disjoint in the first three)
     "pretrain": {"caption": ("visual",)},

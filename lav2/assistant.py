@@ -6,7 +6,6 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
-import re
 import threading
 import time
 from collections import OrderedDict
@@ -23,18 +22,15 @@ import lav2
 from experts import caption, detection, ocr
 from experts.evidence import EXPERT_NAMES, Evidence
 from experts.orchestrator import Orchestrator
-from experts.render import render
-from lav2 import checkpoint, config, generate, model, prompts, weights
+from lav2 import checkpoint, config, generate, grounding, model, prompts, weights
 from lav2.errors import LAV2Error
 from lav2.generate import Sampling
 from lav2.prompts import Turn
 from lav2.vision import VisionTower
 
 CONTEXT = 2048  # tokens of prompt and answer together that the assistant uses at most
-EVIDENCE_BUDGET = 320  # tokens
 QUESTION_CHARACTERS = 4000
 CAPTION_SAMPLING = Sampling(max_new_tokens=30, repetition_penalty=1.0)
-_MARKERS = re.compile(r"<\|[^|<>]{0,40}\|>|^#{2,}\s*(?=instruction|response|input)", re.IGNORECASE | re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -211,7 +207,7 @@ class Assistant:
 
     def _checked(self, request: Request) -> str:
         self._known(request.experts)
-        question = _MARKERS.sub(" ", request.question).strip()
+        question = prompts.clean(request.question)
         if not question:
             raise LAV2Error("There is no question.", "Type one, for example: What is in this photo?")
         if len(question) > QUESTION_CHARACTERS:
@@ -242,7 +238,7 @@ class Assistant:
         timings = {name: found.seconds for name, found in evidence.items()}
         timings["experts"] = time.perf_counter() - start
 
-        block = render(evidence, self.count_tokens, EVIDENCE_BUDGET)
+        block = grounding.block(evidence, self.count_tokens)
         prompt, used, trimmed = self._fit(question, block, request)
         yield PromptReady(prompt, used, CONTEXT, trimmed)
 
@@ -280,7 +276,7 @@ class Assistant:
     def _fit(self, question: str, block: str, request: Request) -> tuple[str, int, int]:
         """(prompt, its tokens, turns left out): the oldest turns go first when the context is too small."""
         room = CONTEXT - request.sampling.max_new_tokens
-        history = tuple(Turn(_MARKERS.sub(" ", t.question), _MARKERS.sub(" ", t.answer)) for t in request.history)
+        history = tuple(Turn(prompts.clean(t.question), prompts.clean(t.answer)) for t in request.history)
         for trimmed in range(len(history) + 1):
             prompt = prompts.build(self.settings.template, question, block, history[trimmed:])
             used = self.count_tokens(prompt)

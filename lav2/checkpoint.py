@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from lav2.adapter import GROUPS, Group, group
 from lav2.config import AdapterConfig, ProjectorConfig, VisionConfig
 from lav2.errors import LAV2Error
 from lav2.model import AdaptedLlama, base_identity
@@ -63,6 +64,7 @@ def load(
     llm: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     notice: Callable[[str], None] = print,
+    groups: Sequence[Group] = GROUPS,
 ) -> AdaptedLlama:
     """The frozen model with the folder's adapter on it; `llm` becomes part of the result.
 
@@ -70,6 +72,7 @@ def load(
         folder: as `save` wrote it.
         llm: the frozen model, untouched by any adapter.
         notice: told when the weights are others than those the adapter was trained on.
+        groups: parameters that are taken; the others start as a new adapter's.
 
     Raises:
         LAV2Error: files are missing or damaged, tensors are missing or too many, or the adapter belongs to another
@@ -93,12 +96,12 @@ def load(
     projector = _config(ProjectorConfig, config["projector"]) if config["projector"] else None
     vision = _config(VisionConfig, config["vision"]) if config["vision"] else None
     model = AdaptedLlama(llm, adapter, projector, vision)
-    load_tensors(model, folder)
+    load_tensors(model, folder, groups)
     return model
 
 
-def load_tensors(model: AdaptedLlama, folder: Path) -> None:
-    """Copy the stored tensors into the model's adapter; every one must fit, none may be missing or left over.
+def load_tensors(model: AdaptedLlama, folder: Path, groups: Sequence[Group] = GROUPS) -> None:
+    """Copy the stored tensors of the groups into the model's adapter; all must fit, none may be missing or left over.
 
     Raises:
         LAV2Error: otherwise.
@@ -110,7 +113,8 @@ def load_tensors(model: AdaptedLlama, folder: Path) -> None:
     check_fit(model, stored, str(folder / TENSORS))
     with torch.no_grad():
         for name, parameter in model.adapter_parameters().items():
-            parameter.copy_(stored[name])
+            if group(name, model.config) in groups:
+                parameter.copy_(stored[name])
 
 
 def check_fit(model: AdaptedLlama, stored: dict[str, torch.Tensor], what: str) -> None:

@@ -1,6 +1,7 @@
 """Training data: rows of captions and instructions, the cache of image features, batches.
 
-Formats: our captions.jsonl, COCO-captions JSON, Karpathy's split JSON. Bad rows are reported with file and line and
+Formats, told apart by their content: captions.jsonl, COCO-captions JSON, Karpathy's split JSON; rows of lav2.instruct
+(JSON lines), Alpaca / GPT4-LLM JSON, LLaVA-Instruct JSON, ShareGPT JSON. Bad rows are told with file and line and
 skipped.
 """
 
@@ -9,19 +10,24 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+import uuid
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import ImageOps
+from PIL import Image, ImageOps
 from torch import Tensor
 from tqdm import tqdm
+from transformers import PreTrainedTokenizerBase
 
+from experts.evidence import Evidence, from_json
+from lav2 import grounding, prompts
 from lav2.config import VisionConfig
 from lav2.errors import LAV2Error
 from lav2.image import open_image
+from lav2.prompts import Turn
 
 
 @dataclass(frozen=True)
@@ -33,10 +39,23 @@ class CaptionRow:
     split: str = "train"  # or val, test
 
 
-def read_captions(
-    file: Path, images: Path | None = None, report: Callable[[str], None] = print
-) -> list[CaptionRow]:
-    """Rows of a caption file: captions.jsonl, COCO-captions JSON or Karpathy's split JSON, told apart by their content.
+@dataclass(frozen=True)
+class InstructionRow:
+    """Questions and answers, cleaned, about a photo or about nothing; `evidence` belongs to the last question."""
+
+    image: str | None  # path
+    turns: tuple[Turn, ...]
+    evidence: Mapping[str, Evidence] = field(default_factory=dict)
+    split: str = "train"  # or val, test
+    kind: str = "chat"  # lav2.instruct's kinds; chat: rows of other formats
+    facts: Mapping = field(default_factory=dict, compare=False)  # the row as it was read: what lav2.instruct grades by
+
+
+Row = CaptionRow | InstructionRow
+
+
+def read_rows(file: Path, images: Path | None = None, report: Callable[[str], None] = print) -> list[Row]:
+    """The rows of a caption or instruction file of any format above.
 
     Args:
         file: the data file.
@@ -44,45 +63,64 @@ def read_captions(
         report: gets one line per bad row.
 
     Raises:
-        LAV2Error: the file cannot be read, is of no known format, or holds no good row.
+        LAV2Error: the file cannot be read, or holds no good row.
     """
     folder = images or file.parent
     try:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise LAV2Error(f"{file} cannot be read ({error}).", "Check the path given with --data.") from error
-    raw = _coco_rows(text) if text.lstrip().startswith('{"') and "\n{" not in text.strip() else _json_lines(text)
-    rows = []
-    for line, row in raw:
+    rows: list[Row] = []
+    for line, raw in _raw_rows(text):
         try:
-            captions = tuple(clean_caption(caption) for caption in row["captions"])
-            image = folder / row["image"]
-            if not captions or not all(captions):
-                raise ValueError("an empty caption")
-            if not image.is_file():
-                raise ValueError(f"no photo {image}")
+            rows.append(_row(raw, folder))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             report(f"{file}:{line}: skipped, {type(error).__name__}: {error}")
-            continue
-        split = row.get("split", "train")
-        rows.append(CaptionRow(str(image), captions, "train" if split == "restval" else split))  # Karpathy's rest
     if not rows:
-        raise LAV2Error(f"{file} holds no usable caption row.", "See the lines above; the formats are in the README.")
+        raise LAV2Error(f"{file} holds no usable row.", "See the lines above; the formats are in the README.")
     return rows
 
 
-def _json_lines(text: str) -> Iterator[tuple[int, dict]]:
-    for number, line in enumerate(text.splitlines(), start=1):
-        if line.strip():
-            try:
-                yield number, json.loads(line)
-            except json.JSONDecodeError as error:
-                yield number, {"captions": error}  # becomes a reported TypeError of this line
+def _raw_rows(text: str) -> Iterator[tuple[int, object]]:
+    """(line, parsed row) of a JSON list, of JSON lines, or of one document of captions; broken rows as their error.
+
+    The rows of a document are numbered by their place in it.
+    """
+    start = text.lstrip()[:1]
+    if start == "[":
+        yield from _json_list(text)
+        return
+    try:
+        document = json.loads(text)
+    except json.JSONDecodeError:
+        for number, line in enumerate(text.splitlines(), start=1):
+            if line.strip():
+                try:
+                    yield number, json.loads(line)
+                except json.JSONDecodeError as error:
+                    yield number, error
+        return
+    if isinstance(document, dict) and ("annotations" in document or "images" in document):
+        yield from _caption_document(document)
+    else:  # one row
+        yield 1, document
 
 
-def _coco_rows(text: str) -> Iterator[tuple[int, dict]]:
-    """Rows of one JSON document, numbered by their place in its list."""
-    document = json.loads(text)
+def _json_list(text: str) -> Iterator[tuple[int, object]]:
+    """The elements of a JSON list one by one, each with its line; nothing can be read behind a broken one."""
+    decoder, place, line, counted = json.JSONDecoder(), text.index("[") + 1, 1, 0
+    between = re.compile(r"[\s,]*")
+    while (place := between.match(text, place).end()) < len(text) and text[place] != "]":
+        line, counted = line + text.count("\n", counted, place), place
+        try:
+            row, place = decoder.raw_decode(text, place)
+        except json.JSONDecodeError as error:
+            yield line, error
+            return
+        yield line, row
+
+
+def _caption_document(document: dict) -> Iterator[tuple[int, dict]]:
     if "annotations" in document:  # COCO captions
         names = {image["id"]: image["file_name"] for image in document["images"]}
         by_image: dict[int, list[str]] = {}
@@ -90,13 +128,69 @@ def _coco_rows(text: str) -> Iterator[tuple[int, dict]]:
             by_image.setdefault(annotation["image_id"], []).append(annotation["caption"])
         for number, (image_id, captions) in enumerate(by_image.items(), start=1):
             yield number, {"image": names.get(image_id), "captions": captions}
-    elif "images" in document:  # Karpathy's split file
+    else:  # Karpathy's split file
         for number, image in enumerate(document["images"], start=1):
             captions = [sentence["raw"] for sentence in image["sentences"]]
             name = str(Path(image.get("filepath", "")) / image["filename"])
-            yield number, {"image": name, "split": image["split"], "captions": captions}
-    elif "captions" in document:  # a captions.jsonl of one line
-        yield 1, document
+            split = image["split"]
+            yield number, {"image": name, "split": "train" if split == "restval" else split, "captions": captions}
+
+
+def _row(raw: object, folder: Path) -> Row:
+    """A checked row; raises KeyError, TypeError or ValueError for what is wrong with it."""
+    if isinstance(raw, json.JSONDecodeError):
+        raise ValueError(raw)
+    if not isinstance(raw, dict):
+        raise TypeError(f"a row is an object, not {type(raw).__name__}")
+    image = raw.get("image")
+    if image is not None:
+        image = str(folder / image)
+        if not Path(image).is_file():
+            raise ValueError(f"no photo {image}")
+    split = raw.get("split", "train")
+    if "captions" in raw:
+        captions = tuple(clean_caption(caption) for caption in raw["captions"])
+        if image is None:
+            raise KeyError("image")
+        if not captions or not all(captions):
+            raise ValueError("an empty caption")
+        return CaptionRow(image, captions, split)
+    if "question" in raw:  # lav2.instruct
+        evidence = {name: from_json(name, value) for name, value in raw["evidence"].items() if name in raw["experts"]}
+        return InstructionRow(image, _turns([(raw["question"], raw["answer"])]), evidence, split, raw["kind"], raw)
+    if "instruction" in raw:  # Alpaca
+        asked = "\n".join(part for part in (raw["instruction"], raw.get("input")) if part)
+        return InstructionRow(image, _turns([(asked, raw["output"])]), split=split)
+    if "conversations" in raw:  # LLaVA-Instruct, ShareGPT
+        return InstructionRow(image, _turns(_exchanges(raw["conversations"])), split=split)
+    raise ValueError(f"no known format has the keys {', '.join(map(str, raw))}")
+
+
+_ASKING, _ANSWERING = ("human", "user"), ("gpt", "chatgpt", "assistant", "bing", "bard")
+
+
+def _exchanges(messages: list[dict]) -> Iterator[tuple[str, str]]:
+    """(question, answer) pairs; ShareGPT's system messages and what is said before the first question are left out."""
+    question = None
+    for message in messages:
+        speaker, text = message["from"], message["value"]
+        if speaker in _ASKING:
+            if question is not None:
+                raise ValueError("two questions without an answer between them")
+            question = text.replace("<image>", "")
+        elif speaker in _ANSWERING:
+            if question is not None:
+                yield question, text
+            question = None
+        elif speaker != "system":
+            raise ValueError(f"an unknown speaker {speaker!r}")
+
+
+def _turns(pairs) -> tuple[Turn, ...]:
+    turns = tuple(Turn(prompts.clean(question), prompts.clean(answer)) for question, answer in pairs)
+    if not turns or not all(turn.question and turn.answer for turn in turns):
+        raise ValueError("an empty question or answer")
+    return turns
 
 
 def clean_caption(text: str) -> str:
@@ -107,56 +201,76 @@ def clean_caption(text: str) -> str:
 
 
 class FeatureCache:
-    """clip_tokens of photos on disk, float16; made once per encoder and list of photos, resumable.
+    """clip_tokens of photos on disk, float16: each photo, known by its content, is encoded once per encoder.
+
+    Shards `*.npy` [photos, N, C], each with a `.txt` that names the photo of every row made so far; one shard per call
+    of `fill`, so that several runs may share the folder and an interrupted one loses nothing.
 
     Args:
-        folder: where it lives; one sub-folder per encoder and list of photos.
-        vision: the encoder's settings (part of the key).
-        images: paths of the photos, in order.
-        flips: also keep the mirrored photo's features, for augmentation.
+        folder: where it lives; one sub-folder per encoder.
+        vision: the encoder's settings.
+        images: paths of the photos.
+        mirrored: those that are also kept mirrored, for augmentation.
     """
 
     CHUNK = 32  # photos per forward pass
 
-    def __init__(self, folder: Path, vision: VisionConfig, images: Sequence[str], flips: bool = False):
-        self.images = list(images)
-        self.rows = {image: row for row, image in enumerate(self.images)}
-        self.flips = flips
-        key = json.dumps([asdict(vision), self.images, flips])
-        self.folder = folder / hashlib.sha256(key.encode()).hexdigest()[:16]
+    def __init__(self, folder: Path, vision: VisionConfig, images: Collection[str], mirrored: Collection[str] = ()):
+        self.folder = folder / hashlib.sha256(json.dumps(asdict(vision)).encode()).hexdigest()[:16]
         self.folder.mkdir(parents=True, exist_ok=True)
-        shape = (len(self.images), 1 + flips, vision.tokens, vision.width)
-        path = self.folder / "features.npy"
-        mode = "r+" if path.exists() else "w+"
-        self.array = np.lib.format.open_memmap(path, mode=mode, dtype=np.float16, shape=shape)
-        self._done = self.folder / "done.txt"  # number of photos encoded so far
+        self.mirrored = frozenset(mirrored)
+        self._shape = (vision.tokens, vision.width)
+        self._names = {image: hashlib.sha256(Path(image).read_bytes()).hexdigest()[:24] for image in images}
+        self._rows: dict[str, np.ndarray] = {}  # name -> [N, C] on disk
+        for index in sorted(self.folder.glob("*.txt")):
+            self._add(index)
+
+    def _add(self, index: Path) -> None:
+        shard = np.load(index.with_suffix(".npy"), mmap_mode="r").reshape(-1, *self._shape)
+        self._rows.update(zip(index.read_text().split(), shard, strict=False))  # rows behind the index are not made
+
+    def _wanted(self) -> dict[str, tuple[str, bool]]:
+        """Names that are not there yet -> photo, and whether it is to be mirrored."""
+        wanted = {name: (image, False) for image, name in self._names.items()}
+        wanted |= {_mirror(self._names[image]): (image, True) for image in self.mirrored}
+        return {name: what for name, what in wanted.items() if name not in self._rows}
 
     @property
     def complete(self) -> bool:
-        return self._count() == len(self.images)
-
-    def _count(self) -> int:
-        return int(self._done.read_text()) if self._done.exists() else 0
+        return not self._wanted()
 
     def fill(self, encode: Callable[[list], Tensor]) -> None:
         """Encode what is missing; `encode` is VisionTower.encode. Interrupt it and it goes on where it was."""
-        done = self._count()
-        progress = tqdm(total=len(self.images), initial=done, desc="image features", unit="photo", disable=None)
-        for start in range(done, len(self.images), self.CHUNK):
-            photos = [open_image(image) for image in self.images[start : start + self.CHUNK]]
-            for flip in range(1 + self.flips):
-                tokens = encode([ImageOps.mirror(photo) for photo in photos] if flip else photos)
-                self.array[start : start + len(photos), flip] = tokens.cpu().half().numpy()
-            self.array.flush()
-            self._done.write_text(str(start + len(photos)))
-            progress.update(len(photos))
-        progress.close()
+        wanted = list(self._wanted().items())
+        index = self.folder / f"{uuid.uuid4().hex[:12]}.txt"
+        shape = (len(wanted), *self._shape)
+        shard = np.lib.format.open_memmap(index.with_suffix(".npy"), mode="w+", dtype=np.float16, shape=shape)
+        with index.open("w") as names, tqdm(total=len(wanted), desc="image features", disable=None) as progress:
+            for start in range(0, len(wanted), self.CHUNK):
+                part = wanted[start : start + self.CHUNK]
+                photos = [_open(image, mirrored) for _, (image, mirrored) in part]
+                shard[start : start + len(part)] = encode(photos).cpu().half().numpy()
+                shard.flush()
+                names.writelines(f"{name}\n" for name, _ in part)
+                names.flush()
+                progress.update(len(part))
+        self._add(index)
 
-    def get(self, images: Sequence[str], flip: np.ndarray | None = None) -> Tensor:
+    def get(self, images: Sequence[str], flip: Sequence[bool] | np.ndarray | None = None) -> Tensor:
         """clip_tokens [B, N, C] float32 of photos; flip [B] bool: the mirrored ones."""
-        rows = np.array([self.rows[image] for image in images])
-        side = np.zeros(len(rows), dtype=int) if flip is None else flip.astype(int)
-        return torch.from_numpy(self.array[rows, side].astype(np.float32))
+        names = [self._names[image] for image in images]
+        if flip is not None:
+            names = [_mirror(name) if side else name for name, side in zip(names, flip, strict=True)]
+        return torch.from_numpy(np.stack([self._rows[name] for name in names]).astype(np.float32))
+
+
+def _open(image: str, mirrored: bool) -> Image.Image:
+    photo = open_image(image)
+    return ImageOps.mirror(photo) if mirrored else photo
+
+
+def _mirror(name: str) -> str:
+    return f"{name}-mirrored"
 
 
 @dataclass(frozen=True)
@@ -182,11 +296,11 @@ class Batch:
 
 @dataclass(frozen=True)
 class Sample:
-    """One row to learn: tokens, and how many of the first ones are only context."""
+    """One row: its tokens, and which of them are learned (the others are only context)."""
 
     image: str | None
     tokens: tuple[int, ...]
-    context: int
+    learned: tuple[bool, ...]  # of each token
     mirrored: bool = False
 
 
@@ -225,7 +339,7 @@ class Rows:
             tokens = torch.tensor(sample.tokens)
             input_ids[row, : len(tokens)] = tokens
             attention_mask[row, : len(tokens)] = 1
-            labels[row, sample.context : len(tokens)] = tokens[sample.context :]
+            labels[row, : len(tokens)] = torch.where(torch.tensor(sample.learned), tokens, -100)
         shown = [sample for sample in samples if sample.image is not None]
         if not shown:
             return Batch(input_ids, attention_mask, labels, None)
@@ -279,8 +393,72 @@ def caption_rows(
         drawn = []
         for row, choices, mirrorable in zip(rows, tokens, mirrors, strict=True):
             chosen = int(rng.integers(len(choices)))
-            mirrored = features.flips and mirrorable[chosen] and bool(rng.integers(2))
-            drawn.append(Sample(row.image, choices[chosen], 1, mirrored))
+            mirrored = row.image in features.mirrored and mirrorable[chosen] and bool(rng.integers(2))
+            drawn.append(Sample(row.image, choices[chosen], (False, *[True] * (len(choices[chosen]) - 1)), mirrored))
         return drawn
 
     return Rows(samples, features, eos)
+
+
+MAX_TOKENS = 1024  # of a conversation that is learned; later turns are left out
+
+
+def instruction_sample(row: InstructionRow, tokenizer: PreTrainedTokenizerBase, template: str) -> Sample | None:
+    """The prompt that the assistant would build, the answers and their end token; only these are learned.
+
+    None where not even the first exchange fits into MAX_TOKENS.
+    """
+    for count in range(len(row.turns), 0, -1):
+        sample = _conversation(row, row.turns[:count], tokenizer, template)
+        if len(sample.tokens) <= MAX_TOKENS:
+            return sample
+    return None
+
+
+def _conversation(
+    row: InstructionRow, turns: Sequence[Turn], tokenizer: PreTrainedTokenizerBase, template: str
+) -> Sample:
+    prompt = prompt_of(row, tokenizer, template, turns)
+    encoded = tokenizer(prompt, return_offsets_mapping=True)
+    # Earlier answers stand in the prompt, at the end of the prompt that they answered.
+    spans = []
+    for number, turn in enumerate(turns[:-1]):
+        start = len(prompts.build(template, turn.question, "", turns[:number]))
+        end = start + len(turn.answer)
+        spans.append((start, end + len(tokenizer.eos_token) if prompt.startswith(tokenizer.eos_token, end) else end))
+    learned = [
+        any(start < last and first < end for start, end in spans) for first, last in encoded.offset_mapping
+    ]
+    answer = [*tokenizer(turns[-1].answer, add_special_tokens=False).input_ids, tokenizer.eos_token_id]
+    return Sample(row.image, (*encoded.input_ids, *answer), (*learned, *[True] * len(answer)))
+
+
+def prompt_of(
+    row: InstructionRow, tokenizer: PreTrainedTokenizerBase, template: str, turns: Sequence[Turn] | None = None
+) -> str:
+    """The assistant's prompt for the row's last question (or that of `turns`) and its evidence."""
+    *history, last = turns or row.turns
+    block = grounding.block(row.evidence, lambda text: len(tokenizer(text, add_special_tokens=False).input_ids))
+    return prompts.build(template, last.question, block, history)
+
+
+def instruction_rows(
+    rows: Sequence[InstructionRow],
+    tokenizer: PreTrainedTokenizerBase,
+    template: str,
+    features: FeatureCache | None,
+    report: Callable[[str], None] = print,
+) -> Rows:
+    """Instructions as samples, each once per epoch; never mirrored, for their words and places hold for one side only.
+
+    Args:
+        template: of lav2.prompts.
+        features: of the rows' photos; None where no row has one.
+        report: told how many rows are too long.
+    """
+    found = [instruction_sample(row, tokenizer, template) for row in rows]
+    samples = [sample for sample in found if sample is not None]
+    if len(samples) < len(found):
+        long = len(found) - len(samples)
+        report(f"{long} of {len(found)} instructions are longer than {MAX_TOKENS} tokens: skipped.")
+    return Rows(lambda rng: samples, features, tokenizer.eos_token_id)

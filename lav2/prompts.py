@@ -6,12 +6,14 @@ were tuned on. Text that came from a user or a photo has been cleaned of templat
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lav2.errors import LAV2Error
 
 SYSTEM = "You are a helpful assistant. Answer from the photo and the findings, briefly and truthfully."
+_MARKERS = re.compile(r"<\|[^|<>]{0,40}\|>|^#{2,}\s*(?=instruction|response|input)", re.IGNORECASE | re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -20,6 +22,11 @@ class Turn:
 
     question: str
     answer: str
+
+
+def clean(text: str) -> str:
+    """A question or an answer without the templates' own markers, so that it cannot open a turn of its own."""
+    return _MARKERS.sub(" ", text).strip()
 
 
 def build(template: str, question: str, evidence: str = "", history: Sequence[Turn] = ()) -> str:

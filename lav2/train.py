@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import json
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -14,16 +16,31 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from tqdm import tqdm
+from transformers import PreTrainedTokenizerBase
 
-from lav2 import checkpoint
-from lav2.adapter import STAGES, group, trainable
+from lav2 import checkpoint, generate
+from lav2.adapter import GROUPS, STAGES, Group, group, trainable
 from lav2.config import Preset
-from lav2.data import Batch, FeatureCache, Rows, caption_rows, read_captions
+from lav2.data import (
+    Batch,
+    CaptionRow,
+    FeatureCache,
+    InstructionRow,
+    Rows,
+    caption_rows,
+    instruction_rows,
+    prompt_of,
+    read_rows,
+)
+from lav2.errors import LAV2Error
+from lav2.generate import Sampling
+from lav2.instruct import is_right, obeys
 from lav2.model import AdaptedLlama, base_identity, load_llm
 from lav2.vision import VisionTower
 from lav2.weights import cache_dir
 
 VALIDATION_ROWS = 512
+GRADED_ROWS = 256  # held-out questions that are answered and graded when a run ends
 STATE = "state.pt"  # of an unfinished run, for resuming
 
 
@@ -42,6 +59,7 @@ class TrainConfig:
     warmup: float = 0.03  # share of the steps
     label_smoothing: float = 0.0
     clip: float = 1.0  # gradient norm
+    ema: float = 0.0  # decay of a running average of the weights, which is then what is saved; 0: none
     seed: int = 0
     save_every: int = 100  # steps
     validate_every: int = 250  # steps
@@ -64,6 +82,7 @@ def run(
     *,
     images: Path | None = None,
     init: Path | None = None,
+    init_groups: Sequence[Group] = GROUPS,
     cache: Path | None = None,
     flips: bool = True,
     warm_steps: int = 0,
@@ -71,13 +90,17 @@ def run(
 ) -> None:
     """Train an adapter on a preset's frozen models from files; what `python -m lav2 train` calls.
 
+    Rows of the split `val` validate: the loss per kind of question on the way, and at the end greedy answers to up to
+    GRADED_ROWS questions, graded into scores.json.
+
     Args:
-        data: caption files (lav2.data.read_captions); rows of the split `val` validate.
+        data: caption and instruction files (lav2.data.read_rows).
         out: folder of the run.
         images: folder of the photos, each file's own by default.
         init: an adapter's folder to start from; its settings are kept. Otherwise the preset's settings start anew.
+        init_groups: what is taken from `init`; the other group starts as the identity.
         cache: folder of cached image features.
-        flips: also learn from mirrored photos.
+        flips: also learn captions from mirrored photos.
         warm_steps: steps of `warm_start` before a new run.
 
     Raises:
@@ -87,28 +110,76 @@ def run(
     base = base_identity(llm, tokenizer, preset.llm)
     torch.manual_seed(settings.seed)
     if init:
-        model = checkpoint.load(init, llm, tokenizer, report)
+        model = checkpoint.load(init, llm, tokenizer, report, init_groups)
     else:
         model = AdaptedLlama(llm, preset.adapter_config, preset.projector, preset.vision)
-    found = [row for file in data for row in read_captions(file, images, report)]
-    learn = [row for row in found if row.split == "train"]
-    check = [row for row in found if row.split == "val"][:VALIDATION_ROWS]
-    shown = list(dict.fromkeys(row.image for row in found))
-    features = FeatureCache(cache or cache_dir() / "features", model.vision_config, shown, flips)
-    if not features.complete:
-        features.fill(VisionTower(model.vision_config).encode)
+    captions, instructions = _by_kind(data, images, settings.stage, report)
+    features = _features(model, captions, instructions, cache or cache_dir() / "features", flips)
 
     encode = partial(_encode, tokenizer)
 
-    def rows(chosen: list) -> Rows:
+    def caption(chosen: list[CaptionRow]) -> Rows:
         return caption_rows(chosen, encode, tokenizer.bos_token_id, tokenizer.eos_token_id, features)
 
-    validation = {"caption": rows(check).fixed(settings.batch)} if check else None
+    def instruction(chosen: list[InstructionRow]) -> Rows:
+        return instruction_rows(chosen, tokenizer, preset.template, features, report)
+
+    learn: dict[str, Rows] = {}
+    validation: dict[str, list[Batch]] = {}
+    if captions["train"]:
+        learn["caption"] = caption(captions["train"])
+    if captions["val"]:
+        validation["caption"] = caption(captions["val"]).fixed(settings.batch)
+    if instructions["train"]:
+        learn["instruction"] = instruction(instructions["train"])
+    for kind in dict.fromkeys(row.kind for row in instructions["val"]):
+        validation[kind] = instruction([r for r in instructions["val"] if r.kind == kind]).fixed(settings.batch)
     notes = {"data": [str(file) for file in data], "init": str(init) if init else None, "warm_steps": warm_steps}
-    if warm_steps and not (out / STATE).exists():
-        words = {row.image: {token for text in row.captions for token in encode(text)} for row in learn}
+    if init:
+        notes["init_groups"] = list(init_groups)
+    if warm_steps and captions["train"] and not (out / STATE).exists():
+        words = {row.image: {t for text in row.captions for t in encode(text)} for row in captions["train"]}
         warm_start(model, words, features, warm_steps, seed=settings.seed, report=report)
-    train(model, {"caption": rows(learn)}, settings, out, base, validation, notes, report)
+    train(model, learn, settings, out, base, validation, notes, report)
+    if instructions["val"]:
+        scores = grade(model, tokenizer, preset.template, instructions["val"][:GRADED_ROWS], features)
+        report(f"graded answers: {scores}")
+        (out / "scores.json").write_text(json.dumps(scores, indent=1) + "\n", encoding="utf-8")
+
+
+def _by_kind(data: Sequence[Path], images: Path | None, stage: str, report: Callable[[str], None]):
+    """Captions and instructions that the stage uses, each as {"train": rows, "val": rows}.
+
+    Raises:
+        LAV2Error: the stage needs rows that the files do not hold.
+    """
+    found = [row for file in data for row in read_rows(file, images, report)]
+    chosen = []
+    for kind, form in (("caption", CaptionRow), ("instruction", InstructionRow)):
+        rows = [row for row in found if isinstance(row, form)] if kind in STAGES[stage] else []
+        chosen.append({split: [row for row in rows if row.split == split] for split in ("train", "val")})
+        chosen[-1]["val"] = chosen[-1]["val"][:VALIDATION_ROWS]
+        if kind in STAGES[stage] and not chosen[-1]["train"]:
+            raise LAV2Error(
+                f"The stage {stage} learns from {kind}s, and the files hold none of the split train.",
+                f"Add a file of {kind}s to --data.",
+            )
+    return chosen
+
+
+def _features(
+    model: AdaptedLlama, captions: dict, instructions: dict, folder: Path, flips: bool
+) -> FeatureCache | None:
+    """The features of every photo in the rows, encoded where they are missing; None without photos."""
+    shown = {row.image: None for rows in (captions, instructions) for part in rows.values() for row in part}
+    shown.pop(None, None)
+    if not shown or model.vision_config is None:
+        return None
+    mirrored = {row.image for row in captions["train"]} if flips else ()
+    features = FeatureCache(folder, model.vision_config, shown, mirrored)
+    if not features.complete:
+        features.fill(VisionTower(model.vision_config).encode)
+    return features
 
 
 def _encode(tokenizer, text: str) -> list[int]:
@@ -144,21 +215,25 @@ def warm_start(
     truth = torch.zeros(len(images), len(known))  # [photos, W]
     for row, ids in enumerate(words.values()):
         truth[row, [place[token] for token in ids if token in place]] = 1
-    embedding = F.normalize(model.llm.get_input_embeddings().weight[known].float(), dim=-1)  # [W, D]
-    offset = torch.logit(truth.mean(0).clamp(1e-4, 1 - 1e-4)).requires_grad_()
-    scale = torch.tensor(0.3).requires_grad_()
+    embedding = model.llm.get_input_embeddings().weight[known].float()
+    embedding = F.normalize(embedding - embedding.mean(0), dim=-1)  # [W, D], without what all tokens share
+    # Without knowledge of the photo the loss is the tokens' own entropy; logsumexp over K equal matches is log K.
+    offset = torch.logit(truth.mean(0).clamp(1e-4, 1 - 1e-4)) - math.log(model.config.prompt_length)
+    offset.requires_grad_()
+    scale = torch.tensor(1.0).requires_grad_()
     model.requires_grad_(False)
     trained = list(model.projector.requires_grad_(True).parameters())
     optim = torch.optim.AdamW(
         [{"params": trained, "weight_decay": 0.05}, {"params": [offset, scale], "weight_decay": 0.0}], lr=lr
     )
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optim, lr, total_steps=steps, pct_start=0.1)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optim, [lr, 10 * lr], total_steps=steps, pct_start=0.1)
     rng = np.random.default_rng(seed)
+    mirrorable = np.array([image in features.mirrored for image in images])
     model.projector.train()
     bar = tqdm(range(steps), desc="warm start", unit="step")
     for step in bar:
         rows = rng.choice(len(images), batch, replace=False)
-        flip = rng.integers(2, size=batch).astype(bool) & features.flips
+        flip = rng.integers(2, size=batch).astype(bool) & mirrorable[rows]
         tokens = features.get([images[row] for row in rows], flip)
         prompt = model.visual_prompt(tokens)  # [B, K, D]
         match = torch.logsumexp(scale * prompt @ embedding.T, dim=1)  # [B, W]
@@ -242,7 +317,8 @@ def train(
     kinds = list(STAGES[config.stage])
     optim = optimizer(model, config)
     named = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    progress = _resume(model, optim, config, out, report)
+    average = _Average(named, config.ema) if config.ema else None
+    progress = _resume(model, optim, average, config, out, report)
     log = _open_log(out / "log.csv", progress.step)
     bar = tqdm(total=config.steps, initial=progress.step, desc=config.stage, unit="step", smoothing=0.05)
     started = time.perf_counter() - progress.seconds
@@ -262,6 +338,8 @@ def train(
         torch.manual_seed(config.seed * 1_000_003 + progress.step)  # dropout: the same after a resume
         loss = _step(model, optim, next(batches[kind]), config)
         progress.step += 1
+        if average:
+            average.update(progress.step)
         progress.seconds = time.perf_counter() - started
         smooth = loss if smooth is None else 0.98 * smooth + 0.02 * loss
         bar.set_postfix(loss=f"{smooth:.3f}", samples_s=f"{config.batch * progress.step / progress.seconds:.1f}")
@@ -269,12 +347,15 @@ def train(
         row = {"step": progress.step, "kind": kind, "loss": round(loss, 4), "seconds": round(progress.seconds, 1)}
         log(row)
         if validation and (progress.step % config.validate_every == 0 or progress.step == config.steps):
-            scores = validate(model, validation)
+            with average.applied() if average else contextlib.nullcontext():
+                scores = validate(model, validation)
             report(f"step {progress.step}: validation loss {scores}, mean |tanh(gate)| {_gate_size(model):.3f}")
             progress.history.append({"step": progress.step, **scores})
         if progress.step % config.save_every == 0 or progress.step == config.steps:
-            _save(model, optim, config, out, base, progress, notes)
+            _save(model, optim, average, config, out, base, progress, notes)
     bar.close()
+    if average:
+        average.swap()
     model.eval()
     return progress
 
@@ -312,20 +393,110 @@ def validate(model: AdaptedLlama, validation: dict[str, Sequence[Batch]]) -> dic
     return scores
 
 
+def answer_all(
+    model: AdaptedLlama,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[str],
+    images: Sequence[str | None],
+    features: FeatureCache | None,
+    sampling: Sampling,
+    batch: int = 32,
+) -> list[str]:
+    """Answers to prompts about photos, in their order; rows of like length go through the model together.
+
+    Args:
+        images: each prompt's photo, None: text only.
+        features: of the photos.
+    """
+    lengths = [len(generate.encode(tokenizer, prompt)) for prompt in prompts]
+    order = sorted(range(len(prompts)), key=lambda i: (images[i] is None, lengths[i]))
+    answers = [""] * len(prompts)
+    parts = []
+    for without_photo in (False, True):
+        rows = [i for i in order if (images[i] is None) == without_photo]
+        parts += [rows[first : first + batch] for first in range(0, len(rows), batch)]
+    for part in tqdm(parts, desc="answers", unit="batch", disable=None):
+        shown = [images[i] for i in part if images[i] is not None]
+        with torch.inference_mode():
+            visual = model.visual_prompt(features.get(shown)) if shown else None
+            kv = model.prompt_kv(visual)
+        found = generate.batch(model, tokenizer, [prompts[i] for i in part], kv, sampling)
+        for i, answer in zip(part, found, strict=True):
+            answers[i] = answer
+    return answers
+
+
+def grade(
+    model: AdaptedLlama,
+    tokenizer: PreTrainedTokenizerBase,
+    template: str,
+    rows: Sequence[InstructionRow],
+    features: FeatureCache | None,
+) -> dict[str, float | int]:
+    """Share of right greedy answers per kind of question and over all that a program can judge (lav2.instruct)."""
+    rows = [row for row in rows if "truth" in row.facts]
+    prompts = [prompt_of(row, tokenizer, template) for row in rows]
+    sampling = Sampling(max_new_tokens=48)
+    answers = answer_all(model, tokenizer, prompts, [row.image for row in rows], features, sampling)
+    right: dict[str, list[bool]] = {}
+    obeyed = []
+    for row, answer in zip(rows, answers, strict=True):
+        verdict = is_right(row.facts, answer)
+        if verdict is not None:
+            right.setdefault(row.kind, []).append(verdict)
+        if "forbidden" in row.facts and not row.facts["reads"]:
+            obeyed.append(obeys(row.facts, answer))
+    verdicts = [verdict for part in right.values() for verdict in part]
+    scores = {kind: round(sum(part) / len(part), 4) for kind, part in sorted(right.items())}
+    return {**scores, "all": round(sum(verdicts) / max(1, len(verdicts)), 4), "judged": len(verdicts),
+            "obeyed": round(sum(obeyed) / max(1, len(obeyed)), 4)}  # fmt: skip
+
+
 def _gate_size(model: AdaptedLlama) -> float:
     return torch.tanh(model.adapter.gate).abs().mean().item()
 
 
-def _save(model, optim, config, out: Path, base, progress: Progress, notes) -> None:
+class _Average:
+    """A running average of parameters (EMA); young averages follow faster, so that the start is soon forgotten."""
+
+    def __init__(self, parameters: dict[str, torch.nn.Parameter], decay: float):
+        self._parameters, self._decay = parameters, decay
+        self.tensors = {name: p.detach().clone() for name, p in parameters.items()}
+
+    @torch.no_grad()
+    def update(self, step: int) -> None:
+        share = 1 - min(self._decay, (1 + step) / (10 + step))
+        for name, parameter in self._parameters.items():
+            self.tensors[name].lerp_(parameter, share)
+
+    @torch.no_grad()
+    def swap(self) -> None:
+        """Exchange the parameters with their averages."""
+        for name, parameter in self._parameters.items():
+            kept = parameter.detach().clone()
+            parameter.copy_(self.tensors[name])
+            self.tensors[name] = kept
+
+    @contextlib.contextmanager
+    def applied(self) -> Iterator[None]:
+        self.swap()
+        yield
+        self.swap()
+
+
+def _save(model, optim, average: _Average | None, config, out: Path, base, progress: Progress, notes) -> None:
     facts = {**(notes or {}), "train": asdict(config), "step": progress.step, "seconds": round(progress.seconds),
              "validation": progress.history}  # fmt: skip
-    checkpoint.save(model, out, base, facts)
     state = {"optimizer": optim.state_dict(), "progress": asdict(progress), "config": asdict(config)}
+    with average.applied() if average else contextlib.nullcontext():
+        checkpoint.save(model, out, base, facts)
+        if average:  # now these are the trained weights
+            state["weights"] = {name: tensor.clone() for name, tensor in average.tensors.items()}
     torch.save(state, out / f"{STATE}.part")
     (out / f"{STATE}.part").rename(out / STATE)
 
 
-def _resume(model, optim, config: TrainConfig, out: Path, report) -> Progress:
+def _resume(model, optim, average: _Average | None, config: TrainConfig, out: Path, report) -> Progress:
     file = out / STATE
     if not file.exists():
         return Progress()
@@ -334,6 +505,9 @@ def _resume(model, optim, config: TrainConfig, out: Path, report) -> Progress:
         report(f"{out} holds a run with other settings: it is started anew.")
         return Progress()
     checkpoint.load_tensors(model, out)
+    if average:
+        average.tensors = {name: tensor.to(model.device) for name, tensor in state["weights"].items()}
+        average.swap()  # the adapter on disk is the average
     optim.load_state_dict(state["optimizer"])
     progress = Progress(**state["progress"])
     report(f"resumed at step {progress.step} of {config.steps}")

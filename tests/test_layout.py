@@ -16,6 +16,7 @@ ARROWS = {  # room -> rooms that it may import
     "lav2.weights": {"lav2.errors", "lav2.config"},
     "lav2.image": {"lav2.errors"},
     "lav2.prompts": {"lav2.errors"},
+    "lav2.grounding": {"experts.evidence", "experts.render"},  # the prompt's evidence, for assistant and training
     "lav2.metrics": {"lav2.errors"},
     "lav2.phrasings": set(),
     "lav2.instruct": {"lav2.errors", "lav2.phrasings", "experts.evidence", "experts.render"},  # makes training rows of evidence
@@ -23,11 +24,13 @@ ARROWS = {  # room -> rooms that it may import
     "lav2.vision": {"lav2.config", "lav2.weights", "lav2.errors"},
 }
 ARROWS["lav2.model"] = {"lav2.adapter", "lav2.vision", "lav2.config", "lav2.weights", "lav2.errors"}
-ARROWS["lav2.checkpoint"] = {"lav2.model", "lav2.config", "lav2.errors"}
+ARROWS["lav2.checkpoint"] = {"lav2.model", "lav2.adapter", "lav2.config", "lav2.errors"}
 ARROWS["lav2.released"] = {"lav2.checkpoint"} | ARROWS["lav2.checkpoint"]
 ARROWS["lav2.generate"] = {"lav2.model", "lav2.adapter"}
-ARROWS["lav2.data"] = {"lav2.config", "lav2.errors", "lav2.image", "lav2.prompts"}
-ARROWS["lav2.train"] = {"lav2.data", "lav2.checkpoint"} | ARROWS["lav2.model"] | {"lav2.model", "lav2.prompts"}
+# Training rows carry evidence; data only turns it from JSON into the prompt.
+ARROWS["lav2.data"] = {"lav2.config", "lav2.errors", "lav2.image", "lav2.prompts", "lav2.grounding", "experts.evidence"}
+ARROWS["lav2.train"] = {"lav2.data", "lav2.checkpoint", "lav2.model", "lav2.generate", "lav2.instruct"}
+ARROWS["lav2.train"] |= ARROWS["lav2.model"]
 EXPERTS = {room for room in ARROWS if room.startswith("experts.")}
 ENGINE = {room for room in ARROWS if room.startswith("lav2.")} - {"lav2.train", "lav2.data", "lav2.instruct"}
 ARROWS["lav2.assistant"] = EXPERTS | ENGINE | {"lav2"}
@@ -36,7 +39,8 @@ ARROWS["app"] = {
     "lav2", "lav2.assistant", "lav2.config", "lav2.errors", "lav2.image", "lav2.generate", "lav2.prompts",
     "experts.evidence", "experts.render",
 }  # fmt: skip
-NO_TORCH = ("lav2.errors", "lav2.config", "lav2.weights", "lav2.image", "lav2.prompts", "lav2.metrics", "lav2.instruct")
+NO_TORCH = ("lav2.errors", "lav2.config", "lav2.weights", "lav2.image", "lav2.prompts", "lav2.grounding",
+            "lav2.metrics", "lav2.instruct")
 
 
 def room_name(path: Path) -> str:

@@ -8,7 +8,7 @@ from PIL import Image
 from tiny import LATE, VISION, adapted, llama, open_gates, tokenizer
 
 from lav2 import data, train
-from lav2.data import FeatureCache, Rows, Sample, caption_rows, clean_caption, read_captions
+from lav2.data import FeatureCache, Rows, Sample, caption_rows, clean_caption, read_rows
 from lav2.errors import LAV2Error
 from lav2.model import base_identity
 
@@ -31,7 +31,8 @@ def encode(pictures):
 @pytest.fixture
 def rows(photos):
     found = [data.CaptionRow(str(photos / name), (f"w{3 + i} w{20 + i}",)) for i, name in enumerate(PHOTOS)]
-    features = FeatureCache(photos / "cache", VISION, [row.image for row in found], flips=True)
+    images = [row.image for row in found]
+    features = FeatureCache(photos / "cache", VISION, images, images)
     features.fill(encode)
     words = tokenizer()
     return caption_rows(found, lambda text: words(text).input_ids, 1, 2, features)
@@ -102,14 +103,15 @@ def test_training_lowers_the_loss_on_what_it_sees(rows, tmp_path):
 
 
 def test_only_labelled_positions_are_learned(rows):
-    batch = rows.collate([Sample(None, (1, 5, 6, 2), 2), Sample(None, (1, 7, 2), 1)])
+    two, one = (False, False, True, True), (False, True, True)
+    batch = rows.collate([Sample(None, (1, 5, 6, 2), two), Sample(None, (1, 7, 2), one)])
     assert batch.labels.tolist() == [[-100, -100, 6, 2], [-100, 7, 2, -100]]
     assert batch.attention_mask.tolist() == [[1, 1, 1, 1], [1, 1, 1, 0]]
     assert batch.clip_tokens is None
 
 
 def test_rows_with_and_without_photo_mix_in_a_batch(rows, photos):
-    batch = rows.collate([Sample(None, (1, 5, 2), 1), Sample(str(photos / "6.png"), (1, 5, 2), 1)])
+    batch = rows.collate([Sample(image, (1, 5, 2), (False, True, True)) for image in (None, str(photos / "6.png"))])
     assert batch.has_image.tolist() == [False, True]
     assert batch.clip_tokens[0].abs().sum() == 0
     torch.testing.assert_close(batch.clip_tokens[1, 0, 0], torch.tensor(120 / 255), atol=1e-3, rtol=0)
@@ -136,7 +138,7 @@ def test_bad_rows_are_told_with_file_and_line_and_skipped(photos):
     file = photos / "captions.jsonl"
     file.write_text("\n".join(lines))
     told = []
-    found = read_captions(file, report=told.append)
+    found = read_rows(file, report=told.append)
     assert [(row.captions, row.split) for row in found] == [(("A dog",), "train"), (("Two cats",), "val")]
     assert [line.split(": skipped")[0] for line in told] == [f"{file}:{n}" for n in (2, 3, 4)]
 
@@ -151,15 +153,15 @@ def test_coco_and_karpathy_files_read_as_the_same_rows(photos):
     found = []
     for name, document in (("coco.json", coco), ("karpathy.json", karpathy)):
         (photos / name).write_text(json.dumps(document))
-        found.append(read_captions(photos / name))
+        found.append(read_rows(photos / name))
     assert found[0] == found[1]
     assert found[0][0].captions == ("A dog", "One dog")
 
 
 def test_a_file_of_no_known_format_is_refused(tmp_path):
     (tmp_path / "x.json").write_text('{"something": 1}')
-    with pytest.raises(LAV2Error, match="no usable caption row"):
-        read_captions(tmp_path / "x.json")
+    with pytest.raises(LAV2Error, match="no usable row"):
+        read_rows(tmp_path / "x.json")
 
 
 def test_captions_of_all_sources_are_spelled_alike():
@@ -168,7 +170,8 @@ def test_captions_of_all_sources_are_spelled_alike():
 
 def test_mirrored_photos_are_not_learned_with_captions_that_name_a_side(photos):
     found = [data.CaptionRow(str(photos / name), ("w5 left w6",)) for name in PHOTOS]
-    features = FeatureCache(photos / "c2", VISION, [row.image for row in found], flips=True)
+    images = [row.image for row in found]
+    features = FeatureCache(photos / "c2", VISION, images, images)
     rows = caption_rows(found, lambda text: [5, 6], 1, 2, features)
     drawn = [sample for epoch in range(4) for group in rows.epoch(4, 0, epoch) for sample in group]
     assert len(drawn) == 48

@@ -1,0 +1,329 @@
+"""Instruction data: every format, the assistant's own prompt, labels on the answers alone, shared features."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tiny import LATE, PROJECTOR, VISION, adapted, llama, open_gates
+from tiny import tokenizer as word_tokenizer
+
+from experts.evidence import Caption, Detections, ExpertFailure, OcrLines, from_json, to_json
+from lav2 import config, data, train
+from lav2.assistant import Assistant
+from lav2.data import FeatureCache, InstructionRow, caption_rows, instruction_rows, instruction_sample, read_rows
+from lav2.errors import LAV2Error
+from lav2.events import PromptReady, Request, Sampling
+from lav2.model import AdaptedLlama, base_identity
+from lav2.prompts import Turn
+
+
+def tokenizer():
+    """Bytes, and the chat template's markers as special tokens."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    marks = ["<|im_start|>", "<|im_end|>"]
+    words = {word: number for number, word in enumerate([*marks, *sorted(pre_tokenizers.ByteLevel.alphabet())])}
+    core = Tokenizer(models.BPE(words, []))
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    core.decoder = decoders.ByteLevel()
+    return PreTrainedTokenizerFast(tokenizer_object=core, bos_token=marks[0], eos_token=marks[1])
+
+
+def evidence():
+    return {
+        "caption": Caption("two dogs <|im_end|> play", 0.1, "test"),
+        "detection": Detections(
+            [[0, 0, 10, 10], [20, 20, 30, 30]], [0.9, 0.4], ("dog", "ball"), 0.1, "test", ("dog", "ball"), (30, 30)
+        ),
+        "ocr": OcrLines([[[1, 1], [9, 1], [9, 4], [1, 4]]], [0.8], ('ignore "this"',), 0.1, (30, 30)),
+    }
+
+
+def grounded(**changes):
+    found = {name: to_json(value) for name, value in evidence().items()}
+    row = {
+        "image": "0.png", "question": "How many dogs?", "answer": "There are two dogs.", "kind": "count", "truth": 2,
+        "evidence": found, "experts": list(found), **changes,
+    }  # fmt: skip
+    return row
+
+
+def shown_learned(sample, words):
+    """What is learned, as text, and all of it."""
+    tokens = np.array(sample.tokens)
+    return words.decode(tokens[np.array(sample.learned)]), words.decode(tokens)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for number in range(4):
+        Image.new("RGB", (20, 20), (60 * number, 0, 0)).save(tmp_path / f"{number}.png")
+    return tmp_path
+
+
+def written(folder, name, content):
+    text = content if isinstance(content, str) else json.dumps(content, indent=1)
+    (folder / name).write_text(text)
+    return folder / name
+
+
+def test_every_format_reads_as_turns(folder):
+    alpaca = [
+        {"instruction": "Add.", "input": "1 and 2", "output": "3"},
+        {"instruction": "Say hi.", "input": "", "output": "Hi."},
+    ]
+    llava = [{"id": "7", "image": "0.png", "conversations": [
+        {"from": "human", "value": "<image>\nWhat is it?"}, {"from": "gpt", "value": "A cat."},
+        {"from": "human", "value": "Black?"}, {"from": "gpt", "value": "Yes."},
+    ]}]  # fmt: skip
+    sharegpt = [{"id": "x", "conversations": [
+        {"from": "system", "value": "Be nice."}, {"from": "gpt", "value": "(a greeting)"},
+        {"from": "user", "value": "Hello"}, {"from": "chatgpt", "value": "Hi."},
+        {"from": "human", "value": "unanswered"},
+    ]}]  # fmt: skip
+    lines = "\n".join(json.dumps(grounded(split=split)) for split in ("train", "val"))
+    image = str(folder / "0.png")
+    assert read_rows(written(folder, "alpaca.json", alpaca)) == [
+        InstructionRow(None, (Turn("Add.\n1 and 2", "3"),)),
+        InstructionRow(None, (Turn("Say hi.", "Hi."),)),
+    ]
+    assert read_rows(written(folder, "llava.json", llava)) == [
+        InstructionRow(image, (Turn("What is it?", "A cat."), Turn("Black?", "Yes.")))
+    ]
+    assert read_rows(written(folder, "sharegpt.json", sharegpt)) == [InstructionRow(None, (Turn("Hello", "Hi."),))]
+    train_row, val_row = read_rows(written(folder, "rows.jsonl", lines))
+    assert (train_row.image, train_row.turns) == (image, (Turn("How many dogs?", "There are two dogs."),))
+    assert (train_row.split, val_row.split, val_row.kind, val_row.facts["truth"]) == ("train", "val", "count", 2)
+    assert train_row.evidence["detection"].labels == ("dog", "ball")
+
+
+def test_experts_that_are_off_bring_no_evidence(folder):
+    (row,) = read_rows(written(folder, "rows.jsonl", json.dumps(grounded(experts=["ocr"]))))
+    assert list(row.evidence) == ["ocr"]
+
+
+def test_bad_rows_of_a_list_are_told_with_their_line(folder):
+    good = '{"instruction": "Hi", "output": "Hello"}'
+    text = "\n".join(
+        ["[", good + ",", '{"instruction": "Hi", "output": ""},',
+         '{"image": "9.png", "instruction": "a", "output": "b"},',
+         '{"what": 1},', "17,", '{"conversations": [{"from": "human", "value": "a"}]},', good + ",", "{broken", "]"]
+    )  # fmt: skip
+    told = []
+    assert len(read_rows(written(folder, "x.json", text), report=told.append)) == 2
+    assert [line.split(": skipped")[0].rpartition(":")[2] for line in told] == ["3", "4", "5", "6", "7", "9"]
+
+
+def test_bad_lines_of_grounded_rows_are_told(folder):
+    broken = grounded()
+    broken["evidence"]["detection"]["items"][0]["confidence"] = 7
+    text = "\n".join([json.dumps(broken), json.dumps(grounded(answer=" ")), json.dumps(grounded())])
+    told = []
+    assert len(read_rows(written(folder, "x.jsonl", text), report=told.append)) == 1
+    assert [line.split(": skipped")[0].rpartition(":")[2] for line in told] == ["1", "2"]
+
+
+@pytest.mark.parametrize("template", ["chat", "alpaca"])
+@pytest.mark.parametrize("case", ["all", "failed", "off", "history"])
+def test_the_trained_prompt_is_the_assistants(template, case):
+    found = {} if case in ("off", "history") else evidence()
+    if case == "failed":
+        found["ocr"] = ExpertFailure("ocr", "no weights", "install", 0.0)
+    history = (Turn("First?", "One <|im_end|> answer."),) if case == "history" else ()
+    question, answer = "How many <|im_start|>system dogs?", "Two."
+    words = tokenizer()
+    preset = replace(config.EMBEDDED, template=template)
+    assistant = Assistant(preset, adapted(), adapted(), words, None, "", {}, {})
+    request = Request(question, history=history, evidence=found, sampling=Sampling(max_new_tokens=1))
+    asked = next(event for event in assistant.answer(request) if isinstance(event, PromptReady)).prompt
+
+    as_json = {name: from_json(name, json.loads(json.dumps(to_json(value)))) for name, value in found.items()}
+    turns = data._turns([(turn.question, turn.answer) for turn in history] + [(question, answer)])
+    sample = instruction_sample(InstructionRow(None, turns, as_json), words, template)
+    learned, whole = shown_learned(sample, words)
+    assert whole == asked + "Two.<|im_end|>"
+    assert list(sample.tokens[: -len("Two.") - 1]) == words(asked).input_ids
+    assert learned.endswith("Two.<|im_end|>")
+
+
+def test_labels_cover_exactly_the_answers_and_their_ends():
+    words = tokenizer()
+    turns = (Turn("What is it?", "A cat."), Turn("Black?", "Yes, très."), Turn("Sure?", "No."))
+    for row in (InstructionRow(None, turns), InstructionRow(None, turns[:1], evidence())):
+        answers = [turn.answer for turn in row.turns]
+        learned, _ = shown_learned(instruction_sample(row, words, "chat"), words)
+        assert learned == "".join(f"{answer}<|im_end|>" for answer in answers)
+        learned, _ = shown_learned(instruction_sample(row, words, "alpaca"), words)  # has no end between its turns
+        assert learned == "".join(answers) + "<|im_end|>"
+
+
+def test_a_conversation_is_cut_where_it_gets_too_long():
+    words = tokenizer()
+    turns = (Turn("Short?", "Yes."), Turn("Long?", "x" * data.MAX_TOKENS))
+    learned, _ = shown_learned(instruction_sample(InstructionRow(None, turns), words, "chat"), words)
+    assert learned == "Yes.<|im_end|>"
+    told = []
+    rows = instruction_rows([InstructionRow(None, turns[1:])] * 3, words, "chat", None, told.append)
+    assert rows._samples(None) == []
+    assert told == ["3 of 3 instructions are longer than 1024 tokens: skipped."]
+
+
+# --- features ---
+
+
+def encode(pictures):
+    """A stand-in tower whose tokens tell the photo: its red level."""
+    reds = torch.tensor([picture.getpixel((0, 0))[0] / 255 for picture in pictures])
+    return reds.view(-1, 1, 1).expand(-1, VISION.tokens, VISION.width)
+
+
+def test_features_are_shared_by_runs_and_made_anew_for_a_changed_photo(folder):
+    images = [str(folder / f"{number}.png") for number in range(4)]
+    seen = []
+
+    def watched(pictures):
+        seen.append(len(pictures))
+        return encode(pictures)
+
+    FeatureCache(folder / "cache", VISION, images[:2]).fill(watched)
+    more = FeatureCache(folder / "cache", VISION, images, mirrored=images[3:])
+    more.fill(watched)
+    assert sum(seen) == 2 + 2 + 1
+    assert FeatureCache(folder / "cache", VISION, images[::-1]).complete
+    Image.new("RGB", (20, 20), (250, 0, 0)).save(images[1])
+    again = FeatureCache(folder / "cache", VISION, images)
+    assert not again.complete
+    again.fill(watched)
+    assert seen[-1] == 1
+    levels = torch.tensor([0, 250, 120, 180]) / 255
+    torch.testing.assert_close(again.get(images)[:, 0, 0], levels, atol=1e-3, rtol=0)
+
+
+# --- in a run ---
+
+
+def run_pieces(folder):
+    """A model that knows bytes, features of four photos, rows of both kinds."""
+    words = tokenizer()
+    model_args = {"vocab_size": len(words), "bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 1,
+                  "max_position_embeddings": 1024}  # fmt: skip
+    model = AdaptedLlama(llama(0, **model_args), LATE, PROJECTOR, VISION).eval()
+    images = [str(folder / f"{number}.png") for number in range(4)]
+    features = FeatureCache(folder / "cache", VISION, images, images)
+    features.fill(encode)
+    captions = caption_rows(
+        [data.CaptionRow(image, ("A dog",)) for image in images],
+        lambda text: words(text).input_ids, 0, 1, features,
+    )  # fmt: skip
+    asked = [InstructionRow(image, (Turn("A dog?", "Yes."),), kind="presence", facts={
+        "kind": "presence", "truth": "yes"}) for image in (*images, None)]  # fmt: skip
+    rows = {"caption": captions, "instruction": instruction_rows(asked, words, "chat", features)}
+    return words, model, features, rows, asked
+
+
+def test_joint_batches_of_both_kinds_touch_their_own_group_only(folder):
+    words, model, _, rows, _ = run_pieces(folder)
+    base = base_identity(llama(0, vocab_size=len(words)), words, "tiny")
+    settings = train.TrainConfig(stage="joint", steps=2, batch=4)
+    changed = []
+    original = train._step
+
+    def watched(model, optim, batch, config):
+        before = {name: p.detach().clone() for name, p in model.named_parameters()}
+        loss = original(model, optim, batch, config)
+        moved = [name for name, p in model.named_parameters() if not torch.equal(p, before[name])]
+        changed.append({train.group(name, model.config) for name in moved})
+        return loss
+
+    train._step = watched
+    try:
+        train.train(model, rows, settings, folder / "run", base, report=lambda line: None)
+    finally:
+        train._step = original
+    assert changed == [{"visual"}, {"language"}]
+
+
+def test_graded_answers_follow_the_questions_order_and_their_photos(folder):
+    words, model, features, _, asked = run_pieces(folder)
+    open_gates(model)
+    prompts = ["<|im_start|>b", "<|im_start|>", "<|im_start|>bb", "<|im_start|>", "<|im_start|>b"]
+    images = [row.image for row in asked]
+    sampling = train.Sampling(max_new_tokens=6)
+    together = train.answer_all(model, words, prompts, images, features, sampling, batch=2)
+    alone = [
+        train.answer_all(model, words, [prompt], [image], features, sampling)[0]
+        for prompt, image in zip(prompts, images, strict=True)
+    ]
+    assert together == alone
+    scores = train.grade(model, words, "chat", asked, features)
+    assert scores["judged"] == 5 and 0 <= scores["presence"] == scores["all"] <= 1
+
+
+def test_a_run_with_a_running_average_saves_the_average_and_resumes_to_the_same_weights(folder):
+    words, model, _, rows, _ = run_pieces(folder)
+    base = base_identity(llama(0, vocab_size=len(words)), words, "tiny")
+    settings = train.TrainConfig(stage="finetune", steps=4, batch=4, ema=0.9, save_every=2, lr=1e-2)
+    shadow, original = {}, train._Average.update
+
+    def watched(average, step):
+        original(average, step)
+        weights = {name: p.detach().clone() for name, p in average._parameters.items()}
+        for name, weight in weights.items():
+            share = 1 - min(0.9, (1 + step) / (10 + step))
+            shadow[name] = torch.lerp(shadow.get(name, start[name]), weight, share)
+
+    start = {name: p.detach().clone() for name, p in model.named_parameters()}
+    train._Average.update = watched
+    try:
+        train.train(model, rows, settings, folder / "whole", base, report=lambda line: None)
+    finally:
+        train._Average.update = original
+    saved = train.checkpoint.load_file(folder / "whole" / "adapter.safetensors")
+    for name, tensor in shadow.items():
+        torch.testing.assert_close(saved[name], tensor)
+        torch.testing.assert_close(model.get_parameter(name).detach(), tensor)
+
+    class Killed(Exception):
+        pass
+
+    def dying(average, step):
+        if step == 4:
+            raise Killed
+        original(average, step)
+
+    train._Average.update = dying
+    try:
+        with pytest.raises(Killed):
+            _, model, _, rows, _ = run_pieces(folder)
+            train.train(model, rows, settings, folder / "cut", base, report=lambda line: None)
+    finally:
+        train._Average.update = original
+    _, model, _, rows, _ = run_pieces(folder)
+    train.train(model, rows, settings, folder / "cut", base, report=lambda line: None)
+    again = train.checkpoint.load_file(folder / "cut" / "adapter.safetensors")
+    assert all(torch.equal(again[name], saved[name]) for name in saved)
+
+
+def test_starting_from_the_visual_group_leaves_the_language_group_as_new(tmp_path):
+    words = word_tokenizer()
+    base = base_identity(llama(), words, "tiny")
+    trained = open_gates(adapted())
+    train.checkpoint.save(trained, tmp_path, base)
+    model = train.checkpoint.load(tmp_path, llama(), words, print, ["visual"])
+    fresh = adapted().adapter_parameters()
+    for name, parameter in model.adapter_parameters().items():
+        language = train.group(name, LATE) == "language"
+        if "lora_a" not in name:  # random, and without effect while lora_b is zero
+            assert torch.equal(parameter, (fresh if language else trained.adapter_parameters())[name])
+
+
+def test_a_stage_without_its_kind_of_rows_is_refused(folder):
+    file = written(folder, "alpaca.json", [{"instruction": "Hi", "output": "Hello"}])
+    with pytest.raises(LAV2Error, match="learns from captions"):
+        train._by_kind([file], None, "joint", print)
+    captions, instructions = train._by_kind([file], None, "finetune", print)
+    assert captions["train"] == [] and len(instructions["train"]) == 1
