@@ -305,7 +305,7 @@ def test_a_tokenizer_with_llamas_settings_gives_sentencepieces_own_ids(tmp_path)
 
 @pytest.mark.parametrize("name", ["llama.layers.1.attention.new_gate", "llama.norm.weight", "visual_proj.bias"])
 @pytest.mark.parametrize("damage", ["missing", "unknown", "shape"])
-def test_a_tensor_missing_unknown_or_of_another_shape_is_refused(golden, imports, tmp_path, name, damage):
+def test_a_tensor_missing_unknown_or_of_another_shape_is_refused(golden, imports, vision, tmp_path, name, damage):
     stored = torch.load(golden / "LORA-BIAS-tiny.pth", weights_only=True)
     if damage == "missing":
         del stored["model"][name]
@@ -314,8 +314,11 @@ def test_a_tensor_missing_unknown_or_of_another_shape_is_refused(golden, imports
     else:
         stored["model"][name] = torch.zeros(7)
     torch.save(stored, tmp_path / "x.pth")
-    with pytest.raises(LAV2Error, match="does not fit"):
-        released.import_released(imports / "base", tmp_path / "x.pth", tmp_path / "out", projector_heads=4)
+    named = name.replace("visual_proj.", "projector.output.")
+    with pytest.raises(LAV2Error, match=f"does not fit.*{named}"):
+        released.import_released(
+            imports / "base", tmp_path / "x.pth", tmp_path / "out", vision=vision, projector_heads=4
+        )
 
 
 @pytest.mark.parametrize("options", [{"w_bias": True, "w_lora": True, "lora_rank": 4}, None])
