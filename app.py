@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from importlib.util import LazyLoader, find_spec, module_from_spec
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
@@ -29,25 +29,14 @@ from PIL import Image, ImageDraw
 
 from experts import render
 from experts.evidence import EXPERT_NAMES, Caption, Detections, Evidence, ExpertFailure, to_json
+from lav2 import receipt
 from lav2.errors import LAV2Error
+from lav2.events import Done, Event, EvidenceFound, ExpertStarted, PromptReady, Request, Sampling, Token
 from lav2.image import open_image
+from lav2.prompts import Turn
 
-if TYPE_CHECKING:
-    from lav2 import assistant as engine
-    from lav2.assistant import Assistant, Done, Event, Request, Turn
-
-
-def on_first_use(name: str) -> Any:
-    """A module that is imported when its first attribute is read: `lav2.assistant` brings torch with it."""
-    if name not in sys.modules:
-        spec = find_spec(name)
-        loader = spec.loader = LazyLoader(spec.loader)
-        sys.modules[name] = module_from_spec(spec)
-        loader.exec_module(sys.modules[name])
-    return sys.modules[name]
-
-
-engine = on_first_use("lav2.assistant")
+if TYPE_CHECKING:  # it brings torch with it: main() imports it
+    from lav2.assistant import Assistant
 
 ASSETS = Path(__file__).parent / "assets"
 TEXTS: dict[str, dict[str, str]] = json.loads((ASSETS / "ui.json").read_text(encoding="utf-8"))
@@ -91,17 +80,17 @@ class Findings:
     trimmed: int = 0  # turns left out because they no longer fit
     waited: float = 0.0  # seconds until the last expert was done; next to none where a photo is known already
 
-    def after(self, event: "Event") -> "Findings":
+    def after(self, event: Event) -> "Findings":
         """The findings once `event` has happened; tokens and the end of the answer change nothing here."""
         match event:
-            case engine.ExpertStarted(name):
+            case ExpertStarted(name):
                 return replace(self, states={**self.states, name: "running"})
-            case engine.EvidenceFound(name, found):
+            case EvidenceFound(name, found):
                 state = "failed" if isinstance(found, ExpertFailure) else "done"
                 evidence = {**self.evidence, name: found}
                 ordered = {known: evidence[known] for known in EXPERT_NAMES if known in evidence}
                 return replace(self, states={**self.states, name: state}, evidence=ordered)
-            case engine.PromptReady(prompt, tokens, context, trimmed):
+            case PromptReady(prompt, tokens, context, trimmed):
                 return replace(self, prompt=prompt, tokens=tokens, context=context, trimmed=trimmed)
         return self
 
@@ -135,10 +124,10 @@ def current_photo(exchanges: Exchanges) -> str | None:
     return next((exchange.photo for exchange in reversed(exchanges) if exchange.photo), None)
 
 
-def history(exchanges: Exchanges) -> "tuple[Turn, ...]":
+def history(exchanges: Exchanges) -> tuple[Turn, ...]:
     """The turns before the last question that belong to its context: a new photo starts a new one."""
     start = max((i for i, exchange in enumerate(exchanges) if exchange.photo), default=0)
-    return tuple(engine.Turn(exchange.question, exchange.answer) for exchange in exchanges[start:-1])
+    return tuple(Turn(exchange.question, exchange.answer) for exchange in exchanges[start:-1])
 
 
 def messages(exchanges: Exchanges, say: Mapping[str, str]) -> list[dict[str, Any]]:
@@ -270,11 +259,11 @@ def picture(photo: Image.Image, evidence: Mapping[str, Evidence], number: int | 
 # ---------------------------------------------------------------- running the assistant
 
 
-def stream(requests: "Mapping[str, Request]", run: Run) -> "Iterator[tuple[str, Event | Exception]]":
+def stream(requests: Mapping[str, Request], run: Run) -> Iterator[tuple[str, Event | Exception]]:
     """The events of several requests as they come, each with its key; a failure comes as the exception."""
     events: queue.Queue[tuple[str, Event | Exception | None]] = queue.Queue()
 
-    def feed(key: str, request: "Request") -> None:
+    def feed(key: str, request: Request) -> None:
         try:
             for event in assistant().answer(request, run):
                 events.put((key, event))
@@ -406,15 +395,15 @@ class EvidencePanel:
         }
 
     def changed(
-        self, event: "Event", findings: Findings, photo: Image.Image | None, say: Mapping[str, str]
+        self, event: Event, findings: Findings, photo: Image.Image | None, say: Mapping[str, str]
     ) -> dict[Any, Any]:
         """Updates of what `event` changed and of nothing else, so that streaming stays light."""
         match event:
-            case engine.ExpertStarted():
+            case ExpertStarted():
                 return {self.status: status_html(findings, say)}
-            case engine.EvidenceFound():
+            case EvidenceFound():
                 return {self.status: status_html(findings, say), **self._items(findings, photo, say)}
-            case engine.PromptReady():
+            case PromptReady():
                 return self._prompt(findings, say)
         return {}
 
@@ -458,17 +447,17 @@ class Settings:
 def make_request(
     question: str,
     photo: Image.Image | None,
-    turns: "tuple[Turn, ...]",
+    turns: tuple[Turn, ...],
     experts: Sequence[str],
     temperature: float,
     top_p: float,
     max_new_tokens: float,
     seed: float,
-) -> "Request":
+) -> Request:
     """The values of `Settings.all`, in that order, as a request; experts need a photo."""
-    sampling = engine.Sampling(float(temperature), float(top_p), int(max_new_tokens), int(seed))
+    sampling = Sampling(float(temperature), float(top_p), int(max_new_tokens), int(seed))
     chosen = tuple(name for name in EXPERT_NAMES if name in experts) if photo is not None else ()
-    return engine.Request(question, photo, turns, chosen, sampling)
+    return Request(question, photo, turns, chosen, sampling)
 
 
 def question_box() -> gr.MultimodalTextbox:
@@ -614,18 +603,18 @@ class ChatTab:
                 if run.discarded:
                     return
                 match event:
-                    case engine.Token(text):
+                    case Token(text):
                         pending = replace(pending, answer=pending.answer + text)
                         if time.monotonic() - shown < TOKEN_PAUSE:
                             continue
                         shown = time.monotonic()
-                    case engine.Done():
+                    case Done():
                         state = "stopped" if event.stopped else "done"
                         pending = replace(pending, answer=event.answer, state=state)
                         update = {self.exchanges: (*earlier, pending), self.box: gr.MultimodalTextbox(**IDLE)}
                     case _:
                         findings = pending.findings.after(event)
-                        if isinstance(event, engine.EvidenceFound):
+                        if isinstance(event, EvidenceFound):
                             findings = replace(findings, waited=time.monotonic() - start)
                         pending = replace(pending, findings=findings)
                         update = self.panel.changed(event, pending.findings, photo, say)
@@ -772,12 +761,12 @@ class CompareTab:
             shown = dict.fromkeys(self.SIDES, 0.0)
             for side, event in stream(requests, run):
                 match event:
-                    case engine.Token(text):
+                    case Token(text):
                         answers[side] += text
                         if time.monotonic() - shown[side] >= TOKEN_PAUSE:
                             shown[side] = time.monotonic()
                             yield {self.answers[side]: answers[side]}
-                    case engine.Done():
+                    case Done():
                         final = said(event.answer, "stopped" if event.stopped else "done", say)
                         yield {self.answers[side]: final}
                     case Exception():
@@ -802,36 +791,12 @@ class CompareTab:
 # ---------------------------------------------------------------- API
 
 
-class Answer(TypedDict):
-    """What /ask returns: as `python -m lav2 ask --json`."""
-
-    answer: str
-    evidence: dict[str, Any]
-    prompt: str
-    timings: dict[str, float]
-    seed: int
-    preset: str
-    versions: dict[str, str]
-
-
 class Comparison(TypedDict):
-    off: Answer
-    on: Answer
+    off: receipt.Answer
+    on: receipt.Answer
 
 
-def as_json(done: "Done") -> Answer:
-    return Answer(
-        answer=done.answer,
-        evidence={name: to_json(found) for name, found in done.evidence.items()},
-        prompt=done.prompt,
-        timings=done.timings,
-        seed=done.seed,
-        preset=done.preset,
-        versions=done.versions,
-    )
-
-
-def answers(requests: "Mapping[str, Request]") -> dict[str, Answer]:
+def answers(requests: Mapping[str, Request]) -> dict[str, receipt.Answer]:
     """Every request's answer. Raises gr.Error, which the caller sees as a message, on the first failure."""
     found = {}
     run = Run()
@@ -839,8 +804,8 @@ def answers(requests: "Mapping[str, Request]") -> dict[str, Answer]:
         for key, event in stream(requests, run):
             if isinstance(event, Exception):
                 raise api_error(event)
-            if isinstance(event, engine.Done):
-                found[key] = as_json(event)
+            if isinstance(event, Done):
+                found[key] = receipt.answer(event)
     finally:
         run.set()
     return found
@@ -858,7 +823,7 @@ def ask(
     top_p: float,
     max_new_tokens: float,
     seed: float,
-) -> Answer:
+) -> receipt.Answer:
     """Answer a question about a photo, with the evidence that the answer was given on.
 
     Args:
@@ -908,7 +873,7 @@ def examine(image: str, experts: list[str]) -> dict[str, Any]:
     return {name: to_json(evidence) for name, evidence in found.items()}
 
 
-def api_request(image: str | None, question: str, experts: list[str], *sampling: float) -> "Request":
+def api_request(image: str | None, question: str, experts: list[str], *sampling: float) -> Request:
     try:
         asked, photo = read({"text": question, "files": [image] if image else []}, TEXTS["en"])
         return make_request(asked, open_image(photo) if photo else None, (), experts, *sampling)
@@ -922,7 +887,7 @@ def connect_api(settings: Settings) -> None:
     question = gr.Textbox(label="question", visible=False)
     button = gr.Button(visible=False)
     for function, inputs, result, name in (
-        (ask, [image, question, *settings.all], Answer, "ask"),
+        (ask, [image, question, *settings.all], receipt.Answer, "ask"),
         (compare, [image, question, *settings.all], Comparison, "compare"),
         (examine, [image, settings.experts], dict[str, Any], "experts"),
     ):
@@ -980,8 +945,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--detector", default=os.environ.get("LAV2_DETECTOR"), help="weights for the detection expert")
     options = parser.parse_args(argv)
     start = time.perf_counter()
+    from lav2.assistant import Assistant
+
     try:
-        ASSISTANT = engine.Assistant.load(options.preset, detector=options.detector, report=print)
+        ASSISTANT = Assistant.load(options.preset, detector=options.detector, report=print)
         ASSISTANT.load_experts(print)
     except LAV2Error as error:
         sys.exit(f"error: {error}")

@@ -1,4 +1,4 @@
-"""The command line: `python -m lav2 ask | batch | caption | train | import | presets`."""
+"""The command line: `python -m lav2 ask | batch | caption | train | import | presets | replay`."""
 
 from __future__ import annotations
 
@@ -41,8 +41,14 @@ def main(arguments: list[str] | None = None) -> int:
     captions.add_argument("--json", action="store_true", help='print lines {"image", "caption"}')
     captions.set_defaults(run=run_caption)
 
+    replay = commands.add_parser("replay", help="a receipt's question again: the same answer, or what differs")
+    replay.add_argument("receipt", type=Path, help="JSON file, downloaded from the page")
+    replay.add_argument("image", type=Path, nargs="?", help="the photo (none if the receipt has none)")
+    replay.set_defaults(run=run_replay)
+
     for command in (ask, batch, captions):
         command.add_argument("--preset", default="embedded", help="see `python -m lav2 presets`")
+    for command in (ask, batch, captions, replay):
         command.add_argument("--device", help="cpu, cuda (default: what is there)")
         command.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), default="bfloat16")
 
@@ -111,25 +117,14 @@ def _experts(text: str) -> tuple[str, ...]:
 
 def _answer(assistant, image: Path, question: str, options: argparse.Namespace) -> dict:
     """One question's answer as the JSON object that `ask --json` prints."""
-    from experts.evidence import to_json
-    from lav2.assistant import Request
-    from lav2.generate import Sampling
+    from lav2 import receipt
+    from lav2.events import Request, Sampling
     from lav2.image import open_image
 
-    sampling = Sampling(
-        temperature=options.temperature, max_new_tokens=options.max_new_tokens, seed=options.seed
-    )
+    sampling = Sampling(temperature=options.temperature, max_new_tokens=options.max_new_tokens, seed=options.seed)
     request = Request(question, open_image(image), experts=_experts(options.experts), sampling=sampling)
     *_, done = assistant.answer(request)
-    return {
-        "answer": done.answer,
-        "evidence": {name: to_json(found) for name, found in done.evidence.items()},
-        "prompt": done.prompt,
-        "timings": done.timings,
-        "seed": done.seed,
-        "preset": done.preset,
-        "versions": done.versions,
-    }
+    return receipt.answer(done)
 
 
 def run_ask(options: argparse.Namespace) -> int:
@@ -199,6 +194,24 @@ def run_caption(options: argparse.Namespace) -> int:
             else:
                 print(f"error: {error}", file=sys.stderr)
     return int(failed)
+
+
+def run_replay(options: argparse.Namespace) -> int:
+    from lav2 import receipt
+    from lav2.image import open_image
+
+    before = receipt.read(options.receipt)
+    photo = open_image(options.image) if options.image else None
+    receipt.check_image(before, photo)
+    options.preset = before["preset"]
+    request = receipt.request(before, photo)
+    *_, done = _assistant(options).answer(request)
+    after = receipt.receipt(request, done)
+    same = receipt.same_answer(before, after)
+    print("The answer is the same." if same else "The answer is another one.")
+    for line in receipt.differences(before, after):
+        print(f"  {line}")
+    return 0 if same else 1
 
 
 def run_train(options: argparse.Namespace) -> int:

@@ -11,7 +11,6 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 
 import torch
 import transformers
@@ -24,68 +23,13 @@ from experts.evidence import EXPERT_NAMES, Evidence
 from experts.orchestrator import Orchestrator
 from lav2 import checkpoint, config, generate, grounding, model, prompts, weights
 from lav2.errors import LAV2Error
-from lav2.generate import Sampling
+from lav2.events import Done, Event, EvidenceFound, ExpertStarted, PromptReady, Request, Sampling, Token
 from lav2.prompts import Turn
 from lav2.vision import VisionTower
 
 CONTEXT = 2048  # tokens of prompt and answer together that the assistant uses at most
 QUESTION_CHARACTERS = 4000
 CAPTION_SAMPLING = Sampling(max_new_tokens=30, repetition_penalty=1.0)
-
-
-@dataclass(frozen=True)
-class Request:
-    """One question. `image` is upright RGB (lav2.image.open_image); `experts` of EXPERT_NAMES, () switches them off."""
-
-    question: str
-    image: Image.Image | None = None
-    history: tuple[Turn, ...] = ()
-    experts: tuple[str, ...] = EXPERT_NAMES
-    sampling: Sampling = Sampling()  # noqa: RUF009 (frozen)
-
-
-@dataclass(frozen=True)
-class ExpertStarted:
-    name: str
-
-
-@dataclass(frozen=True)
-class EvidenceFound:
-    name: str
-    evidence: Evidence
-
-
-@dataclass(frozen=True)
-class PromptReady:
-    """The exact prompt; `tokens` of `context` are used by it, `trimmed_turns` old turns did not fit."""
-
-    prompt: str
-    tokens: int
-    context: int
-    trimmed_turns: int
-
-
-@dataclass(frozen=True)
-class Token:
-    text: str
-
-
-@dataclass(frozen=True)
-class Done:
-    """The end. `timings` in seconds: each expert's, `experts` (all, as waited for), `first_token` (from the question
-    on), `answer` (generation), `total`; and `tokens_per_second`."""
-
-    answer: str
-    evidence: dict[str, Evidence]
-    prompt: str
-    timings: dict[str, float]
-    seed: int
-    preset: str
-    versions: dict[str, str]
-    stopped: bool
-
-
-Event = ExpertStarted | EvidenceFound | PromptReady | Token | Done
 
 
 class Assistant:
@@ -99,6 +43,7 @@ class Assistant:
         tower: the image encoder.
         detector: weights of the detection expert.
         load_seconds: of each part, to be shown.
+        hashes: of the weights, by part.
     """
 
     def __init__(
@@ -110,8 +55,12 @@ class Assistant:
         tower: VisionTower,
         detector: str,
         load_seconds: dict[str, float],
+        hashes: dict[str, str],
     ):
         self.preset = preset.name
+        self.hashes = hashes
+        dtype = str(chat.llm.dtype).removeprefix("torch.")
+        self.versions = {**versions(), "device": chat.llm.device.type, "dtype": dtype}
         self.settings = preset
         self.load_seconds = load_seconds
         self._chat, self._captioner, self._tokenizer, self._tower = chat, captioner, tokenizer, tower
@@ -152,17 +101,20 @@ class Assistant:
         kind = getattr(torch, dtype or "bfloat16")
         clock = _Clock(report)
         llm, tokenizer = model.load_llm(settings.llm, kind, place)
+        hashes = {"base": model.base_identity(llm, tokenizer, "")["weights"]}
         clock.lap("language model", f"{settings.llm} on {place}, {str(kind).removeprefix('torch.')}")
         # The captioner shares every frozen matrix with the chat model; only norms and adapters are its own.
         second = model.share_frozen(llm)
         chat = _adapted(settings.adapter, llm, tokenizer, report)
         same = settings.caption_adapter == settings.adapter
         captioner = chat if same else _adapted(settings.caption_adapter, second, tokenizer, report)
+        for part, source in (("adapter", settings.adapter), ("caption_adapter", settings.caption_adapter)):
+            hashes[part] = hashlib.sha256((weights.find(source) / checkpoint.TENSORS).read_bytes()).hexdigest()
         clock.lap("adapters", f"{settings.adapter}, {settings.caption_adapter}")
         tower = VisionTower(chat.vision_config).to(place)
         clock.lap("image encoder", chat.vision_config.name)
         weight_file = detector or os.environ.get("LAV2_DETECTOR") or settings.detector
-        return cls(settings, chat, captioner, tokenizer, tower, weight_file, clock.seconds)
+        return cls(settings, chat, captioner, tokenizer, tower, weight_file, clock.seconds, hashes)
 
     def load_experts(self, report: Callable[[str], None] = print) -> None:
         """Load the experts' weights now rather than at the first question; failures are told, not raised."""
@@ -227,6 +179,11 @@ class Assistant:
         features = None
         if request.image is not None:
             features = self._pool.submit(self._clip_tokens, request.image)
+        if request.evidence is not None:
+            for name, found in request.evidence.items():
+                evidence[name] = found
+                yield EvidenceFound(name, found)
+        elif request.image is not None:
             for name in request.experts:
                 yield ExpertStarted(name)
             for name, found in self._orchestrator.run(request.image, request.experts):
@@ -269,8 +226,9 @@ class Assistant:
             timings={name: round(value, 4) for name, value in timings.items()},
             seed=request.sampling.seed,
             preset=self.preset,
-            versions=versions(),
+            versions=self.versions,
             stopped=cancel.is_set(),
+            weights=self.hashes,
         )
 
     def _fit(self, question: str, block: str, request: Request) -> tuple[str, int, int]:

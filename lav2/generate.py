@@ -6,30 +6,14 @@ The slow path is transformers' own forward; nothing here knows about photos beyo
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedTokenizerBase
 
 from lav2.adapter import LayerPrompt
+from lav2.events import Sampling
 from lav2.model import AdaptedLlama
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How the next token is chosen.
-
-    temperature: 0 takes the likeliest token (greedy). top_p: nucleus size in 0..1. max_new_tokens: upper bound.
-    seed: makes sampling repeatable. repetition_penalty: > 1 lowers tokens of the answer so far (CTRL,
-    arXiv 1909.05858); the prompt is not counted, since an answer should repeat words of the evidence.
-    """
-
-    temperature: float = 0.0
-    top_p: float = 0.9
-    max_new_tokens: int = 128
-    seed: int = 0
-    repetition_penalty: float = 1.1
 
 
 def prefill(

@@ -15,8 +15,9 @@ from PIL import Image
 
 import app
 from experts.evidence import EXPERT_NAMES, Caption, Detections, ExpertFailure, OcrLines
-from lav2.assistant import Done, EvidenceFound, ExpertStarted, PromptReady, Sampling, Token, Turn
 from lav2.errors import LAV2Error
+from lav2.events import Done, EvidenceFound, ExpertStarted, PromptReady, Sampling, Token
+from lav2.prompts import Turn
 
 ROOT = Path(__file__).parent.parent
 ENGLISH = SimpleNamespace(headers={"accept-language": "en-GB,en;q=0.9"})
@@ -33,7 +34,8 @@ FAILURE = ExpertFailure("ocr", "The weights are <missing>.", "Install them.", 0.
 
 
 def done(answer="A dog.", evidence=None, stopped=False) -> Done:
-    return Done(answer, evidence or {}, "the prompt", {"total": 1.0}, 7, "embedded", {"lav2": "0"}, stopped)
+    timings, versions, weights = {"total": 1.0}, {"lav2": "0"}, {"base": "0"}
+    return Done(answer, evidence or {}, "the prompt", timings, 7, "embedded", versions, stopped, weights)
 
 
 class Scripted:

@@ -16,6 +16,8 @@ ARROWS = {  # room -> rooms that it may import
     "lav2.weights": {"lav2.errors", "lav2.config"},
     "lav2.image": {"lav2.errors"},
     "lav2.prompts": {"lav2.errors"},
+    "lav2.events": {"lav2.prompts", "experts.evidence"},
+    "lav2.receipt": {"lav2.events", "lav2.prompts", "lav2.errors", "experts.evidence"},
     "lav2.grounding": {"experts.evidence", "experts.render"},  # the prompt's evidence, for assistant and training
     "lav2.metrics": {"lav2.errors"},
     "lav2.phrasings": set(),
@@ -26,7 +28,7 @@ ARROWS = {  # room -> rooms that it may import
 ARROWS["lav2.model"] = {"lav2.adapter", "lav2.vision", "lav2.config", "lav2.weights", "lav2.errors"}
 ARROWS["lav2.checkpoint"] = {"lav2.model", "lav2.adapter", "lav2.config", "lav2.errors"}
 ARROWS["lav2.released"] = {"lav2.checkpoint"} | ARROWS["lav2.checkpoint"]
-ARROWS["lav2.generate"] = {"lav2.model", "lav2.adapter"}
+ARROWS["lav2.generate"] = {"lav2.model", "lav2.adapter", "lav2.events"}
 # Training rows carry evidence; data only turns it from JSON into the prompt.
 ARROWS["lav2.data"] = {"lav2.config", "lav2.errors", "lav2.image", "lav2.prompts", "lav2.grounding", "experts.evidence"}
 ARROWS["lav2.train"] = {"lav2.data", "lav2.checkpoint", "lav2.model", "lav2.generate", "lav2.instruct"}
@@ -36,11 +38,11 @@ ENGINE = {room for room in ARROWS if room.startswith("lav2.")} - {"lav2.train", 
 ARROWS["lav2.assistant"] = EXPERTS | ENGINE | {"lav2"}
 ARROWS["lav2.__main__"] = set(ARROWS) | {"lav2"}
 ARROWS["app"] = {
-    "lav2", "lav2.assistant", "lav2.config", "lav2.errors", "lav2.image", "lav2.generate", "lav2.prompts",
+    "lav2", "lav2.assistant", "lav2.errors", "lav2.events", "lav2.image", "lav2.prompts", "lav2.receipt",
     "experts.evidence", "experts.render",
 }  # fmt: skip
 NO_TORCH = ("lav2.errors", "lav2.config", "lav2.weights", "lav2.image", "lav2.prompts", "lav2.grounding",
-            "lav2.metrics", "lav2.instruct")
+            "lav2.metrics", "lav2.instruct", "lav2.events", "lav2.receipt")  # fmt: skip
 
 
 def room_name(path: Path) -> str:

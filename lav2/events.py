@@ -1,0 +1,87 @@
+"""What is asked of the assistant and what it tells on the way: plain values, no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from PIL import Image
+
+from experts.evidence import EXPERT_NAMES, Evidence
+from lav2.prompts import Turn
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How the next token is chosen.
+
+    temperature: 0 takes the likeliest token (greedy). top_p: nucleus size in 0..1. max_new_tokens: upper bound.
+    seed: makes sampling repeatable. repetition_penalty: > 1 lowers tokens of the answer so far (CTRL,
+    arXiv 1909.05858); the prompt is not counted, since an answer should repeat words of the evidence.
+    """
+
+    temperature: float = 0.0
+    top_p: float = 0.9
+    max_new_tokens: int = 128
+    seed: int = 0
+    repetition_penalty: float = 1.1
+
+
+@dataclass(frozen=True)
+class Request:
+    """One question. `image` is upright RGB (lav2.image.open_image); `experts` of EXPERT_NAMES, () switches them off.
+
+    `evidence`, where given, is used in place of running the experts: corrected by a reader, or kept in a receipt.
+    """
+
+    question: str
+    image: Image.Image | None = None
+    history: tuple[Turn, ...] = ()
+    experts: tuple[str, ...] = EXPERT_NAMES
+    sampling: Sampling = Sampling()
+    evidence: Mapping[str, Evidence] | None = None
+
+
+@dataclass(frozen=True)
+class ExpertStarted:
+    name: str
+
+
+@dataclass(frozen=True)
+class EvidenceFound:
+    name: str
+    evidence: Evidence
+
+
+@dataclass(frozen=True)
+class PromptReady:
+    """The exact prompt; `tokens` of `context` are used by it, `trimmed_turns` old turns did not fit."""
+
+    prompt: str
+    tokens: int
+    context: int
+    trimmed_turns: int
+
+
+@dataclass(frozen=True)
+class Token:
+    text: str
+
+
+@dataclass(frozen=True)
+class Done:
+    """The end. `timings` in seconds: each expert's, `experts` (all, as waited for), `first_token` (from the question
+    on), `answer` (generation), `total`; and `tokens_per_second`. `weights`: hashes of the base and the adapters."""
+
+    answer: str
+    evidence: dict[str, Evidence]
+    prompt: str
+    timings: dict[str, float]
+    seed: int
+    preset: str
+    versions: dict[str, str]
+    stopped: bool
+    weights: dict[str, str]
+
+
+Event = ExpertStarted | EvidenceFound | PromptReady | Token | Done

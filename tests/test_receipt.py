@@ -1,0 +1,91 @@
+"""Receipts: what they keep, and that they give the same answer again or say what differs."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from experts.evidence import Caption, Detections, OcrLines
+from experts.render import render
+from lav2 import __main__ as command_line
+from lav2 import receipt
+from lav2.errors import LAV2Error
+from lav2.events import Done, Request, Sampling
+from lav2.prompts import Turn
+
+SIGN = Path(__file__).parent.parent / "assets/examples/street-sign.webp"
+PHOTO = Image.new("RGB", (100, 80), "red")
+EVIDENCE = {
+    "caption": Caption("a dog", 0.5, "test"),
+    "detection": Detections([[1, 2, 30, 40]], [0.984963], ("dog",), 0.2, "d.pt", ("dog",), (100, 80)),
+    "ocr": OcrLines(np.zeros((1, 4, 2)), [0.5], ("STOP",), 0.3, (100, 80)),
+}
+ASKED = Request("What?", PHOTO, (Turn("Before?", "Yes."),), sampling=Sampling(temperature=0.7, seed=5))
+DONE = Done("A dog.", EVIDENCE, "the prompt", {}, 5, "embedded", {"lav2": "1"}, False, {"base": "ab", "adapter": "cd"})
+
+
+def test_a_receipt_is_json_that_gives_the_same_request_and_prompt_block_back():
+    value = json.loads(json.dumps(receipt.receipt(ASKED, DONE)))
+    again = receipt.request(value, PHOTO)
+    assert (again.question, again.history, again.sampling) == (ASKED.question, ASKED.history, ASKED.sampling)
+    assert render(again.evidence, len, 9999) == render(EVIDENCE, len, 9999)  # 0.98, which rounding could make 0.99
+    assert receipt.receipt(again, replace(DONE, evidence=again.evidence))["evidence"] == value["evidence"]
+    assert (value["weights"], value["answer"], value["corrected"]) == (DONE.weights, "A dog.", False)
+
+
+def test_a_photo_is_known_by_its_pixels(tmp_path):
+    value = receipt.receipt(ASKED, DONE)
+    PHOTO.save(tmp_path / "other-file.png")
+    receipt.check_image(value, Image.open(tmp_path / "other-file.png"))
+    for other in (Image.new("RGB", (100, 80), "blue"), Image.new("RGB", (80, 100), "red"), None):
+        with pytest.raises(LAV2Error, match="another one"):
+            receipt.check_image(value, other)
+    without = receipt.receipt(replace(ASKED, image=None), DONE)
+    receipt.check_image(without, None)
+    with pytest.raises(LAV2Error, match="no photo"):
+        receipt.check_image(without, PHOTO)
+
+
+def test_every_difference_has_its_line():
+    before = receipt.receipt(ASKED, DONE)
+    assert receipt.differences(before, before) == []
+    after = receipt.receipt(ASKED, replace(DONE, answer="A cat.", weights={"base": "ab", "adapter": "ef"}))
+    assert receipt.differences(before, after) == [
+        "answer: 'A dog.' in the receipt, 'A cat.' now",
+        "weights: adapter: 'cd' in the receipt, 'ef' now",
+    ]
+
+
+def test_of_a_stopped_answer_only_what_was_said_counts():
+    stopped = receipt.receipt(ASKED, replace(DONE, answer="A d", stopped=True))
+    whole = receipt.receipt(ASKED, DONE)
+    assert receipt.same_answer(stopped, whole) and not receipt.same_answer(whole, stopped)
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"format": "lav2 receipt 9"}'])
+def test_what_is_no_receipt_is_told(tmp_path, content):
+    path = tmp_path / "receipt.json"
+    path.write_text(content)
+    with pytest.raises(LAV2Error, match=r"receipt\.json is no receipt"):
+        receipt.read(path)
+
+
+@pytest.mark.slow
+def test_replay_gives_the_same_answer_or_says_what_differs(tmp_path, capsys):
+    from lav2.assistant import Assistant
+    from lav2.image import open_image
+
+    asked = Request("What does the sign say?", open_image(SIGN), sampling=Sampling(0.8, max_new_tokens=12, seed=3))
+    *_, done = Assistant.load().answer(asked)
+    value = receipt.receipt(asked, done)
+    path = tmp_path / "receipt.json"
+    path.write_text(json.dumps(value))
+    assert command_line.main(["replay", str(path), str(SIGN)]) == 0
+    assert "The answer is the same" in capsys.readouterr().out
+    path.write_text(json.dumps(value | {"answer": "Something else."}))
+    assert command_line.main(["replay", str(path), str(SIGN)]) == 1
+    assert "'Something else.' in the receipt" in capsys.readouterr().out
+    assert command_line.main(["replay", str(path), str(SIGN.with_name("shapes.webp"))]) == 1
