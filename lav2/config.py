@@ -70,7 +70,7 @@ class Preset:
     caption_adapter: str | None  # source of the captioner's adapter folder
     adapter_config: AdapterConfig = AdapterConfig()
     projector: ProjectorConfig | None = None  # of a new adapter
-    template: Literal["chat", "alpaca"] = "chat"
+    template: str = "chat"  # of lav2.prompts: chat, alpaca or the Jinja text of a tokenizer's chat template
     caption_question: str = ""  # what the captioner is asked; "": nothing, it writes a caption at once
     detector: str = "yolo11n.pt"  # what the detection expert loads unless --detector or LAV2_DETECTOR say otherwise
     licence: str = ""

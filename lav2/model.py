@@ -11,6 +11,7 @@ import json
 import logging
 import shutil
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -21,17 +22,20 @@ from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
+    PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 
 from lav2 import weights
 from lav2.adapter import ATTENTION, Adapter, LayerPrompt, group, trainable, tune_linears
-from lav2.config import AdapterConfig, ProjectorConfig, VisionConfig
+from lav2.config import AdapterConfig, Preset, ProjectorConfig, VisionConfig
 from lav2.errors import LAV2Error
 from lav2.vision import VisualProjector
 
 IGNORED = -100  # a label that is not learned, as in transformers
+FAMILIES = ("llama", "mistral", "qwen2", "qwen3")  # model types whose attention is tested with the adapter
+CAPTION_QUESTION = "Describe the photo in one sentence."  # to a chat adapter that has no captioner beside it
 
 
 class AdaptedLlama(nn.Module):
@@ -150,11 +154,58 @@ def _check_architecture(llm: PreTrainedModel) -> None:
             f"{name} is not a LLaMA-family model (its layers have no {', '.join(missing) or 'input_layernorm'}).",
             "Use LLaMA, SmolLM2, TinyLlama, Mistral, Qwen2 or Qwen3.",
         )
+    _check_family(llm.config)
     if llm.config._attn_implementation != ATTENTION:
         raise LAV2Error(
             f"{name} was loaded with the attention {llm.config._attn_implementation!r}.",
             f"Load it with attn_implementation={ATTENTION!r} (lav2.model.load_llm does).",
         )
+
+
+def _check_family(config: PreTrainedConfig) -> None:
+    """Refuse what the adapter's attention would compute wrongly, or what nothing has shown to be right."""
+    reason = None
+    if getattr(config, "attn_logit_softcapping", None):
+        reason = "its attention caps the scores (softcap), which the adapter's does not"
+    elif config.model_type not in FAMILIES:
+        reason = "its attention has not been shown to be right with the adapter"
+    if reason:
+        raise LAV2Error(
+            f"A model of the type {config.model_type} is not supported: {reason}.",
+            "Use LLaMA, SmolLM2, TinyLlama, Mistral, Qwen2 or Qwen3.",
+        )
+
+
+def preset_on(preset: Preset, llm: str, adapter: str | None = None) -> Preset:
+    """A preset on another language model: its chat template (Alpaca's without one), its number of layers.
+
+    Args:
+        llm: any source of lav2.weights.
+        adapter: source of an adapter that was trained on it; the preset's own by default.
+
+    Raises:
+        LAV2Error: the model is not there, or not of a family that takes the adapter.
+    """
+    path = _folder(llm)
+    config, tokenizer = _described(path)
+    _check_family(config)
+    settings = preset.adapter_config
+    plain = settings.visual_layers if settings.fusion == "early" else 1  # the first layers get no adaptation prompt
+    settings = replace(settings, adapter_layers=min(settings.adapter_layers, config.num_hidden_layers - plain))
+    own = {"adapter": adapter, "caption_adapter": adapter, "caption_question": CAPTION_QUESTION} if adapter else {}
+    return replace(
+        preset, name=f"{preset.name} on {llm}", llm=llm, adapter_config=settings, template=_template(tokenizer), **own
+    )
+
+
+def _template(tokenizer: PreTrainedTokenizerBase) -> str:
+    """The tokenizer's chat template with its tokens filled in, for lav2.prompts; `alpaca` if it has none."""
+    if not tokenizer.chat_template:
+        return "alpaca"
+    adds_begin = tokenizer.bos_token_id is not None and tokenizer("a").input_ids[:1] == [tokenizer.bos_token_id]
+    begin = "" if adds_begin else tokenizer.bos_token or ""  # generate.encode would put a second one
+    values = {"bos_token": begin, "eos_token": tokenizer.eos_token or ""}
+    return "".join(f"{{%- set {name} = {json.dumps(text)} -%}}" for name, text in values.items()) + tokenizer.chat_template
 
 
 def load_llm(
@@ -167,19 +218,33 @@ def load_llm(
     Raises:
         LAV2Error: the source is not there, or transformers cannot load it.
     """
-    path = weights.find(source)
-    if path.suffix == ".gguf":
-        path = _dequantised(path)
+    path = _folder(source)
+    config, tokenizer = _described(path)
     try:
-        config = AutoConfig.from_pretrained(path)
-        tokenizer = AutoTokenizer.from_pretrained(path)
         llm = AutoModelForCausalLM.from_pretrained(path, config=config, dtype=dtype, attn_implementation=ATTENTION)
     except (OSError, ValueError, KeyError) as error:
-        raise LAV2Error(
-            f"transformers cannot load a language model from {path} ({error}).",
-            "Give a folder with config.json, tokenizer and safetensors of a LLaMA-family model.",
-        ) from error
+        raise _unreadable(path, error) from error
     return llm.to(device).eval(), tokenizer
+
+
+def _folder(source: str) -> Path:
+    path = weights.find(source)
+    return _dequantised(path) if path.suffix == ".gguf" else path
+
+
+def _described(path: Path) -> tuple[PreTrainedConfig, PreTrainedTokenizerBase]:
+    """Config and tokenizer of a folder, without its weights."""
+    try:
+        return AutoConfig.from_pretrained(path), AutoTokenizer.from_pretrained(path)
+    except (OSError, ValueError, KeyError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> LAV2Error:
+    return LAV2Error(
+        f"transformers cannot load a language model from {path} ({error}).",
+        "Give a folder with config.json, tokenizer and safetensors of a LLaMA-family model.",
+    )
 
 
 def share_frozen(llm: PreTrainedModel) -> PreTrainedModel:

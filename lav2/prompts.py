@@ -1,7 +1,8 @@
 """Turns and evidence to one prompt string; no torch.
 
 Templates: `chat` is the ChatML form that SmolLM2 was tuned on, `alpaca` what the released LLaMA-Adapter checkpoints
-were tuned on. Text that came from a user or a photo has been cleaned of template markers by the caller.
+were tuned on; anything else is the Jinja text of a tokenizer's own chat template (lav2.model.preset_on). Text that
+came from a user or a photo has been cleaned of template markers by the caller.
 """
 
 from __future__ import annotations
@@ -9,11 +10,19 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
+
+from jinja2 import TemplateError
+from jinja2.ext import loopcontrols
+from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from lav2.errors import LAV2Error
 
 SYSTEM = "You are a helpful assistant. Answer from the photo and the findings, briefly and truthfully."
-_MARKERS = re.compile(r"<\|[^|<>]{0,40}\|>|^#{2,}\s*(?=instruction|response|input)", re.IGNORECASE | re.MULTILINE)
+_MARKERS = re.compile(
+    r"<\|[^|<>]{0,40}\|>|</?s>|\[/?INST\]|<</?SYS>>|^#{2,}\s*(?=instruction|response|input)",
+    re.IGNORECASE | re.MULTILINE,
+)
 
 
 @dataclass(frozen=True)
@@ -33,13 +42,13 @@ def build(template: str, question: str, evidence: str = "", history: Sequence[Tu
     """The prompt that the answer continues.
 
     Args:
-        template: `chat` or `alpaca`.
+        template: `chat`, `alpaca` or the Jinja text of a chat template.
         question: of this turn, cleaned.
         evidence: the block of experts.render.render, "" with experts off; it belongs to the newest question.
         history: earlier turns, oldest first, without evidence.
 
     Raises:
-        LAV2Error: no such template.
+        LAV2Error: no such template, or a Jinja text that is broken.
     """
     asked = f"{evidence}\n{question}" if evidence else question
     if template == "chat":
@@ -59,4 +68,27 @@ def build(template: str, question: str, evidence: str = "", history: Sequence[Tu
             "Write a response that appropriately completes the request.\n\n"
             f"{turns}### Instruction:\n{asked}\n\n### Response:"
         )
-    raise LAV2Error(f"There is no prompt template {template!r}.", "Use `chat` or `alpaca`.")
+    if "{" not in template:
+        raise LAV2Error(f"There is no prompt template {template!r}.", "Use `chat` or `alpaca`.")
+    said = [message for turn in history for message in (("user", turn.question), ("assistant", turn.answer))]
+    said.append(("user", asked))
+    try:
+        return _rendered(template, [("system", SYSTEM), *said])
+    except TemplateError:  # many templates refuse a system turn: its text goes before the first question
+        first = ("user", f"{SYSTEM}\n\n{said[0][1]}")
+    try:
+        return _rendered(template, [first, *said[1:]])
+    except TemplateError as error:
+        raise LAV2Error(f"The tokenizer's chat template fails ({error}).", "Repair its tokenizer_config.json.") from error
+
+
+def _rendered(template: str, said: Sequence[tuple[str, str]]) -> str:
+    """A chat template on (role, text) turns, in the environment that transformers gives it."""
+
+    def refuse(message: str) -> None:
+        raise TemplateError(message)
+
+    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols])
+    environment.globals |= {"raise_exception": refuse, "strftime_now": lambda form: datetime.now().strftime(form)}
+    messages = [{"role": role, "content": text} for role, text in said]
+    return environment.from_string(template).render(messages=messages, add_generation_prompt=True)
