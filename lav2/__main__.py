@@ -1,4 +1,4 @@
-"""The command line: `python -m lav2 ask | batch | caption | train | import | presets | replay`."""
+"""The command line: `python -m lav2 ask | batch | caption | train | import | presets | replay | votes`."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
     batch.set_defaults(run=run_batch)
 
     for command in (ask, batch):
-        command.add_argument("--experts", default="caption,detection,ocr", help="names with commas, or none")
+        command.add_argument("--experts", default="caption,detection,ocr", help="names with commas, none, or auto")
         command.add_argument("--seed", type=int, default=0)
         command.add_argument("--temperature", type=float, default=0.0, help="0: greedy")
         command.add_argument("--max-new-tokens", type=int, default=128)
@@ -45,6 +45,10 @@ def main(arguments: list[str] | None = None) -> int:
     replay.add_argument("receipt", type=Path, help="JSON file, downloaded from the page")
     replay.add_argument("image", type=Path, nargs="?", help="the photo (none if the receipt has none)")
     replay.set_defaults(run=run_replay)
+
+    vote = commands.add_parser("votes", help="preference pairs of the votes on the page's Compare tab")
+    vote.add_argument("--export", type=Path, required=True, help='JSON lines {"prompt", "chosen", "rejected"}')
+    vote.set_defaults(run=run_votes)
 
     for command in (ask, batch, captions):
         command.add_argument("--preset", default="embedded", help="see `python -m lav2 presets`")
@@ -117,12 +121,15 @@ def _experts(text: str) -> tuple[str, ...]:
 
 def _answer(assistant, image: Path, question: str, options: argparse.Namespace) -> dict:
     """One question's answer as the JSON object that `ask --json` prints."""
-    from lav2 import receipt
+    from lav2 import receipt, routing
     from lav2.events import Request, Sampling
     from lav2.image import open_image
 
     sampling = Sampling(temperature=options.temperature, max_new_tokens=options.max_new_tokens, seed=options.seed)
-    request = Request(question, open_image(image), experts=_experts(options.experts), sampling=sampling)
+    experts, route = routing.choose(_experts(options.experts), question)
+    if route:
+        print(f"auto: {route}", file=sys.stderr)
+    request = Request(question, open_image(image), experts=experts, sampling=sampling)
     *_, done = assistant.answer(request)
     return receipt.answer(done)
 
@@ -212,6 +219,16 @@ def run_replay(options: argparse.Namespace) -> int:
     for line in receipt.differences(before, after):
         print(f"  {line}")
     return 0 if same else 1
+
+
+def run_votes(options: argparse.Namespace) -> int:
+    from lav2 import votes
+
+    lines = [json.dumps(pair, ensure_ascii=False) + "\n" for pair in votes.pairs()]
+    options.export.parent.mkdir(parents=True, exist_ok=True)
+    options.export.write_text("".join(lines), encoding="utf-8")
+    print(f"{len(lines)} pairs written to {options.export}")
+    return 0
 
 
 def run_train(options: argparse.Namespace) -> int:

@@ -19,6 +19,9 @@ ARROWS = {  # room -> rooms that it may import
     "lav2.events": {"lav2.prompts", "experts.evidence"},
     "lav2.receipt": {"lav2.events", "lav2.prompts", "lav2.errors", "experts.evidence"},
     "lav2.grounding": {"experts.evidence", "experts.render"},  # the prompt's evidence, for assistant and training
+    "lav2.claims": {"experts.evidence", "experts.render"},
+    "lav2.routing": {"experts.evidence"},
+    "lav2.votes": {"lav2.errors", "lav2.weights"},
     "lav2.metrics": {"lav2.errors"},
     "lav2.phrasings": set(),
     "lav2.instruct": {"lav2.errors", "lav2.phrasings", "experts.evidence", "experts.render"},  # makes training rows of evidence
@@ -39,10 +42,12 @@ ARROWS["lav2.assistant"] = EXPERTS | ENGINE | {"lav2"}
 ARROWS["lav2.__main__"] = set(ARROWS) | {"lav2"}
 ARROWS["app"] = {
     "lav2", "lav2.assistant", "lav2.errors", "lav2.events", "lav2.image", "lav2.prompts", "lav2.receipt",
+    "lav2.claims", "lav2.routing", "lav2.votes",
     "experts.evidence", "experts.render",
 }  # fmt: skip
 NO_TORCH = ("lav2.errors", "lav2.config", "lav2.weights", "lav2.image", "lav2.prompts", "lav2.grounding",
-            "lav2.metrics", "lav2.instruct", "lav2.events", "lav2.receipt")  # fmt: skip
+            "lav2.metrics", "lav2.instruct", "lav2.events", "lav2.receipt",
+            "lav2.claims", "lav2.routing", "lav2.votes")  # fmt: skip
 
 
 def room_name(path: Path) -> str:

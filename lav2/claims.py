@@ -1,0 +1,165 @@
+"""An answer held against its evidence, word by word: what it used, what no finding says, where experts contradict
+each other; and evidence as a reader corrected it. No torch."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from experts.evidence import Caption, Detections, Evidence, OcrLines
+from experts.render import Item, numbered
+
+# Class of a COCO detector -> words that people use for it. Only what a detector must have found if the word is true.
+KINDS = {
+    "person": "people man men woman women boy girl child children kid lady guy player baby toddler crowd",
+    "bicycle": "bike cyclist",
+    "motorcycle": "motorbike",
+    "airplane": "plane jet aeroplane",
+    "dog": "puppy",
+    "cat": "kitten",
+    "couch": "sofa",
+    "tv": "television monitor",
+    "cell phone": "phone smartphone cellphone",
+    "sports ball": "ball football basketball baseball",
+    "cow": "cattle bull",
+    "sheep": "lamb",
+    "boat": "ship sailboat canoe kayak",
+    "car": "suv sedan",
+    "potted plant": "houseplant",
+    "traffic light": "stoplight",
+}
+_KIND = {word: kind for kind, others in KINDS.items() for word in others.split()}
+
+NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
+_NUMBER = {word: str(i) for i, word in enumerate(NUMBERS)}
+
+# Words that claim nothing about a photo.
+EMPTY = frozenset(
+    "a an the this that these those it its he she they them his her their him i you we me my your our us one some any "
+    "and or but nor so if then than as of in on at by for with from to into onto over under up down out off about "
+    "is are was were be been being am has have had do does did can could may might will would shall should must "
+    "not no yes there here what which who whom whose when where why how many much very more most less also too just "
+    "photo picture image photograph shown show shows seen see appear appears seem seems look looks like can't cannot "
+    "sure answer question finding findings expert experts say says said read reads written word words sign text label "
+    "caption object objects scene total number likely probably while such other another each all both only own same "
+    "because however based provided given contains contain include includes".split()  # noqa: SIM905
+)
+
+
+@dataclass(frozen=True)
+class Conflict:
+    """The caption names `word`, which the detector knows as `label`. It found `found` of it; the caption says `said`
+    (None: no number)."""
+
+    word: str
+    label: str
+    said: int | None
+    found: int
+
+
+def words(text: str) -> list[str]:
+    """Lower-case words and numbers, without plural endings; numbers in digits, words for a known class as its name."""
+    return [_plain(word) for word in re.findall(r"\d+(?:[.:,]\d+)*|[^\W\d_]+(?:'[^\W\d_]+)?", text.lower())]
+
+
+def used(answer: str, evidence: Mapping[str, Evidence]) -> set[int]:
+    """Numbers of the findings whose words are in the answer: of an object all, of a caption or line at least half."""
+    said = set(words(answer))
+    found = set()
+    for item in numbered(evidence):
+        own = set(words(item.text)) if item.expert == "detection" else _claims(item.text)
+        share = len(own & said) / len(own) if own else 0.0
+        if share == 1 or item.text in said or (item.expert != "detection" and share >= 0.5):
+            found.add(item.number)
+    return found
+
+
+def unsupported(answer: str, question: str, evidence: Mapping[str, Evidence]) -> list[str]:
+    """The answer's words that claim something, as written, and stand neither in a finding nor in the question."""
+    items = numbered(evidence)
+    known = set(words(question))
+    for item in items:
+        known |= set(words(item.text)) | set(item.place.split())
+    for count in Counter(item.text for item in items if item.expert == "detection").values():
+        known.add(str(count))
+    known.add(str(sum(item.expert == "detection" for item in items)))
+    found = {}
+    for word in re.findall(r"\d+(?:[.:,]\d+)*|[^\W_]+(?:'[^\W\d_]+)?", answer):
+        plain = _plain(word.lower())
+        if word.lower() not in EMPTY and plain not in EMPTY and not set(plain.split()) <= known:
+            found.setdefault(plain, word)
+    return list(found.values())
+
+
+def conflicts(evidence: Mapping[str, Evidence]) -> list[Conflict]:
+    """Where the caption names a class, or a number of it, that the detector knows and did not find."""
+    caption, detections = evidence.get("caption"), evidence.get("detection")
+    if not isinstance(caption, Caption) or not isinstance(detections, Detections):
+        return []
+    counts = Counter(detections.labels)
+    raw = re.findall(r"[^\W_]+", caption.text.lower())
+    plain = [_plain(word) for word in raw]
+    found = {}
+    for i, word in enumerate(plain):
+        if word in detections.classes:
+            numbers = [int(other) for other in plain[max(0, i - 2) : i] if other.isdigit()]
+            said = numbers[-1] if numbers else None
+            if not counts[word] or (said is not None and said != counts[word]):
+                found.setdefault(word, Conflict(raw[i], word, said, counts[word]))
+    return list(found.values())
+
+
+def corrected(evidence: Mapping[str, Evidence], kept: Mapping[int, str]) -> dict[str, Evidence]:
+    """The evidence with only the findings in `kept` (number -> text). A changed text counts as certain (1.0).
+
+    A caption left out makes the expert "not run"; of the others, nothing kept is "none found". Failures stay.
+    """
+    items = [item for item in numbered(evidence) if item.number in kept]
+    result: dict[str, Evidence] = {}
+    for name, found in evidence.items():
+        own = [item for item in items if item.expert == name]
+        if isinstance(found, Caption):
+            if own:
+                result[name] = replace(found, text=kept[own[0].number])
+        elif isinstance(found, Detections):
+            texts = tuple(kept[item.number].strip() for item in own)
+            corners = [(*item.polygon.min(0), *item.polygon.max(0)) for item in own]
+            result[name] = replace(
+                found,
+                xyxy=np.array(corners, np.float32).reshape(-1, 4),
+                confidence=_confidence(own, texts),
+                labels=texts,
+                classes=tuple(dict.fromkeys((*found.classes, *texts))),
+            )
+        elif isinstance(found, OcrLines):
+            texts = tuple(kept[item.number].strip() for item in own)
+            quads = np.array([item.polygon for item in own], np.float32).reshape(-1, 4, 2)
+            result[name] = replace(found, quads=quads, confidence=_confidence(own, texts), texts=texts)
+        else:
+            result[name] = found
+    return result
+
+
+def _confidence(items: Sequence[Item], texts: Sequence[str]) -> np.ndarray:
+    pairs = zip(items, texts, strict=True)
+    return np.array([item.confidence if text == item.text else 1.0 for item, text in pairs], np.float32)
+
+
+def _claims(text: str) -> set[str]:
+    return {word for word in words(text) if word not in EMPTY}
+
+
+def _plain(word: str) -> str:
+    word = word.removesuffix("'s")
+    for ending, instead in (("ies", "y"), ("sses", "ss"), ("shes", "sh"), ("ches", "ch"), ("xes", "x"), ("uses", "us")):
+        if word.endswith(ending) and len(word) > len(ending) + 1:
+            word = word.removesuffix(ending) + instead
+            break
+    else:
+        if len(word) > 3 and word.endswith("s") and not word.endswith(("ss", "us", "is")):
+            word = word[:-1]
+    return _KIND.get(word, _NUMBER.get(word, word))

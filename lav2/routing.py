@@ -1,0 +1,71 @@
+"""Which experts a question needs: a few rules on its words, so that a reader can see why. No torch."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from experts.evidence import EXPERT_NAMES
+
+AUTO = "auto"  # stands for the experts that `route` chooses
+
+# Kind of question -> (experts, words that show it; English and Korean). Several kinds add up; none means all experts.
+RULES: dict[str, tuple[tuple[str, ...], str]] = {
+    "read": (
+        ("ocr",),
+        r"\b(?:reads?|says?|said|written|writing|texts?|words?|signs?|labels?|letters?|spell|spelled|prices?|costs?"
+        r"|how much|plate|dates?|phone|opens?|open|opening|closes?|hours|titles?|menu|when|what time|names?|brands?)\b"
+        r"|글자|글씨|읽|쓰여|써 ?있|적혀|간판|가격|얼마|언제|몇 ?시|이름|제목|전화",
+    ),
+    "objects": (
+        ("detection",),
+        r"\b(?:how many|count|number of|is there|are there|any|where|left|right|above|below|behind|next to|between"
+        r"|beside|top|bottom|which side|located|position)\b"
+        r"|몇 ?(?:명|개|마리|대|사람)|개수|어디|왼쪽|오른쪽|위에|아래|있나|있어|있습니까|있니",
+    ),
+    "describe": (
+        ("caption", "detection"),
+        r"\b(?:describe|description|caption|summari[sz]e|scene|doing|happening|going on|tell me about|explain|story"
+        r"|what do you see|what can you see|what(?: is|'s) (?:in|on|this|that)|who|wearing|which|what colou?r)\b"
+        r"|묘사|설명|보이|보여|장면|하고 있|입고|무슨|어떤|누구",
+    ),
+}
+REASONS = {
+    "read": "it asks about text",
+    "objects": "it asks for objects, a count or a place",
+    "describe": "it asks what is shown",
+    "other": "no rule fits, so all look",
+}
+
+
+@dataclass(frozen=True)
+class Route:
+    """`experts` in the order of EXPERT_NAMES; `kinds` of REASONS; `words` of the question that decided."""
+
+    experts: tuple[str, ...]
+    kinds: tuple[str, ...]
+    words: tuple[str, ...]
+
+    def __str__(self) -> str:
+        because = "; ".join(REASONS[kind] for kind in self.kinds)
+        quoted = f" (“{'”, “'.join(self.words)}”)" if self.words else ""
+        return f"{', '.join(self.experts)}: {because}{quoted}"
+
+
+def route(question: str) -> Route:
+    """The experts that `question` needs, and why."""
+    found = {kind: re.search(pattern, question, re.IGNORECASE) for kind, (_, pattern) in RULES.items()}
+    found = {kind: match[0].lower() for kind, match in found.items() if match}
+    if not found:
+        return Route(EXPERT_NAMES, ("other",), ())
+    chosen = {name for kind in found for name in RULES[kind][0]}
+    return Route(tuple(n for n in EXPERT_NAMES if n in chosen), tuple(found), tuple(found.values()))
+
+
+def choose(experts: Sequence[str], question: str) -> tuple[tuple[str, ...], Route | None]:
+    """(experts, None), or where AUTO is among them, those of `route` and the route."""
+    if AUTO not in experts:
+        return tuple(experts), None
+    chosen = route(question)
+    return chosen.experts, chosen

@@ -1,0 +1,122 @@
+"""Answers held against evidence, corrections, routing and votes: all without models."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from experts.evidence import Caption, Detections, ExpertFailure, OcrLines
+from experts.render import numbered, render
+from lav2 import __main__ as command_line
+from lav2 import claims, receipt, routing, votes
+from lav2.errors import LAV2Error
+from lav2.events import Done, Request
+
+EVIDENCE = {
+    "caption": Caption("two men ride a horse on a beach", 0.1, "test"),
+    "detection": Detections(
+        [[0, 0, 9, 9], [10, 10, 50, 90], [60, 10, 90, 90]], [0.4, 0.9, 0.8], ("sports ball", "person", "person"), 0.1,
+        "d.pt", ("person", "horse", "sports ball"), (100, 100),
+    ),
+    "ocr": OcrLines(np.zeros((2, 4, 2)), [0.9, 0.8], ("OPEN 9-18", "Closed on Monday"), 0.1, (100, 100)),
+}  # fmt: skip
+WITHOUT = ExpertFailure("ocr", "No weights.", "Install them.", 0.0)
+
+
+@pytest.mark.parametrize(
+    "answer, numbers",
+    [
+        ("There are two people.", {2, 3}),
+        ("A woman", {2, 3}),
+        ("A football", {4}),
+        ("The shop is closed on Mondays.", {6}),
+        ("Two men ride horses.", {1, 2, 3}),
+        ("It is red.", set()),
+    ],
+)
+def test_a_finding_is_used_when_its_words_are_in_the_answer(answer, numbers):
+    assert claims.used(answer, EVIDENCE) == numbers
+
+
+def test_words_that_stand_in_no_finding_are_from_the_image_alone():
+    answer = "Two people with a red umbrella ride a horse; the umbrellas are open, on the left."
+    assert claims.unsupported(answer, "What is there?", EVIDENCE) == ["red", "umbrella"]
+    assert claims.unsupported("A red dog.", "Is the dog red?", EVIDENCE) == []
+    assert claims.unsupported("There are three objects, two persons.", "", EVIDENCE) == []
+    assert claims.unsupported("There are 7 men.", "", EVIDENCE) == ["7"]
+
+
+def test_the_caption_and_the_detector_can_contradict_each_other():
+    assert claims.conflicts(EVIDENCE) == [claims.Conflict("horse", "horse", None, 0)]
+    three = {**EVIDENCE, "caption": Caption("three women with a cat", 0.1, "test")}  # it knows no cats
+    assert claims.conflicts(three) == [claims.Conflict("women", "person", 3, 2)]
+    assert claims.conflicts({"caption": EVIDENCE["caption"], "ocr": WITHOUT}) == []
+
+
+def test_nothing_changed_leaves_the_prompt_as_it_was():
+    same = claims.corrected(EVIDENCE, {item.number: item.text for item in numbered(EVIDENCE)})
+    assert render(same, len, 9999) == render(EVIDENCE, len, 9999)
+
+
+def test_a_reader_can_leave_findings_out_and_correct_them():
+    evidence = {**EVIDENCE, "ocr": WITHOUT}
+    block = render(claims.corrected(evidence, {2: "person", 3: "scarecrow"}), len, 9999)
+    assert "Caption: not run" in block and "Text in the photo: could not run" in block
+    assert "scarecrow 1.00 right" in block and "person 0.90" in block and "ball" not in block
+    nothing = render(claims.corrected(EVIDENCE, {}), len, 9999)
+    assert "Objects: none found" in nothing and "Text in the photo: none found" in nothing
+
+
+@pytest.mark.parametrize(
+    "question, experts, kinds",
+    [
+        ("What does the sign say?", ("ocr",), ("read",)),
+        ("How much do the apples cost?", ("ocr",), ("read",)),
+        ("How many people are there?", ("detection",), ("objects",)),
+        ("Is there a dog left of the car?", ("detection",), ("objects",)),
+        ("Describe the photo.", ("caption", "detection"), ("describe",)),
+        ("How many signs are there, and what do they say?", ("detection", "ocr"), ("read", "objects")),
+        ("Is it fun?", ("caption", "detection", "ocr"), ("other",)),
+        ("간판에 뭐라고 쓰여 있나요?", ("detection", "ocr"), ("read", "objects")),
+        ("사람이 몇 명 있나요?", ("detection",), ("objects",)),
+    ],
+)
+def test_a_question_goes_to_the_experts_it_needs_and_says_why(question, experts, kinds):
+    route = routing.route(question)
+    assert (route.experts, route.kinds) == (experts, kinds)
+    assert str(route).startswith(", ".join(experts)) and routing.REASONS[kinds[0]] in str(route)
+
+
+def test_only_auto_is_routed():
+    assert routing.choose(["caption"], "What does it say?") == (("caption",), None)
+    chosen, route = routing.choose(["auto", "caption"], "What does it say?")
+    assert chosen == ("ocr",) and route.words == ("say",)
+
+
+def answered(text, evidence=(), stopped=False):
+    asked = Request("What?", Image.new("RGB", (9, 9)))
+    done = Done(text, dict(evidence), f"prompt {len(evidence)}", {}, 0, "embedded", {}, stopped, {})
+    return receipt.receipt(asked, done)
+
+
+def test_votes_keep_receipts_and_photo_and_export_preference_pairs(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("LAV2_VOTES", str(tmp_path / "votes"))
+    assert command_line.main(["votes", "--export", str(tmp_path / "pairs.jsonl")]) == 1
+    assert "There are no votes" in capsys.readouterr().err
+    photo = Image.new("RGB", (9, 9))
+    left, right = answered("A cat."), answered("A dog.", EVIDENCE)
+    for choice in votes.CHOICES:
+        votes.store(choice, left, right, photo)
+    votes.store("left", left, answered("A c", EVIDENCE, stopped=True), photo)
+    votes.store("left", left, answered("A cat.", EVIDENCE), photo)
+    lines = (tmp_path / "votes/votes.jsonl").read_text().splitlines()
+    assert json.loads(lines[0])["right"] == json.loads(json.dumps(right))
+    receipt.check_image(right, Image.open(tmp_path / f"votes/photos/{right['image']['sha256']}.webp").convert("RGB"))
+    assert command_line.main(["votes", "--export", str(tmp_path / "pairs.jsonl")]) == 0
+    assert [json.loads(line) for line in (tmp_path / "pairs.jsonl").read_text().splitlines()] == [
+        {"prompt": "prompt 3", "chosen": "A cat.", "rejected": "A dog."},
+        {"prompt": "prompt 3", "chosen": "A dog.", "rejected": "A cat."},
+    ]
+    with pytest.raises(LAV2Error, match="no vote"):
+        votes.store("maybe", left, right, photo)
