@@ -12,6 +12,8 @@ import lav2  # noqa: F401  (sets OpenMP's waiting before torch is loaded)
 from lav2 import config
 from lav2.errors import LAV2Error
 
+LLM_HELP = "another LLaMA-family model of transformers, by name or folder (LLaMA, SmolLM2, Mistral, Qwen2, Qwen3 ...)"
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit code: 0 done, 1 a told failure, 2 wrong usage (argparse)."""
@@ -52,6 +54,8 @@ def main(arguments: list[str] | None = None) -> int:
 
     for command in (ask, batch, captions):
         command.add_argument("--preset", default="embedded", help="see `python -m lav2 presets`")
+        command.add_argument("--llm", help=LLM_HELP)
+        command.add_argument("--adapter", help="folder of an adapter, in place of the preset's")
     for command in (ask, batch, captions, replay):
         command.add_argument("--device", help="cpu, cuda (default: what is there)")
         command.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), default="bfloat16")
@@ -59,6 +63,7 @@ def main(arguments: list[str] | None = None) -> int:
     train = commands.add_parser("train", help="train an adapter")
     train.add_argument("--stage", required=True, choices=("pretrain", "finetune", "joint", "caption"))
     train.add_argument("--preset", default="embedded", help="whose frozen models are used")
+    train.add_argument("--llm", help=LLM_HELP)
     train.add_argument("--data", type=Path, nargs="+", required=True, help="caption and instruction files")
     train.add_argument("--images", type=Path, help="folder of the photos (default: each file's own)")
     train.add_argument("--out", type=Path, required=True, help="folder of the run; an unfinished run is resumed")
@@ -90,6 +95,7 @@ def main(arguments: list[str] | None = None) -> int:
     released.set_defaults(run=run_import)
 
     presets = commands.add_parser("presets", help="the presets and their sources")
+    presets.add_argument("--device", default="cuda" if Path("/dev/nvidia0").exists() else "cpu")
     presets.set_defaults(run=run_presets)
 
     options = parser.parse_args(arguments)
@@ -107,12 +113,22 @@ def _assistant(options: argparse.Namespace):
     from lav2.assistant import Assistant
 
     return Assistant.load(
-        options.preset,
+        _preset(options, options.adapter),
         detector=getattr(options, "detector", None),
         device=options.device,
         dtype=options.dtype,
         report=lambda line: print(line, file=sys.stderr),
     )
+
+
+def _preset(options: argparse.Namespace, adapter: str | None = None) -> config.Preset:
+    """The preset, on the language model of --llm and with the adapter of --adapter where they are given."""
+    preset = config.preset(options.preset)
+    if options.llm or adapter:
+        from lav2.model import preset_on
+
+        return preset_on(preset, options.llm or preset.llm, adapter)
+    return preset
 
 
 def _experts(text: str) -> tuple[str, ...]:
@@ -243,7 +259,7 @@ def run_train(options: argparse.Namespace) -> int:
         },
     )
     train.run(
-        config.preset(options.preset),
+        _preset(options),
         settings,
         options.data,
         options.out,
@@ -281,8 +297,9 @@ def run_import(options: argparse.Namespace) -> int:
 
 
 def run_presets(options: argparse.Namespace) -> int:
-    for preset in config.PRESETS.values():
-        print(f"{preset.name}\n  {preset.title}\n  language model: {preset.llm}\n  licence: {preset.licence}")
+    from lav2 import preflight
+
+    print(preflight.table(options.device))
     return 0
 
 

@@ -21,7 +21,7 @@ import lav2
 from experts import caption, detection, ocr
 from experts.evidence import EXPERT_NAMES, Evidence
 from experts.orchestrator import Orchestrator
-from lav2 import checkpoint, config, generate, grounding, model, prompts, weights
+from lav2 import checkpoint, config, generate, grounding, model, preflight, prompts, weights
 from lav2.errors import LAV2Error
 from lav2.events import Done, Event, EvidenceFound, ExpertStarted, PromptReady, Request, Sampling, Token
 from lav2.prompts import Turn
@@ -78,7 +78,7 @@ class Assistant:
     @classmethod
     def load(
         cls,
-        preset: str = "embedded",
+        preset: str | config.Preset = "embedded",
         *,
         detector: str | None = None,
         device: str | None = None,
@@ -88,6 +88,7 @@ class Assistant:
         """Load a preset's language model, adapters, image encoder and experts.
 
         Args:
+            preset: name, or settings (lav2.model.preset_on puts a preset on another language model).
             detector: weights of the detection expert, in place of $LAV2_DETECTOR and the preset's.
             device: `cpu`, `cuda` ...; chosen by what is there if None.
             dtype: `float32`, `bfloat16`, `float16`; bfloat16 if None.
@@ -96,9 +97,10 @@ class Assistant:
         Raises:
             LAV2Error: something is missing or does not fit; cause and next step.
         """
-        settings = config.preset(preset)
+        settings = config.preset(preset) if isinstance(preset, str) else preset
         place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         kind = getattr(torch, dtype or "bfloat16")
+        preflight.check(settings, str(kind).removeprefix("torch."), str(place))
         clock = _Clock(report)
         llm, tokenizer = model.load_llm(settings.llm, kind, place)
         hashes = {"base": model.base_identity(llm, tokenizer, "")["weights"]}
@@ -111,8 +113,8 @@ class Assistant:
         for part, source in (("adapter", settings.adapter), ("caption_adapter", settings.caption_adapter)):
             hashes[part] = hashlib.sha256((weights.find(source) / checkpoint.TENSORS).read_bytes()).hexdigest()
         clock.lap("adapters", f"{settings.adapter}, {settings.caption_adapter}")
-        tower = VisionTower(chat.vision_config).to(place)
-        clock.lap("image encoder", chat.vision_config.name)
+        tower = VisionTower(chat.vision_config).to(place) if chat.vision_config else None
+        clock.lap("image encoder", chat.vision_config.name if chat.vision_config else "none, a text-only adapter")
         weight_file = detector or os.environ.get("LAV2_DETECTOR") or settings.detector
         return cls(settings, chat, captioner, tokenizer, tower, weight_file, clock.seconds, hashes)
 
@@ -146,13 +148,19 @@ class Assistant:
     @torch.inference_mode()
     def caption(self, image: Image.Image) -> str:
         """One sentence about a photo by the adapter tuned on captions (the paper's caption expert, Sec. 4.4)."""
+        if self._tower is None:
+            raise LAV2Error(f"The adapter of {self.preset} is text only.", "Choose a preset with an image encoder.")
         clip_tokens = self._clip_tokens(image)
         with self._turn:
             prompt_kv = self._captioner.prompt_kv(self._captioner.visual_prompt(clip_tokens))
             question = self.settings.caption_question
-            begin = prompts.build(self.settings.template, question) if question else self._tokenizer.bos_token
+            begin = prompts.build(self.settings.template, question) if question else self._begin()
             pieces = generate.stream(self._captioner, self._tokenizer, begin, prompt_kv, CAPTION_SAMPLING)
             return "".join(text for text, _ in pieces).strip()
+
+    def _begin(self) -> str:
+        """The text of the begin token alone, "" where the tokenizer puts it by itself."""
+        return "" if generate.encode(self._tokenizer, "") else self._tokenizer.bos_token
 
     def count_tokens(self, text: str) -> int:
         return len(self._tokenizer(text, add_special_tokens=False).input_ids)
@@ -178,7 +186,7 @@ class Assistant:
         evidence: dict[str, Evidence] = {}
         features = None
         if request.image is not None:
-            features = self._pool.submit(self._clip_tokens, request.image)
+            features = self._pool.submit(self._clip_tokens, request.image) if self._tower else None
         if request.evidence is not None:
             for name, found in request.evidence.items():
                 evidence[name] = found

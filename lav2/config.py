@@ -118,22 +118,25 @@ RELEASED = {  # preset -> the adapter file of the releases page of OpenGVLab/LLa
     "llama-7b-lora-bias": "LORA-BIAS-7B.pth",
     "llama-7b-lora-bias-v21": "LORA-BIAS-7B-v21.pth",
     "llama-7b-caption": "CAPTION-7B.pth",
+    "llama-7b-v1": "llama_adapter_len10_layer30_release.pth",
 }
 
 
 def _released(name: str, file: str) -> Preset:
     """LLaMA-7B with an adapter as released; `python -m lav2 import` makes the folder in the cache."""
+    text_only = name == "llama-7b-v1"
+    how = "text only" if text_only else "photo read in BGR order, as it was trained"
     return Preset(
         name=name,
-        title=f"LLaMA-7B with the released {file} (photo read in BGR order, as it was trained)",
+        title=f"LLaMA-7B with the released {file} ({how})",
         llm=f"cache:{name}/llm",
-        vision=CLIP_VIT_L_14_BGR,
+        vision=None if text_only else CLIP_VIT_L_14_BGR,
         adapter=f"cache:{name}",
         caption_adapter=f"cache:{name}",
         template="alpaca",
         caption_question="Generate caption of this image",  # of the released caption training
         licence="LLaMA 1: Meta's non-commercial research licence; adapter: GPL-3.0; CLIP ViT-L/14: MIT",
-        memory_gb=17.0,
+        memory_gb=16.5,
     )
 
 

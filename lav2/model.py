@@ -191,11 +191,11 @@ def preset_on(preset: Preset, llm: str, adapter: str | None = None) -> Preset:
     _check_family(config)
     settings = preset.adapter_config
     plain = settings.visual_layers if settings.fusion == "early" else 1  # the first layers get no adaptation prompt
+    template = preset.template if llm == preset.llm else _template(tokenizer)
     settings = replace(settings, adapter_layers=min(settings.adapter_layers, config.num_hidden_layers - plain))
     own = {"adapter": adapter, "caption_adapter": adapter, "caption_question": CAPTION_QUESTION} if adapter else {}
-    return replace(
-        preset, name=f"{preset.name} on {llm}", llm=llm, adapter_config=settings, template=_template(tokenizer), **own
-    )
+    name = preset.name if llm == preset.llm else f"{preset.name} on {llm}"
+    return replace(preset, name=name, llm=llm, adapter_config=settings, template=template, **own)
 
 
 def _template(tokenizer: PreTrainedTokenizerBase) -> str:
@@ -205,7 +205,9 @@ def _template(tokenizer: PreTrainedTokenizerBase) -> str:
     adds_begin = tokenizer.bos_token_id is not None and tokenizer("a").input_ids[:1] == [tokenizer.bos_token_id]
     begin = "" if adds_begin else tokenizer.bos_token or ""  # generate.encode would put a second one
     values = {"bos_token": begin, "eos_token": tokenizer.eos_token or ""}
-    return "".join(f"{{%- set {name} = {json.dumps(text)} -%}}" for name, text in values.items()) + tokenizer.chat_template
+    return (
+        "".join(f"{{% set {name} = {json.dumps(text)} %}}" for name, text in values.items()) + tokenizer.chat_template
+    )
 
 
 def load_llm(
@@ -220,6 +222,7 @@ def load_llm(
     """
     path = _folder(source)
     config, tokenizer = _described(path)
+    _check_family(config)
     try:
         llm = AutoModelForCausalLM.from_pretrained(path, config=config, dtype=dtype, attn_implementation=ATTENTION)
     except (OSError, ValueError, KeyError) as error:

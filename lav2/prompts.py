@@ -79,7 +79,9 @@ def build(template: str, question: str, evidence: str = "", history: Sequence[Tu
     try:
         return _rendered(template, [first, *said[1:]])
     except TemplateError as error:
-        raise LAV2Error(f"The tokenizer's chat template fails ({error}).", "Repair its tokenizer_config.json.") from error
+        raise LAV2Error(
+            f"The tokenizer's chat template fails ({error}).", "Repair its tokenizer_config.json."
+        ) from error
 
 
 def _rendered(template: str, said: Sequence[tuple[str, str]]) -> str:

@@ -115,9 +115,7 @@ def clip_settings(vision: VisionConfig, source: str) -> VisionConfig:
     """`vision` with the sizes of an open_clip model config of a ViT (.json)."""
     settings = _clip_config(source)
     side, patch = settings["vision_cfg"]["image_size"], settings["vision_cfg"]["patch_size"]
-    return replace(
-        vision, name=source, image_size=side, width=settings["embed_dim"], tokens=(side // patch) ** 2 + 1
-    )
+    return replace(vision, name=source, image_size=side, width=settings["embed_dim"], tokens=(side // patch) ** 2 + 1)
 
 
 def _clip_config(source: str) -> dict:

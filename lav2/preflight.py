@@ -1,0 +1,170 @@
+"""Before anything loads: how much memory a preset needs, what is free, what is missing. No torch on a CPU."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from lav2 import weights
+from lav2.config import PRESETS, Preset
+from lav2.errors import LAV2Error
+
+BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}  # of a parameter
+APP_BYTES = 1.7e9  # Python, torch, experts and a small image encoder: what `embedded` takes beside its weights
+BIG_BYTES = 4e9  # smaller presets start without being checked
+CLIP_BYTES = 1.3e9  # the vision tower of ViT-L/14 in float32
+CLIP_REPOSITORY = "timm/vit_large_patch14_clip_224.openai"  # where open_clip finds OpenAI's ViT-L/14
+CGROUP = Path("/sys/fs/cgroup")
+
+
+def parameters(config: Mapping) -> int:
+    """Parameters of a LLaMA-family model, from its config.json (LLaMA, Mistral, Qwen2, Qwen3)."""
+    width, hidden = config["hidden_size"], config["intermediate_size"]
+    heads = config["num_attention_heads"]
+    groups = config.get("num_key_value_heads") or heads
+    size = config.get("head_dim") or width // heads
+    kind = config["model_type"]
+    layer = 2 * width * size * (heads + groups)  # q and o, k and v
+    layer += 3 * width * hidden  # gate, up, down
+    layer += 2 * width  # norms
+    if kind == "qwen2" or config.get("attention_bias"):
+        layer += size * (heads + 2 * groups) + (0 if kind == "qwen2" else width)
+    if config.get("mlp_bias"):
+        layer += 2 * hidden + width
+    if kind == "qwen3":
+        layer += 2 * size  # norms of queries and keys
+    tables = 1 if config.get("tie_word_embeddings") else 2
+    return config["num_hidden_layers"] * layer + tables * config["vocab_size"] * width + width
+
+
+def needed(preset: Preset, dtype: str = "bfloat16") -> float:
+    """Bytes of a running preset: from its language model's config where that is here, else from `preset.memory_gb`."""
+    rest = APP_BYTES + (CLIP_BYTES if preset.vision and preset.vision.library == "open_clip" else 0)
+    folder = local(preset.llm)
+    if folder is not None and (folder / "config.json").exists():
+        stored = parameters(json.loads((folder / "config.json").read_text(encoding="utf-8"))) * BYTES["bfloat16"]
+    else:
+        stored = max(0.0, preset.memory_gb * 1e9 - rest)
+    return stored * BYTES[dtype] / BYTES["bfloat16"] + rest
+
+
+def free(device: str = "cpu") -> float:
+    """Bytes that can be taken now: of the GPU, or of the memory that the machine and its container allow."""
+    if device.startswith("cuda"):
+        import torch
+
+        return float(torch.cuda.mem_get_info(device)[0])
+    import psutil
+
+    available = float(psutil.virtual_memory().available)
+    try:
+        limit, used = ((CGROUP / name).read_text().strip() for name in ("memory.max", "memory.current"))
+        cached = dict(line.split() for line in (CGROUP / "memory.stat").read_text().splitlines())["inactive_file"]
+    except OSError:  # no container, or none that says its limit
+        return available
+    return available if limit == "max" else min(available, float(limit) - float(used) + float(cached))
+
+
+def check(preset: Preset, dtype: str, device: str = "cpu") -> None:
+    """Refuse a big preset that does not fit, before anything loads.
+
+    Raises:
+        LAV2Error: with what is needed, what is free and which preset fits.
+    """
+    need, have = needed(preset, dtype), free(device)
+    if need <= max(have, BIG_BYTES):
+        return
+    smaller = "bfloat16" if BYTES[dtype] > 2 and needed(preset, "bfloat16") <= have else None
+    advice = f"Use --dtype {smaller}" if smaller else f"Use --preset {suggestion(have)}"
+    raise LAV2Error(
+        f"The preset {preset.name} needs about {need / 1e9:.1f} GB in {dtype}; {device} has {have / 1e9:.1f} GB free.",
+        f"{advice}, close other programs, or run it on a machine with more memory.",
+    )
+
+
+def suggestion(have: float) -> str:
+    """The biggest preset whose parts are here and that fits into `have` bytes; the smallest if none does."""
+    sizes = {name: needed(preset) for name, preset in PRESETS.items() if not missing(preset)}
+    fitting = [name for name, size in sizes.items() if size <= have]
+    return max(fitting, key=sizes.get) if fitting else min(PRESETS, key=lambda name: needed(PRESETS[name]))
+
+
+def missing(preset: Preset) -> list[str]:
+    """What a preset lacks on this machine and how to get it, a text each; nothing is fetched or loaded."""
+    sources = [source for source in (preset.llm, preset.adapter, preset.caption_adapter) if source]
+    imports = [source.partition("/")[0] if source.startswith("cache:") else source for source in sources]
+    told = [sentence for source in dict.fromkeys(imports) if (sentence := _absence(source))]
+    vision = preset.vision
+    if vision is not None and vision.weights == "openai":
+        if not _stored_clip(preset) and _hub_folder(CLIP_REPOSITORY) is None:
+            told.append("OpenAI's CLIP ViT-L/14 would be fetched from the Hub.")
+    elif vision is not None and vision.weights and (sentence := _absence(vision.weights)):
+        told.append(sentence)
+    return told
+
+
+def local(source: str) -> Path | None:
+    """The path of a weight source that is on this machine, None where it is not; nothing is fetched."""
+    if _on_hub(source):
+        return _hub_folder(source)
+    try:
+        return weights.find(source)
+    except LAV2Error:
+        return None
+
+
+def table(device: str, dtype: str = "bfloat16") -> str:
+    """Every preset with its sources, licence terms, memory and whether it can run here now."""
+    have = free(device)
+    blocks = []
+    for preset in PRESETS.values():
+        need, lacks = needed(preset, dtype), missing(preset)
+        if need > have:
+            lacks.append(f"It needs {need / 1e9:.1f} GB, {device} has {have / 1e9:.1f} GB free.")
+        encoder = f"{preset.vision.name} ({preset.vision.weights})" if preset.vision else "none"
+        rows = {
+            "language model": preset.llm,
+            "image encoder": encoder,
+            "adapters": f"{preset.adapter} (chat), {preset.caption_adapter} (captions)",
+            "licence": preset.licence,
+            "memory": f"{need / 1e9:.1f} GB in {dtype} ({device}: {have / 1e9:.1f} GB free)",
+            "runs here now": "no: " + " ".join(lacks) if lacks else "yes",
+        }
+        lines = [f"  {name + ':':16}{value}" for name, value in rows.items()]
+        blocks.append("\n".join([f"{preset.name}: {preset.title}", *lines]))
+    return "\n\n".join(blocks)
+
+
+def _absence(source: str) -> str | None:
+    if _on_hub(source):
+        return None if _hub_folder(source) else f"{source} would be fetched from the Hub."
+    try:
+        weights.find(source)
+    except LAV2Error as error:
+        return str(error)
+    return None
+
+
+def _on_hub(source: str) -> bool:
+    known = source.startswith(("package:", "assets:", "cache:", "/", ".", "~"))
+    return not known and source.count("/") == 1 and not Path(source).exists()
+
+
+def _hub_folder(repository: str) -> Path | None:
+    from huggingface_hub import try_to_load_from_cache
+
+    for name in ("config.json", "open_clip_config.json"):
+        found = try_to_load_from_cache(repository, name)
+        if isinstance(found, str):
+            return Path(found).parent
+    return None
+
+
+def _stored_clip(preset: Preset) -> bool:
+    """Whether an import named a file of its own for the image encoder (`import --clip`)."""
+    folder = local(preset.adapter) if preset.adapter else None
+    if folder is None:
+        return False
+    vision = json.loads((folder / "config.json").read_text(encoding="utf-8"))["vision"]
+    return vision is not None and vision["weights"] != "openai"
