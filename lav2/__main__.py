@@ -12,6 +12,7 @@ import lav2  # noqa: F401  (sets OpenMP's waiting before torch is loaded)
 from lav2 import config
 from lav2.errors import LAV2Error
 
+CAPTION_QUESTION = "Describe the photo in one sentence."  # to a chat adapter that has no captioner beside it
 LLM_HELP = "another LLaMA-family model of transformers, by name or folder (LLaMA, SmolLM2, Mistral, Qwen2, Qwen3 ...)"
 
 
@@ -122,12 +123,24 @@ def _assistant(options: argparse.Namespace):
 
 
 def _preset(options: argparse.Namespace, adapter: str | None = None) -> config.Preset:
-    """The preset, on the language model of --llm and with the adapter of --adapter where they are given."""
+    """The preset, on the language model of --llm and with the adapter of --adapter where they are given.
+
+    An adapter takes the place of the preset's adapter of its kind, and on another language model that of both.
+    """
     preset = config.preset(options.preset)
-    if options.llm or adapter:
+    if options.llm:
         from lav2.model import preset_on
 
-        return preset_on(preset, options.llm or preset.llm, adapter)
+        preset = preset_on(preset, options.llm)
+    if adapter:
+        from lav2.checkpoint import read_notes
+
+        captions = read_notes(Path(adapter)).get("stage") in ("pretrain", "caption")
+        if captions or options.llm:
+            question = "" if captions else preset.caption_question or CAPTION_QUESTION
+            preset = replace(preset, caption_adapter=adapter, caption_question=question)
+        if options.llm or not captions:
+            preset = replace(preset, adapter=adapter)
     return preset
 
 
@@ -283,16 +296,21 @@ def run_import(options: argparse.Namespace) -> int:
         vision = replace(vision, weights=str(options.clip.resolve()))
     if options.clip_config:
         vision = clip_settings(vision, str(options.clip_config.resolve()))
+    out = destination(options.out)
     import_released(
         options.llama_dir,
         options.adapter,
-        destination(options.out),
+        out,
         base=destination(options.base) if options.base else None,
         vision=vision,
         projector_heads=options.projector_heads,
         prompt_length=options.prompt_length,
         report=lambda line: print(line, file=sys.stderr),
     )
+    name = options.out.removeprefix("cache:")
+    known = options.out.startswith("cache:") and name in config.RELEASED
+    choice = f"--preset {name}" if known else f"--preset llama-7b-bias --llm {out / 'llm'} --adapter {out}"
+    print(f'Ask with: python -m lav2 ask PHOTO "QUESTION" {choice}', file=sys.stderr)
     return 0
 
 

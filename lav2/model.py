@@ -35,7 +35,6 @@ from lav2.vision import VisualProjector
 
 IGNORED = -100  # a label that is not learned, as in transformers
 FAMILIES = ("llama", "mistral", "qwen2", "qwen3")  # model types whose attention is tested with the adapter
-CAPTION_QUESTION = "Describe the photo in one sentence."  # to a chat adapter that has no captioner beside it
 
 
 class AdaptedLlama(nn.Module):
@@ -176,12 +175,11 @@ def _check_family(config: PreTrainedConfig) -> None:
         )
 
 
-def preset_on(preset: Preset, llm: str, adapter: str | None = None) -> Preset:
+def preset_on(preset: Preset, llm: str) -> Preset:
     """A preset on another language model: its chat template (Alpaca's without one), its number of layers.
 
     Args:
         llm: any source of lav2.weights.
-        adapter: source of an adapter that was trained on it; the preset's own by default.
 
     Raises:
         LAV2Error: the model is not there, or not of a family that takes the adapter.
@@ -191,11 +189,10 @@ def preset_on(preset: Preset, llm: str, adapter: str | None = None) -> Preset:
     _check_family(config)
     settings = preset.adapter_config
     plain = settings.visual_layers if settings.fusion == "early" else 1  # the first layers get no adaptation prompt
-    template = preset.template if llm == preset.llm else _template(tokenizer)
     settings = replace(settings, adapter_layers=min(settings.adapter_layers, config.num_hidden_layers - plain))
-    own = {"adapter": adapter, "caption_adapter": adapter, "caption_question": CAPTION_QUESTION} if adapter else {}
-    name = preset.name if llm == preset.llm else f"{preset.name} on {llm}"
-    return replace(preset, name=name, llm=llm, adapter_config=settings, template=template, **own)
+    return replace(
+        preset, name=f"{preset.name} on {llm}", llm=llm, adapter_config=settings, template=_template(tokenizer)
+    )
 
 
 def _template(tokenizer: PreTrainedTokenizerBase) -> str:

@@ -1,5 +1,6 @@
 """Every LLaMA-family model of transformers takes the adapter and computes the right thing; others are refused."""
 
+import argparse
 import json
 
 import pytest
@@ -11,7 +12,7 @@ from transformers import AutoModelForCausalLM, Gemma2Config, GPT2Config, Mistral
 from transformers import LlamaConfig, OPTConfig, Qwen3Config  # isort: skip
 
 from lav2 import generate, prompts
-from lav2.__main__ import main
+from lav2.__main__ import CAPTION_QUESTION, _preset, main
 from lav2.adapter import ATTENTION
 from lav2.config import EMBEDDED
 from lav2.errors import LAV2Error
@@ -138,9 +139,8 @@ def folder(path, config, template=None):
 def test_a_preset_on_another_model_leaves_its_first_layer_without_prompts_and_takes_its_template(tmp_path):
     said = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{{ eos_token }}{% endfor %}"
     source = folder(tmp_path, FAMILIES["qwen2"], "{{ bos_token }}" + said)
-    preset = preset_on(EMBEDDED, source, "adapter folder")
+    preset = preset_on(EMBEDDED, source)
     assert preset.adapter_config.adapter_layers == 3
-    assert (preset.adapter, preset.caption_adapter) == ("adapter folder", "adapter folder")
     wanted = f"<s><system>{SYSTEM}</s><user>q1</s><assistant>a1</s><user>found\nq2</s>"
     assert prompts.build(preset.template, "q2", "found", (Turn("q1", "a1"),)) == wanted
 
@@ -185,6 +185,23 @@ def test_a_refused_model_is_told_before_its_weights_load(tmp_path, capsys):
     OTHERS["gemma2"][0].save_pretrained(tmp_path)  # a config without weights
     with pytest.raises(LAV2Error, match="caps the scores"):
         preset_on(EMBEDDED, str(tmp_path))
+
+
+@pytest.mark.parametrize(("stage", "llm", "chat", "captions", "question"), [
+    ("joint", False, True, False, ""),
+    ("caption", False, False, True, ""),
+    ("caption", True, True, True, ""),
+    (None, True, True, True, CAPTION_QUESTION),
+])  # fmt: skip
+def test_an_adapter_takes_the_place_of_its_kind_and_on_another_model_of_both(
+    tmp_path, stage, llm, chat, captions, question
+):
+    facts = {"format": 1, "notes": {"stage": stage}}
+    (tmp_path / "config.json").write_text(json.dumps(facts))
+    source = folder(tmp_path / "llm", FAMILIES["llama"]) if llm else None
+    preset = _preset(argparse.Namespace(preset="embedded", llm=source), str(tmp_path))
+    assert (preset.adapter == str(tmp_path), preset.caption_adapter == str(tmp_path)) == (chat, captions)
+    assert preset.caption_question == question
 
 
 @pytest.mark.slow

@@ -494,3 +494,25 @@ def test_the_command_imports_a_preset_and_a_missing_one_says_how_to_get_it(golde
 
     assert isinstance(assistant.caption(Image.new("RGB", (50, 40), (9, 200, 30))), str)
     capsys.readouterr()
+
+
+def test_a_v1_adapter_answers_questions_as_text_only_with_evidence_still_in_the_prompt(golden, tmp_path, monkeypatch):
+    from PIL import Image
+
+    from lav2.assistant import Assistant
+    from lav2.events import Request
+
+    monkeypatch.setenv("LAV2_CACHE", str(tmp_path))
+    base = torch.load(golden / "llama" / "tiny" / "consolidated.00.pth", weights_only=True)
+    extra = {n: t for n, t in chat_file(base).items() if n == "adapter_query.weight" or n.endswith("gate")}
+    torch.save(extra, tmp_path / "v1.pth")
+    arguments = ["import", "--llama-dir", golden / "llama", "--adapter", tmp_path / "v1.pth"]
+    arguments += ["--out", "cache:llama-7b-v1", "--prompt-length", 5]
+    assert main([str(argument) for argument in arguments]) == 0
+    assistant = Assistant.load("llama-7b-v1", dtype="float32", report=lambda line: None)
+    photo = Image.new("RGB", (50, 40), (9, 200, 30))
+    with pytest.raises(LAV2Error, match="text only"):
+        assistant.caption(photo)
+    *_, done = assistant.answer(Request("What?", photo, experts=("caption",), sampling=Sampling(max_new_tokens=3)))
+    assert "Caption: could not run" in done.prompt
+    assert done.prompt.endswith("### Response:")
