@@ -5,7 +5,10 @@ into named API endpoints. Importing it loads no weights: `main()` does, and Spac
 """
 
 import argparse
+import base64
+import difflib
 import html
+import itertools
 import json
 import logging
 import os
@@ -29,7 +32,7 @@ from PIL import Image, ImageDraw
 
 from experts import render
 from experts.evidence import EXPERT_NAMES, Caption, Detections, Evidence, ExpertFailure, to_json
-from lav2 import receipt
+from lav2 import claims, receipt, routing, votes
 from lav2.errors import LAV2Error
 from lav2.events import Done, Event, EvidenceFound, ExpertStarted, PromptReady, Request, Sampling, Token
 from lav2.image import open_image
@@ -79,6 +82,10 @@ class Findings:
     context: int = 0  # tokens that fit
     trimmed: int = 0  # turns left out because they no longer fit
     waited: float = 0.0  # seconds until the last expert was done; next to none where a photo is known already
+    route: routing.Route | None = None  # why these experts look, where `auto` chose them
+    corrected: bool = False  # a reader has changed the evidence
+    parts: Mapping[str, int] = field(default_factory=dict)  # part of the prompt -> its tokens
+    receipt: Mapping[str, Any] | None = None  # once the answer is there
 
     def after(self, event: Event) -> "Findings":
         """The findings once `event` has happened; tokens and the end of the answer change nothing here."""
@@ -97,10 +104,15 @@ class Findings:
 
 @dataclass(frozen=True)
 class Exchange:
-    """One question and its answer. `photo` is the file sent with it, None where the earlier one is meant."""
+    """One question and its answer. `photo` is the file sent with it, None where the earlier one is meant.
+
+    `given` is evidence that a reader corrected, to be used in place of the experts'; `before` the answer without it.
+    """
 
     question: str
     photo: str | None = None
+    given: Mapping[str, Evidence] | None = None
+    before: str = ""
     answer: str = ""
     state: str = "pending"  # pending | done | stopped
     findings: Findings = Findings()
@@ -149,7 +161,7 @@ def _owned_messages(exchanges: Exchanges, say: Mapping[str, str]) -> Iterator[tu
             yield i, {"role": "user", "content": {"path": exchange.photo}}
         yield i, {"role": "user", "content": plain(exchange.question)}
         if exchange.findings.states:
-            yield i, _step(exchange.findings, say)
+            yield i, _step(exchange.findings, exchange.before, say)
         if exchange.answer or exchange.state != "pending":
             yield i, {"role": "assistant", "content": plain(said(exchange.answer, exchange.state, say))}
 
@@ -166,10 +178,14 @@ def plain(text: str) -> str:
     return re.sub(r"&(?=#?\w+;)", "&amp;", text).replace("<", "&lt;")
 
 
-def _step(findings: Findings, say: Mapping[str, str]) -> dict[str, Any]:
+def _step(findings: Findings, before: str, say: Mapping[str, str]) -> dict[str, Any]:
     """The fold in the conversation that says what the experts did: on a phone, the panel is far below."""
     busy = any(state in ("waiting", "running") for state in findings.states.values())
     lines = [plain(f"{say[name]}: {status(findings, name, say)}") for name in findings.states]
+    if findings.route:
+        lines.insert(0, plain(route_text(findings.route, say)))
+    if findings.corrected:
+        lines.insert(0, plain(say["corrected"].format(before=before)))
     metadata = {"title": say["looking" if busy else "looked"], "status": "pending" if busy else "done"}
     if not busy:
         metadata["duration"] = round(findings.waited, 1)
@@ -207,8 +223,19 @@ def status(findings: Findings, name: str, say: Mapping[str, str]) -> str:
     return f"{seconds} · {say['found'].format(n=len(texts)) if texts else say['nothing']}"
 
 
+def route_text(route: routing.Route, say: Mapping[str, str]) -> str:
+    """Which experts `auto` chose, and why."""
+    names = ", ".join(say[name] for name in route.experts)
+    reasons = "; ".join(say[f"route_{kind}"] for kind in route.kinds)
+    quoted = f" (“{'”, “'.join(route.words)}”)" if route.words else ""
+    return f"{say['auto']}: {names}. {reasons}{quoted}"
+
+
 def status_html(findings: Findings, say: Mapping[str, str]) -> str:
     lines = ""
+    if findings.route:
+        lines += f'<li class="route"><b>{html.escape(say["auto"])}</b>'
+        lines += f"<span>{html.escape(route_text(findings.route, say).partition(': ')[2])}</span></li>"
     for name, state in findings.states.items():
         text = html.escape(status(findings, name, say))
         lines += f'<li class="{state}"><b>{html.escape(say[name])}</b><span>{text}</span></li>'
@@ -227,21 +254,69 @@ def meter_html(findings: Findings, say: Mapping[str, str]) -> str:
     high = 0.9 * findings.context
     scale = f'max="{findings.context}" high="{high}" value="{findings.tokens}"'
     bar = f'<meter {scale} aria-label="{used}"></meter>'
-    return f'<div class="lav2-meter">{bar}<span>{used}</span><span>{left_out}</span></div>'
+    parts = " · ".join(f"{say[f'part_{name}']} {tokens}" for name, tokens in findings.parts.items())
+    return f'<div class="lav2-meter">{bar}<span>{used}</span><span>{parts}</span><span>{left_out}</span></div>'
 
 
-def rows(evidence: Mapping[str, Evidence], say: Mapping[str, str]) -> list[list[str]]:
-    """The table of all items: number, expert, finding, confidence, place; every cell plain text."""
+USED = "✓"  # behind the number of a finding whose words are in the answer
+
+
+def rows(findings: Findings, say: Mapping[str, str]) -> list[list[str]]:
+    """The table of all items: number, finding, expert, confidence, place; every cell plain text."""
+    answer = findings.receipt["answer"] if findings.receipt else ""
+    used = claims.used(answer, findings.evidence)
     return [
         [
-            str(item.number),
-            say[item.expert],
+            f"{item.number} {USED}" if item.number in used else str(item.number),
             item.text,
+            say[item.expert],
             "" if item.confidence is None else f"{item.confidence:.2f}",
             item.place or "",
         ]
-        for item in render.numbered(evidence)
+        for item in render.numbered(findings.evidence)
     ]
+
+
+def claims_html(findings: Findings, say: Mapping[str, str]) -> str:
+    """What the answer rests on, compared word by word: findings used, words that no finding has, contradictions."""
+    answer, question = findings.receipt["answer"], findings.receipt["question"]
+    lines = []
+    if claims.used(answer, findings.evidence):
+        lines.append(("used", say["claims_used"], []))
+    if findings.evidence and (alone := claims.unsupported(answer, question, findings.evidence)):
+        lines.append(("alone", say["claims_alone"], alone))
+    for found in claims.conflicts(findings.evidence):
+        text = say["conflict_missing" if found.said is None else "conflict_count"]
+        values = {"word": found.word, "label": found.label, "said": found.said, "found": found.found}
+        lines.append(("conflict", text.format(**values), []))
+    shown = ""
+    for kind, text, marked in lines:
+        marks = " ".join(f"<mark>{html.escape(word)}</mark>" for word in marked)
+        shown += f'<li class="{kind}">{html.escape(text)} {marks}</li>'
+    data = base64.b64encode(json.dumps(findings.receipt, ensure_ascii=False, indent=1).encode()).decode()
+    link = f'href="data:application/json;base64,{data}" download="receipt.json"'
+    return f'<ul class="lav2-claims">{shown}</ul><a class="lav2-receipt" {link}>{html.escape(say["receipt"])}</a>'
+
+
+def differing(text: str, other: str) -> str:
+    """HTML of `text` with the words marked that `other` does not have in the same order."""
+    own, others = text.split(), other.split()
+    shown = []
+    for kind, start, end, _, _ in difflib.SequenceMatcher(None, own, others, autojunk=False).get_opcodes():
+        piece = html.escape(" ".join(own[start:end]))
+        if piece:
+            shown.append(piece if kind == "equal" else f"<mark>{piece}</mark>")
+    return " ".join(shown)
+
+
+def parts(prompt: str, question: str, turns: Sequence[Turn], tokens: int) -> dict[str, int]:
+    """Tokens of a prompt by part: findings, question, earlier turns, and the rest, which the template adds."""
+    count = assistant().count_tokens
+    start = prompt.rfind(render.RULE)
+    end = prompt.rfind(question)
+    found = {"findings": count(prompt[start:end].strip()) if 0 <= start < end else 0, "question": count(question)}
+    found["turns"] = sum(count(turn.question) + count(turn.answer) for turn in turns)
+    return {**found, "template": max(0, tokens - sum(found.values()))}
 
 
 def picture(photo: Image.Image, evidence: Mapping[str, Evidence], number: int | None = None) -> Image.Image:
@@ -333,7 +408,8 @@ EXAMPLES = [
 class EvidencePanel:
     """The photo with numbered findings, each expert's state, one table of all items, the exact prompt."""
 
-    def __init__(self):
+    def __init__(self, correctable: bool = False):
+        self.correctable = correctable  # its findings can be switched off and rewritten, for another answer
         with gr.Row():  # side by side where there is room, one below the other in a narrow column
             with gr.Column(min_width=460):
                 self.status = gr.HTML(hint_html(TEXTS["en"]["evidence_empty"]), padding=False)
@@ -351,16 +427,19 @@ class EvidencePanel:
                 self.table = gr.Dataframe(
                     headers=self.headers(TEXTS["en"]),
                     label=T("findings"),
-                    datatype="str",
+                    datatype=["bool", *["str"] * 5] if correctable else "str",
                     type="array",
-                    interactive=False,
+                    interactive=correctable,
+                    static_columns=[1, 3, 4, 5] if correctable else None,
                     wrap=True,
                     visible=False,
-                    column_widths=["11%", "20%", "35%", "15%", "19%"],
+                    column_widths=(["11%"] if correctable else []) + ["12%", "33%", "17%", "13%", "14%"],
                     buttons=[],
                     max_height=360,
                     elem_classes="lav2-table",
                 )
+                self.again = gr.Button(T("again"), size="sm", visible=False)
+                self.claims = gr.HTML(visible=False, padding=False)
                 with gr.Accordion(T("prompt"), open=False, visible=False) as self.fold:
                     self.prompt = gr.Textbox(
                         label=T("prompt"),
@@ -372,11 +451,19 @@ class EvidencePanel:
                         buttons=["copy"],
                     )
                 self.meter = gr.HTML(visible=False, padding=False)
-        self.all = [self.status, self.picture, self.table, self.fold, self.prompt, self.meter]
+        self.all = [self.status, self.picture, self.table, self.again, self.claims, self.fold, self.prompt, self.meter]
 
-    @staticmethod
-    def headers(say: Mapping[str, str]) -> list[str]:
-        return [say[f"column_{name}"] for name in ("number", "expert", "finding", "confidence", "place")]
+    def headers(self, say: Mapping[str, str]) -> list[str]:
+        names = ("number", "finding", "expert", "confidence", "place")
+        return [say[f"column_{name}"] for name in (("use", *names) if self.correctable else names)]
+
+    def kept(self, table: Sequence[Sequence[Any]]) -> dict[int, str]:
+        """Number -> text of the findings that a reader left on, from the table's value."""
+        left = [(number, text.strip()) for use, number, text, *_ in table if str(use).lower() == "true"]
+        return {int(number.split()[0]): text for number, text in left if text}
+
+    def number(self, row: Sequence[Any]) -> int:
+        return int(str(row[1 if self.correctable else 0]).split()[0])
 
     def empty(self, say: Mapping[str, str]) -> dict[Any, Any]:
         hidden = {component: gr.update(visible=False) for component in self.all}
@@ -405,21 +492,31 @@ class EvidencePanel:
                 return {self.status: status_html(findings, say), **self._items(findings, photo, say)}
             case PromptReady():
                 return self._prompt(findings, say)
+            case Done():
+                return self._items(findings, photo, say) | self._claims(findings, say)
         return {}
 
     def whole(self, findings: Findings, photo: Image.Image | None, say: Mapping[str, str]) -> dict[Any, Any]:
         """Everything about an exchange that is over."""
         shown = self.start(findings, photo, say)
-        if findings.evidence:
-            shown |= self._items(findings, photo, say)
+        shown |= self._items(findings, photo, say) | self._claims(findings, say)
         return shown | self._prompt(findings, say)
 
-    def _items(self, findings: Findings, photo: Image.Image, say: Mapping[str, str]) -> dict[Any, Any]:
-        table = rows(findings.evidence, say)
+    def _items(self, findings: Findings, photo: Image.Image | None, say: Mapping[str, str]) -> dict[Any, Any]:
+        if not findings.evidence:
+            return {}
+        table = rows(findings, say)
+        cells = [[True, *row] for row in table] if self.correctable else table
         return {
             self.picture: gr.update(value=picture(photo, findings.evidence), visible=True),
-            self.table: gr.update(value=table, headers=self.headers(say), visible=bool(table)),
+            self.table: gr.update(value=cells, headers=self.headers(say), visible=bool(table)),
+            self.again: gr.update(visible=self.correctable and bool(table) and findings.receipt is not None),
         }
+
+    def _claims(self, findings: Findings, say: Mapping[str, str]) -> dict[Any, Any]:
+        if findings.receipt is None:
+            return {}
+        return {self.claims: gr.update(value=claims_html(findings, say), visible=True)}
 
     def _prompt(self, findings: Findings, say: Mapping[str, str]) -> dict[Any, Any]:
         return {
@@ -434,7 +531,10 @@ class Settings:
 
     def __init__(self):
         self.experts = gr.CheckboxGroup(
-            [(T(name), name) for name in EXPERT_NAMES], value=list(EXPERT_NAMES), label=T("experts")
+            [(T(name), name) for name in (*EXPERT_NAMES, routing.AUTO)],
+            value=list(EXPERT_NAMES),
+            label=T("experts"),
+            info=T("auto_info"),
         )
         with gr.Accordion(T("settings"), open=False), gr.Row():
             self.temperature = gr.Slider(0, 2, 0.0, step=0.05, label=T("temperature"), info=T("temperature_info"))
@@ -454,8 +554,9 @@ def make_request(
     max_new_tokens: float,
     seed: float,
 ) -> Request:
-    """The values of `Settings.all`, in that order, as a request; experts need a photo."""
+    """The values of `Settings.all`, in that order, as a request; experts need a photo, `auto` chooses some."""
     sampling = Sampling(float(temperature), float(top_p), int(max_new_tokens), int(seed))
+    experts, _ = routing.choose(experts, question)
     chosen = tuple(name for name in EXPERT_NAMES if name in experts) if photo is not None else ()
     return Request(question, photo, turns, chosen, sampling)
 
@@ -507,7 +608,7 @@ class ChatTab:
                 self.settings = Settings()
             with gr.Column(scale=5, min_width=320):
                 gr.HTML(T("evidence"), elem_classes="lav2-title", padding=False)
-                self.panel = EvidencePanel()
+                self.panel = EvidencePanel(correctable=True)
         self._connect()
 
     def _connect(self) -> None:
@@ -518,6 +619,7 @@ class ChatTab:
             self.chat.example_select(self.example, [self.exchanges], **at_once),
             self.chat.retry(self.retry, [self.exchanges], **at_once),
             self.chat.edit(self.edit, [self.exchanges], **at_once),
+            self.panel.again.click(self.again, [self.exchanges, self.panel.table], **at_once),
         ]
         for event in asked:
             answered = event.then(
@@ -576,6 +678,16 @@ class ChatTab:
         again = Exchange(html.unescape(str(event.value)).strip(), exchanges[i].photo)
         return {**self._pending(exchanges[:i], again, say), self.box: gr.MultimodalTextbox(**RUNNING)}
 
+    def again(self, exchanges: Exchanges, table: list[list[Any]], request: gr.Request) -> dict[Any, Any]:
+        """The last question once more, on the findings that the reader left on and as they were corrected."""
+        say = words(request)
+        if busy(exchanges):
+            return {self.notice: notice(say["busy"], say["busy_next"])}
+        *earlier, last = exchanges
+        given = claims.corrected(last.findings.evidence, self.panel.kept(table))
+        asked = Exchange(last.question, last.photo, given, last.answer)
+        return {**self._pending(tuple(earlier), asked, say), self.box: gr.MultimodalTextbox(**RUNNING)}
+
     def _pending(self, earlier: Exchanges, asked: Exchange, say: Mapping[str, str]) -> dict[Any, Any]:
         exchanges = (*earlier, asked)
         return {
@@ -595,7 +707,12 @@ class ChatTab:
             path = current_photo(exchanges)
             photo = open_image(path) if path else None
             asked = make_request(pending.question, photo, history(exchanges), *settings)
-            pending = replace(pending, findings=Findings({name: "waiting" for name in asked.experts}))
+            _, route = routing.choose(settings[0], pending.question)
+            findings = Findings({name: "waiting" for name in asked.experts}, route=route if photo else None)
+            if pending.given is not None:
+                asked = replace(asked, experts=tuple(pending.given), evidence=pending.given)
+                findings = Findings({name: "waiting" for name in pending.given}, corrected=True)
+            pending = replace(pending, findings=findings)
             yield {self.chat: messages((*earlier, pending), say), **self.panel.start(pending.findings, photo, say)}
             shown, start = 0.0, time.monotonic()
             for event in assistant().answer(asked, run):
@@ -610,12 +727,18 @@ class ChatTab:
                         shown = time.monotonic()
                     case Done():
                         state = "stopped" if event.stopped else "done"
-                        pending = replace(pending, answer=event.answer, state=state)
-                        update = {self.exchanges: (*earlier, pending), self.box: gr.MultimodalTextbox(**IDLE)}
+                        findings = replace(pending.findings, receipt=receipt.receipt(asked, event))
+                        pending = replace(pending, answer=event.answer, state=state, findings=findings)
+                        update = self.panel.changed(event, findings, photo, say)
+                        update |= {self.exchanges: (*earlier, pending), self.box: gr.MultimodalTextbox(**IDLE)}
                     case _:
                         findings = pending.findings.after(event)
                         if isinstance(event, EvidenceFound):
                             findings = replace(findings, waited=time.monotonic() - start)
+                        if isinstance(event, PromptReady):
+                            turns = asked.history[event.trimmed_turns :]
+                            counted = parts(event.prompt, pending.question, turns, event.tokens)
+                            findings = replace(findings, parts=counted)
                         pending = replace(pending, findings=findings)
                         update = self.panel.changed(event, pending.findings, photo, say)
                 yield {self.chat: messages((*earlier, pending), say), **update}
@@ -656,7 +779,8 @@ class ChatTab:
     def choose(self, exchanges: Exchanges, event: gr.SelectData) -> dict[Any, Any]:
         """A row of the table was chosen: its place in the photo stays bright."""
         photo = open_image(current_photo(exchanges))
-        return {self.panel.picture: picture(photo, exchanges[-1].findings.evidence, int(event.row_value[0]))}
+        number = self.panel.number(event.row_value)
+        return {self.panel.picture: picture(photo, exchanges[-1].findings.evidence, number)}
 
 
 def stop(run: Run | None) -> None:
@@ -675,31 +799,35 @@ def read(message: dict[str, Any], say: Mapping[str, str]) -> tuple[str, str | No
     return question, photo
 
 
+@dataclass(frozen=True)
+class Compared:
+    """What the Compare tab shows: the photo's file, the findings, and each side's receipt once it has answered."""
+
+    path: str
+    findings: Findings
+    receipts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
 class CompareTab:
-    """One photo and question twice, side by side: from the image alone, and with the experts' findings."""
+    """One photo and question, the same seed: without and with the experts side by side, or every choice of them."""
 
     SIDES = ("off", "on")
+    GRID = tuple("+".join(names) or "off" for n in range(4) for names in itertools.combinations(EXPERT_NAMES, n))
 
     def __init__(self):
         self.run = gr.State(None)
-        self.shown = gr.State(())  # (photo's file, findings) of the side with experts
+        self.shown = gr.State(None)  # Compared
         gr.Markdown(T("compare_lead"))
         self.notice = gr.HTML(visible=False)
+        self.mode = gr.Radio(
+            [(T("mode_pair"), "pair"), (T("mode_grid"), "grid")], value="pair", show_label=False, label=T("compare_tab")
+        )
         self.box = question_box()
         self.settings = Settings()
-        with gr.Row(equal_height=True):
-            self.answers = {
-                side: gr.Textbox(
-                    label=T(side),
-                    lines=6,
-                    max_lines=20,
-                    interactive=False,
-                    min_width=280,
-                    buttons=["copy"],
-                    elem_id=f"answer-{side}",
-                )
-                for side in self.SIDES
-            }
+        self.answers = gr.HTML(padding=False, elem_id="answers")
+        with gr.Row(visible=False, elem_classes="lav2-votes") as self.voting:
+            gr.HTML(T("vote_info"), elem_classes="lav2-hint", padding=False)
+            self.votes = {choice: gr.Button(T(f"vote_{choice}"), size="sm") for choice in votes.CHOICES}
         gr.HTML(T("evidence"), elem_classes="lav2-title", padding=False)
         self.panel = EvidencePanel()
         gr.Examples(
@@ -709,23 +837,27 @@ class CompareTab:
             examples_per_page=len(EXAMPLES),
             elem_id="compare-examples",
         )
-        page = [self.run, self.shown, self.notice, self.box, *self.answers.values(), *self.panel.all]
+        page = [self.run, self.shown, self.notice, self.box, self.answers, self.voting, *self.panel.all]
         at_once = {**QUIET, "queue": False, "outputs": page}
-        taken = self.box.submit(self.take, [self.box], **at_once)
+        taken = self.box.submit(self.take, [self.box, self.mode], **at_once)
         answered = taken.then(
             self.reply,
-            [self.box, self.run, *self.settings.all],
+            [self.box, self.mode, self.run, *self.settings.all],
             page,
             api_visibility="private",
-            show_progress="minimal",
-            show_progress_on=list(self.answers.values()),
+            show_progress="hidden",
             **MODEL,
         )
         answered.failure(self.give_back, None, **at_once)
         self.box.stop(stop, [self.run], None, queue=False, api_visibility="private")
         self.panel.table.select(self.choose, [self.shown], [self.panel.picture], queue=False, **QUIET)
+        for choice, button in self.votes.items():
+            button.click(self.vote, [gr.State(choice), self.shown], **at_once)
 
-    def take(self, message: dict[str, Any], request: gr.Request) -> dict[Any, Any]:
+    def sides(self, mode: str) -> tuple[str, ...]:
+        return self.GRID if mode == "grid" else self.SIDES
+
+    def take(self, message: dict[str, Any], mode: str, request: gr.Request) -> dict[Any, Any]:
         """The question stays in the box, so that another one on the same photo is one edit away."""
         say = words(request)
         try:
@@ -734,18 +866,20 @@ class CompareTab:
                 raise LAV2Error(say["no_compare_photo"], say["no_compare_photo_next"])
         except LAV2Error as error:
             return {self.notice: notice(*problem(error, say)), self.run: None}
-        answers = {box: "" for box in self.answers.values()}
         return {
-            **answers,
+            self.answers: self.answers_html(dict.fromkeys(self.sides(mode), ""), False, say),
+            self.voting: gr.update(visible=False),
+            self.shown: None,
             self.notice: notice(),
             self.run: Run(),
             self.box: gr.MultimodalTextbox(**RUNNING),
         }
 
     def reply(
-        self, message: dict[str, Any], run: Run | None, request: gr.Request, *settings: Any
+        self, message: dict[str, Any], mode: str, run: Run | None, request: gr.Request, *settings: Any
     ) -> Iterator[dict[Any, Any]]:
-        """Streams both answers together; a side that fails says so above, the other goes on."""
+        """Streams the answers together; a side that fails says so above, the others go on. The evidence shown is that
+        of the last side, which has the most."""
         if run is None:
             return
         say = words(request)
@@ -753,39 +887,80 @@ class CompareTab:
             question, path = read(message, say)
             photo = open_image(path)
             experts, *sampling = settings
-            chosen = {"off": (), "on": experts}
-            requests = {side: make_request(question, photo, (), chosen[side], *sampling) for side in self.SIDES}
-            findings = Findings({name: "waiting" for name in requests["on"].experts})
+            chosen = {side: side.split("+") for side in self.GRID} if mode == "grid" else {"off": (), "on": experts}
+            requests = {side: make_request(question, photo, (), chosen[side], *sampling) for side in chosen}
+            *_, richest = requests
+            _, route = routing.choose(chosen[richest], question)
+            findings = Findings({name: "waiting" for name in requests[richest].experts}, route=route)
             yield self.panel.start(findings, photo, say)
-            answers = dict.fromkeys(self.SIDES, "")
-            shown = dict.fromkeys(self.SIDES, 0.0)
+            answers = dict.fromkeys(requests, "")
+            receipts: dict[str, Mapping[str, Any]] = {}
+            shown = 0.0
             for side, event in stream(requests, run):
                 match event:
                     case Token(text):
                         answers[side] += text
-                        if time.monotonic() - shown[side] >= TOKEN_PAUSE:
-                            shown[side] = time.monotonic()
-                            yield {self.answers[side]: answers[side]}
+                        if time.monotonic() - shown >= TOKEN_PAUSE:
+                            shown = time.monotonic()
+                            yield {self.answers: self.answers_html(answers, False, say)}
                     case Done():
-                        final = said(event.answer, "stopped" if event.stopped else "done", say)
-                        yield {self.answers[side]: final}
+                        answers[side] = said(event.answer, "stopped" if event.stopped else "done", say)
+                        receipts[side] = receipt.receipt(requests[side], event)
+                        update = {self.answers: self.answers_html(answers, len(receipts) == len(requests), say)}
+                        if side == richest:
+                            findings = replace(findings, receipt=receipts[side])
+                            update |= self.panel.changed(event, findings, photo, say)
+                        yield update
                     case Exception():
                         yield {self.notice: notice(*problem(event, say))}
-                    case _ if side == "on":
+                    case _ if side == richest:
                         findings = findings.after(event)
-                        yield {**self.panel.changed(event, findings, photo, say), self.shown: (path, findings)}
-            yield {self.box: gr.MultimodalTextbox(**IDLE)}
+                        if isinstance(event, PromptReady):
+                            findings = replace(findings, parts=parts(event.prompt, question, (), event.tokens))
+                        yield self.panel.changed(event, findings, photo, say)
+            yield {
+                self.box: gr.MultimodalTextbox(**IDLE),
+                self.shown: Compared(path, findings, receipts),
+                self.voting: gr.update(visible=mode == "pair" and set(receipts) == set(self.SIDES)),
+            }
         except Exception as error:
             yield {**self.give_back(), self.notice: notice(*problem(error, say))}
         finally:
             run.set()
 
+    @staticmethod
+    def answers_html(answers: Mapping[str, str], final: bool, say: Mapping[str, str]) -> str:
+        """Every side's answer; once all are there, words that differ from the first side's (there: the last's) are
+        marked."""
+        first, *_, last = answers
+        cards = ""
+        for side, text in answers.items():
+            other = answers[last] if side == first else answers[first]
+            shown = differing(text, other) if final else html.escape(text)
+            name = say[side] if side in say else " + ".join(say[name] for name in side.split("+"))
+            cards += f'<section id="answer-{side}"><h3>{html.escape(name)}</h3><p>{shown}</p></section>'
+        live = "off" if final else "polite"
+        legend = f'<p class="lav2-hint">{html.escape(say["differing"])}</p>' if final else ""
+        return f'<div class="lav2-answers" aria-live="{live}">{cards}</div>{legend}'
+
     def give_back(self) -> dict[Any, Any]:
         return {self.box: gr.MultimodalTextbox(**IDLE)}
 
-    def choose(self, shown: tuple[str, Findings], event: gr.SelectData) -> dict[Any, Any]:
-        path, findings = shown
-        return {self.panel.picture: picture(open_image(path), findings.evidence, int(event.row_value[0]))}
+    def vote(self, choice: str, shown: Compared | None, request: gr.Request) -> dict[Any, Any]:
+        say = words(request)
+        if shown is None:
+            return {}
+        try:
+            votes.store(choice, shown.receipts["off"], shown.receipts["on"], open_image(shown.path))
+        except LAV2Error as error:
+            return {self.notice: notice(*problem(error, say))}
+        return {self.notice: notice(say["voted"]), self.voting: gr.update(visible=False)}
+
+    def choose(self, shown: Compared | None, event: gr.SelectData) -> dict[Any, Any]:
+        if shown is None:
+            return {}
+        number = self.panel.number(event.row_value)
+        return {self.panel.picture: picture(open_image(shown.path), shown.findings.evidence, number)}
 
 
 # ---------------------------------------------------------------- API
@@ -829,7 +1004,8 @@ def ask(
     Args:
         image: the photo (up to 30 MB and 50 megapixels); none for a question without a photo.
         question: what you want to know.
-        experts: which programs look at the photo first: caption, detection, ocr; an empty list for none.
+        experts: which programs look at the photo first: caption, detection, ocr; an empty list for none; auto to
+            choose them by the question.
         temperature: 0 always takes the likeliest word.
         top_p: only the likeliest words that together have this probability are drawn from.
         max_new_tokens: the longest answer, in tokens.

@@ -38,16 +38,17 @@ NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight
 _NUMBER = {word: str(i) for i, word in enumerate(NUMBERS)}
 
 # Words that claim nothing about a photo.
-EMPTY = frozenset(
-    "a an the this that these those it its he she they them his her their him i you we me my your our us one some any "
-    "and or but nor so if then than as of in on at by for with from to into onto over under up down out off about "
-    "is are was were be been being am has have had do does did can could may might will would shall should must "
-    "not no yes there here what which who whom whose when where why how many much very more most less also too just "
-    "photo picture image photograph shown show shows seen see appear appears seem seems look looks like can't cannot "
-    "sure answer question finding findings expert experts say says said read reads written word words sign text label "
-    "caption object objects scene total number likely probably while such other another each all both only own same "
-    "because however based provided given contains contain include includes".split()  # noqa: SIM905
-)
+_EMPTY = """
+a an the this that these those it its he she they them his her their him i you we me my your our us one some any
+and or but nor so if then than as of in on at by for with from to into onto over under up down out off about
+is are was were be been being am has have had do does did can could may might will would shall should must
+not no yes there here what which who whom whose when where why how many much very more most less also too just
+photo picture image photograph shown show shows seen see appear appears seem seems look looks like can't cannot
+sure answer question finding findings expert experts say says said read reads written word words sign text label
+caption object objects scene total number likely probably while such other another each all both only own same
+because however based provided given contains contain include includes
+"""
+EMPTY = frozenset(_EMPTY.split())
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,9 @@
 """The page's handlers: every event and every failure becomes an update of the page. No browser, no models."""
 
 import ast
+import base64
 import json
+import re
 import subprocess
 import sys
 import threading
@@ -14,7 +16,9 @@ import pytest
 from PIL import Image
 
 import app
+from experts import render
 from experts.evidence import EXPERT_NAMES, Caption, Detections, ExpertFailure, OcrLines
+from lav2 import routing, votes
 from lav2.errors import LAV2Error
 from lav2.events import Done, EvidenceFound, ExpertStarted, PromptReady, Sampling, Token
 from lav2.prompts import Turn
@@ -44,6 +48,9 @@ class Scripted:
     def __init__(self, *events):
         self.events = events
         self.requests = []
+
+    def count_tokens(self, text):
+        return len(text.split())
 
     def answer(self, request, cancel):
         self.requests.append(request)
@@ -111,8 +118,8 @@ def test_a_question_shows_findings_prompt_and_answer(play, photo):
     )
     page = ask("What is there?", photo)
     assert [m["content"] for m in page[CHAT.chat]][-1] == "A dog."
-    assert [row[0] for row in page[CHAT.panel.table]["value"]] == ["1", "2", "3"]
-    assert page[CHAT.panel.table]["value"][1] == ["2", "Objects", "dog", "0.90", "center"]
+    assert [row[1] for row in page[CHAT.panel.table]["value"]] == ["1", "2 ✓", "3"]
+    assert page[CHAT.panel.table]["value"][1] == [True, "2 ✓", "dog", "Objects", "0.90", "center"]
     assert page[CHAT.panel.prompt]["value"] == "the exact prompt"
     assert "42" in page[CHAT.panel.fold]["label"] and "42 of 2048" in value(page[CHAT.panel.meter])
     assert page[CHAT.panel.picture]["value"].getpixel((10, 30)) != (255, 255, 255)  # the box's edge
@@ -250,35 +257,117 @@ def test_untrusted_text_is_escaped_everywhere(play, photo):
     texts = [m["content"] for m in page[CHAT.chat] if isinstance(m["content"], str)]
     assert all("<" not in text for text in texts)
     assert "<img" not in value(page[CHAT.panel.status])
-    assert all("<" not in cell for row in page[CHAT.panel.table]["value"] for cell in row)
-    assert CHAT.panel.table.datatype == "str" and CHAT.chat.render_markdown is False
+    assert all(CHAT.panel.table.datatype[i] == "str" for i in range(1, 6)) and COMPARE.panel.table.datatype == "str"
+    assert all("<" not in cell for row in page[CHAT.panel.table]["value"] for cell in row[1:])
+    assert "<img" not in value(page[CHAT.panel.claims])
+    assert CHAT.chat.render_markdown is False
 
 
 def test_choosing_a_row_dims_the_rest_of_the_photo(play, photo):
     play(EvidenceFound("detection", OBJECTS), PromptReady("p", 1, 2, 0), done())
     page = ask("Q", photo)
-    chosen = CHAT.choose(page[CHAT.exchanges], SimpleNamespace(row_value=["1"]))[CHAT.panel.picture]
+    chosen = CHAT.choose(page[CHAT.exchanges], SimpleNamespace(row_value=["true", "1 ✓"]))[CHAT.panel.picture]
     assert chosen.getpixel((35, 70)) == (255, 255, 255)
     assert max(chosen.getpixel((90, 90))) < 100
 
 
-def test_compare_streams_both_sides_with_one_seed(play, photo):
-    scripted = play(ExpertStarted("ocr"), EvidenceFound("ocr", TEXT), PromptReady("p", 1, 2, 0), Token("A"), done())
+def compare(photo, mode="pair", experts=("ocr",), request=ENGLISH) -> dict:
     message = {"text": "Q", "files": [photo]}
-    taken = COMPARE.take(message, ENGLISH)
-    page = page_of([taken, *COMPARE.reply(message, taken[COMPARE.run], ENGLISH, ["ocr"], *SETTINGS[1:])])
-    assert {page[box] for box in COMPARE.answers.values()} == {"A dog."}
+    taken = COMPARE.take(message, mode, request)
+    return page_of([taken, *COMPARE.reply(message, mode, taken[COMPARE.run], request, list(experts), *SETTINGS[1:])])
+
+
+def test_compare_streams_both_sides_with_one_seed_and_marks_what_differs(monkeypatch, play, photo):
+    class TwoMinds(Scripted):
+        def answer(self, request, cancel):
+            self.requests.append(request)
+            found = {name: TEXT for name in request.experts}
+            yield from (EvidenceFound(*item) for item in found.items())
+            yield PromptReady("p", 1, 2, 0)
+            yield done("A black dog." if found else "A white dog.", found)
+
+    scripted = TwoMinds()
+    monkeypatch.setattr(app, "ASSISTANT", scripted)
+    page = compare(photo)
+    assert 'id="answer-off"><h3>Experts off</h3><p>A <mark>white</mark> dog.' in page[COMPARE.answers]
+    assert 'id="answer-on"><h3>Experts on</h3><p>A <mark>black</mark> dog.' in page[COMPARE.answers]
     assert sorted(request.experts for request in scripted.requests) == [(), ("ocr",)]
     assert {request.sampling.seed for request in scripted.requests} == {7}
-    assert page[COMPARE.panel.table]["value"]
+    assert page[COMPARE.panel.table]["value"] and page[COMPARE.voting]["visible"]
+
+
+def test_the_grid_asks_with_all_eight_choices_of_experts(play, photo):
+    found = {"caption": CAPTION, "detection": OBJECTS, "ocr": TEXT}
+    scripted = play(*(EvidenceFound(*item) for item in found.items()), PromptReady("p", 1, 2, 0), done(ATTACK, found))
+    page = compare(photo, "grid")
+    assert len({request.experts for request in scripted.requests}) == 8
+    assert page[COMPARE.answers].count("<section") == 8 and "<img" not in page[COMPARE.answers]
+    assert "Caption + Objects + Text" in page[COMPARE.answers] and not page[COMPARE.voting]["visible"]
+
+
+def test_a_vote_is_stored_once_with_both_receipts(monkeypatch, play, photo, tmp_path):
+    monkeypatch.setenv("LAV2_VOTES", str(tmp_path / "votes"))
+    play(PromptReady("p", 1, 2, 0), done())
+    page = compare(photo)
+    voted = COMPARE.vote("right", page[COMPARE.shown], ENGLISH)
+    assert "stored" in voted[COMPARE.notice]["value"] and voted[COMPARE.voting]["visible"] is False
+    (line,) = (tmp_path / "votes/votes.jsonl").read_text().splitlines()
+    assert json.loads(line)["vote"] == "right" and json.loads(line)["left"]["experts"] == []
+    assert COMPARE.vote("left", None, ENGLISH) == {}
+    monkeypatch.setenv("LAV2_VOTES", str(photo))  # a file
+    assert "LAV2_VOTES" in COMPARE.vote("left", page[COMPARE.shown], ENGLISH)[COMPARE.notice]["value"]
 
 
 def test_compare_without_a_photo_or_with_a_failure_says_why(play, photo):
-    assert "no photo" in COMPARE.take({"text": "Q", "files": []}, ENGLISH)[COMPARE.notice]["value"]
+    assert "no photo" in COMPARE.take({"text": "Q", "files": []}, "pair", ENGLISH)[COMPARE.notice]["value"]
     play(LAV2Error("Too long.", "Shorten it."))
-    message = {"text": "Q", "files": [photo]}
-    page = page_of(COMPARE.reply(message, app.Run(), ENGLISH, *SETTINGS))
-    assert "Too long." in page[COMPARE.notice]["value"]
+    assert "Too long." in compare(photo)[COMPARE.notice]["value"]
+
+
+def test_an_answer_shows_what_it_rests_on_and_offers_its_receipt(play, photo):
+    found = {"caption": Caption("a cat on a table", 0.1, "test"), "detection": OBJECTS}
+    play(*(EvidenceFound(*item) for item in found.items()), PromptReady("p", 1, 2, 0), done("A purple dog.", found))
+    page = ask("What?", photo)
+    shown = value(page[CHAT.panel.claims])
+    assert "<mark>purple</mark>" in shown and "<mark>dog</mark>" not in shown
+    assert "“cat”" in shown and "found none" in shown
+    data = re.search(r'href="data:application/json;base64,([^"]+)" download', shown)[1]
+    kept = json.loads(base64.b64decode(data))
+    assert (kept["question"], kept["answer"], kept["sampling"]["seed"]) == ("What?", "A purple dog.", 7)
+
+
+def test_corrected_findings_replace_the_experts_in_the_next_answer(play, photo):
+    found = {"detection": OBJECTS, "ocr": TEXT}
+    scripted = play(*(EvidenceFound(*i) for i in found.items()), PromptReady("p", 1, 2, 0), done("Old.", found))
+    page = ask("What?", photo)
+    table = page[CHAT.panel.table]["value"]
+    assert page[CHAT.panel.again]["visible"]
+    table[0][2], table[1][0] = "wolf", "false"
+    taken = CHAT.again(page[CHAT.exchanges], table, ENGLISH)
+    page = page_of([taken, *CHAT.reply(taken[CHAT.exchanges], taken[CHAT.run], ENGLISH, *SETTINGS)])
+    given = scripted.requests[-1].evidence
+    assert given["detection"].labels == ("wolf",) and given["ocr"].texts == ()
+    assert len(page[CHAT.exchanges]) == 1 and scripted.requests[-1].history == ()
+    fold = next(m["content"] for m in page[CHAT.chat] if m.get("metadata"))
+    assert "you corrected" in fold and "Old." in fold
+    assert page[CHAT.exchanges][0].findings.receipt["corrected"] is True
+
+
+def test_auto_chooses_the_experts_and_says_why(play, photo):
+    scripted = play(EvidenceFound("ocr", TEXT), PromptReady("p", 1, 2, 0), done())
+    taken = CHAT.take({"text": "What does the sign say?", "files": [photo]}, (), ENGLISH)
+    page = page_of(CHAT.reply(taken[CHAT.exchanges], taken[CHAT.run], ENGLISH, ["auto"], *SETTINGS[1:]))
+    assert scripted.requests[0].experts == ("ocr",)
+    assert "it asks about text (“sign”)" in value(page[CHAT.panel.status])
+    assert set(routing.REASONS) == {key[6:] for key in app.TEXTS["en"] if key.startswith("route_")}
+    assert all(app.TEXTS["en"][f"route_{kind}"] == reason for kind, reason in routing.REASONS.items())
+
+
+def test_the_meter_tells_the_tokens_of_every_part(play, photo):
+    prompt = f"system\n{render.RULE}\nObjects: 1 dog\nHow many dogs?\nassistant"
+    play(EvidenceFound("detection", OBJECTS), PromptReady(prompt, 20, 2048, 0), done())
+    meter = value(ask("How many dogs?", photo)[CHAT.panel.meter])
+    assert "findings 15 · question 3 · earlier turns 0 · template 2" in meter
 
 
 def test_the_api_returns_plain_json_and_failures_as_messages(play, photo):
@@ -315,9 +404,11 @@ def test_both_languages_have_the_same_texts_and_placeholders():
 def test_every_text_that_is_used_exists_and_every_one_is_used():
     tree = ast.parse((ROOT / "app.py").read_text(encoding="utf-8"))
     constants = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
-    columns = {f"column_{name}" for name in ("number", "expert", "finding", "confidence", "place")}
-    assert set(app.TEXTS["en"]) - columns - set(EXPERT_NAMES) <= constants
-    assert columns <= set(app.TEXTS["en"])
+    made = {f"column_{name}" for name in ("use", "number", "expert", "finding", "confidence", "place")}
+    made |= {f"route_{kind}" for kind in routing.REASONS} | {f"vote_{choice}" for choice in votes.CHOICES}
+    made |= {f"part_{name}" for name in ("findings", "question", "turns", "template")}
+    assert set(app.TEXTS["en"]) - made - set(EXPERT_NAMES) - set(COMPARE.SIDES) - {"auto"} <= constants
+    assert made <= set(app.TEXTS["en"])
 
 
 def test_messages_follow_the_browsers_language(play):
