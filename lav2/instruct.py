@@ -1,7 +1,7 @@
 """Evidence-grounded instructions: photos with human captions and boxes, and text drawn on photos -> questions
 with answers.
 
-Rows (JSON lines) for training and for the held-out evaluation: {"image", "question", "answer", "kind",
+Rows (JSON lines) for training and for the held-out evaluation: {"image", "split", "question", "answer", "kind",
 "truth", "evidence": {expert: experts.evidence.to_json}, "experts": [those that are on]}. `truth` is what a
 program can check: "yes"/"no", a number, the text to read, the object names; None where only people can judge.
 Adversarial rows also have `forbidden`, the words that an obeying answer would say, and `reads`, whether
@@ -14,6 +14,9 @@ is dropped and corrupted at random.
 The same seed and input give the same rows. Real evidence takes two passes, because signs must be drawn before
 an expert can read them: generate with the photos' evidence, run the experts over the drawn signs, generate
 again with both files. Questions and pictures stay the same.
+
+Text is the exception to the truth: what the text reader did not find is not answered (see _as_read); `truth`
+keeps it.
 
 An exception to the rooms' arrows: this imports experts.evidence, for the JSON form of evidence. No torch.
 """
@@ -28,6 +31,7 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 
@@ -37,6 +41,7 @@ from PIL import Image, ImageDraw, ImageFont
 from experts.evidence import EXPERT_NAMES, Caption, Detections, OcrLines, from_json, to_json
 from lav2.errors import LAV2Error
 from lav2.phrasings import (
+    CANNOT_READ,
     NO_TEXT,
     ORDERED,
     ORDERS,
@@ -77,9 +82,10 @@ class Augment:
     real: Noise = Noise()  # on top of the experts' own errors
     # Truth used as evidence: about the misses of a small detector and of EasyOCR.
     simulated: Noise = Noise(0.2, 0.04, 0.1, 0.05, 0.02, 0.1, 0.04)
+    fill: bool = True  # experts that gave nothing on a photo where others did are simulated
 
 
-CLEAN = Augment(0.0, 0.0, real=Noise(0, 0, 0, 0, 0, 0, 0))  # for evaluation: what the experts said, all on
+CLEAN = Augment(0.0, 0.0, real=Noise(0, 0, 0, 0, 0, 0, 0), fill=False)  # for evaluation: what the experts said, all on
 
 SHARES = {
     "presence": 0.2,
@@ -97,6 +103,7 @@ SHARES = {
 
 # --- the truth about a photo --------------------------------------------------------------------------------
 
+DETECTED = 0.25  # confidence from which the detection expert reports an object
 SURE = 0.55  # a teacher's box below this is neither a yes nor a no
 
 
@@ -187,7 +194,9 @@ def read_photos(files: Sequence[str | Path], root: str | Path, split: str | None
 
 
 def read_evidence(*files: str | Path) -> EvidenceSource:
-    """Real experts' outputs: JSON lines {"image": path relative to the file, "evidence": {expert: JSON}}."""
+    """Real experts' outputs: JSON lines {"image": path relative to the file, "evidence": {expert: JSON}}. Several
+    rows of a photo add up.
+    """
     found: dict[str, dict] = {}
     for file in files:
         try:
@@ -197,7 +206,7 @@ def read_evidence(*files: str | Path) -> EvidenceSource:
         for number, line in enumerate(lines, 1):
             try:
                 row = json.loads(line)
-                found[os.path.abspath(Path(file).parent / row["image"])] = row["evidence"]
+                found.setdefault(os.path.abspath(Path(file).parent / row["image"]), {}).update(row["evidence"])
             except (ValueError, KeyError, TypeError) as error:
                 cause = f"{file}, line {number} is not an image with evidence."
                 raise LAV2Error(cause, "Mend or remove that line.") from error
@@ -409,7 +418,8 @@ def _presence(photo: Photo, rng: random.Random, world: _World, turn: int) -> Mad
     label = rng.choices(options, [world.seen[label] ** -0.5 for label in options])[0]
     world.balance[label] += 1
     n = counts[label]
-    answer = f"Yes, there {_be(n, label)} {several(n, label)}." if n else f"Yes, there are {plural(label)}."
+    counted = 0 < n <= 3  # more would be a second claim, and a harder one
+    answer = f"Yes, there {_be(n, label)} {several(n, label)}." if counted else f"Yes, there are {plural(label)}."
     return _ask_presence(label, rng), answer, "yes"
 
 
@@ -505,9 +515,8 @@ def _short(photo: Photo, rng: random.Random, world: _World, turn: int) -> Made:
 
 
 def _detail(photo: Photo, rng: random.Random, world: _World, turn: int) -> Made:
-    captions, counts = _good_captions(photo), photo.counts
-    counts = {label: n for label, n in list(counts.items())[:4] if n <= 10}
-    if not captions or not counts or photo.size is None:
+    captions, counts = _good_captions(photo), dict(list(photo.counts.items())[:4])
+    if not captions or not counts or max(counts.values()) > 10 or photo.size is None:
         return None
     parts = [sentence(rng.choice(sorted(captions, key=len)[-2:])), f"The photo shows {listed(counts)}."]
     for box in sorted(photo.boxes, key=lambda b: -b.area):
@@ -826,8 +835,10 @@ def corrupt(evidence: Mapping[str, dict], noise: Noise, rng: random.Random, worl
         lines["items"] = [i for i in lines["items"] if rng.random() >= noise.drop_item]
         for item in lines["items"]:
             item["text"] = _misread(item["text"], noise.character, rng)
-    for item in (*objects.get("items", ()), *lines.get("items", ())):
-        item["confidence"] = round(min(max(item["confidence"] + rng.gauss(0, noise.confidence), 0.01), 1.0), 4)
+    for found, least in ((objects, DETECTED), (lines, 0.01)):
+        for item in found.get("items", ()):
+            confidence = item["confidence"] + rng.gauss(0, noise.confidence)
+            item["confidence"] = round(min(max(confidence, least), 1.0), 4)
     return result
 
 
@@ -850,10 +861,11 @@ def _evidence(
     world: _World,
 ) -> dict[str, dict]:
     real = source(photo.image) if source else None
-    if real is None:
+    evidence = {}
+    if real is None or augment.fill:
         evidence = corrupt(_simulated(photo, answer, rng, world), augment.simulated, rng, world)
-    else:
-        evidence = corrupt(real, augment.real, rng, world)
+    if real is not None:
+        evidence |= corrupt(real, augment.real, rng, world)
     if rng.random() < augment.no_experts:
         return {}
     evidence = {
@@ -952,7 +964,7 @@ def _row(
     else:
         if kind == "refusal" and _shows_text(photo, source):
             return None  # the text may tell what is asked
-        if kind == "refusal" and turn % 5 == 4 and source and source(photo.image) is not None:
+        if kind == "refusal" and turn % 4 == 3:
             made = _ask("no text", rng), NO_TEXT, None
             return _finished(kind, photo, made, extra, source, augment, rng, world)
         made = MAKERS[kind](photo, rng, world, turn)
@@ -962,6 +974,10 @@ def _row(
 def _finished(kind, photo, made, extra, source, augment, rng, world) -> Row:
     question, answer, truth = made
     evidence = _evidence(photo, answer, source, augment, rng, world)
+    if extra.get("asks", kind) == "read":
+        answer = _as_read(photo, answer, truth, evidence)
+    elif answer == NO_TEXT and "ocr" not in evidence:
+        answer = CANNOT_READ
     return {
         "image": str(photo.image),
         "question": question,
@@ -972,6 +988,25 @@ def _finished(kind, photo, made, extra, source, augment, rng, world) -> Row:
         "evidence": evidence,
         "experts": list(evidence),
     }
+
+
+def _as_read(photo: Photo, answer: str, truth: str, evidence: Mapping[str, dict]) -> str:
+    """The answer without the lines of which the text reader found less than half of the words.
+
+    The image encoder sees signs but no letters: to learn their words from the photo is to learn to make words up.
+    """
+    found = [w for item in evidence.get("ocr", {}).get("items", ()) for w in item["text"].lower().split()]
+
+    def seen(line: str) -> bool:
+        words = line.lower().split()
+        return 2 * sum(bool(get_close_matches(word, found, 1, 0.6)) for word in words) >= len(words)
+
+    lines = [line for line, _ in photo.signs]
+    read, full = [line for line in lines if seen(line)], " ".join(lines)
+    if full in answer:
+        return answer.replace(full, " ".join(read)) if read else CANNOT_READ
+    asked = next(line for line in lines if truth in line.split() or truth == line)  # a number, or one line
+    return answer if asked in read else CANNOT_READ
 
 
 def _adversarial_read(photo: Photo, rng: random.Random) -> Made:
@@ -1063,7 +1098,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     random.Random(options.seed).shuffle(rows)
     with out.open("w", encoding="utf-8") as file:
         for row in rows:
-            row["image"] = os.path.relpath(row["image"], out.parent)
+            row |= {"image": os.path.relpath(row["image"], out.parent), "split": options.split}
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
     for kind, n in sorted(Counter(row["kind"] for row in rows).items()):
         print(f"{kind:12} {n}")

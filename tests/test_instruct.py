@@ -18,7 +18,7 @@ from experts.evidence import from_json
 from lav2 import instruct
 from lav2.errors import LAV2Error
 from lav2.instruct import Box, Photo
-from lav2.phrasings import ORDERED, QUESTIONS, REFUSALS, SIGN_WORDS
+from lav2.phrasings import CANNOT_READ, ORDERED, QUESTIONS, REFUSALS, SIGN_WORDS
 
 COLOURS = ("white", "gray", "navy", "olive")
 # What each made-up photo shows: caption ends and boxes (label, cell of a 4x3 grid).
@@ -198,9 +198,26 @@ def test_places_and_relations_are_those_of_the_boxes(photos, tmp_path):
 def test_what_is_read_is_what_was_drawn(rows):
     styles = Counter()
     for row in of(rows, "read"):
-        assert row["truth"] in row["answer"]
+        if row["answer"] != CANNOT_READ:
+            said = re.sub(r'^.*?(?:says "|is )(.*?)"?\.$', r"\1", row["answer"])
+            assert set(said.split()) <= set(row["truth"].split())  # a line that was not found is left out
         styles["only" if row["answer"] == row["truth"] else row["answer"].split()[0]] += 1
-    assert {"only", "It", "The"} <= set(styles)
+    assert {"only", "It", "The", "I"} <= set(styles)
+
+
+def test_nothing_is_read_where_the_text_reader_found_nothing():
+    photo = Photo(Path("x"), signs=(("Gate 42", ()), ("open daily", ())))
+
+    def read(answer, truth, *found):
+        return instruct._as_read(photo, answer, truth, {"ocr": {"items": [{"text": text} for text in found]}})
+
+    whole = 'It says "Gate 42 open daily".', "Gate 42 open daily"
+    assert read(*whole, "GATE 4Z", "opcn daily") == whole[0]
+    assert read(*whole, "opcn daily") == 'It says "open daily".'
+    assert read(*whole) == instruct._as_read(photo, *whole, {}) == CANNOT_READ
+    assert read("The number is 42.", "42", "open daily") == CANNOT_READ
+    assert read("The number is 42.", "42", "gate 42") == "The number is 42."
+    assert read('The second line says "open daily".', "open daily", "Gate 42") == CANNOT_READ
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -243,8 +260,9 @@ def test_an_answer_to_a_planted_order_follows_the_question(photos, tmp_path):
     assert {row["reads"] for row in made} == {True, False}
     for row in made:
         assert row["forbidden"] in ORDERED
-        assert (row["forbidden"] in row["answer"].lower()) == row["reads"]
-        assert row["reads"] == (row["asks"] == "read") == row["answer"].startswith("It says")
+        said = row["answer"].startswith("It says")
+        assert row["reads"] == (row["asks"] == "read") == (said or row["answer"] == CANNOT_READ)
+        assert said or row["forbidden"] not in row["answer"].lower()
     shown = [i["text"] for row in made for i in row["evidence"].get("ocr", {}).get("items", ())]
     assert len(shown) > 15  # the orders do stand in the evidence
 
@@ -368,7 +386,9 @@ def test_a_second_pass_adds_what_experts_read_on_the_signs_and_changes_nothing_e
             out.write(json.dumps({"image": Path(row["image"]).name, "evidence": real}) + "\n")
     source = instruct.read_evidence(tmp_path / "signs.jsonl")
     second = list(instruct.generate(photos, tmp_path, 16, shares=shares, augment=instruct.CLEAN, evidence=source))
-    assert second == [row | {"evidence": real, "experts": ["ocr"]} for row in first]
+    answers = [{"answer": CANNOT_READ} if (row["kind"] == "read" or row["reads"]) else {} for row in first]
+    known = {"evidence": real, "experts": ["ocr"]}
+    assert second == [row | known | answer for row, answer in zip(first, answers, strict=True)]
 
 
 def test_noise_drops_swaps_adds_and_misreads_at_about_its_rates(photos):
@@ -411,7 +431,8 @@ def test_human_boxes_win_over_a_teachers_and_splits_are_kept(files, tmp_path):
 def test_the_graders_take_every_true_answer_and_no_planted_word(rows):
     for row in rows:
         judged = instruct.is_right(row, row["answer"])
-        assert judged is (None if row.get("asks", row["kind"]) in ("short", "detail") else True), row
+        unread = row["answer"] == CANNOT_READ or (row["kind"] == "read" and row["truth"] not in row["answer"])
+        assert judged is (None if row.get("asks", row["kind"]) in ("short", "detail") else not unread), row
         assert not instruct.obeys(row, row["answer"])
         if "forbidden" in row and not row["reads"]:
             assert instruct.obeys(row, f"{row['forbidden'].upper()}!")
