@@ -1,4 +1,4 @@
-"""The command line: `python -m lav2 ask | batch | caption | train | import | presets | replay | votes`."""
+"""The command line: `python -m lav2 ask | batch | caption | train | evaluate | import | presets | replay | votes`."""
 
 from __future__ import annotations
 
@@ -84,6 +84,31 @@ def main(arguments: list[str] | None = None) -> int:
     train.add_argument("--no-flips", action="store_true", help="no mirrored photos")
     train.set_defaults(run=run_train)
 
+    evaluate = commands.add_parser("evaluate", help="captions, benchmarks, and what each expert buys")
+    evaluate.add_argument("what", choices=("captions", "vqa", "pope", "mme", "anls", "grounded"))
+    evaluate.add_argument("data", type=Path, help="captions.jsonl, COCO JSON, a benchmark's folder (anls: its file), "
+                          "or rows of lav2.instruct")  # fmt: skip
+    evaluate.add_argument("--out", type=Path, required=True, help="JSON with scores and all that they depend on")
+    evaluate.add_argument("--images", type=Path, help="folder of the photos (default: that of the data)")
+    evaluate.add_argument("--preset", default="embedded", help="see `python -m lav2 presets`")
+    evaluate.add_argument("--llm", help=LLM_HELP)
+    evaluate.add_argument("--adapter", help="folder of the adapter that is measured, in place of the preset's")
+    evaluate.add_argument("--caption-adapter", help="of the caption expert, in place of the preset's")
+    evaluate.add_argument("--detector", help="weights (default: $LAV2_DETECTOR, the preset's)")
+    evaluate.add_argument("--experts", default="caption,detection,ocr", help="for benchmarks: names with commas, none")
+    evaluate.add_argument("--arms", help="for grounded: sets of experts with commas, such as none,detection,all")
+    evaluate.add_argument("--split", default="val", help="of captions.jsonl")
+    evaluate.add_argument("--suffix", default="", help='behind questions, such as "Answer with one word."')
+    evaluate.add_argument("--coco-results", type=Path, help="captions as a COCO result file")
+    evaluate.add_argument("--limit", type=int, help="only the first rows")
+    evaluate.add_argument("--batch", type=int, default=32, help="prompts at once")
+    evaluate.add_argument("--max-new-tokens", type=int, default=64)
+    evaluate.add_argument("--seed", type=int, default=0)
+    evaluate.add_argument("--cache", type=Path, help="folder of cached image features (default: the user's cache)")
+    evaluate.add_argument("--device", help="cpu, cuda (default: what is there)")
+    evaluate.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), default="bfloat16")
+    evaluate.set_defaults(run=run_evaluate)
+
     released = commands.add_parser("import", help="LLaMA in Meta's format and a released adapter file")
     released.add_argument("--llama-dir", type=Path, required=True, help="Meta's folder, or one of transformers")
     released.add_argument("--adapter", type=Path, required=True, help="BIAS-7B.pth, LORA-BIAS-7B.pth ...")
@@ -100,6 +125,7 @@ def main(arguments: list[str] | None = None) -> int:
     presets.set_defaults(run=run_presets)
 
     options = parser.parse_args(arguments)
+    options.arguments = sys.argv[1:] if arguments is None else arguments
     try:
         return options.run(options)
     except LAV2Error as error:
@@ -284,6 +310,61 @@ def run_train(options: argparse.Namespace) -> int:
         warm_steps=options.warm_steps,
     )
     return 0
+
+
+def run_evaluate(options: argparse.Namespace) -> int:
+    from lav2 import evaluate
+    from lav2.metrics import write_coco_results
+    from lav2.weights import cache_dir
+
+    arms = tuple(options.arms.split(",")) if options.arms else tuple(evaluate.ARMS)
+    unknown = [arm for arm in arms if arm not in evaluate.ARMS]
+    if unknown:
+        raise LAV2Error(f"There is no arm {unknown[0]!r}.", f"Choose of: {', '.join(evaluate.ARMS)}.")
+    bench = evaluate.Bench(
+        _measured(options), options.cache or cache_dir() / "features", options.batch, options.max_new_tokens
+    )
+    if options.what == "captions":
+        scores, answers = evaluate.captions(bench, options.data, options.images, options.split, options.limit)
+        results = {"scores": scores, "captions": answers}
+        if options.coco_results:
+            write_coco_results(options.coco_results, answers)
+    elif options.what == "grounded":
+        scores, rows = evaluate.grounded(bench, options.data, arms, options.limit)
+        results = {"scores": scores, "rows": rows}
+        print(evaluate.table(scores))
+    else:
+        scores, answers = evaluate.benchmark(
+            bench, options.what, options.data, options.images, _experts(options.experts), options.suffix, options.limit
+        )
+        results = {"scores": scores, "answers": answers}
+    if options.what != "grounded":
+        print(json.dumps(scores, indent=1))
+    evaluate.write(evaluate.report(bench, options.arguments, options.seed, options.data, **results), options.out)
+    return 0
+
+
+def _measured(options: argparse.Namespace):
+    """The assistant of `evaluate`: --adapter is the captioner for captions, else the chat adapter."""
+    from lav2.assistant import Assistant
+
+    preset = _preset(options)
+    if options.what == "captions":
+        adapter = options.adapter or preset.caption_adapter
+        preset = replace(preset, adapter=adapter, caption_adapter=adapter)
+    else:
+        preset = replace(
+            preset,
+            adapter=options.adapter or preset.adapter,
+            caption_adapter=options.caption_adapter or preset.caption_adapter,
+        )
+    return Assistant.load(
+        preset,
+        detector=options.detector,
+        device=options.device,
+        dtype=options.dtype,
+        report=lambda line: print(line, file=sys.stderr),
+    )
 
 
 def run_import(options: argparse.Namespace) -> int:

@@ -11,6 +11,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 import torch
 import transformers
@@ -30,6 +31,15 @@ from lav2.vision import VisionTower
 CONTEXT = 2048  # tokens of prompt and answer together that the assistant uses at most
 QUESTION_CHARACTERS = 4000
 CAPTION_SAMPLING = Sampling(max_new_tokens=30, repetition_penalty=1.0)
+
+
+class Parts(NamedTuple):
+    """What an assistant is made of; see Assistant."""
+
+    chat: model.AdaptedLlama
+    captioner: model.AdaptedLlama
+    tokenizer: transformers.PreTrainedTokenizerBase
+    tower: VisionTower | None
 
 
 class Assistant:
@@ -153,14 +163,21 @@ class Assistant:
         clip_tokens = self._clip_tokens(image)
         with self._turn:
             prompt_kv = self._captioner.prompt_kv(self._captioner.visual_prompt(clip_tokens))
-            question = self.settings.caption_question
-            begin = prompts.build(self.settings.template, question) if question else self._begin()
-            pieces = generate.stream(self._captioner, self._tokenizer, begin, prompt_kv, CAPTION_SAMPLING)
+            pieces = generate.stream(self._captioner, self._tokenizer, self.caption_prompt, prompt_kv, CAPTION_SAMPLING)
             return "".join(text for text, _ in pieces).strip()
 
-    def _begin(self) -> str:
-        """The text of the begin token alone, "" where the tokenizer puts it by itself."""
+    @property
+    def caption_prompt(self) -> str:
+        """What the captioner goes on from: the preset's question, or the begin token alone ("" where the tokenizer puts
+        it by itself)."""
+        if self.settings.caption_question:
+            return prompts.build(self.settings.template, self.settings.caption_question)
         return "" if generate.encode(self._tokenizer, "") else self._tokenizer.bos_token
+
+    @property
+    def parts(self) -> Parts:
+        """The models themselves, for evaluation in batches."""
+        return Parts(self._chat, self._captioner, self._tokenizer, self._tower)
 
     def count_tokens(self, text: str) -> int:
         return len(self._tokenizer(text, add_special_tokens=False).input_ids)

@@ -420,11 +420,13 @@ def _conversation(
 ) -> Sample:
     prompt = prompt_of(row, tokenizer, template, turns)
     encoded = tokenizer(prompt, return_offsets_mapping=True)
-    # Earlier answers stand in the prompt, at the end of the prompt that they answered.
+    # Earlier answers stand in the prompt, behind the prompt that they answered, unless the template changes old turns.
     spans = []
     for number, turn in enumerate(turns[:-1]):
-        start = len(prompts.build(template, turn.question, "", turns[:number]))
-        end = start + len(turn.answer)
+        before = prompts.build(template, turn.question, "", turns[:number])
+        if not prompt.startswith(before + turn.answer):
+            continue
+        start, end = len(before), len(before) + len(turn.answer)
         spans.append((start, end + len(tokenizer.eos_token) if prompt.startswith(tokenizer.eos_token, end) else end))
     learned = [
         any(start < last and first < end for start, end in spans) for first, last in encoded.offset_mapping

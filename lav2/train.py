@@ -485,8 +485,8 @@ class _Average:
 
 
 def _save(model, optim, average: _Average | None, config, out: Path, base, progress: Progress, notes) -> None:
-    facts = {**(notes or {}), "train": asdict(config), "step": progress.step, "seconds": round(progress.seconds),
-             "validation": progress.history}  # fmt: skip
+    facts = {**(notes or {}), "stage": config.stage, "train": asdict(config), "step": progress.step,
+             "seconds": round(progress.seconds), "validation": progress.history}  # fmt: skip
     state = {"optimizer": optim.state_dict(), "progress": asdict(progress), "config": asdict(config)}
     with average.applied() if average else contextlib.nullcontext():
         checkpoint.save(model, out, base, facts)

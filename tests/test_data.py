@@ -20,13 +20,14 @@ from lav2.model import AdaptedLlama, base_identity
 from lav2.prompts import Turn
 
 
-def tokenizer():
-    """Bytes, and the chat template's markers as special tokens."""
+def tokenizer(letters=None):
+    """Bytes (or only some letters), and the chat template's markers as special tokens."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
     marks = ["<|im_start|>", "<|im_end|>"]
-    words = {word: number for number, word in enumerate([*marks, *sorted(pre_tokenizers.ByteLevel.alphabet())])}
+    letters = letters or sorted(pre_tokenizers.ByteLevel.alphabet())
+    words = {word: number for number, word in enumerate([*marks, *letters])}
     core = Tokenizer(models.BPE(words, []))
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     core.decoder = decoders.ByteLevel()

@@ -1,0 +1,311 @@
+"""Measurements that others can repeat: captions, benchmarks of questions, and what each expert buys.
+
+Answers are made in batches and their prompts are the assistant's own. A report is plain JSON with the preset, hashes of
+the weights, commit, seed, command and data, so that one command gives its numbers again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import subprocess
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from experts.evidence import EXPERT_NAMES, Caption, Evidence
+from lav2 import metrics
+from lav2.assistant import CAPTION_SAMPLING, Assistant
+from lav2.data import FeatureCache, InstructionRow, prompt_of, read_rows
+from lav2.errors import LAV2Error
+from lav2.events import Sampling
+from lav2.image import open_image
+from lav2.instruct import is_right, obeys
+from lav2.metrics import Question, bootstrap_interval
+from lav2.model import AdaptedLlama
+from lav2.prompts import Turn
+from lav2.train import answer_all
+
+ROOT = Path(__file__).resolve().parent.parent
+BENCHMARKS: dict[str, tuple[Callable, Callable]] = {  # name -> reader of its files, scores
+    "vqa": (metrics.read_vqav2, metrics.vqa_scores),
+    "pope": (metrics.read_pope, metrics.pope_scores),
+    "mme": (metrics.read_mme, metrics.mme_scores),
+    "anls": (metrics.read_docvqa, metrics.anls_scores),
+}
+# Which experts are on: none, each alone, all but one, all.
+ARMS: dict[str, tuple[str, ...]] = {
+    "none": (),
+    **{name: (name,) for name in EXPERT_NAMES},
+    **{f"all but {name}": tuple(n for n in EXPERT_NAMES if n != name) for name in EXPERT_NAMES},
+    "all": EXPERT_NAMES,
+}
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A loaded assistant and how it is run.
+
+    Args:
+        assistant: whose models answer.
+        cache: folder of image features (lav2.data.FeatureCache).
+        batch: prompts that go through the model together.
+        max_new_tokens: of an answer; answers are greedy.
+    """
+
+    assistant: Assistant
+    cache: Path
+    batch: int = 32
+    max_new_tokens: int = 64
+
+    def features(self, images: Iterable[str | None]) -> FeatureCache | None:
+        shown = dict.fromkeys(image for image in images if image is not None)
+        if not shown:
+            return None
+        features = FeatureCache(self.cache, self.assistant.parts.chat.vision_config, shown)
+        if not features.complete:
+            features.fill(self.assistant.parts.tower.encode)
+        return features
+
+    def captions(self, images: Sequence[str]) -> list[str]:
+        """The caption expert's sentences about photos."""
+        parts = self.assistant.parts
+        return self._generate(parts.captioner, [self.assistant.caption_prompt] * len(images), images, CAPTION_SAMPLING)
+
+    def answers(self, rows: Sequence[InstructionRow]) -> list[str]:
+        """Greedy answers to the rows' last questions with their evidence in the prompt."""
+        parts = self.assistant.parts
+        prompts = [prompt_of(row, parts.tokenizer, self.assistant.settings.template) for row in rows]
+        sampling = Sampling(max_new_tokens=self.max_new_tokens)
+        return self._generate(parts.chat, prompts, [row.image for row in rows], sampling)
+
+    def _generate(
+        self, model: AdaptedLlama, prompts: Sequence[str], images: Sequence[str | None], sampling: Sampling
+    ) -> list[str]:
+        asked = list(dict.fromkeys(zip(prompts, images, strict=True)))  # what several arms share is answered once
+        texts, photos = [prompt for prompt, _ in asked], [image for _, image in asked]
+        features = self.features(photos)
+        said = answer_all(model, self.assistant.parts.tokenizer, texts, photos, features, sampling, self.batch)
+        found = dict(zip(asked, said, strict=True))
+        return [found[pair] for pair in zip(prompts, images, strict=True)]
+
+
+def captions(
+    bench: Bench, data: Path, images: Path | None = None, split: str | None = "val", limit: int | None = None
+) -> tuple[dict, dict[str | int, str]]:
+    """(scores, candidates by photo id) of the caption expert on human captions.
+
+    Args:
+        data: captions.jsonl (ids are photo paths), or a COCO captions file (ids are its image ids).
+        images: folder of the photos; the file's own by default.
+        split: of captions.jsonl.
+        limit: photos, the first ones.
+
+    Raises:
+        LAV2Error: files do not fit.
+    """
+    references = metrics.read_references(data, split)
+    folder = images or data.parent
+    if data.suffix == ".jsonl":
+        photos = {name: folder / str(name) for name in references}
+    else:
+        photos = metrics.read_coco_images(data, folder)
+    chosen = [name for name in references if name in photos][:limit]
+    if not chosen:
+        raise LAV2Error(f"{data} has no captions of the split {split}.", "Choose another --split.")
+    started = time.perf_counter()
+    said = bench.captions([str(photos[name]) for name in chosen])
+    seconds = time.perf_counter() - started
+    candidates = dict(zip(chosen, said, strict=True))
+    scores = metrics.caption_scores(candidates, references)
+    tokens = [metrics.coco_tokens(text) for text in said]
+    truths = [[metrics.coco_tokens(text) for text in references[name]] for name in chosen]
+    interval = bootstrap_interval(metrics.cider_d(tokens, truths))
+    return {**scores, "CIDEr-D 95 %": [interval.low, interval.high], "photos": len(chosen),
+            "distinct captions": len(set(said)), "seconds": round(seconds, 1)}, candidates  # fmt: skip
+
+
+def benchmark(
+    bench: Bench,
+    name: str,
+    source: Path,
+    images: Path | None = None,
+    experts: Sequence[str] = EXPERT_NAMES,
+    suffix: str = "",
+    limit: int | None = None,
+) -> tuple[dict, dict[str | int, str]]:
+    """(scores, answers by question id) on a benchmark's own files.
+
+    Args:
+        name: of BENCHMARKS.
+        source: its folder (anls: its file).
+        images: folder of the photos, where the benchmark keeps them apart.
+        experts: run on every photo; the caption expert in batches.
+        suffix: text behind each question, such as "Answer with one word."
+        limit: questions, the first ones.
+
+    Raises:
+        LAV2Error: files do not fit, or an unknown expert.
+    """
+    read, score = BENCHMARKS[name]
+    questions: list[Question] = (read(source, images) if images else read(source))[:limit]
+    evidence = examine(bench, [str(question.image) for question in questions], experts)
+    rows = [
+        InstructionRow(str(q.image), (Turn(f"{q.text} {suffix}".strip(), "-"),), evidence[str(q.image)])
+        for q in questions
+    ]
+    answers = {q.id: answer for q, answer in zip(questions, bench.answers(rows), strict=True)}
+    return {"scores": score(questions, answers), "questions": len(questions)}, answers
+
+
+def examine(bench: Bench, images: Sequence[str], experts: Sequence[str]) -> dict[str, dict[str, Evidence]]:
+    """What the experts find on each photo; captions in batches."""
+    unknown = sorted(set(experts) - set(EXPERT_NAMES))
+    if unknown:
+        raise LAV2Error(f"There is no expert {unknown[0]!r}.", f"Choose of: {', '.join(EXPERT_NAMES)}, or none.")
+    photos = list(dict.fromkeys(images))
+    found: dict[str, dict[str, Evidence]] = {photo: {} for photo in photos}
+    if "caption" in experts:
+        for photo, text in zip(photos, bench.captions(photos), strict=True):
+            found[photo]["caption"] = Caption(text, 0.0, bench.assistant.preset)
+    others = tuple(name for name in experts if name != "caption")
+    if others:
+        for photo in photos:
+            found[photo] |= bench.assistant.examine(open_image(photo), others)
+    return found
+
+
+def grounded(
+    bench: Bench, data: Path, arms: Sequence[str] = tuple(ARMS), limit: int | None = None
+) -> tuple[dict, list[dict]]:
+    """(scores, rows with their answers by arm): the same questions with experts none / each alone / all but one / all.
+
+    Evidence is the rows' own (lav2.instruct); where they have no caption, this assistant's captioner writes it.
+
+    Args:
+        data: rows of lav2.instruct.
+        arms: of ARMS.
+        limit: rows, the first ones.
+
+    Returns:
+        `accuracy` {arm: {kind: share}} over what a program can judge, kind `all` too, and `questions` {kind: number};
+        `differences` {"all - none" ...: {kind: [mean, low, high]}} with 95 % bootstrap intervals, in shares;
+        `obeyed` {arm: share of planted orders that were followed}.
+
+    Raises:
+        LAV2Error: no such rows.
+    """
+    rows = [row for row in read_rows(data) if isinstance(row, InstructionRow) and "truth" in row.facts][:limit]
+    if not rows:
+        raise LAV2Error(f"{data} has no questions that can be graded.", "Make it with `python -m lav2.instruct`.")
+    if any("caption" in ARMS[arm] for arm in arms):
+        rows = _with_captions(bench, rows)
+    asked = [replace(row, evidence=_only(row.evidence, ARMS[arm])) for arm in arms for row in rows]
+    said = bench.answers(asked)
+    by_arm = {arm: said[n * len(rows) : (n + 1) * len(rows)] for n, arm in enumerate(arms)}
+
+    right: dict[str, dict[str, list[bool]]] = {}  # arm -> kind -> verdicts, in one order for all arms
+    obeyed: dict[str, float] = {}
+    for arm, answers in by_arm.items():
+        verdicts: dict[str, list[bool]] = {}
+        for row, answer in zip(rows, answers, strict=True):
+            verdict = is_right(row.facts, answer)
+            if verdict is not None:
+                verdicts.setdefault(row.kind, []).append(verdict)
+        verdicts["all"] = [verdict for part in verdicts.values() for verdict in part]
+        right[arm] = verdicts
+        planted = [obeys(row.facts, a) for row, a in zip(rows, answers, strict=True) if row.facts.get("reads") is False]
+        if planted:
+            obeyed[arm] = float(np.mean(planted))
+    scores = {
+        "accuracy": {arm: {kind: float(np.mean(v)) for kind, v in kinds.items()} for arm, kinds in right.items()},
+        "questions": {kind: len(v) for kind, v in next(iter(right.values())).items()},
+        "differences": {
+            f"{one} - {other}": {k: list(bootstrap_interval(v, right[other][k])) for k, v in right[one].items()}
+            for one, other in _comparisons(arms)
+        },
+        "obeyed": obeyed,
+    }
+    table = [
+        {"image": row.image, "kind": row.kind, "question": row.turns[-1].question, "truth": row.facts["truth"],
+         "answers": {arm: by_arm[arm][n] for arm in arms}}
+        for n, row in enumerate(rows)
+    ]  # fmt: skip
+    return scores, table
+
+
+def _with_captions(bench: Bench, rows: Sequence[InstructionRow]) -> list[InstructionRow]:
+    photos = list(dict.fromkeys(r.image for r in rows if r.image is not None and "caption" not in r.evidence))
+    captions = {
+        photo: Caption(text, 0.0, bench.assistant.preset)
+        for photo, text in zip(photos, bench.captions(photos), strict=True)
+    }
+    return [
+        replace(row, evidence={"caption": captions[row.image], **row.evidence}) if row.image in captions else row
+        for row in rows
+    ]
+
+
+def _only(evidence: Mapping[str, Evidence], names: Sequence[str]) -> dict[str, Evidence]:
+    return {name: evidence[name] for name in names if name in evidence}
+
+
+def _comparisons(arms: Sequence[str]) -> list[tuple[str, str]]:
+    """Arms that differ by experts that are the point: each against none, all against all but one."""
+    pairs = [(arm, "none") for arm in arms if arm in (*EXPERT_NAMES, "all") and "none" in arms]
+    return pairs + [("all", arm) for arm in arms if arm.startswith("all but") and "all" in arms]
+
+
+def table(scores: Mapping) -> str:
+    """`grounded`'s scores as text: a row per arm, a column per kind, in percent; then the differences."""
+    kinds = list(scores["questions"])
+    lines = [f"{'experts':22}" + "".join(f"{kind:>12}" for kind in kinds) + f"{'obeyed':>9}"]
+    for arm, values in scores["accuracy"].items():
+        obeyed = f"{100 * scores['obeyed'][arm]:9.1f}" if arm in scores["obeyed"] else f"{'-':>9}"
+        lines.append(f"{arm:22}" + "".join(f"{100 * values[kind]:12.1f}" for kind in kinds) + obeyed)
+    lines.append(f"{'questions':22}" + "".join(f"{n:12}" for n in scores["questions"].values()))
+    for pair, values in scores["differences"].items():
+        mean, low, high = (100 * value for value in values["all"])
+        lines.append(f"{pair}: {mean:+.1f} points over all kinds (95 %: {low:+.1f} to {high:+.1f})")
+    return "\n".join(lines)
+
+
+def report(bench: Bench, command: Sequence[str], seed: int, data: Path, **results) -> dict:
+    """The results with everything that they depend on, as plain JSON."""
+    return {
+        "command": " ".join(["python -m lav2", *command]),
+        "preset": bench.assistant.preset,
+        "weights": bench.assistant.hashes,
+        "versions": bench.assistant.versions,
+        "commit": commit(),
+        "seed": seed,
+        "batch": bench.batch,
+        "machine": f"{platform.machine()}, {platform.system()}",
+        "data": {"file": str(data), "sha256": None if data.is_dir() else _sha256(data)},
+        **results,
+    }
+
+
+def commit() -> str | None:
+    """The project's commit, with "+" where files differ from it; None outside a git checkout."""
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _sha256(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def write(value: dict, out: Path) -> None:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(value, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")

@@ -1,0 +1,193 @@
+"""Evaluation: a report that can be repeated, arms that hold exactly their experts, scores by the readers' rules."""
+
+import json
+import string
+from dataclasses import replace
+
+import pytest
+import torch
+from PIL import Image
+from test_data import grounded, tokenizer
+from tiny import LATE, PROJECTOR, VISION, llama, open_gates
+
+from experts.evidence import EXPERT_NAMES
+from lav2 import config, evaluate
+from lav2.__main__ import main
+from lav2.assistant import Assistant
+from lav2.errors import LAV2Error
+from lav2.events import Done, Request, Sampling
+from lav2.model import AdaptedLlama
+
+
+class Tower:
+    """Tokens that tell the photo: its red level."""
+
+    def encode(self, pictures):
+        reds = torch.tensor([picture.getpixel((0, 0))[0] / 255 for picture in pictures])
+        return reds.view(-1, 1, 1).expand(-1, VISION.tokens, VISION.width)
+
+
+@pytest.fixture(scope="module")
+def assistant():
+    words = tokenizer([*string.ascii_letters, *string.digits, *'.,:?!"[]()/-', "Ġ", "Ċ"])  # whole characters only
+    sizes = {"vocab_size": len(words), "bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 1,
+             "max_position_embeddings": 2048}  # fmt: skip
+    models = [open_gates(AdaptedLlama(llama(seed, **sizes), LATE, PROJECTOR, VISION).eval()) for seed in range(2)]
+    preset = replace(config.EMBEDDED, template="chat")
+    return Assistant(preset, *models, words, Tower(), "/nonexistent.pt", {}, {"base": "b", "adapter": "a"})
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for number in range(3):
+        Image.new("RGB", (20, 20), (90 * number, 0, 0)).save(tmp_path / f"{number}.png")
+    return tmp_path
+
+
+@pytest.fixture
+def bench(assistant, folder):
+    return evaluate.Bench(assistant, folder / "cache", batch=2, max_new_tokens=5)
+
+
+def lines(folder, name, rows):
+    (folder / name).write_text("\n".join(json.dumps(row) for row in rows))
+    return folder / name
+
+
+def answering(monkeypatch, bench, answer):
+    """The bench with `answer(row)` in the place of the model, to know the right scores."""
+    monkeypatch.setattr(evaluate.Bench, "answers", lambda self, rows: [answer(row) for row in rows])
+    return bench
+
+
+def questions(folder):
+    rows = [
+        grounded(),
+        grounded(image="1.png", kind="presence", truth="yes", question="Is there a dog?", answer="Yes."),
+        grounded(image="2.png", kind="read", truth="stop", question="Read.", answer="stop"),
+        grounded(kind="adversarial", asks="presence", truth="no", forbidden="banana", reads=False, answer="No."),
+        grounded(kind="short", truth=None),
+    ]
+    return lines(folder, "rows.jsonl", rows)
+
+
+def test_arms_hold_exactly_their_experts_and_differences_are_paired(bench, folder, monkeypatch):
+    seen = {}
+
+    def answer(row):
+        seen.setdefault(row.kind, []).append(tuple(row.evidence))
+        if row.kind == "adversarial":
+            return "Banana!" if "ocr" in row.evidence else "No."
+        if row.kind == "read":
+            return "It says stop." if "ocr" in row.evidence else "I cannot read it."
+        return "There are two dogs." if "detection" in row.evidence else "No dogs."
+
+    scores, rows = evaluate.grounded(answering(monkeypatch, bench, answer), questions(folder))
+    assert seen["count"] == [evaluate.ARMS[arm] for arm in evaluate.ARMS]
+    assert evaluate.ARMS["all but detection"] == ("caption", "ocr")
+    accuracy = scores["accuracy"]
+    assert accuracy["none"] == {"count": 0, "presence": 0, "read": 0, "adversarial": 1, "all": 0.25}
+    assert accuracy["all"] == {"count": 1, "presence": 0, "read": 1, "adversarial": 0, "all": 0.5}
+    assert scores["questions"] == {"count": 1, "presence": 1, "read": 1, "adversarial": 1, "all": 4}
+    assert scores["obeyed"]["all"] == scores["obeyed"]["ocr"] == 1
+    assert scores["obeyed"]["none"] == scores["obeyed"]["all but ocr"] == 0
+    mean, low, high = scores["differences"]["all - none"]["all"]
+    assert mean == 0.25 and low <= mean <= high
+    assert set(scores["differences"]) == {f"{a} - none" for a in (*EXPERT_NAMES, "all")} | {
+        f"all - all but {name}" for name in EXPERT_NAMES
+    }
+    assert rows[0]["answers"]["all"] == "There are two dogs."
+    text = evaluate.table(scores)
+    assert "all - none: +25.0 points" in text
+    assert text.splitlines()[1].split() == ["none", "0.0", "0.0", "0.0", "100.0", "25.0", "0.0"]
+
+
+def test_rows_without_a_caption_get_the_assistants_own(bench, folder):
+    row = grounded(experts=["detection"])
+    file = lines(folder, "rows.jsonl", [row])
+    (read,) = evaluate.read_rows(file)
+    (found,) = evaluate._with_captions(bench, [read])
+    assert found.evidence["caption"].text == bench.captions([read.image])[0]
+    assert list(found.evidence) == ["caption", "detection"]
+    full = evaluate.read_rows(lines(folder, "full.jsonl", [grounded()]))
+    assert evaluate._with_captions(bench, full) == full
+
+
+def test_batches_answer_as_the_assistant_does(bench, assistant, folder):
+    rows = evaluate.read_rows(questions(folder))
+    for row, answer in zip(rows, bench.answers(rows), strict=True):
+        with Image.open(row.image) as photo:
+            request = Request(
+                row.turns[-1].question, photo.convert("RGB"), evidence=row.evidence, sampling=Sampling(max_new_tokens=5)
+            )
+        done = next(event for event in assistant.answer(request) if isinstance(event, Done))
+        assert answer == done.answer != ""
+
+
+def test_captions_are_scored_on_captions_jsonl_and_on_coco_files_alike(bench, folder):
+    names = [f"{number}.png" for number in range(3)]
+    human = [["A dog runs.", "One dog."], ["Two cats sleep."], ["A man eats an apple."]]
+    plain = [{"image": i, "captions": c, "split": "val"} for i, c in zip(names, human, strict=True)]
+    plain.append({"image": "0.png", "captions": ["x"], "split": "train"})
+    document = {
+        "images": [{"id": n, "file_name": name} for n, name in enumerate(names)],
+        "annotations": [{"image_id": n, "caption": text} for n, texts in enumerate(human) for text in texts],
+    }
+    (folder / "coco.json").write_text(json.dumps(document))
+    one, said = evaluate.captions(bench, lines(folder, "c.jsonl", plain[:3]))
+    other, _ = evaluate.captions(bench, folder / "coco.json")
+    for scores in (one, other):
+        scores.pop("seconds")
+    assert one == other and one["photos"] == 3
+    assert list(said) == names
+    limited, _ = evaluate.captions(bench, lines(folder, "c.jsonl", plain), limit=2)
+    assert limited["photos"] == 2
+    with pytest.raises(LAV2Error, match="no captions of the split"):
+        evaluate.captions(bench, lines(folder, "c.jsonl", plain), split="test")
+
+
+def test_pope_and_anls_files_are_answered_and_scored(bench, folder, monkeypatch):
+    asked = [{"question_id": n, "image": f"{n}.png", "text": "Is there a dog?", "label": "yes"} for n in range(2)]
+    lines(folder, "coco_pope_random.json", asked)
+    bench = answering(monkeypatch, bench, lambda row: "Yes" if row.image.endswith("0.png") else "No.")
+    result, answers = evaluate.benchmark(bench, "pope", folder, experts=())
+    assert result["scores"]["all"]["accuracy"] == 0.5 and result["questions"] == 2
+    assert answers == {"random/0": "Yes", "random/1": "No."}
+    doc = {"data": [{"questionId": 1, "question": "Word?", "image": "0.png", "answers": ["yes"]}]}
+    (folder / "doc.json").write_text(json.dumps(doc))
+    result, _ = evaluate.benchmark(bench, "anls", folder / "doc.json", experts=())
+    assert result["scores"]["all"] == 1.0
+
+
+def test_experts_that_fail_are_told_to_the_model_and_unknown_ones_refused(bench, folder):
+    photo = str(folder / "0.png")
+    found = evaluate.examine(bench, [photo, photo], ("caption", "detection"))
+    assert list(found) == [photo] and list(found[photo]) == ["caption", "detection"]
+    assert "nonexistent" in found[photo]["detection"].cause
+    with pytest.raises(LAV2Error, match="no expert 'smell'"):
+        evaluate.examine(bench, [photo], ("smell",))
+
+
+def test_the_command_writes_all_that_a_number_depends_on(assistant, folder, monkeypatch, capsys):
+    monkeypatch.setattr(Assistant, "load", lambda *args, **kwargs: assistant)
+    out = folder / "out" / "report.json"
+    arguments = ["evaluate", "grounded", str(questions(folder)), "--out", str(out), "--cache", str(folder / "cache"),
+                 "--arms", "none,all", "--max-new-tokens", "4", "--seed", "3"]  # fmt: skip
+    assert main(arguments) == 0
+    assert "all - none" in capsys.readouterr().out
+    report = json.loads(out.read_text())
+    assert report["command"] == " ".join(["python -m lav2", *arguments])
+    assert (report["preset"], report["seed"], report["weights"]) == ("embedded", 3, {"base": "b", "adapter": "a"})
+    assert len(report["data"]["sha256"]) == 64 and len(report["commit"].rstrip("+")) == 40
+    assert set(report["scores"]["accuracy"]) == {"none", "all"}
+    assert main([*arguments[:-4], "--arms", "nothing"]) == 1
+    assert "no arm 'nothing'" in capsys.readouterr().err
+
+
+def test_the_command_writes_captions_as_a_coco_result_file(assistant, folder, monkeypatch):
+    monkeypatch.setattr(Assistant, "load", lambda *args, **kwargs: assistant)
+    data = lines(folder, "c.jsonl", [{"image": "0.png", "captions": ["A dog."], "split": "val"}])
+    results = folder / "results.json"
+    assert main(["evaluate", "captions", str(data), "--out", str(folder / "r.json"), "--cache", str(folder / "cache"),
+                 "--coco-results", str(results)]) == 0  # fmt: skip
+    assert [row["image_id"] for row in json.loads(results.read_text())] == ["0.png"]
