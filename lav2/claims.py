@@ -46,7 +46,7 @@ not no yes there here what which who whom whose when where why how many much ver
 photo picture image photograph shown show shows seen see appear appears seem seems look looks like can't cannot
 sure answer question finding findings expert experts say says said read reads written word words sign text label
 caption object objects scene total number likely probably while such other another each all both only own same
-because however based provided given contains contain include includes
+because however based provided given contains contain include includes actually really made make makes part
 """
 EMPTY = frozenset(_EMPTY.split())
 

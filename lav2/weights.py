@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import tempfile
 from pathlib import Path
 
 from lav2.config import RELEASED
@@ -26,10 +27,16 @@ PACKAGES = {  # import name -> name on the package index
 
 
 def cache_dir() -> Path:
-    """The project's folder for converted weights: $LAV2_CACHE, else lav2/ in the user's cache folder."""
+    """The project's folder for converted weights: $LAV2_CACHE, else lav2/ in the user's cache folder, else (on hosts
+    whose home cannot be written) one in the folder for temporary files."""
     if "LAV2_CACHE" in os.environ:
         return Path(os.environ["LAV2_CACHE"])
-    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "lav2"
+    folder = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "lav2"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return Path(tempfile.gettempdir()) / "lav2"
+    return folder if os.access(folder, os.W_OK) else Path(tempfile.gettempdir()) / "lav2"
 
 
 def find(source: str) -> Path:

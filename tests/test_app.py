@@ -3,6 +3,7 @@
 import ast
 import base64
 import json
+import pickle
 import re
 import subprocess
 import sys
@@ -440,3 +441,41 @@ def test_a_missing_preset_ends_the_start_with_cause_and_next_step():
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert ended.returncode == 1
     assert "no-such-preset" in ended.stderr and "Traceback" not in ended.stderr
+
+
+def test_on_zero_gpu_what_crosses_to_the_lent_process_can_be_pickled_and_stop_still_works(monkeypatch, play, photo):
+    play(EvidenceFound("ocr", TEXT), PromptReady("p", 1, 2, 0), Token("A "), Token("dog."), done())
+    app.ASSISTANT.preset, app.ASSISTANT.versions, app.ASSISTANT.hashes = "embedded", {}, {}
+
+    def lent(request):
+        events = app.assistant().answer(pickle.loads(pickle.dumps(request)), None)
+        return (pickle.loads(pickle.dumps(event)) for event in events)
+
+    monkeypatch.setattr(app, "ON_ZERO_GPU", True)
+    monkeypatch.setattr(app, "lent", lent)
+    asked = app.make_request("Q", Image.open(photo).convert("RGB"), (), *SETTINGS)
+    assert [type(event) for event in app.answer(asked, app.Run())][-1] is Done
+    run = app.Run()
+    events = app.answer(asked, run)
+    seen = [next(events) for _ in range(3)]
+    assert isinstance(seen[-1], Token)
+    run.set()
+    (end,) = events
+    assert (end.answer, end.stopped, end.prompt, list(end.evidence)) == ("A ", True, "p", ["ocr"])
+
+
+def test_on_spaces_a_preset_that_cannot_run_gives_way_to_the_embedded_one_with_a_notice(monkeypatch):
+    class Loader:
+        def load(preset, **_):
+            if preset != "embedded":
+                raise LAV2Error("There is no GPU.", "Rent one.")
+            return SimpleNamespace(preset=preset, load_experts=lambda report: None)
+
+    monkeypatch.setitem(sys.modules, "lav2.assistant", SimpleNamespace(Assistant=Loader))
+    monkeypatch.setattr(app, "ASSISTANT", None)
+    monkeypatch.setattr(app, "FALLBACK", "")
+    with pytest.raises(LAV2Error, match="no GPU"):
+        app.load("llama-7b-bias", None)
+    monkeypatch.setattr(app, "ON_SPACES", True)
+    app.load("llama-7b-bias", None)
+    assert app.ASSISTANT.preset == "embedded" and "llama-7b-bias" in app.FALLBACK and "no GPU" in app.FALLBACK

@@ -3,46 +3,35 @@
 Needs Chromium ($CHROMIUM or /usr/bin/chromium). Screenshots go to $LAV2_SCREENSHOTS where that is set.
 """
 
+import json
 import os
-import re
-import socket
-import subprocess
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from live import ROOT, serve
+
+from lav2 import __main__ as command_line
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).parent.parent
 CHROMIUM = Path(os.environ.get("CHROMIUM", "/usr/bin/chromium"))
 BUS = Path(find_spec("ultralytics").origin).parent / "assets/bus.jpg"
+LEVELS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]
+GRADIOS = ()
 PATIENCE = 240  # seconds for an answer or for loading, on a busy machine
 
 
 @pytest.fixture(scope="module")
-def address(tmp_path_factory):
-    """The address of a server that this module starts and ends."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    log = tmp_path_factory.mktemp("server") / "log.txt"
-    command = [sys.executable, "-u", "app.py", "--host", "127.0.0.1", "--port", str(port)]
-    with log.open("w") as out:
-        server = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=out, text=True)
-    try:
-        lines = []
-        for line in server.stdout:
-            lines.append(line)
-            if found := re.search(r"ready at (http://\S+)", line):
-                yield found[1]
-                break
-        else:
-            pytest.fail(f"The server ended while starting:\n{''.join(lines)}{log.read_text()}")
-    finally:
-        server.terminate()
-        server.wait(30)
+def server(tmp_path_factory):
+    """A server that this module starts and ends."""
+    with serve(tmp_path_factory.mktemp("server")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def address(server):
+    return server.address
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +93,12 @@ def send(page, question: str) -> None:
     box.press("Enter")
 
 
+def shorten(page, tokens=16) -> None:
+    """Answers of few tokens, where what they say does not matter."""
+    page.locator("button.label-wrap:visible", has_text="Sampling").click()
+    page.locator("input[type=number][aria-label*='Longest answer']:visible").fill(str(tokens))
+
+
 def answered(page) -> None:
     page.wait_for_selector("button.stop-button:visible")
     page.wait_for_selector("button.submit-button:visible")
@@ -143,16 +138,59 @@ def test_two_questions_on_one_photo_show_evidence_and_streamed_answers(open_page
     assert page.foreign == []
 
 
-def test_compare_answers_on_both_sides(open_page):
+def test_compare_answers_on_both_sides_takes_a_vote_and_shows_all_eight_choices(open_page, server):
     page = open_page()
     page.get_by_role("tab", name="Compare").click()
     attach(page, ROOT / "assets/examples/street-sign.webp")
     send(page, "What does the sign say?")
     answered(page)
     for side in ("off", "on"):
-        assert page.locator(f"#answer-{side} textarea").input_value().strip()
+        assert page.locator(f"#answer-{side} p").inner_text().strip()
+    assert page.locator("#answers mark").count(), "off and on gave the same words"
     assert page.locator(".lav2-experts:visible li").count() == 3
     shoot(page, "compare")
+    page.get_by_role("button", name="Right is better").click()
+    page.get_by_text("Your vote is stored").wait_for()
+    (vote,) = map(json.loads, (server.folder / "votes/votes.jsonl").read_text().splitlines())
+    assert vote["vote"] == "right" and vote["left"]["image"] == vote["right"]["image"]
+    assert (server.folder / f"votes/photos/{vote['left']['image']['sha256']}.webp").exists()
+    page.get_by_label("All eight").check()
+    shorten(page, 8)
+    send(page, "What does the sign say?")
+    answered(page)
+    texts = page.locator("#answers section p").all_inner_texts()
+    assert len(texts) == 8 and all(text.strip() for text in texts)
+    shoot(page, "compare-grid")
+
+
+def test_findings_can_be_corrected_and_the_receipt_replays(open_page, tmp_path):
+    page = open_page()
+    shorten(page)
+    page.get_by_label("Auto").check()
+    sign = ROOT / "assets/examples/street-sign.webp"
+    attach(page, sign)
+    send(page, "What does the sign say?")
+    answered(page)
+    assert "it asks about text" in page.locator(".lav2-experts:visible .route").inner_text()
+    before = page.locator(".lav2-table [role=row]:visible").count()
+    cell = page.locator(".lav2-table td:visible", has_text="STOP").first
+    cell.click()
+    cell.press("Enter")
+    page.locator(".lav2-table textarea:visible, .lav2-table input[type=text]:visible").first.fill("STOPP")
+    page.keyboard.press("Enter")
+    page.locator(".lav2-table td input[type=checkbox]:visible").last.uncheck()
+    page.get_by_role("button", name="Answer again").click()
+    answered(page)
+    page.get_by_role("button", name="Exact prompt").first.click()
+    prompt = page.locator("textarea[disabled]:visible").last.input_value()
+    assert '"STOPP" 1.00' in prompt
+    assert page.locator(".lav2-table [role=row]:visible").count() == before - 1
+    shoot(page, "corrected")
+    with page.expect_download() as download:
+        page.locator(".lav2-receipt:visible").click()
+    download.value.save_as(tmp_path / "receipt.json")
+    assert json.loads((tmp_path / "receipt.json").read_text())["corrected"] is True
+    assert command_line.main(["replay", str(tmp_path / "receipt.json"), str(sign)]) == 0
 
 
 def test_a_bad_file_is_named_and_the_next_question_works(open_page, tmp_path):
@@ -182,13 +220,28 @@ def test_an_example_is_one_click_away_and_clear_empties_the_page(open_page):
     assert said(page) == [] and not page.locator(".lav2-photo img:visible").count()
 
 
-def test_two_visitors_do_not_see_each_other(open_page):
-    first, second = open_page(), open_page()
-    send(first, "Remember the word kumquat.")
-    answered(first)
-    send(second, "Hello.")
-    answered(second)
-    assert "kumquat" not in second.locator("body").inner_text()
+def test_two_visitors_at_once_do_not_see_each_other(open_page, server):
+    pages = {"sign": open_page(), "bus": open_page()}
+    photos = {"sign": ROOT / "assets/examples/street-sign.webp", "bus": BUS}
+    for name, page in pages.items():
+        shorten(page)
+        attach(page, photos[name])
+        send(page, f"Remember {name}-kumquat. What is this?")
+    for page in pages.values():  # both are being answered now
+        page.wait_for_selector("button.stop-button:visible")
+    for page in pages.values():
+        page.wait_for_selector("button.submit-button:visible")
+    shown = {name: page.locator("body").inner_text() for name, page in pages.items()}
+    assert "STOP" in shown["sign"] and "STOP" not in shown["bus"]
+    assert "bus-kumquat" not in shown["sign"] and "sign-kumquat" not in shown["bus"]
+    drawn = {name: page.locator(".lav2-photo img:visible").get_attribute("src") for name, page in pages.items()}
+    assert drawn["sign"] != drawn["bus"]
+    for name, page in pages.items():
+        send(page, "And now?")
+        answered(page)
+        page.get_by_role("button", name="Exact prompt").first.click()
+        prompt = page.locator("textarea[disabled]:visible").last.input_value()
+        assert f"{name}-kumquat" in prompt and prompt.count("kumquat") == 1
 
 
 def test_html_in_a_question_stays_text(open_page):
@@ -198,6 +251,24 @@ def test_html_in_a_question_stays_text(open_page):
     assert page.title() == "LAV2"
     assert page.locator("#chat .user.message b, #chat .user.message img").count() == 0
     assert "<b>bold</b>" in page.locator("#chat .user.message").first.inner_text()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_no_barrier(open_page, scheme):
+    from axe_playwright_python.sync_playwright import Axe
+
+    page = open_page(scheme=scheme)
+    shorten(page)
+    page.locator("#chat .example").first.click()
+    answered(page)
+    page.wait_for_timeout(500)  # what fades in has too little contrast on the way
+    for tab in ("Chat", "Compare"):
+        page.get_by_role("tab", name=tab).click()
+        page.wait_for_timeout(500)
+        found = Axe().run(page, options={"runOnly": LEVELS}).response["violations"]
+        ours = [v for v in found if v["id"] not in GRADIOS]
+        told = [f"{v['id']}: {v['help']}: {[node['html'][:150] for node in v['nodes'][:3]]}" for v in ours]
+        assert not told, "\n".join(told)
 
 
 @pytest.mark.parametrize("width, scheme", [(390, "light"), (390, "dark"), (1920, "dark")])
@@ -217,17 +288,5 @@ def test_korean_visitors_get_korean_texts(open_page):
     assert "질문이 비어 있습니다" in page.locator(".lav2-notice:visible").inner_text()
 
 
-def test_a_program_asks_through_the_named_endpoints(address):
-    from gradio_client import Client, handle_file
-
-    client = Client(address, verbose=False)
-    sign = handle_file(str(ROOT / "assets/examples/street-sign.webp"))
-    short = {"image": sign, "question": "What does the sign say?", "experts": ["ocr"], "max_new_tokens": 8}
-    answer = client.predict(**short, api_name="/ask")
-    assert answer["answer"] and "STOP" in [item["text"] for item in answer["evidence"]["ocr"]["items"]]
-    both = client.predict(**short, api_name="/compare")
-    assert both["on"] == {**answer, "timings": both["on"]["timings"]} and both["off"]["evidence"] == {}
-    found = client.predict(image=sign, experts=["ocr"], api_name="/experts")
-    assert found["ocr"]["items"] == answer["evidence"]["ocr"]["items"]
-    with pytest.raises(Exception, match="question is empty"):
-        client.predict(**{**short, "question": ""}, api_name="/ask")
+def test_nothing_tried_the_network(server):
+    assert server.attempts == []

@@ -22,6 +22,7 @@ ARROWS = {  # room -> rooms that it may import
     "lav2.claims": {"experts.evidence", "experts.render"},
     "lav2.routing": {"experts.evidence"},
     "lav2.votes": {"lav2.errors", "lav2.weights"},
+    "lav2.openai_api": {"lav2.events", "lav2.errors", "lav2.image", "lav2.prompts", "lav2.routing", "experts.evidence"},
     "lav2.metrics": {"lav2.errors"},
     "lav2.phrasings": set(),
     "lav2.instruct": {"lav2.errors", "lav2.phrasings", "experts.evidence", "experts.render"},  # makes training rows of evidence
@@ -39,6 +40,7 @@ ARROWS["lav2.train"] = {"lav2.data", "lav2.checkpoint", "lav2.model", "lav2.gene
 ARROWS["lav2.train"] |= ARROWS["lav2.model"]
 EXPERTS = {room for room in ARROWS if room.startswith("experts.")}
 ENGINE = {room for room in ARROWS if room.startswith("lav2.")} - {"lav2.train", "lav2.data", "lav2.instruct"}
+ARROWS["lav2.openai_api"].add("lav2.assistant")  # for its type alone
 ARROWS["lav2.assistant"] = EXPERTS | ENGINE | {"lav2"}
 ARROWS["lav2.evaluate"] = {
     "lav2.assistant", "lav2.data", "lav2.errors", "lav2.events", "lav2.image", "lav2.instruct", "lav2.metrics",
@@ -47,12 +49,12 @@ ARROWS["lav2.evaluate"] = {
 ARROWS["lav2.__main__"] = set(ARROWS) | {"lav2"}
 ARROWS["app"] = {
     "lav2", "lav2.assistant", "lav2.errors", "lav2.events", "lav2.image", "lav2.prompts", "lav2.receipt",
-    "lav2.claims", "lav2.routing", "lav2.votes",
+    "lav2.claims", "lav2.routing", "lav2.votes", "lav2.openai_api",
     "experts.evidence", "experts.render",
 }  # fmt: skip
 NO_TORCH = ("lav2.errors", "lav2.config", "lav2.weights", "lav2.image", "lav2.prompts", "lav2.grounding",
             "lav2.metrics", "lav2.instruct", "lav2.events", "lav2.receipt",
-            "lav2.claims", "lav2.routing", "lav2.votes")  # fmt: skip
+            "lav2.claims", "lav2.routing", "lav2.votes", "lav2.openai_api")  # fmt: skip
 
 
 def room_name(path: Path) -> str:

