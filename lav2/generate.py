@@ -1,6 +1,7 @@
-"""Tokens one after the other: prefill, decode, sample; streaming text and batches.
+"""Tokens one after the other: prefill, decode, sample; streaming text, batches and beams.
 
-The slow path is transformers' own forward; nothing here knows about photos beyond `prompt_kv`.
+A model is an `Engine` (fast) or an `AdaptedLlama` (transformers' own forward: any architecture, and the oracle of the
+tests). Nothing here knows about photos beyond `prompt_kv`.
 """
 
 from __future__ import annotations
@@ -12,18 +13,54 @@ from torch import Tensor
 from transformers import DynamicCache, PreTrainedTokenizerBase
 
 from lav2.adapter import LayerPrompt
+from lav2.engine import Cache, Engine
 from lav2.events import Sampling
 from lav2.model import AdaptedLlama
 
+Model = AdaptedLlama | Engine
+
+
+class Kept:
+    """Caches of finished answers: a prompt about the same photo begins where it parts from one of them.
+
+    A cache belongs to one answer at a time: `take` removes it, `put` brings it back.
+    """
+
+    def __init__(self, size: int = 4):
+        self._size = size
+        self._entries: list[tuple[object, list[int], Cache]] = []  # the oldest first
+
+    def take(self, photo: object, ids: list[int]) -> Cache | None:
+        """The cache that shares the longest beginning with `ids`, cut to it; the last token is always left to do."""
+
+        def shared(entry: tuple[object, list[int], Cache]) -> int:
+            if entry[0] is not photo:
+                return 0
+            pairs = zip(entry[1], ids[:-1], strict=False)
+            return next((n for n, (a, b) in enumerate(pairs) if a != b), min(len(entry[1]), len(ids) - 1))
+
+        best = max(self._entries, key=shared, default=None)
+        if best is None or not shared(best):
+            return None
+        self._entries.remove(best)
+        best[2].length = shared(best)
+        return best[2]
+
+    def put(self, photo: object, ids: list[int], cache: Cache) -> None:
+        """`ids` are the tokens that the cache holds, of a prompt with the prompts of `photo` (compared by identity)."""
+        self._entries = [*self._entries, (photo, ids[: cache.length], cache)][-self._size :]
+
 
 def prefill(
-    model: AdaptedLlama,
+    model: Model,
     input_ids: Tensor,
     prompt_kv: tuple[LayerPrompt | None, ...],
     attention_mask: Tensor | None = None,
-    cache: DynamicCache | None = None,
-) -> tuple[Tensor, DynamicCache]:
+    cache: DynamicCache | Cache | None = None,
+) -> tuple[Tensor, DynamicCache | Cache]:
     """Logits [B, vocabulary] after the last position of input_ids [B, T], and the cache that holds them."""
+    if isinstance(model, Engine):
+        return model(input_ids, prompt_kv, attention_mask, cache)
     cache = cache or DynamicCache(config=model.llm.config)
     kwargs = {}
     if attention_mask is not None:  # left padding: positions count real tokens
@@ -53,12 +90,13 @@ def sample(logits: Tensor, sampling: Sampling, generator: torch.Generator, answe
 
 @torch.inference_mode()
 def tokens(
-    model: AdaptedLlama,
+    model: Model,
     input_ids: Tensor,
     prompt_kv: tuple[LayerPrompt | None, ...],
     sampling: Sampling,
     stop: Sequence[int],
     attention_mask: Tensor | None = None,
+    cache: Cache | None = None,
 ) -> Iterator[Tensor]:
     """New tokens [B], step by step, until every row has met a stop token or max_new_tokens are out.
 
@@ -66,9 +104,10 @@ def tokens(
         input_ids: [B, T]; several rows of unequal length are padded on the LEFT, with attention_mask [B, T].
         prompt_kv: of the rows' photos.
         stop: ids that end a row; a finished row repeats stop[0].
+        cache: of an engine, for the tokens before input_ids.
     """
     generator = torch.Generator().manual_seed(sampling.seed)
-    logits, cache = prefill(model, input_ids, prompt_kv, attention_mask)
+    logits, cache = prefill(model, input_ids, prompt_kv, attention_mask, cache)
     answer = input_ids[:, :0]
     open_rows = torch.ones(len(input_ids), dtype=torch.bool, device=input_ids.device)
     ends = torch.tensor(list(stop), device=input_ids.device)
@@ -85,28 +124,42 @@ def tokens(
 
 
 def stream(
-    model: AdaptedLlama,
+    model: Model,
     tokenizer: PreTrainedTokenizerBase,
     prompt: str,
     prompt_kv: tuple[LayerPrompt | None, ...],
     sampling: Sampling,
+    kept: Kept | None = None,
+    photo: object = None,
 ) -> Iterator[tuple[str, int]]:
-    """(piece of text, tokens so far) as they come; a piece never ends inside a character of several bytes."""
-    input_ids = torch.tensor([encode(tokenizer, prompt)], device=model.device)
+    """(piece of text, tokens so far) as they come; a piece never ends inside a character of several bytes.
+
+    Args:
+        kept: with an engine, where the beginning of an earlier prompt about the same `photo` is taken up.
+    """
+    begin = encode(tokenizer, prompt)
     ids: list[int] = []
     shown = ""
-    for token in tokens(model, input_ids, prompt_kv, sampling, stop_ids(tokenizer)):
-        ids.append(int(token))
-        text = tokenizer.decode(ids, skip_special_tokens=True)
-        if text.endswith("\ufffd"):
-            continue
-        if len(text) > len(shown):
-            yield text[len(shown) :], len(ids)
-            shown = text
+    cache = None
+    if isinstance(model, Engine) and kept is not None:
+        cache = kept.take(photo, begin) or model.begin(1, prompt_kv)
+    input_ids = torch.tensor([begin[cache.length if cache else 0 :]], device=model.device)
+    try:
+        for token in tokens(model, input_ids, prompt_kv, sampling, stop_ids(tokenizer), cache=cache):
+            ids.append(int(token))
+            text = tokenizer.decode(ids, skip_special_tokens=True)
+            if text.endswith("\ufffd"):
+                continue
+            if len(text) > len(shown):
+                yield text[len(shown) :], len(ids)
+                shown = text
+    finally:  # also when the answer is stopped
+        if cache is not None:
+            kept.put(photo, begin + ids, cache)
 
 
 def batch(
-    model: AdaptedLlama,
+    model: Model,
     tokenizer: PreTrainedTokenizerBase,
     prompts: Sequence[str],
     prompt_kv: tuple[LayerPrompt | None, ...],
@@ -122,6 +175,53 @@ def batch(
     return [
         tokenizer.decode(answer, skip_special_tokens=True).strip() for answer in torch.stack(columns, dim=1).tolist()
     ]
+
+
+@torch.inference_mode()
+def beam(
+    model: Model,
+    input_ids: Tensor,
+    prompt_kv: tuple[LayerPrompt | None, ...],
+    stop: Sequence[int],
+    width: int = 3,
+    max_new_tokens: int = 30,
+    length_power: float = 1.0,
+) -> list[int]:
+    """The answer (without its stop token) with the highest log-probability / length ** length_power that a beam finds.
+
+    Args:
+        input_ids: [1, T].
+        width: unfinished answers that are kept at each step; 1 is greedy search.
+        length_power: 0 prefers short answers, 1 compares means over tokens; the stop token counts.
+    """
+    logits, cache = prefill(model, input_ids, prompt_kv)
+    cache.batch_repeat_interleave(width)
+    chances, first = torch.log_softmax(logits[0].float(), -1).topk(min(2 * width, logits.shape[1]))
+    candidates = [(float(c), [int(t)], 0) for c, t in zip(chances, first, strict=True)]  # log-probability, ids, row
+    best: tuple[float, list[int]] = (-float("inf"), [])
+    for length in range(1, max_new_tokens + 1):
+        running = []
+        for total, ids, row in candidates:
+            ended = ids[-1] in stop
+            if ended or length == max_new_tokens:
+                best = max(best, (total / length**length_power, ids[:-1] if ended else ids))
+            elif len(running) < width:
+                running.append((total, ids, row))
+        if not running or best[0] >= running[0][0] / max_new_tokens**length_power:  # the most that any can reach
+            break
+        running += running[:1] * (width - len(running))  # a full batch; copies are dropped below
+        device = input_ids.device
+        cache.reorder_cache(torch.tensor([row for _, _, row in running], device=device))
+        last = torch.tensor([[ids[-1]] for _, ids, _ in running], device=device)
+        logits, cache = prefill(model, last, prompt_kv, cache=cache)
+        totals = torch.log_softmax(logits.float(), -1) + torch.tensor([[t] for t, _, _ in running], device=device)
+        chances, places = totals.flatten().topk(min(2 * width, totals.numel()))
+        found = {}
+        for total, place in zip(chances.tolist(), places.tolist(), strict=True):
+            row, token = divmod(place, totals.shape[1])
+            found.setdefault((*running[row][1], token), (total, [*running[row][1], token], row))
+        candidates = list(found.values())
+    return best[1]
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[int]:

@@ -33,7 +33,9 @@ ARROWS["lav2.model"] = {"lav2.adapter", "lav2.vision", "lav2.config", "lav2.weig
 ARROWS["lav2.checkpoint"] = {"lav2.model", "lav2.adapter", "lav2.config", "lav2.errors"}
 ARROWS["lav2.released"] = {"lav2.checkpoint"} | ARROWS["lav2.checkpoint"]
 ARROWS["lav2.preflight"] = {"lav2.config", "lav2.weights", "lav2.errors"}
-ARROWS["lav2.generate"] = {"lav2.model", "lav2.adapter", "lav2.events"}
+ARROWS["lav2.native"] = {"lav2.weights"}
+ARROWS["lav2.engine"] = {"lav2.adapter", "lav2.model", "lav2.native", "lav2.config", "lav2.errors"}
+ARROWS["lav2.generate"] = {"lav2.model", "lav2.adapter", "lav2.events", "lav2.engine"}
 # Training rows carry evidence; data only turns it from JSON into the prompt.
 ARROWS["lav2.data"] = {"lav2.config", "lav2.errors", "lav2.image", "lav2.prompts", "lav2.grounding", "experts.evidence"}
 ARROWS["lav2.train"] = {"lav2.data", "lav2.checkpoint", "lav2.model", "lav2.generate", "lav2.instruct"}

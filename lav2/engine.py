@@ -1,0 +1,385 @@
+"""Fast generation: the adapted LLaMA with its adapter folded into plain weights and a cache that is allocated once.
+
+`Engine(model)` computes what `AdaptedLlama` computes (tests compare open-gate logits), for the shapes that `refusal`
+lets through. Prompts of many tokens run through torch; on the CPU, one token of a few rows is a single call of
+decode.c where a C compiler is at hand, which also makes int8 weights possible.
+
+Words: B batch, T new tokens, S tokens in the cache, K prompt length, D width, H query heads, G key/value heads,
+A head width, F width of the feed-forward, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lav2 import native
+from lav2.adapter import LayerPrompt, transformer_linears
+from lav2.config import AdapterConfig
+from lav2.errors import LAV2Error
+from lav2.model import AdaptedLlama
+
+FAMILIES = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
+BLOCK = 32  # int8 weights that share a factor, as in decode.c
+NATIVE_ROWS = 16  # up to which decode.c takes the token; more rows are a matrix product, which torch does better
+
+
+def refusal(model: AdaptedLlama) -> str:
+    """Why the engine does not take this model, "" if it does; transformers' own forward serves the others."""
+    config = model.llm.config
+    linears = [module for _, module in transformer_linears(model.decoder)]
+    if type(model.llm).__name__ not in FAMILIES:
+        return f"{type(model.llm).__name__} is not of {', '.join(FAMILIES)}"
+    if any(type(linear) is not nn.Linear or not linear.weight.is_floating_point() for linear in linears):
+        return "its linear layers are quantised"
+    if len({parameter.device for parameter in model.llm.parameters()}) > 1:
+        return "it lies on several devices"
+    if config.hidden_act != "silu":
+        return f"its feed-forward uses {config.hidden_act}"
+    if getattr(config, "sliding_window", None):
+        return "it attends to a sliding window"
+    if model.decoder.rotary_emb.rope_type in ("dynamic", "longrope"):
+        return "its rotary frequencies change with the length"
+    return ""
+
+
+@dataclass
+class Matrix:
+    """A weight [out, in] with an optional bias [out]; int8 if it has factors [out, in / BLOCK]."""
+
+    weight: Tensor
+    bias: Tensor | None = None
+    factor: Tensor | None = None
+
+    def __call__(self, x: Tensor) -> Tensor:  # [..., in] -> [..., out]
+        if self.factor is None:
+            return F.linear(x, self.weight, self.bias)
+        plain = torch.empty(self.weight.shape)
+        blocks, threads = self.factor.numel(), torch.get_num_threads()
+        native.library().lav2_expand(
+            self.weight.data_ptr(), self.factor.data_ptr(), blocks, plain.data_ptr(), threads
+        )
+        return F.linear(x, plain, self.bias)
+
+
+def quantised(weight: Tensor, bias: Tensor | None = None) -> Matrix:
+    """A float32 matrix as int8; blocks of a row share a bfloat16 factor."""
+    blocks = weight.view(len(weight), -1, BLOCK)
+    factor = (blocks.abs().amax(-1) / 127).bfloat16()
+    scale = torch.where(factor > 0, factor.float(), 1.0)[..., None]
+    whole = (blocks / scale).round().clamp(-127, 127).to(torch.int8)
+    return Matrix(whole.view(weight.shape), bias, factor)
+
+
+def folded(linear: nn.Linear, config: AdapterConfig) -> tuple[Tensor, Tensor]:
+    """Weight [out, in] and bias [out] of a linear layer with its tuning (lav2.adapter.tune_linears), float32."""
+    weight = linear.weight.detach().float()
+    bias = torch.zeros(len(weight), device=weight.device)
+    for name in ("bias", "adapter_bias"):
+        if getattr(linear, name, None) is not None:
+            bias = bias + getattr(linear, name).detach().float()
+    if hasattr(linear, "lora_a"):
+        weight = weight + linear.lora_b.detach().float() @ linear.lora_a.detach().float()
+    if hasattr(linear, "adapter_scale"):
+        scale = linear.adapter_scale.detach().float()
+        if config.scale_on_input:
+            return weight * scale, bias
+        return weight * scale[:, None], bias * scale
+    return weight, bias
+
+
+@dataclass
+class Layer:
+    qkv: Matrix  # [(H + 2G) · A, D]
+    out: Matrix  # [D, H · A]
+    gate_up: Matrix  # [2F, D]
+    down: Matrix  # [D, F]
+    norms: list[Tensor | None]  # before attention [D], before the feed-forward [D], of queries and of keys [A]
+
+
+@dataclass
+class Cache:
+    """Keys and values of the tokens so far, and the prompts that their photos gave."""
+
+    kv: Tensor  # [layers, B, room, 2G, A]
+    prompts: list[tuple[Tensor, Tensor] | None]  # per layer keys and gated values, [B or 1, H, K, A] each
+    first: Tensor  # [B] where each row's text begins (left padding)
+    padded: bool
+    length: int = 0
+    state: Tensor = field(init=False)  # the addresses that decode.c reads
+
+    def __post_init__(self) -> None:
+        rows = []
+        for kv, prompt in zip(self.kv, self.prompts, strict=True):
+            key, value = prompt or (None, None)
+            extra = [key.data_ptr(), value.data_ptr(), len(key), key.shape[2]] if prompt else [0, 0, 1, 0]
+            rows.append([kv.data_ptr(), *extra])
+        self.state = torch.tensor(rows)
+
+    def batch_repeat_interleave(self, repeats: int) -> None:
+        """Every row becomes `repeats` rows, as transformers' caches do it."""
+        rows, room = self.kv.shape[1:3]
+        kv = self.kv.new_empty(len(self.kv), rows * repeats, room, *self.kv.shape[3:])
+        kv[:, :, : self.length] = self.kv[:, :, : self.length].repeat_interleave(repeats, dim=1)
+        self.kv, self.first = kv, self.first.repeat_interleave(repeats)
+        self.prompts = [
+            None if prompt is None else tuple(p if len(p) == 1 else p.repeat_interleave(repeats, 0) for p in prompt)
+            for prompt in self.prompts
+        ]
+        self.__post_init__()
+
+    def reorder_cache(self, rows: Tensor) -> None:
+        """Row i becomes what row rows[i] was, as transformers' caches do it; only among rows of one photo."""
+        self.kv[:, :, : self.length] = self.kv[:, rows, : self.length]
+
+
+class Engine:
+    """The fast forward of an adapted LLaMA: `engine(input_ids, prompt_kv) -> (logits, cache)`.
+
+    Args:
+        model: for which `refusal` is ""; it goes on computing `prompt_kv`, by its frozen key and value projections.
+        int8: keep the weights as int8 (half the memory traffic); None: where decode.c serves this model in bfloat16.
+        context: tokens of prompt and answer together at most.
+        head: the vocabulary's matrix, of another engine on the same frozen model.
+        compiled: False keeps everything in torch.
+
+    Raises:
+        LAV2Error: int8 is asked for and cannot be had.
+    """
+
+    def __init__(
+        self,
+        model: AdaptedLlama,
+        int8: bool | None = None,
+        context: int = 2048,
+        head: Matrix | None = None,
+        compiled: bool = True,
+    ):
+        config = model.llm.config
+        self.context = context
+        self.heads, self.groups = config.num_attention_heads, config.num_key_value_heads
+        attention = model.decoder.layers[0].self_attn
+        self.head_width, self.scaling, self.epsilon = attention.head_dim, attention.scaling, config.rms_norm_eps
+        self.embedding = model.llm.get_input_embeddings().weight
+        self.device, self.kept = self.embedding.device, self.embedding.dtype
+        fits = (
+            self.device.type == "cpu"
+            and self.kept == torch.bfloat16
+            and not any(n % BLOCK for n in (config.hidden_size, config.intermediate_size, self.head_width))
+        )
+        self.library = native.library() if compiled and fits else None
+        self.int8 = self.library is not None if int8 is None else int8
+        if self.int8 and self.library is None:
+            raise LAV2Error(
+                "int8 weights need a C compiler, a CPU, bfloat16 and widths that are multiples of 32.",
+                "Install gcc (apt-get install gcc), or use the weights as they are.",
+            )
+        self.dtype = torch.float32 if self.int8 else self.kept  # of activations in torch
+        with torch.inference_mode():
+            self.layers = [self._layer(layer, model.config) for layer in model.decoder.layers]
+            self.norm = self._weight(model.decoder.norm)
+            self.head = head or self._vocabulary_matrix(model.llm.get_output_embeddings())
+            places = torch.arange(context, device=self.device)[None]
+            cosine, sine = model.decoder.rotary_emb(torch.zeros(1, device=self.device), places)  # [1, context, A]
+        half = self.head_width // 2
+        self.cosine, self.sine = cosine[0].float(), sine[0].float()
+        self.signed = torch.cat([-self.sine[:, :half], self.sine[:, half:]], -1)  # of x rolled by half a head
+        if self.library is not None:
+            self._prepare(config.intermediate_size)
+
+    def _layer(self, layer: nn.Module, config: AdapterConfig) -> Layer:
+        attention, mlp = layer.self_attn, layer.mlp
+        matrices = [
+            self._fused(linears, config)
+            for linears in (
+                (attention.q_proj, attention.k_proj, attention.v_proj),
+                (attention.o_proj,),
+                (mlp.gate_proj, mlp.up_proj),
+                (mlp.down_proj,),
+            )
+        ]
+        own = [layer.input_layernorm, layer.post_attention_layernorm,
+               getattr(attention, "q_norm", None), getattr(attention, "k_norm", None)]  # fmt: skip
+        return Layer(*matrices, [None if norm is None else self._weight(norm) for norm in own])
+
+    def _fused(self, linears: Sequence[nn.Linear], config: AdapterConfig) -> Matrix:
+        parts = [folded(linear, config) for linear in linears]
+        weight, bias = torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
+        kept = bias.to(self.dtype) if bias.any() else None
+        return quantised(weight, kept) if self.int8 else Matrix(weight.to(self.kept), kept)
+
+    def _weight(self, norm: nn.Module) -> Tensor:
+        return norm.weight.detach().to(self.dtype).clone()
+
+    def _vocabulary_matrix(self, linear: nn.Linear) -> Matrix:
+        weight = linear.weight.detach()
+        return quantised(weight.float()) if self.int8 else Matrix(weight)
+
+    def _prepare(self, hidden: int) -> None:
+        """The tables that decode.c reads; biases and norms there are float32."""
+        self._exact: list[Tensor] = []  # kept alive for their addresses
+
+        def exact(part: Tensor | None) -> int:
+            if part is None:
+                return 0
+            self._exact.append(part.float().contiguous())
+            return self._exact[-1].data_ptr()
+
+        rows = []
+        for layer in self.layers:
+            row = []
+            for matrix in (layer.qkv, layer.out, layer.gate_up, layer.down):
+                factor = 0 if matrix.factor is None else matrix.factor.data_ptr()
+                row += [matrix.weight.data_ptr(), factor, exact(matrix.bias)]
+            rows.append(row + [exact(norm) for norm in layer.norms])
+        self._layers = torch.tensor(rows)
+        self._norm = self.norm.float()
+        factor = 0 if self.head.factor is None else self.head.factor.data_ptr()
+        self._head = torch.tensor([self.head.weight.data_ptr(), factor])
+        self._numbers = torch.tensor([self.epsilon, self.scaling])
+        self._hidden = hidden
+
+    @torch.inference_mode()
+    def __call__(
+        self,
+        input_ids: Tensor,
+        prompt_kv: tuple[LayerPrompt | None, ...],
+        attention_mask: Tensor | None = None,
+        cache: Cache | None = None,
+    ) -> tuple[Tensor, Cache]:
+        """Logits [B, V] after the last of input_ids [B, T], and the cache that holds them.
+
+        Args:
+            prompt_kv: of AdaptedLlama; read when the cache begins.
+            attention_mask: [B, T] of a beginning with left padding.
+            cache: of the tokens before; it is changed.
+
+        Raises:
+            LAV2Error: more tokens than the context holds.
+        """
+        if cache is None:
+            cache = self.begin(len(input_ids), prompt_kv, attention_mask)
+        rows, count = input_ids.shape
+        if cache.length + count > self.context:
+            raise LAV2Error(f"{cache.length + count} tokens do not fit into {self.context}.", "Shorten the prompt.")
+        one = count == 1 and self.library is not None and rows <= NATIVE_ROWS
+        logits = self._step(input_ids, cache) if one else self._forward(input_ids, cache)
+        cache.length += count
+        return logits, cache
+
+    @torch.inference_mode()
+    def begin(
+        self, rows: int, prompt_kv: tuple[LayerPrompt | None, ...], attention_mask: Tensor | None = None
+    ) -> Cache:
+        """An empty cache for texts with these prompts; attention_mask [B, T] tells the left padding."""
+        shape = (len(self.layers), rows, self.context, 2 * self.groups, self.head_width)
+        kv = torch.empty(shape, dtype=self.kept, device=self.device)  # pages that are never written take no memory
+        first = torch.zeros(rows, dtype=torch.int64, device=self.device)
+        if attention_mask is not None:
+            first = attention_mask.shape[1] - attention_mask.sum(-1)
+        prompts: list[tuple[Tensor, Tensor] | None] = []
+        for prompt in prompt_kv:
+            if prompt is None:
+                prompts.append(None)
+                continue
+            key, value, gate = prompt
+            share = self.heads // self.groups
+            prompts.append((
+                key.repeat_interleave(share, dim=1).to(self.kept).contiguous(),
+                (value.repeat_interleave(share, dim=1) * gate).to(self.kept).contiguous(),
+            ))  # fmt: skip
+        return Cache(kv, prompts, first, bool(first.any()))
+
+    def _forward(self, input_ids: Tensor, cache: Cache) -> Tensor:
+        rows, count = input_ids.shape
+        heads, groups, begin, end = self.heads, self.groups, cache.length, cache.length + input_ids.shape[1]
+        places = (torch.arange(begin, end, device=self.device) - cache.first[:, None]).clamp(min=0)  # [B, T]
+        cosine, sine = (
+            torch.cat([table[places][:, :, None].expand(-1, -1, heads + groups, -1), rest], 2).to(self.dtype)
+            for table, rest in (
+                (self.cosine, torch.ones(rows, count, groups, self.head_width, device=self.device)),
+                (self.signed, torch.zeros(rows, count, groups, self.head_width, device=self.device)),
+            )  # values are "rotated" by nothing, so that queries, keys and values stay one tensor
+        )
+        mask = self._mask(cache, begin, end)
+        x = F.embedding(input_ids, self.embedding).to(self.dtype)
+        for layer, kv, prompt in zip(self.layers, cache.kv, cache.prompts, strict=True):
+            before, after, of_queries, of_keys = layer.norms
+            qkv = layer.qkv(self._normed(x, before)).view(rows, count, -1, self.head_width)  # [B, T, H + 2G, A]
+            if of_queries is not None:
+                qkv = torch.cat([
+                    self._normed(qkv[:, :, :heads], of_queries),
+                    self._normed(qkv[:, :, heads : heads + groups], of_keys),
+                    qkv[:, :, heads + groups :],
+                ], 2)  # fmt: skip
+            qkv = torch.addcmul(qkv * cosine, qkv.roll(self.head_width // 2, -1), sine)
+            kv[:, begin:end] = qkv[:, :, heads:]
+            query = qkv[:, :, :heads].transpose(1, 2).to(self.kept)  # [B, H, T, A]
+            key, value = kv[:, :end].transpose(1, 2).split(groups, dim=1)  # [B, G, S, A]
+            mixed = F.scaled_dot_product_attention(
+                query, key, value, mask, is_causal=mask is None and count > 1, scale=self.scaling, enable_gqa=True
+            )
+            if prompt is not None:
+                key, value = (part.expand(rows, -1, -1, -1) for part in prompt)
+                mixed = mixed + F.scaled_dot_product_attention(query, key, value, scale=self.scaling)
+            x = x + layer.out(mixed.transpose(1, 2).reshape(rows, count, -1).to(self.dtype))
+            gate, up = layer.gate_up(self._normed(x, after)).chunk(2, -1)
+            x = x + layer.down(F.silu(gate) * up)
+        return self._vocabulary(self._normed(x[:, -1], self.norm))
+
+    def _mask(self, cache: Cache, begin: int, end: int) -> Tensor | None:
+        """[B or 1, 1, T, S], True where a token looks; None: at everything before it, from the cache's start."""
+        if not cache.padded and (begin == 0 or end - begin == 1):
+            return None
+        token, key = torch.arange(begin, end, device=self.device)[:, None], torch.arange(end, device=self.device)
+        text = key >= cache.first[:, None, None]  # [B, 1, S]
+        return ((key <= token) & text | (key == token))[:, None]  # padding looks at itself: nothing would be NaN
+
+    def _normed(self, x: Tensor, weight: Tensor) -> Tensor:
+        return F.rms_norm(x, weight.shape, weight, self.epsilon)
+
+    def _vocabulary(self, x: Tensor) -> Tensor:  # [B, D] -> [B, V]
+        if not self.int8 or len(x) > NATIVE_ROWS:
+            return self.head(x)
+        logits = torch.empty(len(x), len(self.head.weight))
+        self.library.lav2_linear(
+            self.head.weight.data_ptr(), self.head.factor.data_ptr(), x.contiguous().data_ptr(), len(x), x.shape[1],
+            len(self.head.weight), 1, logits.data_ptr(), torch.get_num_threads(),
+        )  # fmt: skip
+        return logits
+
+    def _step(self, input_ids: Tensor, cache: Cache) -> Tensor:
+        """`_forward` of one token by decode.c."""
+        rows, width, threads = len(input_ids), self.embedding.shape[1], torch.get_num_threads()
+        x = F.embedding(input_ids[:, 0], self.embedding).float()  # [B, D]
+        places = cache.length - cache.first
+        cosine, sine = self.cosine[places], self.sine[places]  # [B, A]
+        shape = (ctypes.c_int64 * 12)(
+            rows, width, self.heads, self.groups, self.head_width, self._hidden, len(self.head.weight),
+            len(self.layers), self.context, cache.length, 1 if self.int8 else 2, threads,
+        )  # fmt: skip
+        shared = rows * ((2 * self.heads + 2 * self.groups) * self.head_width + self._hidden)
+        scratch = torch.empty(shared + threads * (rows * width + self.context + 16))
+        logits = torch.empty(rows, len(self.head.weight))
+        self.library.lav2_step(
+            ctypes.addressof(shape), self._layers.data_ptr(), cache.state.data_ptr(), self._numbers.data_ptr(),
+            x.data_ptr(), cosine.data_ptr(), sine.data_ptr(), cache.first.data_ptr(), self._norm.data_ptr(),
+            self._head.data_ptr(), scratch.data_ptr(), logits.data_ptr(),
+        )  # fmt: skip
+        return logits
+
+
+def release(*models: AdaptedLlama) -> None:
+    """Free the frozen matrices that only transformers' forward reads, once every engine on them is built.
+
+    `prompt_kv`, the projector and the embedding go on working; the models' own forward does not.
+    """
+    for model in models:
+        for name, linear in transformer_linears(model.decoder):
+            if not name.endswith(("k_proj", "v_proj")):
+                linear.weight.data = linear.weight.data.new_empty(0)

@@ -1,0 +1,59 @@
+"""The decode step in C (decode.c), compiled once for this machine by the compiler that it has, if it has one."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from lav2.weights import cache_dir
+
+SOURCE = Path(__file__).with_name("decode.c")
+FLAGS = ("-O3", "-march=native", "-fopenmp", "-shared", "-fPIC")
+SECONDS = 20  # that the compiler may take; gcc 12 takes about one
+
+
+@functools.cache
+def library() -> ctypes.CDLL | None:
+    """The compiled decode.c, or None: there is no C compiler here, or it cannot compile this.
+
+    The compiled file lies in the cache folder, under a name that changes with the source and the processor.
+    """
+    compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    identity = SOURCE.read_bytes() + f"{FLAGS} {compiler} {_processor()}".encode()
+    path = cache_dir() / f"decode-{hashlib.sha256(identity).hexdigest()[:16]}.so"
+    try:
+        if not path.exists():
+            if compiler is None:
+                return None
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=path.parent) as folder:  # renamed when complete
+                made = Path(folder) / path.name
+                command = [*compiler.split(), *FLAGS, str(SOURCE), "-o", str(made), "-lm"]
+                subprocess.run(command, check=True, capture_output=True, timeout=SECONDS)
+                made.rename(path)
+        loaded = ctypes.CDLL(str(path))
+    except (OSError, subprocess.SubprocessError):
+        return None
+    number, address = ctypes.c_int64, ctypes.c_void_p
+    loaded.lav2_step.argtypes = [address] * 12
+    loaded.lav2_linear.argtypes = [address, address, address, number, number, number, number, address, number]
+    loaded.lav2_expand.argtypes = [address, address, number, address, number]
+    for function in (loaded.lav2_step, loaded.lav2_linear, loaded.lav2_expand):
+        function.restype = None
+    return loaded
+
+
+def _processor() -> str:
+    """What -march=native depends on."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return f"{platform.machine()} {platform.processor()}"
+    return next((line for line in lines if line.startswith(("flags", "Features"))), platform.machine())

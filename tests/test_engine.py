@@ -1,0 +1,196 @@
+"""The engine computes what the adapted LLaMA computes: open gates, every family of shapes, padded batches, int8, C."""
+
+import itertools
+
+import pytest
+import torch
+from tiny import EARLY, LATE, PROJECTOR, VISION, adapted, clip_tokens, llama, open_gates, token_ids, tokenizer
+from transformers import AutoModelForCausalLM, Qwen2Config, Qwen3Config
+
+from lav2 import generate, native
+from lav2.adapter import ATTENTION
+from lav2.config import AdapterConfig
+from lav2.engine import Engine, refusal, release
+from lav2.errors import LAV2Error
+from lav2.generate import Sampling
+from lav2.model import AdaptedLlama
+
+GREEDY = Sampling(max_new_tokens=8, repetition_penalty=1.0)
+ON_INPUT = AdapterConfig("late", 3, 3, lora_rank=2, scale_on_input=True, gate_scale=True, tuned_prompts=True)
+compiled = pytest.mark.skipif(native.library() is None, reason="needs a C compiler (cc, gcc or clang)")
+
+
+def photo_prompts(model, rows=1):
+    with torch.no_grad():
+        return model.prompt_kv(model.visual_prompt(clip_tokens(rows)))
+
+
+def in_pieces(model, ids, prompt_kv):
+    """Logits after 6 tokens at once, 2 at once and 1 + 1."""
+    logits, cache = [], None
+    for begin, end in ((0, 6), (6, 8), (8, 9), (9, 10)):
+        last, cache = generate.prefill(model, ids[:, begin:end], prompt_kv, cache=cache)
+        logits.append(last.float())
+    return torch.stack(logits, 1)
+
+
+def of_family(config):
+    sizes = {"vocab_size": 64, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 4,
+             "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8, "initializer_range": 0.3}  # fmt: skip
+    torch.manual_seed(0)
+    llm = AutoModelForCausalLM.from_config(config(**sizes), attn_implementation=ATTENTION).eval()
+    with torch.no_grad():
+        for name, parameter in llm.named_parameters():
+            if "norm" in name or "bias" in name:
+                parameter.add_(0.3 * torch.randn_like(parameter))
+    return open_gates(AdaptedLlama(llm, LATE, PROJECTOR, VISION).eval())
+
+
+@pytest.mark.parametrize("config", [LATE, EARLY, ON_INPUT])
+def test_logits_of_a_llama_are_those_of_transformers_forward(config):
+    model = open_gates(adapted(config))
+    prompt_kv, ids = photo_prompts(model), token_ids(2, 10)
+    torch.testing.assert_close(
+        in_pieces(Engine(model), ids, prompt_kv), in_pieces(model, ids, prompt_kv), atol=1e-4, rtol=1e-4
+    )
+
+
+@pytest.mark.parametrize("config", [Qwen2Config, Qwen3Config])
+def test_logits_of_other_families_are_those_of_transformers_forward(config):
+    model = of_family(config)
+    prompt_kv, ids = photo_prompts(model), token_ids(2, 10)
+    torch.testing.assert_close(
+        in_pieces(Engine(model), ids, prompt_kv), in_pieces(model, ids, prompt_kv), atol=1e-4, rtol=1e-4
+    )
+
+
+@pytest.mark.parametrize("rows_with_image", [None, [True, False, True]])
+def test_a_batch_of_unequal_prompts_answers_as_transformers_forward(rows_with_image):
+    model = open_gates(adapted(EARLY))
+    has_image = None if rows_with_image is None else torch.tensor(rows_with_image)
+    with torch.no_grad():
+        prompt_kv = model.prompt_kv(model.visual_prompt(clip_tokens(3)), has_image)
+    prompts = ["w5 w9 w33", "w7 w8 w40 w41 w42 w11", "w12"]
+    answers = [generate.batch(one, tokenizer(), prompts, prompt_kv, GREEDY) for one in (model, Engine(model))]
+    assert answers[0] == answers[1]
+    assert len(set(answers[0])) == 3
+
+
+def wide():
+    """A model whose widths decode.c takes, in bfloat16, with gates that are open but not chaotic."""
+    sizes = {"hidden_size": 64, "intermediate_size": 96, "head_dim": 32, "initializer_range": 0.1}
+    model = AdaptedLlama(llama(**sizes), LATE, PROJECTOR, VISION).eval()
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for name, parameter in model.adapter_parameters().items():
+            size = 0.5 if "gate" in name else 0.1
+            parameter.add_(size * torch.randn(parameter.shape, generator=generator))
+    model.llm.bfloat16()
+    return model
+
+
+@compiled
+@pytest.mark.parametrize("rows", [1, 2, 3, 5])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_the_compiled_step_is_the_forward_in_torch(rows, threads):
+    model = wide()
+    prompt_kv, ids = photo_prompts(model, rows), token_ids(rows, 10)
+    mask = torch.ones(rows, 7, dtype=torch.long)
+    mask[0, :3] = 0
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        found = []
+        for engine in (Engine(model, int8=False, compiled=False), Engine(model, int8=False)):
+            _, cache = engine(ids[:, :7], prompt_kv, mask)
+            found.append(torch.stack([engine(ids[:, i : i + 1], prompt_kv, cache=cache)[0] for i in range(7, 10)], 1))
+    finally:
+        torch.set_num_threads(before)
+    assert engine.library is not None
+    torch.testing.assert_close(found[0].float(), found[1], atol=0.05, rtol=0.05)
+
+
+@compiled
+@pytest.mark.parametrize(("int8", "bound"), [(False, 0.02), (True, 0.03)])
+def test_bfloat16_and_int8_stay_within_their_bound_of_float32(int8, bound):
+    """The bound is the root mean square of the difference over that of the logits."""
+    model = wide()
+    ids = token_ids(2, 10)
+    fast = in_pieces(Engine(model, int8=int8), ids, photo_prompts(model, 2))
+    model.llm.float()
+    exact = in_pieces(model, ids, photo_prompts(model, 2))
+    assert float((fast - exact).pow(2).mean().sqrt() / exact.pow(2).mean().sqrt()) < bound
+
+
+def test_a_released_model_still_gives_prompts_and_the_engine_the_same_answer():
+    model = open_gates(adapted())
+    engine = Engine(model)
+    ids = token_ids(1, 10)
+    before = in_pieces(engine, ids, photo_prompts(model))
+    release(model)
+    assert torch.equal(in_pieces(engine, ids, photo_prompts(model)), before)
+    assert model.decoder.layers[0].mlp.up_proj.weight.numel() == 0
+
+
+def test_what_the_engine_does_not_take_is_told():
+    model = adapted()
+    assert refusal(model) == ""
+    model.llm.config.sliding_window = 16
+    assert "sliding window" in refusal(model)
+    with pytest.raises(LAV2Error, match="int8 weights need"):
+        Engine(adapted(), int8=True)  # float32 and a width of 48
+    with pytest.raises(LAV2Error, match="do not fit"):
+        Engine(adapted(), context=8)(token_ids(1, 9), adapted().prompt_kv())
+
+
+def test_a_second_question_begins_where_it_parts_from_the_first():
+    model = open_gates(adapted())
+    engine, words, kept, photo = Engine(model), tokenizer(), generate.Kept(), object()
+    prompt_kv = photo_prompts(model)
+    seen = []
+
+    def ask(prompt, photo):
+        original = engine._forward
+        engine._forward = lambda ids, cache: seen.append(ids.shape[1]) or original(ids, cache)
+        try:
+            return list(generate.stream(engine, words, prompt, prompt_kv, GREEDY, kept, photo))
+        finally:
+            engine._forward = original
+
+    first = ask("w5 w9 w33 w7 w8", photo)
+    assert seen[0] == 5
+    seen.clear()
+    assert ask("w5 w9 w33 w7 w8", photo) == first
+    assert seen[0] == 1
+    seen.clear()
+    second = ask("w5 w9 w33 w40", photo)
+    assert seen[0] == 1
+    assert second == list(generate.stream(model, words, "w5 w9 w33 w40", prompt_kv, GREEDY))
+    seen.clear()
+    ask("w5 w9 w33 w40", object())
+    assert seen[0] == 4
+
+
+def test_a_wide_beam_finds_what_brute_force_finds():
+    model = open_gates(AdaptedLlama(llama(vocab_size=8), LATE, PROJECTOR, VISION).eval())
+    prompt_kv = photo_prompts(model)
+    ids, stop, steps = torch.tensor([[3, 5, 6]]), 2, 3
+    for power in (0.0, 1.0):
+        scores = {}
+        for answer in itertools.product(range(8), repeat=steps):
+            ended = answer[: answer.index(stop) + 1] if stop in answer else answer
+            with torch.no_grad():
+                logits = model(torch.cat([ids, torch.tensor([ended])], 1), prompt_kv).logits[0, 2:-1]
+            chances = torch.log_softmax(logits, -1)[range(len(ended)), list(ended)]
+            scores[tuple(t for t in ended if t != stop)] = float(chances.sum()) / len(ended) ** power
+        best = max(scores, key=scores.get)
+        for one in (model, Engine(model)):
+            assert tuple(generate.beam(one, ids, prompt_kv, [stop], 64, steps, power)) == best
+
+
+def test_a_beam_of_one_is_greedy():
+    model = open_gates(adapted())
+    prompt_kv = photo_prompts(model)
+    for one in (model, Engine(model)):
+        greedy = [int(t) for t in generate.tokens(one, token_ids(), prompt_kv, GREEDY, [2])]
+        assert generate.beam(one, token_ids(), prompt_kv, [2], 1, 8) == [t for t in greedy if t != 2]
