@@ -247,7 +247,7 @@ def status_html(findings: Findings, say: Mapping[str, str]) -> str:
     for name, state in findings.states.items():
         text = html.escape(status(findings, name, say))
         lines += f'<li class="{state}"><b>{html.escape(say[name])}</b><span>{text}</span></li>'
-    return f'<ul class="lav2-experts" role="status">{lines}</ul>'
+    return f'<div role="status"><ul class="lav2-experts">{lines}</ul></div>'
 
 
 def hint_html(text: str) -> str:
@@ -502,8 +502,12 @@ class EvidencePanel:
 
     def kept(self, table: Sequence[Sequence[Any]]) -> dict[int, str]:
         """Number -> text of the findings that a reader left on, from the table's value."""
-        left = [(number, text.strip()) for use, number, text, *_ in table if str(use).lower() == "true"]
-        return {int(number.split()[0]): text for number, text in left if text}
+        kept = {}
+        for use, number, text, *_ in table:
+            digits = re.match(r"\d+", str(number))  # none in a row that the reader added
+            if digits and str(use).lower() == "true" and str(text).strip():
+                kept[int(digits[0])] = str(text).strip()
+        return kept
 
     def number(self, row: Sequence[Any]) -> int:
         return int(str(row[1 if self.correctable else 0]).split()[0])
@@ -1157,6 +1161,14 @@ def theme() -> gr.themes.Base:
     )
 
 
+def labels_js() -> str:
+    """The page's script, with its texts."""
+    names = ("photo", "photo_sent", "column_use", "more")
+    texts = {language: {name: say[name] for name in names} for language, say in TEXTS.items()}
+    script = (ASSETS / "labels.js").read_text(encoding="utf-8")
+    return script[script.index("() =>") :].replace("{", f"{{ const TEXTS = {json.dumps(texts)};", 1)
+
+
 def load(preset: str, detector: str | None) -> None:
     """Loads the assistant. On Spaces, a preset that cannot run there is replaced by the embedded default, with a
     notice on the page.
@@ -1222,6 +1234,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             app_kwargs={"routes": openai_api.routes(assistant)},
             theme=theme(),
             css_paths=ASSETS / "style.css",
+            js=labels_js(),
             i18n=T,
         )
     except OSError as error:

@@ -344,6 +344,7 @@ def test_corrected_findings_replace_the_experts_in_the_next_answer(play, photo):
     table = page[CHAT.panel.table]["value"]
     assert page[CHAT.panel.again]["visible"]
     table[0][2], table[1][0] = "wolf", "false"
+    table.append([True, None, "a row that the reader added", "", "", ""])
     taken = CHAT.again(page[CHAT.exchanges], table, ENGLISH)
     page = page_of([taken, *CHAT.reply(taken[CHAT.exchanges], taken[CHAT.run], ENGLISH, *SETTINGS)])
     given = scripted.requests[-1].evidence
