@@ -99,6 +99,7 @@ def main(arguments: list[str] | None = None) -> int:
     evaluate.add_argument("--arms", help="for grounded: sets of experts with commas, such as none,detection,all")
     evaluate.add_argument("--split", default="val", help="of captions.jsonl")
     evaluate.add_argument("--suffix", default="", help='behind questions, such as "Answer with one word."')
+    evaluate.add_argument("--beams", type=int, default=1, help="width of the search for captions; 1: greedy")
     evaluate.add_argument("--coco-results", type=Path, help="captions as a COCO result file")
     evaluate.add_argument("--limit", type=int, help="only the first rows")
     evaluate.add_argument("--batch", type=int, default=32, help="prompts at once")
@@ -321,9 +322,8 @@ def run_evaluate(options: argparse.Namespace) -> int:
     unknown = [arm for arm in arms if arm not in evaluate.ARMS]
     if unknown:
         raise LAV2Error(f"There is no arm {unknown[0]!r}.", f"Choose of: {', '.join(evaluate.ARMS)}.")
-    bench = evaluate.Bench(
-        _measured(options), options.cache or cache_dir() / "features", options.batch, options.max_new_tokens
-    )
+    cache = options.cache or cache_dir() / "features"
+    bench = evaluate.Bench(_measured(options), cache, options.batch, options.max_new_tokens, options.beams)
     if options.what == "captions":
         scores, answers = evaluate.captions(bench, options.data, options.images, options.split, options.limit)
         results = {"scores": scores, "captions": answers}

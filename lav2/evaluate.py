@@ -16,9 +16,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import torch
+from tqdm import tqdm
 
 from experts.evidence import EXPERT_NAMES, Caption, Evidence
-from lav2 import metrics
+from lav2 import generate, metrics
 from lav2.assistant import CAPTION_SAMPLING, Assistant
 from lav2.data import FeatureCache, InstructionRow, prompt_of, read_rows
 from lav2.errors import LAV2Error
@@ -55,12 +57,14 @@ class Bench:
         cache: folder of image features (lav2.data.FeatureCache).
         batch: prompts that go through the model together.
         max_new_tokens: of an answer; answers are greedy.
+        beams: width of the beam search for captions, photo by photo; 1: greedy, as the assistant's caption expert is.
     """
 
     assistant: Assistant
     cache: Path
     batch: int = 32
     max_new_tokens: int = 64
+    beams: int = 1
 
     def features(self, images: Iterable[str | None]) -> FeatureCache | None:
         shown = dict.fromkeys(image for image in images if image is not None)
@@ -73,8 +77,19 @@ class Bench:
 
     def captions(self, images: Sequence[str]) -> list[str]:
         """The caption expert's sentences about photos."""
-        parts = self.assistant.parts
-        return self._generate(parts.captioner, [self.assistant.caption_prompt] * len(images), images, CAPTION_SAMPLING)
+        prompt, (_, model, words, _) = self.assistant.caption_prompt, self.assistant.parts
+        if self.beams == 1:
+            return self._generate(model, [prompt] * len(images), images, CAPTION_SAMPLING)
+        features = self.features(images)
+        begin = torch.tensor([generate.encode(words, prompt)], device=model.device)
+        found = []
+        for image in tqdm(images, desc="beam search", unit="photo", disable=None):
+            with torch.inference_mode():
+                kv = model.prompt_kv(model.visual_prompt(features.get([image])))
+            stop, length = generate.stop_ids(words), CAPTION_SAMPLING.max_new_tokens
+            ids = generate.beam(model, begin, kv, stop, self.beams, length)
+            found.append(words.decode(ids, skip_special_tokens=True).strip())
+        return found
 
     def answers(self, rows: Sequence[InstructionRow]) -> list[str]:
         """Greedy answers to the rows' last questions with their evidence in the prompt."""
@@ -284,6 +299,7 @@ def report(bench: Bench, command: Sequence[str], seed: int, data: Path, **result
         "commit": commit(),
         "seed": seed,
         "batch": bench.batch,
+        "beams": bench.beams,
         "machine": f"{platform.machine()}, {platform.system()}",
         "data": {"file": str(data), "sha256": None if data.is_dir() else _sha256(data)},
         **results,

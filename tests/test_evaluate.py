@@ -146,6 +146,23 @@ def test_captions_are_scored_on_captions_jsonl_and_on_coco_files_alike(bench, fo
         evaluate.captions(bench, lines(folder, "c.jsonl", plain), split="test")
 
 
+def test_beam_search_finds_captions_that_the_model_thinks_as_likely_or_likelier(bench, folder):
+    images = [str(folder / f"{number}.png") for number in range(3)]
+    model = bench.assistant.parts.captioner
+    words = bench.assistant.parts.tokenizer
+    begin = words(bench.assistant.caption_prompt).input_ids
+    greedy, wide = (replace(bench, beams=beams).captions(images) for beams in (1, 4))
+
+    def chance(image, text):
+        ids = torch.tensor([[*begin, *words(text, add_special_tokens=False).input_ids]])
+        with torch.no_grad():
+            kv = model.prompt_kv(model.visual_prompt(bench.features([image]).get([image])))
+            logits = model(ids, kv).logits[0, len(begin) - 1 : -1].log_softmax(-1)
+        return logits.gather(1, ids[0, len(begin) :, None]).mean()
+
+    assert all(chance(i, w) >= chance(i, g) - 1e-4 for i, g, w in zip(images, greedy, wide, strict=True))
+
+
 def test_pope_and_anls_files_are_answered_and_scored(bench, folder, monkeypatch):
     asked = [{"question_id": n, "image": f"{n}.png", "text": "Is there a dog?", "label": "yes"} for n in range(2)]
     lines(folder, "coco_pope_random.json", asked)

@@ -45,8 +45,8 @@ ENGINE = {room for room in ARROWS if room.startswith("lav2.")} - {"lav2.train", 
 ARROWS["lav2.openai_api"].add("lav2.assistant")  # for its type alone
 ARROWS["lav2.assistant"] = EXPERTS | ENGINE | {"lav2"}
 ARROWS["lav2.evaluate"] = {
-    "lav2.assistant", "lav2.data", "lav2.errors", "lav2.events", "lav2.image", "lav2.instruct", "lav2.metrics",
-    "lav2.model", "lav2.prompts", "lav2.train", "experts.evidence",
+    "lav2.assistant", "lav2.data", "lav2.errors", "lav2.events", "lav2.generate", "lav2.image", "lav2.instruct",
+    "lav2.metrics", "lav2.model", "lav2.prompts", "lav2.train", "experts.evidence",
 }  # fmt: skip
 ARROWS["lav2.__main__"] = set(ARROWS) | {"lav2"}
 ARROWS["app"] = {
