@@ -97,7 +97,7 @@ static void meet(Gate *gate, int team) {
         return;
     }
     for (int tries = 0; atomic_load_explicit(&gate->phase, memory_order_acquire) == phase; tries++) {
-        if (tries > 2000) sched_yield();
+        if (tries > 100) sched_yield();
 #ifdef __AVX2__
         else _mm_pause();
 #endif
@@ -306,6 +306,22 @@ void lav2_linear(const char *weight, const uint16_t *factor, const float *x, int
         float t[64];
         multiply(&m, n, x, t, rows);
         for (int64_t b = 0; b < rows; b++) y[b * many + n] = t[b];
+    }
+}
+
+/* A float32 matrix as int8, one factor for each block; `blocks` in all. */
+void lav2_quantise(const float *from, int64_t blocks, int8_t *weight, uint16_t *factor, int64_t threads) {
+#pragma omp parallel for num_threads(threads)
+    for (int64_t g = 0; g < blocks; g++) {
+        const float *p = from + g * BLOCK;
+        float most = 0;
+        for (int i = 0; i < BLOCK; i++) most = fabsf(p[i]) > most ? fabsf(p[i]) : most;
+        factor[g] = narrow(most / 127);
+        float f = widen(factor[g]), inverse = f > 0 ? 1 / f : 0;
+        for (int i = 0; i < BLOCK; i++) {
+            float whole = rintf(p[i] * inverse);
+            weight[g * BLOCK + i] = (int8_t)(whole > 127 ? 127 : whole < -127 ? -127 : whole);
+        }
     }
 }
 

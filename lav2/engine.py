@@ -17,10 +17,11 @@ from dataclasses import dataclass, field
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from lav2 import native
 from lav2.adapter import LayerPrompt, transformer_linears
-from lav2.config import AdapterConfig
+from lav2.config import AdapterConfig, VisionConfig
 from lav2.errors import LAV2Error
 from lav2.model import AdaptedLlama
 
@@ -69,11 +70,13 @@ class Matrix:
 
 def quantised(weight: Tensor, bias: Tensor | None = None) -> Matrix:
     """A float32 matrix as int8; blocks of a row share a bfloat16 factor."""
-    blocks = weight.view(len(weight), -1, BLOCK)
-    factor = (blocks.abs().amax(-1) / 127).bfloat16()
-    scale = torch.where(factor > 0, factor.float(), 1.0)[..., None]
-    whole = (blocks / scale).round().clamp(-127, 127).to(torch.int8)
-    return Matrix(whole.view(weight.shape), bias, factor)
+    weight = weight.contiguous()
+    whole = torch.empty(weight.shape, dtype=torch.int8)
+    factor = torch.empty(len(weight), weight.shape[1] // BLOCK, dtype=torch.bfloat16)
+    native.library().lav2_quantise(
+        weight.data_ptr(), factor.numel(), whole.data_ptr(), factor.data_ptr(), torch.get_num_threads()
+    )
+    return Matrix(whole, bias, factor)
 
 
 def folded(linear: nn.Linear, config: AdapterConfig) -> tuple[Tensor, Tensor]:
@@ -141,12 +144,17 @@ class Cache:
 class Engine:
     """The fast forward of an adapted LLaMA: `engine(input_ids, prompt_kv) -> (logits, cache)`.
 
+    It stands in for the model wherever answers are generated: `visual_prompt`, `prompt_kv` and the settings are the
+    model's own.
+
     Args:
-        model: for which `refusal` is ""; it goes on computing `prompt_kv`, by its frozen key and value projections.
+        model: for which `refusal` is "".
         int8: keep the weights as int8 (half the memory traffic); None: where decode.c serves this model in bfloat16.
         context: tokens of prompt and answer together at most.
         head: the vocabulary's matrix, of another engine on the same frozen model.
         compiled: False keeps everything in torch.
+        release: free each frozen matrix that only transformers' forward reads as soon as it is folded. The model's own
+            forward is lost, and that of every model on the same matrices.
 
     Raises:
         LAV2Error: int8 is asked for and cannot be had.
@@ -159,9 +167,10 @@ class Engine:
         context: int = 2048,
         head: Matrix | None = None,
         compiled: bool = True,
+        release: bool = False,
     ):
         config = model.llm.config
-        self.context = context
+        self.model, self.context = model, context
         self.heads, self.groups = config.num_attention_heads, config.num_key_value_heads
         attention = model.decoder.layers[0].self_attn
         self.head_width, self.scaling, self.epsilon = attention.head_dim, attention.scaling, config.rms_norm_eps
@@ -181,7 +190,7 @@ class Engine:
             )
         self.dtype = torch.float32 if self.int8 else self.kept  # of activations in torch
         with torch.inference_mode():
-            self.layers = [self._layer(layer, model.config) for layer in model.decoder.layers]
+            self.layers = [self._layer(layer, model.config, release) for layer in model.decoder.layers]
             self.norm = self._weight(model.decoder.norm)
             self.head = head or self._vocabulary_matrix(model.llm.get_output_embeddings())
             places = torch.arange(context, device=self.device)[None]
@@ -192,7 +201,23 @@ class Engine:
         if self.library is not None:
             self._prepare(config.intermediate_size)
 
-    def _layer(self, layer: nn.Module, config: AdapterConfig) -> Layer:
+    @property
+    def llm(self) -> PreTrainedModel:
+        return self.model.llm
+
+    @property
+    def vision_config(self) -> VisionConfig | None:
+        return self.model.vision_config
+
+    def visual_prompt(self, clip_tokens: Tensor) -> Tensor:  # [B, N, C] -> [B, K, D]
+        return self.model.visual_prompt(clip_tokens)
+
+    def prompt_kv(
+        self, visual_prompt: Tensor | None = None, has_image: Tensor | None = None
+    ) -> tuple[LayerPrompt | None, ...]:
+        return self.model.prompt_kv(visual_prompt, has_image)
+
+    def _layer(self, layer: nn.Module, config: AdapterConfig, release: bool) -> Layer:
         attention, mlp = layer.self_attn, layer.mlp
         matrices = [
             self._fused(linears, config)
@@ -203,6 +228,9 @@ class Engine:
                 (mlp.down_proj,),
             )
         ]
+        if release:
+            for linear in (attention.q_proj, attention.o_proj, mlp.gate_proj, mlp.up_proj, mlp.down_proj):
+                linear.weight.data = linear.weight.data.new_empty(0)  # k_proj and v_proj project prompts
         own = [layer.input_layernorm, layer.post_attention_layernorm,
                getattr(attention, "q_norm", None), getattr(attention, "k_norm", None)]  # fmt: skip
         return Layer(*matrices, [None if norm is None else self._weight(norm) for norm in own])
@@ -372,14 +400,3 @@ class Engine:
             self._head.data_ptr(), scratch.data_ptr(), logits.data_ptr(),
         )  # fmt: skip
         return logits
-
-
-def release(*models: AdaptedLlama) -> None:
-    """Free the frozen matrices that only transformers' forward reads, once every engine on them is built.
-
-    `prompt_kv`, the projector and the embedding go on working; the models' own forward does not.
-    """
-    for model in models:
-        for name, linear in transformer_linears(model.decoder):
-            if not name.endswith(("k_proj", "v_proj")):
-                linear.weight.data = linear.weight.data.new_empty(0)

@@ -45,7 +45,8 @@ def library() -> ctypes.CDLL | None:
     loaded.lav2_step.argtypes = [address] * 12
     loaded.lav2_linear.argtypes = [address, address, address, number, number, number, number, address, number]
     loaded.lav2_expand.argtypes = [address, address, number, address, number]
-    for function in (loaded.lav2_step, loaded.lav2_linear, loaded.lav2_expand):
+    loaded.lav2_quantise.argtypes = [address, number, address, address, number]
+    for function in (loaded.lav2_step, loaded.lav2_linear, loaded.lav2_expand, loaded.lav2_quantise):
         function.restype = None
     return loaded
 

@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM, Qwen2Config, Qwen3Config
 from lav2 import generate, native
 from lav2.adapter import ATTENTION
 from lav2.config import AdapterConfig
-from lav2.engine import Engine, refusal, release
+from lav2.engine import Engine, quantised, refusal
 from lav2.errors import LAV2Error
 from lav2.generate import Sampling
 from lav2.model import AdaptedLlama
@@ -122,14 +122,23 @@ def test_bfloat16_and_int8_stay_within_their_bound_of_float32(int8, bound):
     assert float((fast - exact).pow(2).mean().sqrt() / exact.pow(2).mean().sqrt()) < bound
 
 
-def test_a_released_model_still_gives_prompts_and_the_engine_the_same_answer():
+def test_an_engine_that_released_the_frozen_matrices_answers_the_same():
     model = open_gates(adapted())
-    engine = Engine(model)
     ids = token_ids(1, 10)
-    before = in_pieces(engine, ids, photo_prompts(model))
-    release(model)
-    assert torch.equal(in_pieces(engine, ids, photo_prompts(model)), before)
+    before = in_pieces(Engine(model), ids, photo_prompts(model))
+    engine = Engine(model, release=True)
+    assert torch.equal(in_pieces(engine, ids, photo_prompts(engine)), before)
     assert model.decoder.layers[0].mlp.up_proj.weight.numel() == 0
+
+
+@compiled
+def test_int8_weights_are_within_half_a_step_of_the_weights():
+    weight = torch.randn(6, 96, generator=torch.Generator().manual_seed(0))
+    weight[0, :32] = 0
+    matrix = quantised(weight)
+    step = matrix.factor.float().repeat_interleave(32, 1)
+    assert ((matrix.weight * step - weight).abs() <= 0.505 * step + 0.005 * weight.abs()).all()
+    torch.testing.assert_close(matrix(torch.eye(96)).T, matrix.weight * step)
 
 
 def test_what_the_engine_does_not_take_is_told():
