@@ -40,7 +40,7 @@ class Detector(LazyExpert):
     def _open(self) -> Any:
         if not self._weights:
             raise ExpertError("There are no weights for the detection expert.", f"{OTHER_DETECTOR}.")
-        with _contained():
+        with contained():
             with IMPORTS:
                 import torch  # noqa: F401  before ultralytics, which would hold torch to one thread through OMP_NUM_THREADS
                 from ultralytics import YOLO
@@ -98,20 +98,20 @@ class Detector(LazyExpert):
 
 
 @contextlib.contextmanager
-def _contained() -> Iterator[None]:
+def contained(verbose: bool = False) -> Iterator[None]:
     """Load ultralytics without what it does to the rest of the program and machine.
 
     At import it reads the environment once: no installing by itself, no telemetry (off when it believes to be
-    offline; a download by name still works), quiet, its settings file in our cache and not in the home. It
-    also sets OMP_NUM_THREADS and NumPy's print format, and torch's threads to one less than the cores when a
-    model loads.
+    offline; a download by name still works), quiet unless `verbose`, its settings file in our cache and not in
+    the home. It also sets OMP_NUM_THREADS and NumPy's print format, and torch's threads to one less than the
+    cores when a model loads.
     """
     import torch
 
     quiet = {
         "YOLO_AUTOINSTALL": "false",
         "YOLO_OFFLINE": "true",
-        "YOLO_VERBOSE": "false",
+        "YOLO_VERBOSE": str(verbose).lower(),
         "YOLO_CONFIG_DIR": os.environ.get("YOLO_CONFIG_DIR", str(_cache())),
     }
     touched = (*quiet, "OMP_NUM_THREADS", "CUBLAS_WORKSPACE_CONFIG")

@@ -11,6 +11,8 @@ ARROWS = {  # room -> rooms that it may import
     "experts.ocr": {"experts.evidence"},
     "experts.render": {"experts.evidence"},
     "experts.orchestrator": {"experts.evidence"},
+    "experts.train_detector.data": {"experts.evidence", "experts.detection"},
+    "experts.train_detector.model": {"experts.evidence", "experts.detection"},
     "lav2.errors": set(),
     "lav2.config": {"lav2.errors"},
     "lav2.weights": {"lav2.errors", "lav2.config"},
@@ -40,7 +42,13 @@ ARROWS["lav2.generate"] = {"lav2.model", "lav2.adapter", "lav2.events", "lav2.en
 ARROWS["lav2.data"] = {"lav2.config", "lav2.errors", "lav2.image", "lav2.prompts", "lav2.grounding", "experts.evidence"}
 ARROWS["lav2.train"] = {"lav2.data", "lav2.checkpoint", "lav2.model", "lav2.generate", "lav2.instruct"}
 ARROWS["lav2.train"] |= ARROWS["lav2.model"]
-EXPERTS = {room for room in ARROWS if room.startswith("experts.")}
+EXPERTS = {room for room in ARROWS if room.startswith("experts.") and "train_detector" not in room}
+ARROWS["experts.train_detector.train"] = {"experts.train_detector.model", "experts.evidence", "experts.detection"}
+ARROWS["experts.train_detector.evaluate"] = {"experts.train_detector.data", "experts.evidence", "experts.detection"}
+ARROWS["experts.train_detector.__main__"] = {
+    "experts.evidence", "experts.train_detector.data", "experts.train_detector.train",
+    "experts.train_detector.evaluate",
+}  # fmt: skip
 ENGINE = {room for room in ARROWS if room.startswith("lav2.")} - {"lav2.train", "lav2.data", "lav2.instruct"}
 ARROWS["lav2.openai_api"].add("lav2.assistant")  # for its type alone
 ARROWS["lav2.assistant"] = EXPERTS | ENGINE | {"lav2"}
@@ -64,7 +72,7 @@ def room_name(path: Path) -> str:
 
 
 def files() -> list[Path]:
-    found = [ROOT / "app.py", *(ROOT / "lav2").glob("*.py"), *(ROOT / "experts").glob("*.py")]
+    found = [ROOT / "app.py", *(ROOT / "lav2").glob("*.py"), *(ROOT / "experts").rglob("*.py")]
     return [path for path in found if path.exists() and path.name != "__init__.py"]
 
 

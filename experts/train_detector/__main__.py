@@ -1,0 +1,137 @@
+"""`python -m experts.train_detector`: count, label, train, export, evaluate."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from experts.evidence import ExpertError
+from experts.train_detector import data
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m experts.train_detector", description=__doc__)
+    commands = parser.add_subparsers(required=True)
+
+    def command(name: str, action, text: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=text)
+        sub.set_defaults(action=action)
+        return sub
+
+    sub = command("count", _count, "boxes per class, and which classes have enough of them")
+    _sources(sub)
+
+    sub = command("label", _label, "label photos by another detector; going on where it stopped")
+    sub.add_argument("--teacher", required=True, help="any detector that ultralytics loads")
+    sub.add_argument("--photos", type=Path, required=True, help="folder, searched through")
+    sub.add_argument("--out", type=Path, required=True, help=".jsonl to write or to go on with")
+    sub.add_argument("--confidence", type=float, default=0.25, help="least confidence of a box")
+
+    sub = command("train", _train, "train, or go on with a run that was cut off (same command)")
+    _sources(sub)
+    sub.add_argument("--out", type=Path, required=True, help="folder of the run")
+    sub.add_argument("--epochs", type=int, default=10)
+    sub.add_argument("--size", type=int, default=320, help="px, side of the square photos are fitted into (32 n)")
+    sub.add_argument("--batch", type=int, default=16)
+    sub.add_argument("--lr", type=float, default=1e-3, help="peak rate of AdamW")
+    sub.add_argument("--backbone", default="tf_efficientnet_lite0", help="tf_efficientnet_lite0 or _lite2")
+    sub.add_argument("--repeat-human", type=int, default=3, help="times an epoch shows a photo labelled by a person")
+    sub.add_argument("--loaders", type=int, default=0, help="processes that load and augment photos beside the step")
+    sub.add_argument("--threads", type=int, help="of the step; all cores that the process may use by default")
+
+    sub = command("export", _export, "write a checkpoint as ONNX, for --detector and assets/detector/")
+    sub.add_argument("--checkpoint", type=Path, required=True, help="weights/last.pt of a run")
+    sub.add_argument("--out", type=Path, required=True, help="NAME.onnx")
+    sub.add_argument("--size", type=int, default=320, help="px, side of the square photos are fitted into")
+    sub.add_argument("--classes", help="names, separated by commas; all by default")
+
+    sub = command("evaluate", _evaluate, "score detectors on human boxes (pycocotools) and print a table")
+    sub.add_argument("--detector", action="append", required=True, help="repeat to compare; classes of the first")
+    sub.add_argument("--data", type=Path, required=True, help="photos with human boxes; the split val of it is used")
+    sub.add_argument("--classes", help="names, separated by commas; those of the first detector by default")
+
+    options = parser.parse_args(arguments)
+    try:
+        options.action(options)
+    except ExpertError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+def _sources(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--data", type=Path, action="append", required=True, help=f"repeat for more. {data.FORMATS}")
+    sub.add_argument("--val", type=Path, action="append", default=[], help="a source of which everything validates")
+    sub.add_argument("--classes", help="names, separated by commas; all with enough boxes by default")
+    sub.add_argument("--min-boxes", type=int, default=75, help="human training boxes that a class needs")
+    sub.add_argument("--min-confidence", type=float, default=0.3, help="of the boxes that a detector drew")
+
+
+def _photos(options: argparse.Namespace) -> tuple[list[data.Photo], list[str]]:
+    """All photos of the sources, and the classes to learn."""
+    photos = [photo for source in options.data for photo in data.read(source, options.min_confidence)]
+    for source in options.val:
+        photos += [data.Photo(p.file, p.width, p.height, p.boxes, "val") for p in data.read(source)]
+    chosen = options.classes.split(",") if options.classes else data.choose(photos, options.min_boxes)
+    print(f"{'class':16} {'human':>7} {'machine':>7} {'val':>6}  boxes")
+    for label, human, machine, val in data.count(photos):
+        print(f"{label:16} {human:7} {machine:7} {val:6}  {'' if label in chosen else 'left out'}")
+    if not chosen:
+        raise ExpertError(f"No class has {options.min_boxes} human training boxes.", "Lower --min-boxes.")
+    print(f"{len(photos)} photos, {len(chosen)} classes")
+    return photos, chosen
+
+
+def _count(options: argparse.Namespace) -> None:
+    _photos(options)
+
+
+def _label(options: argparse.Namespace) -> None:
+    new = data.label(options.teacher, options.photos, options.out, options.confidence)
+    print(f"{new} photos labelled into {options.out}")
+
+
+def _train(options: argparse.Namespace) -> None:
+    from experts.train_detector.train import export, train
+
+    dataset = options.out / "dataset" / "data.yaml"
+    if not dataset.is_file():  # a run that goes on keeps its classes
+        photos, classes = _photos(options)
+        data.write(photos, classes, dataset.parent, options.repeat_human)
+    last = train(
+        dataset,
+        options.out,
+        epochs=options.epochs,
+        size=options.size,
+        batch=options.batch,
+        trunk=options.backbone,
+        loaders=options.loaders,
+        threads=options.threads,
+        lr0=options.lr,
+    )
+    print(f"exported to {export(last, options.out / 'detector.onnx', options.size)}")
+
+
+def _export(options: argparse.Namespace) -> None:
+    from experts.train_detector.train import export
+
+    classes = options.classes.split(",") if options.classes else None
+    made = export(options.checkpoint, options.out, options.size, classes)
+    print(f"{made}: {made.stat().st_size / 1e6:.1f} MB")
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    from experts.train_detector.evaluate import evaluate, table
+
+    photos = [p for p in data.read(options.data) if p.split == "val"]
+    classes = options.classes.split(",") if options.classes else None
+    scores = []
+    for detector in options.detector:
+        scores.append(evaluate(detector, photos, classes))
+        classes = classes or scores[0].classes
+    print(table(scores))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

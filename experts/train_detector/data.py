@@ -1,0 +1,224 @@
+"""Photos with boxes from several formats -> a folder that ultralytics trains on.
+
+Sources: lav2's .jsonl (rows {"image", "width", "height", "boxes": [{"label", "xyxy" px, "conf"?, "crowd"?}], "split"?},
+image paths relative to the file), COCO's instances .json, a folder in YOLO format (data.yaml, images/, labels/).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from PIL import Image
+
+from experts.evidence import ExpertError
+
+FORMATS = "Give a .jsonl of boxes, a COCO instances .json, or a YOLO folder with data.yaml."
+PHOTOS = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
+
+
+@dataclass(frozen=True)
+class Box:
+    """One object: `xyxy` in px of the photo. `human`: drawn by a person, not by another detector."""
+
+    label: str
+    xyxy: tuple[float, float, float, float]
+    crowd: bool = False  # a group in one box: scores ignore it, training leaves it out
+    human: bool = True
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A photo with all its objects; `split` is "train" or "val"."""
+
+    file: Path
+    width: int  # px
+    height: int  # px
+    boxes: tuple[Box, ...] = field(default=())
+    split: str = "train"
+
+    @property
+    def human(self) -> bool:
+        """Whether every box was drawn by a person: only such photos may validate."""
+        return all(box.human for box in self.boxes)
+
+
+def read(source: Path, least: float = 0.0) -> list[Photo]:
+    """The photos of one source, in its order; a detector's boxes below confidence `least` are left out.
+
+    Raises:
+        ExpertError: the source is of no known format, or a photo of it is missing.
+    """
+    source = Path(source)
+    if source.suffix == ".jsonl":
+        photos = list(_lines(source, least))
+    elif source.suffix == ".json":
+        photos = list(_coco(source))
+    elif (source / "data.yaml").is_file():
+        photos = list(_yolo(source))
+    else:
+        raise ExpertError(f"{source} holds no boxes in a format known here.", FORMATS)
+    missing = [photo.file for photo in photos if not photo.file.is_file()]
+    if missing:
+        raise ExpertError(
+            f"{len(missing)} of {len(photos)} photos of {source} are missing, the first is {missing[0]}.",
+            "Put the photos where the file names them (COCO: in images/ or one named as the split, beside the .json).",
+        )
+    return photos
+
+
+def _lines(file: Path, least: float) -> Iterator[Photo]:
+    with file.open(encoding="utf-8") as lines:
+        for line in lines:
+            row = json.loads(line)
+            # A row of a detector may hold a box that a person drew: its confidence is exactly 1.
+            boxes = tuple(
+                Box(b["label"], tuple(b["xyxy"]), b.get("crowd", False), b.get("conf", 1.0) == 1.0)
+                for b in row["boxes"]
+                if b.get("conf", 1.0) >= least
+            )
+            yield Photo(file.parent / row["image"], row["width"], row["height"], boxes, row.get("split", "train"))
+
+
+def _coco(file: Path) -> Iterator[Photo]:
+    content = json.loads(file.read_text(encoding="utf-8"))
+    split = "val" if "val" in file.stem else "train"
+    named = file.stem.removeprefix("instances_")  # instances_val2017.json -> val2017/
+    folders = [file.parent / named, file.parent.parent / named, file.parent / "images", file.parent]
+    names = {c["id"]: c["name"] for c in content["categories"]}
+    boxes: dict[int, list[Box]] = {}
+    for a in content["annotations"]:
+        x, y, w, h = a["bbox"]
+        box = Box(names[a["category_id"]], (x, y, x + w, y + h), bool(a.get("iscrowd", 0)))
+        boxes.setdefault(a["image_id"], []).append(box)
+    for image in content["images"]:
+        places = [folder / image["file_name"] for folder in folders]
+        place = next((p for p in places if p.is_file()), places[0])
+        yield Photo(place, image["width"], image["height"], tuple(boxes.get(image["id"], ())), split)
+
+
+def _yolo(folder: Path) -> Iterator[Photo]:
+    import yaml
+
+    settings = yaml.safe_load((folder / "data.yaml").read_text(encoding="utf-8"))
+    names = settings["names"]
+    names = dict(enumerate(names)) if isinstance(names, list) else names
+    root = folder / settings.get("path", "")
+    for split in ("train", "val"):
+        for place in (root / part for part in _listed(settings.get(split))):
+            files = map(Path, place.read_text().splitlines()) if place.is_file() else place.rglob("*")
+            for file in sorted({place.parent / f for f in files if f.suffix.lower() in PHOTOS}):
+                with Image.open(file) as image:
+                    width, height = image.size
+                yield Photo(file, width, height, tuple(_yolo_boxes(_label_file(file), names, width, height)), split)
+
+
+def _listed(value: str | list[str] | None) -> list[str]:
+    return [value] if isinstance(value, str) else value or []
+
+
+def _label_file(photo: Path) -> Path:
+    """Where YOLO's format keeps the boxes of a photo: the last folder `images` in its path is `labels` there."""
+    head, found, tail = photo.as_posix().rpartition("/images/")
+    return Path(f"{head}/labels/{tail}" if found else tail).with_suffix(".txt")
+
+
+def _yolo_boxes(file: Path, names: dict[int, str], width: int, height: int) -> Iterator[Box]:
+    if not file.is_file():  # a photo without objects
+        return
+    for line in file.read_text().splitlines():
+        number, x, y, w, h = line.split()[:5]
+        x, w, y, h = float(x) * width, float(w) * width, float(y) * height, float(h) * height
+        yield Box(names[int(number)], (x - w / 2, y - h / 2, x + w / 2, y + h / 2))
+
+
+def count(photos: Sequence[Photo]) -> list[tuple[str, int, int, int]]:
+    """(class, human training boxes, a detector's training boxes, validation boxes), most human boxes first."""
+    human, machine, val = Counter(), Counter(), Counter()
+    for photo in photos:
+        for box in photo.boxes:
+            if not box.crowd:
+                (val if photo.split == "val" else human if box.human else machine)[box.label] += 1
+    labels = sorted(human | machine | val, key=lambda c: (-human[c], -machine[c], c))
+    return [(c, human[c], machine[c], val[c]) for c in labels]
+
+
+def choose(photos: Sequence[Photo], least: int) -> list[str]:
+    """The classes with at least `least` human training boxes: fewer teach no reliable class."""
+    return [label for label, human, _, _ in count(photos) if human >= least]
+
+
+def write(photos: Sequence[Photo], classes: Sequence[str], out: Path, repeat_human: int = 1) -> Path:
+    """The folder in YOLO format that ultralytics trains on; photos are linked, not copied. Returns its data.yaml.
+
+    Photos of the split val must be human; those with boxes of a detector go to training. `repeat_human`: how
+    often an epoch shows each training photo that a person labelled.
+
+    Raises:
+        ExpertError: no photo trains, or none validates.
+    """
+    import yaml
+
+    number = {label: i for i, label in enumerate(classes)}
+    lists: dict[str, list[str]] = {"train": [], "val": []}
+    for i, photo in enumerate(photos):
+        split = "val" if photo.split == "val" and photo.human else "train"
+        image = out / "images" / split / f"{i:06d}{photo.file.suffix.lower()}"
+        label = out / "labels" / split / f"{i:06d}.txt"
+        for path in (image, label):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.unlink(missing_ok=True)
+        os.symlink(photo.file.resolve(), image)
+        boxes = [b for b in photo.boxes if b.label in number and not b.crowd]
+        label.write_text("".join(f"{number[b.label]} {_relative(b.xyxy, photo)}\n" for b in boxes))
+        repeats = repeat_human if split == "train" and photo.human and photo.boxes else 1
+        lists[split] += [str(image.absolute())] * repeats
+    for split, files in lists.items():
+        if not files:
+            raise ExpertError(
+                f"None of the {len(photos)} photos is for {'training' if split == 'train' else 'validation'}.",
+                "Rows and folders say so by their split; name validation files with --val.",
+            )
+        (out / f"{split}.txt").write_text("\n".join(files) + "\n")
+    settings = {"path": str(out.absolute()), "train": "train.txt", "val": "val.txt", "names": dict(enumerate(classes))}
+    (out / "data.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
+    return out / "data.yaml"
+
+
+def _relative(xyxy: Sequence[float], photo: Photo) -> str:
+    """Centre and size as shares of the photo, cut to it."""
+    (left, right), (top, bottom) = (
+        (min(max(xyxy[k], 0), side) / side, min(max(xyxy[k + 2], 0), side) / side)
+        for k, side in ((0, photo.width), (1, photo.height))
+    )
+    return f"{(left + right) / 2:.6f} {(top + bottom) / 2:.6f} {right - left:.6f} {bottom - top:.6f}"
+
+
+def label(teacher: str, folder: Path, out: Path, confidence: float = 0.25) -> int:
+    """Label every photo below `folder` by another detector into a .jsonl; photos already in it are kept.
+
+    Returns how many photos are new.
+    """
+    from tqdm import tqdm
+
+    from experts.detection import build
+
+    expert = build(teacher, confidence)
+    done = {json.loads(line)["image"] for line in out.open()} if out.exists() else set()
+    names = {p: Path(os.path.relpath(p, out.parent)).as_posix() for p in sorted(folder.rglob("*"))}
+    todo = [(p, name) for p, name in names.items() if p.suffix.lower() in PHOTOS and name not in done]
+    with out.open("a", encoding="utf-8") as lines:
+        for path, name in tqdm(todo, desc=f"labelled by {Path(teacher).name}", unit="photo"):
+            found = expert(Image.open(path).convert("RGB"))
+            boxes = [
+                {"label": c, "conf": min(round(float(p), 3), 0.999), "xyxy": [round(float(v), 1) for v in xyxy]}
+                for c, p, xyxy in zip(found.labels, found.confidence, found.xyxy, strict=True)
+            ]
+            row = {"image": name, "width": found.size[0], "height": found.size[1], "boxes": boxes}
+            lines.write(json.dumps(row) + "\n")
+            lines.flush()
+    return len(todo)

