@@ -655,6 +655,16 @@ class ChatTab:
                 self.notice = gr.HTML(visible=False)
                 self.box = question_box()
                 self.settings = Settings()
+                with gr.Accordion(T("replay"), open=False):
+                    gr.Markdown(T("replay_lead"))
+                    self.receipt = gr.File(
+                        label=T("replay_file"), file_types=[".json"], height=90, elem_id="replay-receipt"
+                    )
+                    self.replay_photo = gr.File(
+                        label=T("replay_photo"), file_types=["image"], height=90, elem_id="replay-photo"
+                    )
+                    self.replay_button = gr.Button(T("replay"), size="sm")
+                    self.replayed = gr.HTML(visible=False, padding=False)
             with gr.Column(scale=5, min_width=320):
                 gr.HTML(T("evidence"), elem_classes="lav2-title", padding=False)
                 self.panel = EvidencePanel(correctable=True)
@@ -681,6 +691,14 @@ class ChatTab:
                 **MODEL,
             )
             answered.failure(self.give_back, [self.exchanges], **at_once)  # for example: the queue is full
+        self.replay_button.click(
+            self.replay,
+            [self.receipt, self.replay_photo],
+            [self.replayed],
+            api_visibility="private",
+            show_progress="minimal",
+            **MODEL,
+        )
         self.box.stop(stop, [self.run], None, queue=False, api_visibility="private")
         self.chat.undo(self.undo, [self.exchanges], **at_once)
         # An update of the discarded answer may be under way when the page is cleared: show what is true once more.
@@ -815,6 +833,27 @@ class ChatTab:
             run.discarded = True
             run.set()
         return {**self._show((), words(request)), self.box: gr.MultimodalTextbox(**IDLE)}
+
+    def replay(self, file: str | None, photo: str | None, request: gr.Request) -> dict[str, Any]:
+        """A receipt's question again, on its evidence: the same answer, or what differs."""
+        say = words(request)
+        run = Run()
+        try:
+            if file is None:
+                raise LAV2Error(say["replay_none"], say["replay_none_next"])
+            before = receipt.read(Path(file))
+            image = open_image(photo) if photo else None
+            receipt.check_image(before, image)
+            asked = receipt.request(before, image)
+            *_, done = answer(asked, run)
+            after = receipt.receipt(asked, done)
+        except Exception as error:
+            return notice(*problem(error, say))
+        finally:
+            run.set()  # also where the page was closed
+        differences = receipt.differences(before, after)
+        same = receipt.same_answer(before, after)
+        return notice(say["replay_same" if same else "replay_other"], " · ".join(differences))
 
     def redraw(self, exchanges: Exchanges, request: gr.Request) -> dict[Any, Any]:
         return self._show(exchanges, words(request))

@@ -17,6 +17,7 @@ from lav2.events import Done, Request, Sampling
 from lav2.prompts import Turn
 
 FORMAT = "lav2 receipt 1"
+SIZE_LIMIT = 1_000_000  # bytes
 COMPARED = ("prompt", "preset", "weights", "versions")  # what may explain another answer
 
 
@@ -78,6 +79,8 @@ def read(path: Path) -> dict[str, Any]:
         LAV2Error: it cannot be read or is no receipt.
     """
     try:
+        if path.stat().st_size > SIZE_LIMIT:
+            raise ValueError(f"it is larger than {SIZE_LIMIT:,} bytes")
         value = json.loads(path.read_text(encoding="utf-8"))
         if value["format"] != FORMAT:
             raise ValueError(f"its format is {value['format']!r}, not {FORMAT!r}")
