@@ -121,6 +121,11 @@ def main(arguments: list[str] | None = None) -> int:
     released.add_argument("--prompt-length", type=int, default=10, help="prompt length of a text-only adapter")
     released.set_defaults(run=run_import)
 
+    export = commands.add_parser("export", help="an adapter in float16, for shipping")
+    export.add_argument("adapter", type=Path, help="folder of a training run")
+    export.add_argument("out", type=Path)
+    export.set_defaults(run=run_export)
+
     presets = commands.add_parser("presets", help="the presets and their sources")
     presets.add_argument("--device", default="cuda" if Path("/dev/nvidia0").exists() else "cpu")
     presets.set_defaults(run=run_presets)
@@ -392,6 +397,13 @@ def run_import(options: argparse.Namespace) -> int:
     known = options.out.startswith("cache:") and name in config.RELEASED
     choice = f"--preset {name}" if known else f"--preset llama-7b-bias --llm {out / 'llm'} --adapter {out}"
     print(f'Ask with: python -m lav2 ask PHOTO "QUESTION" {choice}', file=sys.stderr)
+    return 0
+
+
+def run_export(options: argparse.Namespace) -> int:
+    from lav2 import checkpoint
+
+    checkpoint.export(options.adapter, options.out)
     return 0
 
 

@@ -59,6 +59,26 @@ def write(
     (folder / (TENSORS + ".part")).rename(folder / TENSORS)
 
 
+def export(folder: Path, out: Path) -> None:
+    """A copy of an adapter in float16, half as large, for shipping; training states are left behind.
+
+    Raises:
+        LAV2Error: `folder` holds no adapter.
+    """
+    config = _read_config(folder)
+    tensors = {name: tensor.half() for name, tensor in _read_tensors(folder).items()}
+    out.mkdir(parents=True, exist_ok=True)
+    save_file(tensors, out / TENSORS)
+    (out / CONFIG).write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
+
+
+def _read_tensors(folder: Path) -> dict[str, torch.Tensor]:
+    try:
+        return load_file(folder / TENSORS)
+    except (OSError, SafetensorError) as error:
+        raise LAV2Error(f"{folder / TENSORS} cannot be read ({error}).", "Copy or train the adapter again.") from error
+
+
 def load(
     folder: Path,
     llm: PreTrainedModel,
@@ -106,10 +126,7 @@ def load_tensors(model: AdaptedLlama, folder: Path, groups: Sequence[Group] = GR
     Raises:
         LAV2Error: otherwise.
     """
-    try:
-        stored = load_file(folder / TENSORS)
-    except (OSError, SafetensorError) as error:
-        raise LAV2Error(f"{folder / TENSORS} cannot be read ({error}).", "Copy or train the adapter again.") from error
+    stored = _read_tensors(folder)
     check_fit(model, stored, str(folder / TENSORS))
     with torch.no_grad():
         for name, parameter in model.adapter_parameters().items():

@@ -44,6 +44,16 @@ def test_a_loaded_adapter_gives_the_saved_models_logits(tmp_path, config):
     assert not told
 
 
+def test_an_exported_adapter_is_half_as_large_and_answers_the_same_to_float16_rounding(saved, tmp_path):
+    model, folder = saved
+    checkpoint.export(folder, tmp_path / "half")
+    sizes = [(place / "adapter.safetensors").stat().st_size for place in (tmp_path / "half", folder)]
+    assert sizes[0] < 0.55 * sizes[1]
+    loaded = checkpoint.load(tmp_path / "half", llama(), tokenizer())
+    torch.testing.assert_close(logits(loaded), logits(model), atol=2e-2, rtol=0)
+    assert checkpoint.read_notes(tmp_path / "half") == {"stage": "test"}
+
+
 def test_another_architecture_is_refused_by_name(saved):
     with pytest.raises(LAV2Error, match="belongs to tiny; its architecture differs"):
         checkpoint.load(saved[1], llama(num_hidden_layers=5), tokenizer())
