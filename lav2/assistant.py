@@ -23,6 +23,7 @@ from experts import caption, detection, ocr
 from experts.evidence import EXPERT_NAMES, Evidence
 from experts.orchestrator import Orchestrator
 from lav2 import checkpoint, config, generate, grounding, model, preflight, prompts, weights
+from lav2.engine import Engine, refusal
 from lav2.errors import LAV2Error
 from lav2.events import Done, Event, EvidenceFound, ExpertStarted, PromptReady, Request, Sampling, Token
 from lav2.prompts import Turn
@@ -36,8 +37,8 @@ CAPTION_SAMPLING = Sampling(max_new_tokens=30, repetition_penalty=1.0)
 class Parts(NamedTuple):
     """What an assistant is made of; see Assistant."""
 
-    chat: model.AdaptedLlama
-    captioner: model.AdaptedLlama
+    chat: generate.Model
+    captioner: generate.Model
     tokenizer: transformers.PreTrainedTokenizerBase
     tower: VisionTower | None
 
@@ -47,8 +48,8 @@ class Assistant:
 
     Args:
         preset: its settings.
-        chat: the adapted LLaMA that answers.
-        captioner: the adapted LLaMA that writes captions; it may share frozen weights with `chat`.
+        chat: the adapted LLaMA that answers, or an engine of it.
+        captioner: what writes captions; it may share frozen weights with `chat`.
         tokenizer: of both.
         tower: the image encoder.
         detector: weights of the detection expert.
@@ -59,8 +60,8 @@ class Assistant:
     def __init__(
         self,
         preset: config.Preset,
-        chat: model.AdaptedLlama,
-        captioner: model.AdaptedLlama,
+        chat: generate.Model,
+        captioner: generate.Model,
         tokenizer: transformers.PreTrainedTokenizerBase,
         tower: VisionTower,
         detector: str,
@@ -84,6 +85,7 @@ class Assistant:
         self._turn = threading.Lock()  # one forward pass at a time: two would only fight for the same cores
         self._features: OrderedDict[str, Tensor] = OrderedDict()  # photo -> clip_tokens, the newest 32
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="vision")
+        self._kept = generate.Kept(4 if chat.device.type == "cpu" else 1)  # only a GPU pays for a cache's unused room
 
     @classmethod
     def load(
@@ -123,6 +125,8 @@ class Assistant:
         for part, source in (("adapter", settings.adapter), ("caption_adapter", settings.caption_adapter)):
             hashes[part] = hashlib.sha256((weights.find(source) / checkpoint.TENSORS).read_bytes()).hexdigest()
         clock.lap("adapters", f"{settings.adapter}, {settings.caption_adapter}")
+        chat, captioner, how = _fast(chat, captioner)
+        clock.lap("engine", how)
         tower = VisionTower(chat.vision_config).to(place) if chat.vision_config else None
         clock.lap("image encoder", chat.vision_config.name if chat.vision_config else "none, a text-only adapter")
         weight_file = detector or os.environ.get("LAV2_DETECTOR") or settings.detector
@@ -276,7 +280,9 @@ class Assistant:
         """(text piece, tokens so far)."""
         visual = self._chat.visual_prompt(clip_tokens) if clip_tokens is not None else None
         prompt_kv = self._chat.prompt_kv(visual)
-        yield from generate.stream(self._chat, self._tokenizer, prompt, prompt_kv, sampling)
+        yield from generate.stream(
+            self._chat, self._tokenizer, prompt, prompt_kv, sampling, self._kept, photo=clip_tokens
+        )
 
     def _clip_tokens(self, image: Image.Image) -> Tensor:
         """The photo's tokens [1, N, C], remembered."""
@@ -302,6 +308,21 @@ def versions() -> dict[str, str]:
 
 def _adapted(source: str, llm, tokenizer, report) -> model.AdaptedLlama:
     return checkpoint.load(weights.find(source), llm, tokenizer, report).eval()
+
+
+def _fast(
+    chat: model.AdaptedLlama, captioner: model.AdaptedLlama
+) -> tuple[generate.Model, generate.Model, str]:
+    """Engines of both models where they take them, and how they run, in words; the models' own forward is given up."""
+    refused = refusal(chat)
+    if refused:
+        return chat, captioner, f"transformers' forward, since {refused}"
+    if captioner is chat:
+        fast = second = Engine(chat, context=CONTEXT, release=True)
+    else:
+        second = Engine(captioner, context=CONTEXT)
+        fast = Engine(chat, context=CONTEXT, head=second.head, release=True)
+    return fast, second, "int8 weights, compiled step" if fast.int8 else "folded weights, torch"
 
 
 def _ordered(evidence: dict[str, Evidence]) -> dict[str, Evidence]:
