@@ -48,7 +48,7 @@ def test_an_exported_adapter_is_half_as_large_and_answers_the_same_to_float16_ro
     model, folder = saved
     checkpoint.export(folder, tmp_path / "half")
     sizes = [(place / "adapter.safetensors").stat().st_size for place in (tmp_path / "half", folder)]
-    assert sizes[0] < 0.55 * sizes[1]
+    assert sizes[0] < 0.6 * sizes[1]  # half, and the header
     loaded = checkpoint.load(tmp_path / "half", llama(), tokenizer())
     torch.testing.assert_close(logits(loaded), logits(model), atol=2e-2, rtol=0)
     assert checkpoint.read_notes(tmp_path / "half") == {"stage": "test"}
