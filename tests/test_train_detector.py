@@ -142,18 +142,18 @@ def test_a_cut_off_training_goes_on_learns_and_its_export_is_an_expert(garden, t
     from experts.train_detector import train as training
 
     def command(epochs):
-        settings = ["--size", "96", "--batch", "6", "--lr", "3e-3", "--min-boxes", "1", "--repeat-human", "6"]
-        return main(
-            ["train", "--data", str(garden / "boxes.jsonl"), "--out", str(tmp_path), "--epochs", epochs, *settings]
-        )
+        where = ["--data", str(garden / "boxes.jsonl"), "--out", str(tmp_path)]
+        sizes = ["--size", "96", "--final-size", "128", "--batch", "6", "--epochs", epochs]
+        return main(["train", *where, *sizes, "--lr", "3e-3", "--min-boxes", "1", "--repeat-human", "6"])
 
     save, saved = training.LiteTrainer.save_model, []
 
     def cut_off(trainer):
-        save(trainer)
-        saved.append(trainer.epoch)
+        done = save(trainer)
+        saved.append((trainer.epoch, trainer.args.imgsz))
         if len(saved) == 2:
             raise KeyboardInterrupt
+        return done
 
     monkeypatch.setattr(training, "DEFAULTS", {**training.DEFAULTS, "mosaic": 0.0, "translate": 0.0, "hsv_h": 0.0})
     monkeypatch.setattr(training.LiteTrainer, "save_model", cut_off)
@@ -161,7 +161,7 @@ def test_a_cut_off_training_goes_on_learns_and_its_export_is_an_expert(garden, t
         command("7")
     stem = torch.load(tmp_path / "weights/last.pt", weights_only=False)["ema"].model[0].state_dict()
     assert command("7") == 0
-    assert saved == list(range(7))  # each epoch once
+    assert saved == [(epoch, 96 if epoch < 5 else 128) for epoch in range(7)]  # each epoch once, the last two larger
     rates = np.genfromtxt(tmp_path / "results.csv", delimiter=",", names=True)
     assert rates["lrpg0"][-1] < 0.2 * rates["lrpg0"].max()  # the schedule went on too
     end = torch.load(tmp_path / "weights/last.pt", weights_only=False)["model"].model[0].state_dict()
@@ -181,7 +181,7 @@ def test_a_cut_off_training_goes_on_learns_and_its_export_is_an_expert(garden, t
     assert command("7") == 0  # finished: exported again, not trained
     assert (tmp_path / "weights/last.pt").read_bytes() == before
     out = tmp_path / "two.onnx"
-    assert main(["export", "--checkpoint", str(tmp_path / "weights/last.pt"), "--out", str(out), "--size", "128",
+    assert main(["export", "--checkpoint", str(tmp_path / "weights/last.pt"), "--out", str(out), "--size", "96",
                  "--classes", "plum,lime"]) == 0  # fmt: skip
     assert set(detection.build(str(out))(Image.new("RGB", (50, 90))).classes) == {"plum", "lime"}
 

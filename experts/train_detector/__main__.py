@@ -33,6 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
     sub.add_argument("--out", type=Path, required=True, help="folder of the run")
     sub.add_argument("--epochs", type=int, default=10)
     sub.add_argument("--size", type=int, default=320, help="px, side of the square photos are fitted into (32 n)")
+    sub.add_argument("--final-size", type=int, help="px, in the last two epochs and of the export (--size by default)")
     sub.add_argument("--batch", type=int, default=16)
     sub.add_argument("--lr", type=float, default=1e-3, help="peak rate of AdamW")
     sub.add_argument("--backbone", default="tf_efficientnet_lite0", help="tf_efficientnet_lite0 or _lite2")
@@ -104,13 +105,14 @@ def _train(options: argparse.Namespace) -> None:
         options.out,
         epochs=options.epochs,
         size=options.size,
+        final_size=options.final_size,
         batch=options.batch,
         trunk=options.backbone,
         loaders=options.loaders,
         threads=options.threads,
         lr0=options.lr,
     )
-    print(f"exported to {export(last, options.out / 'detector.onnx', options.size)}")
+    print(f"exported to {export(last, options.out / 'detector.onnx', options.final_size or options.size)}")
 
 
 def _export(options: argparse.Namespace) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from copy import deepcopy
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,7 @@ def train(
     *,
     epochs: int,
     size: int,
+    final_size: int | None = None,
     batch: int = 16,
     trunk: str = "tf_efficientnet_lite0",
     loaders: int = 0,
@@ -90,30 +92,48 @@ def train(
 ) -> Path:
     """Train until `epochs` are done and return the last checkpoint.
 
-    A run that was cut off goes on after its last whole epoch; `size` and `batch` may differ then (small photos
-    first are cheaper), all other settings are those it began with.
+    A run that was cut off goes on after its last whole epoch, with the settings it began with.
 
     Args:
         data: data.yaml of `data.write`.
         out: folder of the run: weights/last.pt after every epoch, results.csv.
         size: px, side of the square that photos are fitted into.
+        final_size: px, in the last epochs, those without mosaics: most of the run is cheaper on small photos.
         loaders: processes that load and augment photos beside the training step; 0: none.
         threads: of the training step; all cores that this process may use by default.
         more: further settings of ultralytics' trainer.
     """
     last = out / "weights" / "last.pt"
-    settings = {**DEFAULTS, "data": str(data), "epochs": epochs, "imgsz": size, "batch": batch, "freeze": [STEM]}
-    settings |= {"model": "lite.yaml", "task": "detect", "device": _device(), "save_dir": str(out), **more}
+    grown = epochs - DEFAULTS["close_mosaic"]  # epochs before the final size
+    done = 0
+    settings = {**DEFAULTS, "data": str(data), "epochs": epochs, "freeze": [STEM], "model": "lite.yaml", **more}
     if last.is_file():
-        _, checkpoint = load_checkpoint(last)
-        if checkpoint["epoch"] < 0:  # ultralytics marks a finished run so
+        done = load_checkpoint(last)[1]["epoch"] + 1
+        if done == 0:  # ultralytics marks a finished run so
             return last
-        settings = {"resume": str(last), "imgsz": size, "batch": batch, "device": _device(), "save_dir": str(out)}
-    trainer = LiteTrainer(overrides=settings)
+        settings = {"resume": str(last)}
+    side = final_size if final_size and done >= grown else size
+    shared = {"task": "detect", "imgsz": side, "batch": batch, "device": _device(), "save_dir": str(out)}
+    trainer = LiteTrainer(overrides=settings | shared)
     trainer.trunk, trainer.loaders = trunk, loaders
+    if final_size and done < grown:
+        trainer.add_callback("on_model_save", partial(_cut, grown))
     torch.set_num_threads(threads or len(os.sched_getaffinity(0)))  # ultralytics leaves a core idle
-    trainer.train()
+    try:
+        trainer.train()
+    except _TimeToGrow:
+        rest = {"batch": batch, "trunk": trunk, "loaders": loaders, "threads": threads}
+        return train(data, out, epochs=epochs, size=size, final_size=final_size, **rest)
     return last
+
+
+class _TimeToGrow(Exception):
+    """Leaves ultralytics' loop after an epoch was saved, to go on from there with another size."""
+
+
+def _cut(epochs: int, trainer: LiteTrainer) -> None:
+    if trainer.epoch + 1 == epochs:
+        raise _TimeToGrow
 
 
 def _device() -> str:
