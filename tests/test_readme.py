@@ -57,11 +57,3 @@ def test_every_file_that_the_readme_links_exists():
     links = re.findall(r"\]\((?!https?:)([^)#]+)\)", TEXT)
     assert links
     assert [link for link in links if not (ROOT / link).exists()] == []
-
-
-def test_the_front_matter_is_that_of_a_gradio_space():
-    front = dict(re.findall(r"^(\w+): (.+)$", TEXT.split("---")[1], re.MULTILINE))
-    assert front["sdk"] == "gradio"
-    assert (ROOT / front["app_file"]).exists()
-    pinned = re.search(r"^gradio(?:\[\w+\])?==(\S+)", (ROOT / "requirements.txt").read_text(), re.MULTILINE)
-    assert front["sdk_version"] == pinned.group(1)
