@@ -27,7 +27,9 @@ from lav2.model import AdaptedLlama
 
 FAMILIES = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
 BLOCK = 32  # int8 weights that share a factor, as in decode.c
-NATIVE_ROWS = 16  # up to which decode.c takes the token; more rows are a matrix product, which torch does better
+PIECE = 128  # tokens of a long prompt at once, cut at its multiples: what a piece computes depends only on what stands
+# before it, so that an answer is the same to the last bit whether or not earlier pieces were kept
+NATIVE_ROWS = 32  # up to which decode.c takes the token; more rows are a matrix product, which torch does better
 
 
 def refusal(model: AdaptedLlama) -> str:
@@ -57,15 +59,16 @@ class Matrix:
     bias: Tensor | None = None
     factor: Tensor | None = None
 
-    def __call__(self, x: Tensor) -> Tensor:  # [..., in] -> [..., out]
+    def __call__(self, x: Tensor, room: Tensor | None = None) -> Tensor:  # [..., in] -> [..., out]
+        """x Wᵀ + bias; an int8 weight is expanded into `room`, float32 memory of at least its size."""
         if self.factor is None:
             return F.linear(x, self.weight, self.bias)
-        plain = torch.empty(self.weight.shape)
-        blocks, threads = self.factor.numel(), torch.get_num_threads()
+        plain = (torch.empty(self.weight.numel()) if room is None else room)[: self.weight.numel()]
         native.library().lav2_expand(
-            self.weight.data_ptr(), self.factor.data_ptr(), blocks, plain.data_ptr(), threads
-        )
-        return F.linear(x, plain, self.bias)
+            self.weight.data_ptr(), self.factor.data_ptr(), self.factor.numel(), plain.data_ptr(),
+            torch.get_num_threads(),
+        )  # fmt: skip
+        return F.linear(x, plain.view(self.weight.shape), self.bias)
 
 
 def quantised(weight: Tensor, bias: Tensor | None = None) -> Matrix:
@@ -195,6 +198,8 @@ class Engine:
             self.head = head or self._vocabulary_matrix(model.llm.get_output_embeddings())
             places = torch.arange(context, device=self.device)[None]
             cosine, sine = model.decoder.rotary_emb(torch.zeros(1, device=self.device), places)  # [1, context, A]
+        first = self.layers[0]
+        self._largest = max(part.weight.numel() for part in (first.qkv, first.out, first.gate_up, first.down))
         half = self.head_width // 2
         self.cosine, self.sine = cosine[0].float(), sine[0].float()
         self.signed = torch.cat([-self.sine[:, :half], self.sine[:, half:]], -1)  # of x rolled by half a head
@@ -293,11 +298,15 @@ class Engine:
         if cache is None:
             cache = self.begin(len(input_ids), prompt_kv, attention_mask)
         rows, count = input_ids.shape
-        if cache.length + count > self.context:
-            raise LAV2Error(f"{cache.length + count} tokens do not fit into {self.context}.", "Shorten the prompt.")
+        end = cache.length + count
+        if end > self.context:
+            raise LAV2Error(f"{end} tokens do not fit into {self.context}.", "Shorten the prompt.")
         one = count == 1 and self.library is not None and rows <= NATIVE_ROWS
-        logits = self._step(input_ids, cache) if one else self._forward(input_ids, cache)
-        cache.length += count
+        while cache.length < end:
+            piece = min(end, cache.length // PIECE * PIECE + PIECE) - cache.length
+            ids, input_ids = input_ids[:, :piece], input_ids[:, piece:]
+            logits = self._step(ids, cache) if one else self._forward(ids, cache)
+            cache.length += piece
         return logits, cache
 
     @torch.inference_mode()
@@ -336,9 +345,10 @@ class Engine:
         )
         mask = self._mask(cache, begin, end)
         x = F.embedding(input_ids, self.embedding).to(self.dtype)
+        room = torch.empty(self._largest) if self.int8 else None
         for layer, kv, prompt in zip(self.layers, cache.kv, cache.prompts, strict=True):
             before, after, of_queries, of_keys = layer.norms
-            qkv = layer.qkv(self._normed(x, before)).view(rows, count, -1, self.head_width)  # [B, T, H + 2G, A]
+            qkv = layer.qkv(self._normed(x, before), room).view(rows, count, -1, self.head_width)  # [B, T, H + 2G, A]
             if of_queries is not None:
                 qkv = torch.cat([
                     self._normed(qkv[:, :, :heads], of_queries),
@@ -355,9 +365,9 @@ class Engine:
             if prompt is not None:
                 key, value = (part.expand(rows, -1, -1, -1) for part in prompt)
                 mixed = mixed + F.scaled_dot_product_attention(query, key, value, scale=self.scaling)
-            x = x + layer.out(mixed.transpose(1, 2).reshape(rows, count, -1).to(self.dtype))
-            gate, up = layer.gate_up(self._normed(x, after)).chunk(2, -1)
-            x = x + layer.down(F.silu(gate) * up)
+            x = x + layer.out(mixed.transpose(1, 2).reshape(rows, count, -1).to(self.dtype), room)
+            gate, up = layer.gate_up(self._normed(x, after), room).chunk(2, -1)
+            x = x + layer.down(F.silu(gate) * up, room)
         return self._vocabulary(self._normed(x[:, -1], self.norm))
 
     def _mask(self, cache: Cache, begin: int, end: int) -> Tensor | None:

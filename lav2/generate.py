@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import DynamicCache, PreTrainedTokenizerBase
 
 from lav2.adapter import LayerPrompt
-from lav2.engine import Cache, Engine
+from lav2.engine import PIECE, Cache, Engine
 from lav2.events import Sampling
 from lav2.model import AdaptedLlama
 
@@ -31,13 +31,14 @@ class Kept:
         self._entries: list[tuple[object, list[int], Cache]] = []  # the oldest first
 
     def take(self, photo: object, ids: list[int]) -> Cache | None:
-        """The cache that shares the longest beginning with `ids`, cut to it; the last token is always left to do."""
+        """The cache with the most whole pieces (lav2.engine.PIECE) of `ids`, cut to them; the last token is left."""
 
         def shared(entry: tuple[object, list[int], Cache]) -> int:
             if entry[0] is not photo:
                 return 0
             pairs = zip(entry[1], ids[:-1], strict=False)
-            return next((n for n, (a, b) in enumerate(pairs) if a != b), min(len(entry[1]), len(ids) - 1))
+            same = next((n for n, (a, b) in enumerate(pairs) if a != b), min(len(entry[1]), len(ids) - 1))
+            return same // PIECE * PIECE
 
         best = max(self._entries, key=shared, default=None)
         if best is None or not shared(best):
@@ -47,7 +48,7 @@ class Kept:
         return best[2]
 
     def put(self, photo: object, ids: list[int], cache: Cache) -> None:
-        """`ids` are the tokens that the cache holds, of a prompt with the prompts of `photo` (compared by identity)."""
+        """`ids` is the prompt that the cache begins with, asked about `photo` (compared by identity)."""
         self._entries = [*self._entries, (photo, ids[: cache.length], cache)][-self._size :]
 
 
@@ -155,7 +156,7 @@ def stream(
                 shown = text
     finally:  # also when the answer is stopped
         if cache is not None:
-            kept.put(photo, begin + ids, cache)
+            kept.put(photo, begin, cache)
 
 
 def batch(

@@ -7,6 +7,7 @@ import torch
 from tiny import EARLY, LATE, PROJECTOR, VISION, adapted, clip_tokens, llama, open_gates, token_ids, tokenizer
 from transformers import AutoModelForCausalLM, Qwen2Config, Qwen3Config
 
+import lav2.engine
 from lav2 import generate, native
 from lav2.adapter import ATTENTION
 from lav2.config import AdapterConfig
@@ -152,32 +153,37 @@ def test_what_the_engine_does_not_take_is_told():
         Engine(adapted(), context=8)(token_ids(1, 9), adapted().prompt_kv())
 
 
-def test_a_second_question_begins_where_it_parts_from_the_first():
+def test_a_second_question_takes_up_the_pieces_it_shares_and_answers_to_the_last_bit_the_same(monkeypatch):
+    for room in (lav2.engine, generate):
+        monkeypatch.setattr(room, "PIECE", 4)
     model = open_gates(adapted())
     engine, words, kept, photo = Engine(model), tokenizer(), generate.Kept(), object()
     prompt_kv = photo_prompts(model)
-    seen = []
+    done = []
+    original = engine._forward
 
-    def ask(prompt, photo):
-        original = engine._forward
-        engine._forward = lambda ids, cache: seen.append(ids.shape[1]) or original(ids, cache)
-        try:
-            return list(generate.stream(engine, words, prompt, prompt_kv, GREEDY, kept, photo))
-        finally:
-            engine._forward = original
+    def forward(ids, cache):
+        logits = original(ids, cache)
+        done.append((cache.length, ids.shape[1], logits))
+        return logits
 
-    first = ask("w5 w9 w33 w7 w8", photo)
-    assert seen[0] == 5
-    seen.clear()
-    assert ask("w5 w9 w33 w7 w8", photo) == first
-    assert seen[0] == 1
-    seen.clear()
-    second = ask("w5 w9 w33 w40", photo)
-    assert seen[0] == 1
-    assert second == list(generate.stream(model, words, "w5 w9 w33 w40", prompt_kv, GREEDY))
-    seen.clear()
-    ask("w5 w9 w33 w40", object())
-    assert seen[0] == 4
+    monkeypatch.setattr(engine, "_forward", forward)
+
+    def ask(prompt, photo, kept=kept):
+        done.clear()
+        text = "".join(t for t, _ in generate.stream(engine, words, prompt, prompt_kv, GREEDY, kept, photo))
+        return text, list(done)
+
+    first, all_steps = ask("w5 w9 w33 w7 w8 w9 w10 w11 w12 w13", photo)
+    assert [step[:2] for step in all_steps[:3]] == [(0, 4), (4, 4), (8, 2)]
+    again, steps = ask("w5 w9 w33 w7 w8 w9 w10 w11 w12 w13", photo)
+    assert [step[:2] for step in steps] == [step[:2] for step in all_steps[2:]]
+    assert all(torch.equal(a[2], b[2]) for a, b in zip(steps, all_steps[2:], strict=True))
+    assert again == first
+    second, steps = ask("w5 w9 w33 w7 w8 w40", photo)
+    assert steps[0][:2] == (4, 2)
+    assert second == ask("w5 w9 w33 w7 w8 w40", photo, None)[0]
+    assert ask("w5 w9 w33 w7 w8 w40", object())[1][0][:2] == (0, 4)
 
 
 def test_a_wide_beam_finds_what_brute_force_finds():
