@@ -31,7 +31,8 @@ from lav2.vision import VisionTower
 
 CONTEXT = 2048  # tokens of prompt and answer together that the assistant uses at most
 QUESTION_CHARACTERS = 4000
-CAPTION_SAMPLING = Sampling(max_new_tokens=30, repetition_penalty=1.0)
+CAPTION_SAMPLING = Sampling(max_new_tokens=30, repetition_penalty=1.0)  # greedy, for evaluation
+CAPTION_BEAM = {"width": 3, "max_new_tokens": 30, "no_repeat": 3}
 
 
 class Parts(NamedTuple):
@@ -82,7 +83,7 @@ class Assistant:
         }
         self.experts = tuple(experts)
         self._orchestrator = Orchestrator(experts)
-        self._turn = threading.Lock()  # one forward pass at a time: two would only fight for the same cores
+        self._turns = generate.Turns()
         self._features: OrderedDict[str, Tensor] = OrderedDict()  # photo -> clip_tokens, the newest 32
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="vision")
         self._kept = generate.Kept(4 if chat.device.type == "cpu" else 1)  # only a GPU pays for a cache's unused room
@@ -167,8 +168,12 @@ class Assistant:
         clip_tokens = self._clip_tokens(image)
         with self._turn:
             prompt_kv = self._captioner.prompt_kv(self._captioner.visual_prompt(clip_tokens))
-            pieces = generate.stream(self._captioner, self._tokenizer, self.caption_prompt, prompt_kv, CAPTION_SAMPLING)
-            return "".join(text for text, _ in pieces).strip()
+            begin = generate.encode(self._tokenizer, self.caption_prompt)
+            input_ids = torch.tensor([begin], device=self._captioner.device)
+            ids = generate.beam(
+                self._captioner, input_ids, prompt_kv, generate.stop_ids(self._tokenizer), **CAPTION_BEAM
+            )
+            return self._tokenizer.decode(ids, skip_special_tokens=True).strip()
 
     @property
     def caption_prompt(self) -> str:
@@ -233,8 +238,7 @@ class Assistant:
         count = 0
         stream = self._stream(prompt, features.result() if features else None, request.sampling)
         while not cancel.is_set():
-            with self._turn:
-                piece = next(stream, None)
+            piece = next(stream, None)
             if piece is None:
                 break
             text, count = piece
@@ -281,7 +285,7 @@ class Assistant:
         visual = self._chat.visual_prompt(clip_tokens) if clip_tokens is not None else None
         prompt_kv = self._chat.prompt_kv(visual)
         yield from generate.stream(
-            self._chat, self._tokenizer, prompt, prompt_kv, sampling, self._kept, photo=clip_tokens
+            self._chat, self._tokenizer, prompt, prompt_kv, sampling, self._kept, clip_tokens, self._turns
         )
 
     def _clip_tokens(self, image: Image.Image) -> Tensor:

@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from experts.evidence import EXPERT_NAMES, Caption, Evidence
 from lav2 import generate, metrics
-from lav2.assistant import CAPTION_SAMPLING, Assistant
+from lav2.assistant import CAPTION_BEAM, CAPTION_SAMPLING, Assistant
 from lav2.data import FeatureCache, InstructionRow, prompt_of, read_rows
 from lav2.errors import LAV2Error
 from lav2.events import Sampling
@@ -86,8 +86,7 @@ class Bench:
         for image in tqdm(images, desc="beam search", unit="photo", disable=None):
             with torch.inference_mode():
                 kv = model.prompt_kv(model.visual_prompt(features.get([image])))
-            stop, length = generate.stop_ids(words), CAPTION_SAMPLING.max_new_tokens
-            ids = generate.beam(model, begin, kv, stop, self.beams, length)
+            ids = generate.beam(model, begin, kv, generate.stop_ids(words), **{**CAPTION_BEAM, "width": self.beams})
             found.append(words.decode(ids, skip_special_tokens=True).strip())
         return found
 

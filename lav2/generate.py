@@ -6,7 +6,11 @@ tests). Nothing here knows about photos beyond `prompt_kv`.
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -27,7 +31,7 @@ class Kept:
     """
 
     def __init__(self, size: int = 4):
-        self._size = size
+        self._size, self._lock = size, threading.Lock()
         self._entries: list[tuple[object, list[int], Cache]] = []  # the oldest first
 
     def take(self, photo: object, ids: list[int]) -> Cache | None:
@@ -40,16 +44,18 @@ class Kept:
             same = next((n for n, (a, b) in enumerate(pairs) if a != b), min(len(entry[1]), len(ids) - 1))
             return same // PIECE * PIECE
 
-        best = max(self._entries, key=shared, default=None)
-        if best is None or not shared(best):
-            return None
-        self._entries.remove(best)
+        with self._lock:
+            best = max(self._entries, key=shared, default=None)
+            if best is None or not shared(best):
+                return None
+            self._entries = [entry for entry in self._entries if entry is not best]
         best[2].length = shared(best)
         return best[2]
 
     def put(self, photo: object, ids: list[int], cache: Cache) -> None:
         """`ids` is the prompt that the cache begins with, asked about `photo` (compared by identity)."""
-        self._entries = [*self._entries, (photo, ids[: cache.length], cache)][-self._size :]
+        with self._lock:
+            self._entries = [*self._entries, (photo, ids[: cache.length], cache)][-self._size :]
 
 
 def prefill(
@@ -71,6 +77,70 @@ def prefill(
         }
     output = model(input_ids, prompt_kv, past_key_values=cache, use_cache=True, logits_to_keep=1, **kwargs)
     return output.logits[:, -1], cache
+
+
+class Turns:
+    """The processor, shared by answers in threads of their own: prompts one after the other, and one step for the next
+    tokens of all answers that wait for theirs, so that the weights are read once for all of them."""
+
+    PATIENCE = 0.004  # seconds that a step waits for answers which the last one left behind; a step takes about 10 ms
+
+    def __init__(self, rows: int = 8):
+        self._rows, self._lock = rows, threading.Lock()
+        self._waiting: list[_Wait] = []
+        self._answers = 0  # going on now
+        self._crowded = False  # somebody came while the last step ran
+
+    @contextmanager
+    def answer(self) -> Iterator[None]:
+        """Around an answer: how many there are tells how long a step may wait for the others."""
+        with self._lock:
+            self._answers += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._answers -= 1
+
+    def run(
+        self,
+        model: Model,
+        input_ids: Tensor,
+        prompt_kv: tuple[LayerPrompt | None, ...],
+        attention_mask: Tensor | None = None,
+        cache: DynamicCache | Cache | None = None,
+    ) -> tuple[Tensor, DynamicCache | Cache]:
+        """As `prefill`."""
+        one = cache is not None and input_ids.shape == (1, 1)
+        if not (one and isinstance(model, Engine) and model.library and cache.length < model.context):
+            with self._lock:
+                return prefill(model, input_ids, prompt_kv, attention_mask, cache)
+        mine = _Wait(model, input_ids, cache)
+        self._waiting.append(mine)
+        with self._lock:
+            while mine.logits is None:  # else another answer's step took this one along
+                self._step(model)
+        return mine.logits, cache
+
+    def _step(self, engine: Engine) -> None:
+        until = time.perf_counter() + self.PATIENCE
+        while self._crowded and len(self._waiting) < self._answers and time.perf_counter() < until:
+            time.sleep(0.0002)
+        chosen = [wait for wait in self._waiting if wait.engine is engine][: self._rows]
+        for wait in chosen:  # in place: other threads append meanwhile
+            self._waiting.remove(wait)
+        logits = engine.together(torch.cat([wait.token for wait in chosen]), [wait.cache for wait in chosen])
+        for row, wait in enumerate(chosen):
+            wait.logits = logits[row : row + 1]
+        self._crowded = len(chosen) > 1 or bool(self._waiting)
+
+
+@dataclass(eq=False)
+class _Wait:
+    engine: Engine
+    token: Tensor  # [1, 1]
+    cache: Cache
+    logits: Tensor | None = None
 
 
 def sample(logits: Tensor, sampling: Sampling, generator: torch.Generator, answer: Tensor) -> Tensor:
@@ -98,6 +168,7 @@ def tokens(
     stop: Sequence[int],
     attention_mask: Tensor | None = None,
     cache: Cache | None = None,
+    turns: Turns | None = None,
 ) -> Iterator[Tensor]:
     """New tokens [B], step by step, until every row has met a stop token or max_new_tokens are out.
 
@@ -106,9 +177,11 @@ def tokens(
         prompt_kv: of the rows' photos.
         stop: ids that end a row; a finished row repeats stop[0].
         cache: of an engine, for the tokens before input_ids.
+        turns: shared with the answers of other threads.
     """
+    advance = turns.run if turns else prefill
     generator = torch.Generator().manual_seed(sampling.seed)
-    logits, cache = prefill(model, input_ids, prompt_kv, attention_mask, cache)
+    logits, cache = advance(model, input_ids, prompt_kv, attention_mask, cache)
     answer = input_ids[:, :0]
     open_rows = torch.ones(len(input_ids), dtype=torch.bool, device=input_ids.device)
     ends = torch.tensor(list(stop), device=input_ids.device)
@@ -121,7 +194,7 @@ def tokens(
         answer = torch.cat([answer, token[:, None]], dim=1)
         if attention_mask is not None:
             attention_mask = torch.cat([attention_mask, attention_mask.new_ones(len(token), 1)], dim=1)
-        logits, cache = prefill(model, token[:, None], prompt_kv, attention_mask, cache)
+        logits, cache = advance(model, token[:, None], prompt_kv, attention_mask, cache)
 
 
 def stream(
@@ -132,11 +205,13 @@ def stream(
     sampling: Sampling,
     kept: Kept | None = None,
     photo: object = None,
+    turns: Turns | None = None,
 ) -> Iterator[tuple[str, int]]:
     """(piece of text, tokens so far) as they come; a piece never ends inside a character of several bytes.
 
     Args:
         kept: with an engine, where the beginning of an earlier prompt about the same `photo` is taken up.
+        turns: shared with the answers of other threads.
     """
     begin = encode(tokenizer, prompt)
     ids: list[int] = []
@@ -145,15 +220,17 @@ def stream(
     if isinstance(model, Engine) and kept is not None:
         cache = kept.take(photo, begin) or model.begin(1, prompt_kv)
     input_ids = torch.tensor([begin[cache.length if cache else 0 :]], device=model.device)
+    found = tokens(model, input_ids, prompt_kv, sampling, stop_ids(tokenizer), cache=cache, turns=turns)
     try:
-        for token in tokens(model, input_ids, prompt_kv, sampling, stop_ids(tokenizer), cache=cache):
-            ids.append(int(token))
-            text = tokenizer.decode(ids, skip_special_tokens=True)
-            if text.endswith("\ufffd"):
-                continue
-            if len(text) > len(shown):
-                yield text[len(shown) :], len(ids)
-                shown = text
+        with turns.answer() if turns else nullcontext():
+            for token in found:
+                ids.append(int(token))
+                text = tokenizer.decode(ids, skip_special_tokens=True)
+                if text.endswith("\ufffd"):
+                    continue
+                if len(text) > len(shown):
+                    yield text[len(shown) :], len(ids)
+                    shown = text
     finally:  # also when the answer is stopped
         if cache is not None:
             kept.put(photo, begin, cache)
@@ -187,6 +264,7 @@ def beam(
     width: int = 3,
     max_new_tokens: int = 30,
     length_power: float = 1.0,
+    no_repeat: int = 0,
 ) -> list[int]:
     """The answer (without its stop token) with the highest log-probability / length ** length_power that a beam finds.
 
@@ -194,6 +272,8 @@ def beam(
         input_ids: [1, T].
         width: unfinished answers that are kept at each step; 1 is greedy search.
         length_power: 0 prefers short answers, 1 compares means over tokens; the stop token counts.
+        no_repeat: no run of so many tokens comes twice, 0: anything goes. A small model that meets a picture unlike its
+            training's otherwise says one phrase over and over.
     """
     logits, cache = prefill(model, input_ids, prompt_kv)
     cache.batch_repeat_interleave(width)
@@ -216,13 +296,21 @@ def beam(
         last = torch.tensor([[ids[-1]] for _, ids, _ in running], device=device)
         logits, cache = prefill(model, last, prompt_kv, cache=cache)
         totals = torch.log_softmax(logits.float(), -1) + torch.tensor([[t] for t, _, _ in running], device=device)
-        chances, places = totals.flatten().topk(min(2 * width, totals.numel()))
+        chances, places = totals.flatten().topk(min((4 if no_repeat else 2) * width, totals.numel()))
         found = {}
         for total, place in zip(chances.tolist(), places.tolist(), strict=True):
             row, token = divmod(place, totals.shape[1])
+            if no_repeat and _repeats([*running[row][1], token], no_repeat):
+                continue
             found.setdefault((*running[row][1], token), (total, [*running[row][1], token], row))
         candidates = list(found.values())
     return best[1]
+
+
+def _repeats(ids: list[int], length: int) -> bool:
+    """Whether the last `length` ids stand together earlier as well."""
+    last = ids[-length:]
+    return any(ids[i : i + length] == last for i in range(len(ids) - length))
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[int]:

@@ -89,3 +89,18 @@ def test_the_repetition_penalty_counts_the_answer_not_the_prompt():
     generator = torch.Generator()
     assert int(generate.sample(logits, plain, generator, torch.empty(1, 0, dtype=torch.long))) == 1
     assert int(generate.sample(logits, plain, generator, torch.tensor([[1]]))) == 2
+
+
+def test_a_beam_that_may_not_repeat_says_no_run_of_tokens_twice():
+    model = open_gates(adapted())
+    prompt_kv = model.prompt_kv(model.visual_prompt(clip_tokens()))
+    free = generate.beam(model, token_ids(), prompt_kv, [-1], width=2, max_new_tokens=24)
+    strict = generate.beam(model, token_ids(), prompt_kv, [-1], width=2, max_new_tokens=24, no_repeat=2)
+
+    def twice(ids):
+        pairs = list(zip(ids, ids[1:], strict=False))
+        return len(pairs) > len(set(pairs))
+
+    assert twice(free)  # the tiny model loops: there is something to forbid
+    assert not twice(strict)
+    assert len(strict) == 24
