@@ -1,5 +1,7 @@
 """Generation: cached, batched and streamed tokens are those of the plain forward pass, with open gates."""
 
+from itertools import pairwise
+
 import torch
 from tiny import EARLY, LATE, adapted, clip_tokens, open_gates, token_ids, tokenizer
 
@@ -98,7 +100,7 @@ def test_a_beam_that_may_not_repeat_says_no_run_of_tokens_twice():
     strict = generate.beam(model, token_ids(), prompt_kv, [-1], width=2, max_new_tokens=24, no_repeat=2)
 
     def twice(ids):
-        pairs = list(zip(ids, ids[1:], strict=False))
+        pairs = list(pairwise(ids))
         return len(pairs) > len(set(pairs))
 
     assert twice(free)  # the tiny model loops: there is something to forbid
