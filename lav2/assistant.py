@@ -166,7 +166,7 @@ class Assistant:
         if self._tower is None:
             raise LAV2Error(f"The adapter of {self.preset} is text only.", "Choose a preset with an image encoder.")
         clip_tokens = self._clip_tokens(image)
-        with self._turn:
+        with self._turns.alone():
             prompt_kv = self._captioner.prompt_kv(self._captioner.visual_prompt(clip_tokens))
             begin = generate.encode(self._tokenizer, self.caption_prompt)
             input_ids = torch.tensor([begin], device=self._captioner.device)

@@ -24,10 +24,10 @@ typedef int32_t i16 __attribute__((vector_size(64)));
 #define AHEAD 4096   /* bytes that are asked for before they are needed; 0, 1024, 4096, 8192 were tried */
 #define INLINE static inline __attribute__((always_inline))
 
-enum { ROWS, WIDTH, HEADS, GROUPS, HEAD, HIDDEN, VOCABULARY, LAYERS, ROOM, PLACE, BYTES, THREADS }; /* of `shape` */
+enum { ROWS, WIDTH, HEADS, GROUPS, HEAD, HIDDEN, VOCABULARY, LAYERS, ROOM, BYTES, THREADS }; /* of `shape` */
 enum { QKV, QKV_F, QKV_B, OUT, OUT_F, OUT_B, GATE_UP, GATE_UP_F, GATE_UP_B, DOWN, DOWN_F, DOWN_B,
        NORM_1, NORM_2, NORM_Q, NORM_K, WEIGHTS };                                 /* a layer's addresses, 0: not there */
-enum { KV, PROMPT_K, PROMPT_V, PROMPT_ROWS, PROMPT_LENGTH, STATE };               /* a layer's cache and prompt */
+enum { KV, PROMPT_K, PROMPT_V, PROMPT_LENGTH, STATE };                       /* a row's cache and prompt in a layer */
 typedef struct { const char *weight; const uint16_t *factor; const float *bias; int64_t length, bytes; } Matrix;
 typedef struct { atomic_int arrived, phase; } Gate;
 
@@ -185,14 +185,15 @@ static void attend(const float *q, const uint16_t *key, const uint16_t *value, i
     }
 }
 
-/* One token of B rows. x [B, D]: its embeddings, destroyed. cosine, sine [B, A]: of its place. first [B]: where each
-   row's text begins in the cache. head: the vocabulary's matrix (address, factors). scratch: see lav2/engine.py.
-   logits [B, V]. */
+/* One token of each of B rows, which may be answers of several users: what a row gets does not depend on the others.
+   state [layers, B, STATE]. x [B, D]: embeddings, destroyed. cosine, sine [B, A]: of the tokens' places in the texts.
+   places, first [B]: the token's place in the row's cache, and where its text begins there. head_matrix: address and
+   factors of the vocabulary's matrix. scratch: see lav2/engine.py. logits [B, V]. */
 void lav2_step(const int64_t *shape, const int64_t *layers, const int64_t *state, const float *numbers, float *x,
-               const float *cosine, const float *sine, const int64_t *first, const float *last_norm,
-               const int64_t *head_matrix, float *scratch, float *logits) {
+               const float *cosine, const float *sine, const int64_t *places, const int64_t *first,
+               const float *last_norm, const int64_t *head_matrix, float *scratch, float *logits) {
     const int64_t rows = shape[ROWS], width = shape[WIDTH], heads = shape[HEADS], groups = shape[GROUPS];
-    const int64_t head = shape[HEAD], hidden = shape[HIDDEN], place = shape[PLACE], bytes = shape[BYTES];
+    const int64_t head = shape[HEAD], hidden = shape[HIDDEN], bytes = shape[BYTES];
     const int64_t wide = (heads + 2 * groups) * head, share = heads / groups, room = shape[ROOM];
     const int team = (int)shape[THREADS];
     const float epsilon = numbers[0], scaling = numbers[1];
@@ -210,7 +211,7 @@ void lav2_step(const int64_t *shape, const int64_t *layers, const int64_t *state
         float *normed = own + me * (rows * width + room + 16), *scores = normed + rows * width;
         float y[2][64];
         for (int64_t l = 0; l < shape[LAYERS]; l++) {
-            const int64_t *w = layers + l * WEIGHTS, *st = state + l * STATE;
+            const int64_t *w = layers + l * WEIGHTS, *rows_state = state + l * rows * STATE;
             const Matrix mq = {(const char *)w[QKV], (const uint16_t *)w[QKV_F], (const float *)w[QKV_B], width, bytes};
             const Matrix mo = {(const char *)w[OUT], (const uint16_t *)w[OUT_F], (const float *)w[OUT_B],
                                heads * head, bytes};
@@ -219,7 +220,6 @@ void lav2_step(const int64_t *shape, const int64_t *layers, const int64_t *state
             const Matrix md = {(const char *)w[DOWN], (const uint16_t *)w[DOWN_F], (const float *)w[DOWN_B],
                                hidden, bytes};
             const float *norm_q = (const float *)w[NORM_Q], *norm_k = (const float *)w[NORM_K];
-            uint16_t *kv = (uint16_t *)st[KV];  /* [B, S, 2G, A] */
 
             for (int64_t b = 0; b < rows; b++)
                 normalise(x + b * width, (const float *)w[NORM_1], epsilon, width, normed + b * width);
@@ -234,7 +234,7 @@ void lav2_step(const int64_t *shape, const int64_t *layers, const int64_t *state
                 const int64_t b = item / groups, g = item % groups;
                 const float *cb = cosine + b * head, *sb = sine + b * head;
                 float *key = qkv + b * wide + (heads + g) * head, *value = key + groups * head;
-                uint16_t *row = kv + (b * room + place) * 2 * groups * head + g * head;
+                uint16_t *row = (uint16_t *)rows_state[b * STATE + KV] + (places[b] * 2 * groups + g) * head;
                 if (norm_k) normalise(key, norm_k, epsilon, head, key);
                 rotate(key, cb, sb, head);
                 for (int64_t i = 0; i < head; i++) row[i] = narrow(key[i]);
@@ -244,13 +244,14 @@ void lav2_step(const int64_t *shape, const int64_t *layers, const int64_t *state
             for (int64_t item = rows * heads * me / all; item < rows * heads * (me + 1) / all; item++) {
                 const int64_t b = item / heads, h = item % heads, step = 2 * groups * head;
                 float *q = qkv + b * wide + h * head, *out = mixed + (b * heads + h) * head;
-                const uint16_t *key = kv + (b * room + first[b]) * step + h / share * head;
+                const int64_t *st = rows_state + b * STATE;  /* KV: [S, 2G, A] */
+                const uint16_t *key = (const uint16_t *)st[KV] + first[b] * step + h / share * head;
                 if (norm_q) normalise(q, norm_q, epsilon, head, q);
                 rotate(q, cosine + b * head, sine + b * head, head);
                 memset(out, 0, head * sizeof *out);
-                attend(q, key, key + groups * head, step, place + 1 - first[b], head, scaling, scores, out);
-                if (st[PROMPT_LENGTH]) {  /* [B or 1, H, K, A]; the gate is in the values */
-                    const int64_t at = (b % st[PROMPT_ROWS] * heads + h) * st[PROMPT_LENGTH] * head;
+                attend(q, key, key + groups * head, step, places[b] + 1 - first[b], head, scaling, scores, out);
+                if (st[PROMPT_LENGTH]) {  /* [H, K, A]; the gate is in the values */
+                    const int64_t at = h * st[PROMPT_LENGTH] * head;
                     attend(q, (const uint16_t *)st[PROMPT_K] + at, (const uint16_t *)st[PROMPT_V] + at, head,
                            st[PROMPT_LENGTH], head, scaling, scores, out);
                 }

@@ -117,15 +117,19 @@ class Cache:
     first: Tensor  # [B] where each row's text begins (left padding)
     padded: bool
     length: int = 0
-    state: Tensor = field(init=False)  # the addresses that decode.c reads
+    state: Tensor = field(init=False)  # [layers, B, 4] the addresses that decode.c reads
 
     def __post_init__(self) -> None:
-        rows = []
+        layers = []
         for kv, prompt in zip(self.kv, self.prompts, strict=True):
-            key, value = prompt or (None, None)
-            extra = [key.data_ptr(), value.data_ptr(), len(key), key.shape[2]] if prompt else [0, 0, 1, 0]
-            rows.append([kv.data_ptr(), *extra])
-        self.state = torch.tensor(rows)
+            rows = range(len(kv))
+            prompts = [[0, 0, 0]] * len(kv)
+            if prompt is not None:
+                key, value = prompt
+                at = [row % len(key) for row in rows]
+                prompts = [[key[i].data_ptr(), value[i].data_ptr(), key.shape[2]] for i in at]
+            layers.append([[kv[row].data_ptr(), *prompts[row]] for row in rows])
+        self.state = torch.tensor(layers)
 
     def batch_repeat_interleave(self, repeats: int) -> None:
         """Every row becomes `repeats` rows, as transformers' caches do it."""
@@ -305,9 +309,23 @@ class Engine:
         while cache.length < end:
             piece = min(end, cache.length // PIECE * PIECE + PIECE) - cache.length
             ids, input_ids = input_ids[:, :piece], input_ids[:, piece:]
-            logits = self._step(ids, cache) if one else self._forward(ids, cache)
+            logits = self._step(ids, [cache]) if one else self._forward(ids, cache)
             cache.length += piece
         return logits, cache
+
+    @torch.inference_mode()
+    def together(self, tokens: Tensor, caches: Sequence[Cache]) -> Tensor:
+        """Logits [B, V] after one more token [B, 1] of texts that have a cache each; only where `library` is there.
+
+        Raises:
+            LAV2Error: one of them is as long as the context.
+        """
+        if any(cache.length >= self.context for cache in caches):
+            raise LAV2Error(f"{self.context + 1} tokens do not fit into {self.context}.", "Shorten the prompt.")
+        logits = self._step(tokens, caches)
+        for cache in caches:
+            cache.length += 1
+        return logits
 
     @torch.inference_mode()
     def begin(
@@ -391,22 +409,24 @@ class Engine:
         )  # fmt: skip
         return logits
 
-    def _step(self, input_ids: Tensor, cache: Cache) -> Tensor:
-        """`_forward` of one token by decode.c."""
+    def _step(self, input_ids: Tensor, caches: Sequence[Cache]) -> Tensor:
+        """`_forward` of one token of each row by decode.c."""
         rows, width, threads = len(input_ids), self.embedding.shape[1], torch.get_num_threads()
         x = F.embedding(input_ids[:, 0], self.embedding).float()  # [B, D]
-        places = cache.length - cache.first
-        cosine, sine = self.cosine[places], self.sine[places]  # [B, A]
-        shape = (ctypes.c_int64 * 12)(
+        first = torch.cat([cache.first for cache in caches])
+        places = torch.cat([torch.full_like(cache.first, cache.length) for cache in caches])
+        state = torch.cat([cache.state for cache in caches], dim=1)
+        cosine, sine = self.cosine[places - first], self.sine[places - first]  # [B, A]
+        shape = (ctypes.c_int64 * 11)(
             rows, width, self.heads, self.groups, self.head_width, self._hidden, len(self.head.weight),
-            len(self.layers), self.context, cache.length, 1 if self.int8 else 2, threads,
+            len(self.layers), self.context, 1 if self.int8 else 2, threads,
         )  # fmt: skip
         shared = rows * ((2 * self.heads + 2 * self.groups) * self.head_width + self._hidden)
         scratch = torch.empty(shared + threads * (rows * width + self.context + 16))
         logits = torch.empty(rows, len(self.head.weight))
         self.library.lav2_step(
-            ctypes.addressof(shape), self._layers.data_ptr(), cache.state.data_ptr(), self._numbers.data_ptr(),
-            x.data_ptr(), cosine.data_ptr(), sine.data_ptr(), cache.first.data_ptr(), self._norm.data_ptr(),
-            self._head.data_ptr(), scratch.data_ptr(), logits.data_ptr(),
+            ctypes.addressof(shape), self._layers.data_ptr(), state.data_ptr(), self._numbers.data_ptr(),
+            x.data_ptr(), cosine.data_ptr(), sine.data_ptr(), places.data_ptr(), first.data_ptr(),
+            self._norm.data_ptr(), self._head.data_ptr(), scratch.data_ptr(), logits.data_ptr(),
         )  # fmt: skip
         return logits

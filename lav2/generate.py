@@ -92,6 +92,12 @@ class Turns:
         self._crowded = False  # somebody came while the last step ran
 
     @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Around work that no other answer shares, such as a beam search."""
+        with self._lock:
+            yield
+
+    @contextmanager
     def answer(self) -> Iterator[None]:
         """Around an answer: how many there are tells how long a step may wait for the others."""
         with self._lock:

@@ -42,7 +42,7 @@ def library() -> ctypes.CDLL | None:
     except (OSError, subprocess.SubprocessError):
         return None
     number, address = ctypes.c_int64, ctypes.c_void_p
-    loaded.lav2_step.argtypes = [address] * 12
+    loaded.lav2_step.argtypes = [address] * 13
     loaded.lav2_linear.argtypes = [address, address, address, number, number, number, number, address, number]
     loaded.lav2_expand.argtypes = [address, address, number, address, number]
     loaded.lav2_quantise.argtypes = [address, number, address, address, number]

@@ -1,6 +1,7 @@
 """The engine computes what the adapted LLaMA computes: open gates, every family of shapes, padded batches, int8, C."""
 
 import itertools
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -190,14 +191,15 @@ def test_a_wide_beam_finds_what_brute_force_finds():
     model = open_gates(AdaptedLlama(llama(vocab_size=8), LATE, PROJECTOR, VISION).eval())
     prompt_kv = photo_prompts(model)
     ids, stop, steps = torch.tensor([[3, 5, 6]]), 2, 3
+    answers = torch.tensor(list(itertools.product(range(8), repeat=steps)))
+    with torch.no_grad():
+        logits = model(torch.cat([ids.expand(len(answers), -1), answers], 1), prompt_kv).logits[:, 2:-1]
+    chances = torch.log_softmax(logits, -1).gather(2, answers[..., None])[..., 0]  # [answers, steps]
     for power in (0.0, 1.0):
         scores = {}
-        for answer in itertools.product(range(8), repeat=steps):
-            ended = answer[: answer.index(stop) + 1] if stop in answer else answer
-            with torch.no_grad():
-                logits = model(torch.cat([ids, torch.tensor([ended])], 1), prompt_kv).logits[0, 2:-1]
-            chances = torch.log_softmax(logits, -1)[range(len(ended)), list(ended)]
-            scores[tuple(t for t in ended if t != stop)] = float(chances.sum()) / len(ended) ** power
+        for answer, chance in zip(answers.tolist(), chances, strict=True):
+            length = answer.index(stop) + 1 if stop in answer else steps
+            scores[tuple(t for t in answer[:length] if t != stop)] = float(chance[:length].sum()) / length**power
         best = max(scores, key=scores.get)
         for one in (model, Engine(model)):
             assert tuple(generate.beam(one, ids, prompt_kv, [stop], 64, steps, power)) == best
@@ -209,3 +211,39 @@ def test_a_beam_of_one_is_greedy():
     for one in (model, Engine(model)):
         greedy = [int(t) for t in generate.tokens(one, token_ids(), prompt_kv, GREEDY, [2])]
         assert generate.beam(one, token_ids(), prompt_kv, [2], 1, 8) == [t for t in greedy if t != 2]
+
+
+@compiled
+def test_answers_that_share_their_steps_are_to_the_last_bit_those_given_alone():
+    model = wide()
+    engine, words = Engine(model), tokenizer()
+    with torch.no_grad():
+        photos = [model.prompt_kv(model.visual_prompt(clip_tokens(seed=seed))) for seed in range(5)]
+    prompts = ["w5 w9 w33", "w7 w8 w40 w41 w42 w11", "w12", "w13 w14", "w5 w6 w7 w8"]
+    caches = [engine(torch.tensor([generate.encode(words, p)]), kv)[1] for p, kv in zip(prompts, photos, strict=True)]
+    alone = [engine(torch.tensor([generate.encode(words, p)]), kv)[1] for p, kv in zip(prompts, photos, strict=True)]
+    for token in (20, 21, 22):
+        together = engine.together(torch.full((5, 1), token), caches)
+        single = [engine(torch.tensor([[token]]), (), cache=cache)[0] for cache in alone]
+        assert torch.equal(together, torch.cat(single))
+
+
+@compiled
+def test_threads_share_steps_and_get_their_own_answers(monkeypatch):
+    model = wide()
+    engine, words, turns = Engine(model), tokenizer(), generate.Turns()
+    prompt_kv = photo_prompts(model)
+    prompts = [f"w{3 + i} w{9 + i}" for i in range(6)]
+    sampling = Sampling(max_new_tokens=20, repetition_penalty=1.0)
+    alone = ["".join(t for t, _ in generate.stream(engine, words, p, prompt_kv, sampling)) for p in prompts]
+    sizes = []
+    original = engine.together
+    monkeypatch.setattr(engine, "together", lambda ids, caches: sizes.append(len(ids)) or original(ids, caches))
+
+    def answer(prompt):
+        return "".join(t for t, _ in generate.stream(engine, words, prompt, prompt_kv, sampling, turns=turns))
+
+    with ThreadPoolExecutor(6) as pool:
+        assert list(pool.map(answer, prompts)) == alone
+    assert max(sizes) > 1
+    assert turns._answers == 0

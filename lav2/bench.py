@@ -1,0 +1,452 @@
+"""How fast it is, with what it could be at best or what it replaces beside it, measured in the same run.
+
+    python -m lav2.bench [--section decode ...] [--quick] [--preset embedded] [--detector FILE]
+
+Every section prints its table; the last line is one JSON object with everything. What is compared is measured in
+turns, so that a busy machine hurts all alike; a value is the median, with the quartiles beside it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import multiprocessing
+import os
+import platform
+import resource
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from pathlib import Path
+
+import lav2  # noqa: F401  (sets OpenMP's waiting before torch is loaded)
+
+import torch  # isort: skip
+import torch.nn.functional as F
+import transformers
+from PIL import Image
+
+from lav2 import config, generate, model
+from lav2.engine import Engine
+from lav2.errors import LAV2Error
+from lav2.events import Request, Sampling, Token
+from lav2.prompts import Turn
+
+PROMPT = 300  # tokens: a question with its findings
+BATCH, LENGTH = 8, 60  # rows and tokens of a training step
+QUESTIONS = ("What is in this photo?", "How many people are there?", "What does the sign say?", "Where is the bus?")
+
+
+@dataclass(frozen=True)
+class Options:
+    preset: str
+    detector: str | None
+    repeats: int
+    tokens: int  # of an answer
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Median and quartiles of some measurements."""
+
+    values: tuple[float, ...]
+
+    def at(self, share: float) -> float:
+        ordered = sorted(self.values)
+        place = share * (len(ordered) - 1)
+        low = int(place)
+        high = min(low + 1, len(ordered) - 1)
+        return ordered[low] + (place - low) * (ordered[high] - ordered[low])
+
+    @property
+    def median(self) -> float:
+        return self.at(0.5)
+
+    def __str__(self) -> str:
+        return f"{self.median:.3g} ({self.at(0.25):.3g}-{self.at(0.75):.3g})"
+
+
+def in_turns(functions: Mapping[str, Callable[[], float]], repeats: int) -> dict[str, Spread]:
+    """What each function returns, `repeats` times in turns after one round that does not count."""
+    found: dict[str, list[float]] = {name: [] for name in functions}
+    for turn in range(repeats + 1):
+        for name, function in functions.items():
+            value = function()
+            if turn:
+                found[name].append(value)
+    return {name: Spread(tuple(values)) for name, values in found.items()}
+
+
+def seconds(function: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    function()
+    return time.perf_counter() - start
+
+
+def show(title: str, rows: Sequence[Mapping[str, object]]) -> None:
+    print(f"\n{title}")
+    names = list(rows[0])
+    cells = [names] + [["" if row[n] is None else f"{row[n]:.3g}" if isinstance(row[n], float) else str(row[n])
+                        for n in names] for row in rows]  # fmt: skip
+    widths = [max(len(line[i]) for line in cells) for i in range(len(names))]
+    for line in cells:
+        print("  " + "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def bandwidth() -> float:
+    """GB/s at which all threads together read memory: the sum of 512 MB, the best of five."""
+    numbers = torch.ones(128 * 2**20)
+    return max(numbers.nbytes / seconds(numbers.sum) / 1e9 for _ in range(5))
+
+
+def conditions(options: Options) -> dict[str, object]:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        processor = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        processor = platform.processor()
+    git = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True,
+                         cwd=Path(__file__).parent)  # fmt: skip
+    return {
+        "processor": processor,
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "load before": round(os.getloadavg()[0], 2),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "preset": options.preset,
+        "dtype": "bfloat16",
+        "prompt tokens": PROMPT,
+        "repeats": options.repeats,
+        "commit": git.stdout.strip() or "unknown",
+    }
+
+
+def opened(settings: config.Preset) -> tuple[model.AdaptedLlama, transformers.PreTrainedTokenizerBase]:
+    """The preset's language model in bfloat16 with a new adapter whose gates are open: as fast as a trained one."""
+    llm, tokenizer = model.load_llm(settings.llm, torch.bfloat16)
+    adapted = model.AdaptedLlama(llm, settings.adapter_config, settings.projector, settings.vision).eval()
+    with torch.no_grad():
+        for name, parameter in adapted.adapter_parameters().items():
+            if "gate" in name:
+                parameter.fill_(0.1)
+    return adapted, tokenizer
+
+
+def weight_bytes(engine: Engine) -> int:
+    """Bytes that one token reads: every matrix once."""
+    matrices = [part for layer in engine.layers for part in (layer.qkv, layer.out, layer.gate_up, layer.down)]
+    parts = [part for one in [*matrices, engine.head] for part in (one.weight, one.factor) if part is not None]
+    return sum(part.nbytes for part in parts)
+
+
+@torch.inference_mode()
+def decode(options: Options) -> list[dict]:
+    """Tokens per second of one answer: transformers' generate(), our slow path, the engines; share of the ceiling."""
+    adapted, tokenizer = opened(config.preset(options.preset))
+    vision = adapted.vision_config
+    kv = adapted.prompt_kv(adapted.visual_prompt(torch.randn(1, vision.tokens, vision.width)))
+    closed = (None,) * len(kv)
+    ids = torch.randint(3, len(tokenizer), (1, PROMPT), generator=torch.Generator().manual_seed(0))
+    engines = {"engine, torch only": Engine(adapted, int8=False, compiled=False)}
+    compiled = Engine(adapted, int8=False)
+    if compiled.library is not None:
+        engines["engine, bf16"] = compiled
+        engines["engine, int8"] = Engine(adapted, int8=True)
+    plain = model.load_llm(config.preset(options.preset).llm, torch.bfloat16)[0]
+
+    def generated(count: int) -> float:
+        settings = {"do_sample": False, "max_new_tokens": count, "min_new_tokens": count}
+        return seconds(lambda: plain.generate(ids, attention_mask=torch.ones_like(ids), **settings))
+
+    def per_token(one: generate.Model, prompts) -> Callable[[], float]:
+        last, cache = generate.prefill(one, ids, prompts)
+        token = last.argmax(-1, keepdim=True)
+
+        def rate() -> float:
+            def run() -> None:
+                held = cache
+                for _ in range(options.tokens):
+                    _, held = generate.prefill(one, token, prompts, cache=held)
+
+            taken = seconds(run)
+            if isinstance(one, Engine):
+                cache.length = PROMPT
+            else:
+                cache.crop(-options.tokens)
+            return options.tokens / taken
+
+        return rate
+
+    def baseline() -> float:  # without its prefill
+        return options.tokens / (generated(options.tokens + 1) - generated(1))
+
+    ceiling = bandwidth()
+    runs = {"transformers generate()": baseline, "transformers' forward with adapter": per_token(adapted, kv)}
+    for name, one in engines.items():
+        runs[name] = per_token(one, kv)
+        runs[f"{name}, no prompts"] = per_token(one, closed)
+    found = in_turns(runs, options.repeats)
+    base = found["transformers generate()"].median
+    size = sum(p.nbytes for p in plain.parameters())
+    rows = []
+    for name, rate in found.items():
+        engine = engines.get(name.removesuffix(", no prompts"))
+        read = weight_bytes(engine) if engine else size
+        bare = found.get(f"{name}, no prompts")
+        rows.append({
+            "decode": name, "tokens/s": str(rate), "x generate()": rate.median / base, "MB/token": read / 1e6,
+            "GB/s": rate.median * read / 1e9, "of the ceiling %": 100 * rate.median * read / 1e9 / ceiling,
+            "adapter overhead %": 100 * (bare.median / rate.median - 1) if bare else None,
+        })  # fmt: skip
+    show(f"decode: one answer after {PROMPT} tokens; memory reads {ceiling:.1f} GB/s", rows)
+    return rows
+
+
+def photo(number: int) -> Image.Image:
+    """A photo of a street that no cache has seen: the package's bus, cropped a little differently each time."""
+    package = Path(find_spec("ultralytics").origin).parent
+    whole = Image.open(package / "assets" / "bus.jpg").convert("RGB")
+    return whole.crop((number, number, whole.width, whole.height))
+
+
+def loaded(options: Options):
+    """The preset's assistant with its experts, warmed by one question."""
+    from lav2.assistant import Assistant
+
+    assistant = Assistant.load(options.preset, detector=options.detector, report=lambda line: None)
+    assistant.load_experts(report=lambda line: None)
+    *_, _ = assistant.answer(Request(QUESTIONS[0], photo(0), sampling=Sampling(max_new_tokens=4)))
+    return assistant
+
+
+def first_token(options: Options) -> list[dict]:
+    """Seconds from a question to its first token: a new photo, a follow-up, the same question again."""
+    assistant = loaded(options)
+    found: dict[str, list[float]] = {"first question": [], "follow-up": [], "first question again": []}
+    for number in range(1, options.repeats + 1):
+        image, history = photo(number), ()
+        for name, question in (("first question", 0), ("follow-up", 1), ("first question again", 0)):
+            turns = history if name == "follow-up" else ()
+            sampling = Sampling(max_new_tokens=options.tokens)
+            *_, done = assistant.answer(Request(QUESTIONS[question], image, turns, sampling=sampling))
+            found[name].append(done.timings["first_token"])
+            history = (Turn(QUESTIONS[question], done.answer),)
+    spreads = {name: Spread(tuple(values)) for name, values in found.items()}
+    base = spreads["first question"].median
+    rows = [{"first token": name, "seconds": str(spread), "of the first %": 100 * spread.median / base}
+            for name, spread in spreads.items()]  # fmt: skip
+    show("first token: all experts on", rows)
+    return rows
+
+
+def experts(options: Options) -> list[dict]:
+    """Seconds of each expert alone and of all together, against the larger of the slowest and CPU time / cores."""
+    assistant = loaded(options)
+    numbers = iter(range(1, 10**6))
+    cpu: dict[str, list[float]] = {}
+
+    def look(name: str, names: tuple[str, ...]) -> float:
+        begin = time.process_time()
+        taken = seconds(lambda: assistant.examine(photo(next(numbers)), names))
+        cpu.setdefault(name, []).append(time.process_time() - begin)
+        return taken
+
+    runs = {name: (lambda name=name: look(name, (name,))) for name in assistant.experts}
+    runs["all together"] = lambda: look("all together", assistant.experts)
+    found = in_turns(runs, options.repeats)
+    used = {name: Spread(tuple(values[1:])).median for name, values in cpu.items()}
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    alone = {name: spread.median for name, spread in found.items() if name != "all together"}
+    bound = max(max(alone.values()), sum(used[name] for name in alone) / cores)
+    rows = [{"experts": name, "seconds": str(spread), "CPU seconds": used[name],
+             "x bound": spread.median / bound if name == "all together" else None}
+            for name, spread in found.items()]  # fmt: skip
+    show(f"experts: bound {bound:.3g} s, the slowest alone or the sum of CPU time over {cores} cores", rows)
+    return rows
+
+
+def compare(options: Options) -> list[dict]:
+    """Experts off and on for one question: one after the other, and both streams in turns."""
+    assistant = loaded(options)
+    numbers = iter(range(1, 10**6))
+    sampling = Sampling(max_new_tokens=options.tokens)
+
+    def sides(image: Image.Image) -> list[Iterator]:
+        return [assistant.answer(Request(QUESTIONS[0], image, experts=names, sampling=sampling))
+                for names in ((), assistant.experts)]  # fmt: skip
+
+    def both() -> float:
+        def run() -> None:
+            threads = [threading.Thread(target=lambda side=side: [None for _ in side])
+                       for side in sides(photo(next(numbers)))]  # fmt: skip
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+
+        return seconds(run)
+
+    def after() -> float:
+        return seconds(lambda: [None for side in sides(photo(next(numbers))) for _ in side])
+
+    found = in_turns({"one after the other": after, "side by side": both}, options.repeats)
+    base = found["one after the other"].median
+    rows = [{"compare": name, "seconds": str(spread), "of one after the other %": 100 * spread.median / base}
+            for name, spread in found.items()]  # fmt: skip
+    show("compare: both answers complete", rows)
+    return rows
+
+
+def concurrency(options: Options) -> list[dict]:
+    """Tokens per second of all users together, who ask at once about photos whose findings are known."""
+    assistant = loaded(options)
+    sampling = Sampling(max_new_tokens=options.tokens, temperature=1.0)
+
+    def users(count: int) -> float:
+        said: list[int] = []
+
+        def ask(number: int) -> None:
+            request = Request(QUESTIONS[number % 4], photo(0), experts=(), sampling=replace(sampling, seed=number))
+            said.append(sum(isinstance(event, Token) for event in assistant.answer(request)))
+
+        threads = [threading.Thread(target=ask, args=(number,)) for number in range(count)]
+
+        def run() -> None:
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+
+        taken = seconds(run)
+        return sum(said) / taken
+
+    found = in_turns({f"{count} at once": (lambda count=count: users(count)) for count in (1, 2, 4, 8)},
+                     options.repeats)  # fmt: skip
+    base = found["1 at once"].median
+    rows = [{"users": name, "pieces of text/s": str(rate), "x one": rate.median / base} for name, rate in found.items()]
+    show("concurrency: all users together, prompts included", rows)
+    return rows
+
+
+def _training_step(preset: str, naive: bool, repeats: int) -> dict[str, float]:
+    """In a process of its own, since peak memory is the process's."""
+    adapted, tokenizer = opened(config.preset(preset))
+    rng = torch.Generator().manual_seed(0)
+    ids = torch.randint(3, len(tokenizer), (BATCH, LENGTH), generator=rng)
+    labels = torch.where(torch.arange(LENGTH) < LENGTH * 3 // 4, model.IGNORED, ids)
+    vision = adapted.vision_config
+    photos = torch.randn(BATCH, vision.tokens, vision.width, generator=rng)
+    mask = torch.ones_like(ids)
+    chosen = list(adapted.set_stage("finetune").values())
+    if naive:  # every weight gets a gradient and every position goes through the vocabulary
+        adapted.requires_grad_(True)
+    optim = torch.optim.AdamW(chosen)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+    def step() -> float:
+        def run() -> None:
+            if naive:
+                logits = adapted(ids, adapted.prompt_kv(adapted.visual_prompt(photos)), attention_mask=mask).logits
+                loss = F.cross_entropy(logits[:, :-1].float().flatten(0, 1), labels[:, 1:].flatten())
+            else:
+                loss = adapted.loss(ids, mask, labels, photos)
+            optim.zero_grad(set_to_none=True)
+            loss.backward()
+            optim.step()
+
+        return BATCH / seconds(run)
+
+    rate = in_turns({"step": step}, repeats)["step"]
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    over = (peak - before) / 1e6
+    return {"samples/s": str(rate), "median": rate.median, "peak GB": peak / 1e6, "GB over the model": over}
+
+
+def training(options: Options) -> list[dict]:
+    """One step of the instruction stage, against a loop that gives every weight a gradient."""
+    rows = []
+    for name, naive in (("naive loop", True), ("lav2", False)):
+        rows.append({"training": name, **apart(_training_step, options.preset, naive, options.repeats)})
+    base = rows[0]["median"]
+    rows = [{**row, "x naive": row["median"] / base} for row in rows]
+    show(f"training: {BATCH} rows of {LENGTH} tokens, a quarter of them learned", rows)
+    return rows
+
+
+def _start(preset: str, detector: str | None) -> dict[str, float]:
+    from lav2.assistant import Assistant
+
+    begin = time.perf_counter()
+    assistant = Assistant.load(preset, detector=detector, report=lambda line: None)
+    models = time.perf_counter() - begin
+    assistant.load_experts(report=lambda line: None)
+    ready = time.perf_counter() - begin
+    *_, done = assistant.answer(Request(QUESTIONS[0], photo(0)))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    told = {"models": models, "ready": ready, "first answer": done.timings["total"], "peak GB": peak}
+    return {**told, **assistant.load_seconds}
+
+
+def start_up(options: Options) -> list[dict]:
+    """Seconds of a new process until models and experts are ready, and its peak memory after one answer."""
+    starts = []
+    for _ in range(min(options.repeats, 3)):
+        begin = time.perf_counter()
+        found = apart(_start, options.preset, options.detector)
+        total = time.perf_counter() - begin
+        starts.append({"process to ready": total - found["first answer"], **found})
+    rows = [{"start-up": name, "value": str(Spread(tuple(start[name] for start in starts)))} for name in starts[0]]
+    show("start-up: seconds, and the peak in GB", rows)
+    return rows
+
+
+def apart(function: Callable, *args):
+    """The function's result, from a new process."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(function, args)
+
+
+SECTIONS: dict[str, Callable[[Options], list[dict]]] = {
+    "decode": decode,
+    "first-token": first_token,
+    "experts": experts,
+    "compare": compare,
+    "concurrency": concurrency,
+    "training": training,
+    "start-up": start_up,
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the sections; the exit code is 1 if one of them could not run."""
+    parser = argparse.ArgumentParser(prog="python -m lav2.bench", description=__doc__.split("\n")[0])
+    parser.add_argument("--section", nargs="+", choices=tuple(SECTIONS), default=list(SECTIONS))
+    parser.add_argument("--quick", action="store_true", help="few and short repeats, to see that it runs")
+    parser.add_argument("--preset", default="embedded")
+    parser.add_argument("--detector", default=os.environ.get("LAV2_DETECTOR"))
+    chosen = parser.parse_args(arguments)
+    options = Options(chosen.preset, chosen.detector, 2 if chosen.quick else 7, 16 if chosen.quick else 48)
+    told = conditions(options)
+    print("\n".join(f"{name}: {value}" for name, value in told.items()))
+    result: dict[str, object] = {"conditions": told}
+    failed = False
+    for name in chosen.section:
+        try:
+            result[name] = SECTIONS[name](options)
+        except LAV2Error as error:
+            failed = True
+            result[name] = {"error": str(error)}
+            print(f"\n{name}: could not run. {error}", file=sys.stderr)
+        gc.collect()
+    print(json.dumps(result, ensure_ascii=False))
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
