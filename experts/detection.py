@@ -14,7 +14,9 @@ from PIL import Image
 
 from experts.evidence import IMPORTS, Detections, ExpertError, LazyExpert
 
-OTHER_DETECTOR = "Give a detector with `--detector FILE` or LAV2_DETECTOR (.pt, .onnx or .tflite; yolo11n.pt is fetched by name)"
+OTHER_DETECTOR = (
+    "Give a detector with `--detector FILE` or LAV2_DETECTOR (.pt, .onnx or .tflite; yolo11n.pt is fetched by name)"
+)
 
 
 def build(weights: str, confidence: float = 0.25) -> Detector:
