@@ -20,7 +20,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -34,7 +34,7 @@ from PIL import Image
 from lav2 import config, generate, model
 from lav2.engine import Engine
 from lav2.errors import LAV2Error
-from lav2.events import Request, Sampling, Token
+from lav2.events import Request, Sampling
 from lav2.prompts import Turn
 
 PROMPT = 300  # tokens: a question with its findings
@@ -66,6 +66,9 @@ class Spread:
     @property
     def median(self) -> float:
         return self.at(0.5)
+
+    def json(self) -> dict[str, float]:
+        return {"median": self.median, "low": self.at(0.25), "high": self.at(0.75)}
 
     def __str__(self) -> str:
         return f"{self.median:.3g} ({self.at(0.25):.3g}-{self.at(0.75):.3g})"
@@ -200,7 +203,7 @@ def decode(options: Options) -> list[dict]:
         read = weight_bytes(engine) if engine else size
         bare = found.get(f"{name}, no prompts")
         rows.append({
-            "decode": name, "tokens/s": str(rate), "x generate()": rate.median / base, "MB/token": read / 1e6,
+            "decode": name, "tokens/s": rate, "x generate()": rate.median / base, "MB/token": read / 1e6,
             "GB/s": rate.median * read / 1e9, "of the ceiling %": 100 * rate.median * read / 1e9 / ceiling,
             "adapter overhead %": 100 * (bare.median / rate.median - 1) if bare else None,
         })  # fmt: skip
@@ -239,7 +242,7 @@ def first_token(options: Options) -> list[dict]:
             history = (Turn(QUESTIONS[question], done.answer),)
     spreads = {name: Spread(tuple(values)) for name, values in found.items()}
     base = spreads["first question"].median
-    rows = [{"first token": name, "seconds": str(spread), "of the first %": 100 * spread.median / base}
+    rows = [{"first token": name, "seconds": spread, "of the first %": 100 * spread.median / base}
             for name, spread in spreads.items()]  # fmt: skip
     show("first token: all experts on", rows)
     return rows
@@ -264,7 +267,7 @@ def experts(options: Options) -> list[dict]:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     alone = {name: spread.median for name, spread in found.items() if name != "all together"}
     bound = max(max(alone.values()), sum(used[name] for name in alone) / cores)
-    rows = [{"experts": name, "seconds": str(spread), "CPU seconds": used[name],
+    rows = [{"experts": name, "seconds": spread, "CPU seconds": used[name],
              "x bound": spread.median / bound if name == "all together" else None}
             for name, spread in found.items()]  # fmt: skip
     show(f"experts: bound {bound:.3g} s, the slowest alone or the sum of CPU time over {cores} cores", rows)
@@ -297,40 +300,57 @@ def compare(options: Options) -> list[dict]:
 
     found = in_turns({"one after the other": after, "side by side": both}, options.repeats)
     base = found["one after the other"].median
-    rows = [{"compare": name, "seconds": str(spread), "of one after the other %": 100 * spread.median / base}
+    rows = [{"compare": name, "seconds": spread, "of one after the other %": 100 * spread.median / base}
             for name, spread in found.items()]  # fmt: skip
     show("compare: both answers complete", rows)
     return rows
 
 
 def concurrency(options: Options) -> list[dict]:
-    """Tokens per second of all users together, who ask at once about photos whose findings are known."""
-    assistant = loaded(options)
-    sampling = Sampling(max_new_tokens=options.tokens, temperature=1.0)
+    """Tokens per second of all users together, each with a prompt of PROMPT tokens and an answer of the same length."""
+    adapted, tokenizer = opened(config.preset(options.preset))
+    engine, turns = Engine(adapted, release=True), generate.Turns()
+    vision = adapted.vision_config
+    sampling = Sampling(max_new_tokens=options.tokens)
 
-    def users(count: int) -> float:
-        said: list[int] = []
+    def users(count: int) -> tuple[float, float]:
+        """Tokens/s with prompts, and from the moment on when all prompts are done."""
+        ready = threading.Barrier(count + 1)
 
         def ask(number: int) -> None:
-            request = Request(QUESTIONS[number % 4], photo(0), experts=(), sampling=replace(sampling, seed=number))
-            said.append(sum(isinstance(event, Token) for event in assistant.answer(request)))
+            rng = torch.Generator().manual_seed(number)
+            ids = torch.randint(3, len(tokenizer), (1, PROMPT), generator=rng)
+            with torch.inference_mode():
+                kv = engine.prompt_kv(engine.visual_prompt(torch.randn(1, vision.tokens, vision.width, generator=rng)))
+            with turns.answer():
+                answer = generate.tokens(engine, ids, kv, sampling, [-1], turns=turns)
+                next(answer)
+                ready.wait()
+                for _ in answer:
+                    pass
 
         threads = [threading.Thread(target=ask, args=(number,)) for number in range(count)]
+        start = time.perf_counter()
+        for thread in threads:
+            thread.start()
+        ready.wait()
+        prompted = time.perf_counter()
+        for thread in threads:
+            thread.join()
+        end = time.perf_counter()
+        return count * options.tokens / (end - start), count * (options.tokens - 1) / (end - prompted)
 
-        def run() -> None:
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
-
-        taken = seconds(run)
-        return sum(said) / taken
-
-    found = in_turns({f"{count} at once": (lambda count=count: users(count)) for count in (1, 2, 4, 8)},
-                     options.repeats)  # fmt: skip
-    base = found["1 at once"].median
-    rows = [{"users": name, "pieces of text/s": str(rate), "x one": rate.median / base} for name, rate in found.items()]
-    show("concurrency: all users together, prompts included", rows)
+    found: dict[int, list[tuple[float, float]]] = {count: [] for count in (1, 2, 4, 8)}
+    for turn in range(options.repeats + 1):
+        for count, rates in found.items():
+            rate = users(count)
+            if turn:
+                rates.append(rate)
+    whole, after = ({count: Spread(tuple(rate[i] for rate in rates)) for count, rates in found.items()} for i in (0, 1))
+    rows = [{"users at once": count, "tokens/s": after[count], "x one": after[count].median / after[1].median,
+             "with prompts": whole[count], "x one with prompts": whole[count].median / whole[1].median}
+            for count in found]  # fmt: skip
+    show("concurrency: answers of all users together, once their prompts are read and from the start", rows)
     return rows
 
 
@@ -365,7 +385,7 @@ def _training_step(preset: str, naive: bool, repeats: int) -> dict[str, float]:
     rate = in_turns({"step": step}, repeats)["step"]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     over = (peak - before) / 1e6
-    return {"samples/s": str(rate), "median": rate.median, "peak GB": peak / 1e6, "GB over the model": over}
+    return {"samples/s": rate, "median": rate.median, "peak GB": peak / 1e6, "GB over the model": over}
 
 
 def training(options: Options) -> list[dict]:
@@ -401,7 +421,7 @@ def start_up(options: Options) -> list[dict]:
         found = apart(_start, options.preset, options.detector)
         total = time.perf_counter() - begin
         starts.append({"process to ready": total - found["first answer"], **found})
-    rows = [{"start-up": name, "value": str(Spread(tuple(start[name] for start in starts)))} for name in starts[0]]
+    rows = [{"start-up": name, "value": Spread(tuple(start[name] for start in starts))} for name in starts[0]]
     show("start-up: seconds, and the peak in GB", rows)
     return rows
 
@@ -444,7 +464,7 @@ def main(arguments: list[str] | None = None) -> int:
             result[name] = {"error": str(error)}
             print(f"\n{name}: could not run. {error}", file=sys.stderr)
         gc.collect()
-    print(json.dumps(result, ensure_ascii=False))
+    print(json.dumps(result, ensure_ascii=False, default=Spread.json))
     return int(failed)
 
 

@@ -19,9 +19,11 @@
 #endif
 
 typedef float v16 __attribute__((vector_size(64)));
+typedef float v8 __attribute__((vector_size(32)));
+typedef float v4 __attribute__((vector_size(16)));
 typedef int32_t i16 __attribute__((vector_size(64)));
 #define BLOCK 32     /* weights that share a factor: the blocks of the GGUF file that the embedded model comes from */
-#define AHEAD 4096   /* bytes that are asked for before they are needed; 0, 1024, 4096, 8192 were tried */
+#define AHEAD 8192   /* bytes that are asked for before they are needed; 0 takes 1.4 times as long, 2048 1.05 times */
 #define INLINE static inline __attribute__((always_inline))
 
 enum { ROWS, WIDTH, HEADS, GROUPS, HEAD, HIDDEN, VOCABULARY, LAYERS, ROOM, BYTES, THREADS }; /* of `shape` */
@@ -33,7 +35,11 @@ typedef struct { atomic_int arrived, phase; } Gate;
 
 INLINE v16 load(const float *p) { v16 v; memcpy(&v, p, sizeof v); return v; }
 INLINE void store(float *p, v16 v) { memcpy(p, &v, sizeof v); }
-INLINE float sum(v16 v) { float s = 0; for (int i = 0; i < 16; i++) s += v[i]; return s; }
+INLINE float sum(v16 v) {  /* by halves: one after the other would wait for each addition */
+    v8 half[2]; memcpy(half, &v, sizeof half); half[0] += half[1];
+    v4 quarter[2]; memcpy(quarter, half, sizeof quarter); quarter[0] += quarter[1];
+    return (quarter[0][0] + quarter[0][1]) + (quarter[0][2] + quarter[0][3]);
+}
 INLINE float widen(uint16_t h) { uint32_t u = (uint32_t)h << 16; float f; memcpy(&f, &u, 4); return f; }
 INLINE uint16_t narrow(float f) {  /* to the nearest bfloat16 */
     uint32_t u; memcpy(&u, &f, 4);
@@ -112,11 +118,12 @@ INLINE void dot(const Matrix *m, int64_t n, const float *x, float *y, const int 
         const uint16_t *factor = m->factor + n * (m->length / BLOCK);
         for (int64_t k = 0, g = 0; k < m->length; k += BLOCK, g++) {
             __builtin_prefetch(w + k + AHEAD);
-            v16 a = load_int8(w + k), b = load_int8(w + k + 16);
             float f = widen(factor[g]);
+            v16 a = f * load_int8(w + k), b = f * load_int8(w + k + 16);
             for (int r = 0; r < rows; r++) {
                 const float *p = x + r * m->length + k;
-                total[r][g & 1] += f * (load(p) * a + load(p + 16) * b);
+                total[r][0] += load(p) * a;
+                total[r][1] += load(p + 16) * b;
             }
         }
     } else {

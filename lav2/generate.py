@@ -7,7 +7,6 @@ tests). Nothing here knows about photos beyond `prompt_kv`.
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -86,27 +85,36 @@ class Turns:
     PATIENCE = 0.004  # seconds that a step waits for answers which the last one left behind; a step takes about 10 ms
 
     def __init__(self, rows: int = 8):
-        self._rows, self._lock = rows, threading.Lock()
-        self._waiting: list[_Wait] = []
+        self._rows, self._changed = rows, threading.Condition()
+        self._busy = False  # somebody computes
+        self._waiting: list[_Wait] = []  # for a token, the first to come first
         self._answers = 0  # going on now
-        self._crowded = False  # somebody came while the last step ran
+        self._crowded = False  # the last step served several, or somebody came while it ran
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Around work that no other answer shares, such as a beam search."""
-        with self._lock:
+        """Around work that no other answer shares: reading a prompt, a beam search."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._busy)
+            self._busy = True
+        try:
             yield
+        finally:
+            with self._changed:
+                self._busy = False
+                self._changed.notify_all()
 
     @contextmanager
     def answer(self) -> Iterator[None]:
         """Around an answer: how many there are tells how long a step may wait for the others."""
-        with self._lock:
+        with self._changed:
             self._answers += 1
         try:
             yield
         finally:
-            with self._lock:
+            with self._changed:
                 self._answers -= 1
+                self._changed.notify_all()
 
     def run(
         self,
@@ -119,26 +127,38 @@ class Turns:
         """As `prefill`."""
         one = cache is not None and input_ids.shape == (1, 1)
         if not (one and isinstance(model, Engine) and model.library and cache.length < model.context):
-            with self._lock:
+            with self.alone():
                 return prefill(model, input_ids, prompt_kv, attention_mask, cache)
         mine = _Wait(model, input_ids, cache)
-        self._waiting.append(mine)
-        with self._lock:
-            while mine.logits is None:  # else another answer's step took this one along
-                self._step(model)
+        with self._changed:
+            self._waiting.append(mine)
+            self._changed.notify_all()
+            while mine.logits is None:
+                if self._busy:
+                    self._changed.wait()
+                else:
+                    self._step(model)
         return mine.logits, cache
 
     def _step(self, engine: Engine) -> None:
-        until = time.perf_counter() + self.PATIENCE
-        while self._crowded and len(self._waiting) < self._answers and time.perf_counter() < until:
-            time.sleep(0.0002)
-        chosen = [wait for wait in self._waiting if wait.engine is engine][: self._rows]
-        for wait in chosen:  # in place: other threads append meanwhile
-            self._waiting.remove(wait)
-        logits = engine.together(torch.cat([wait.token for wait in chosen]), [wait.cache for wait in chosen])
-        for row, wait in enumerate(chosen):
-            wait.logits = logits[row : row + 1]
-        self._crowded = len(chosen) > 1 or bool(self._waiting)
+        """One step for those who wait; the condition is held, but not while it computes."""
+        self._busy = True
+        try:
+            if self._crowded:
+                self._changed.wait_for(lambda: len(self._waiting) >= self._answers, self.PATIENCE)
+            chosen = [wait for wait in self._waiting if wait.engine is engine][: self._rows]
+            self._waiting = [wait for wait in self._waiting if wait not in chosen]
+            self._changed.release()
+            try:
+                logits = engine.together(torch.cat([wait.token for wait in chosen]), [wait.cache for wait in chosen])
+            finally:
+                self._changed.acquire()
+            for row, wait in enumerate(chosen):
+                wait.logits = logits[row : row + 1]
+            self._crowded = len(chosen) > 1 or bool(self._waiting)
+        finally:
+            self._busy = False
+            self._changed.notify_all()
 
 
 @dataclass(eq=False)
