@@ -209,6 +209,7 @@ class Engine:
         self.signed = torch.cat([-self.sine[:, :half], self.sine[:, half:]], -1)  # of x rolled by half a head
         if self.library is not None:
             self._prepare(config.intermediate_size)
+            native.trim()
 
     @property
     def llm(self) -> PreTrainedModel:

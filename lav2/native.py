@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import hashlib
@@ -49,6 +50,12 @@ def library() -> ctypes.CDLL | None:
     for function in (loaded.lav2_step, loaded.lav2_linear, loaded.lav2_expand, loaded.lav2_quantise):
         function.restype = None
     return loaded
+
+
+def trim() -> None:
+    """Give freed memory back to the system; glibc keeps what the folding of 30 layers freed, 0.7 GB, for itself."""
+    with contextlib.suppress(AttributeError):  # another C library
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _processor() -> str:
