@@ -55,9 +55,9 @@ def main(arguments: list[str] | None = None) -> int:
 
     for command in (ask, batch, captions):
         command.add_argument("--preset", default="embedded", help="see `python -m lav2 presets`")
+    for command in (ask, batch, captions, replay):
         command.add_argument("--llm", help=LLM_HELP)
         command.add_argument("--adapter", help="folder of an adapter, in place of the preset's")
-    for command in (ask, batch, captions, replay):
         command.add_argument("--device", help="cpu, cuda (default: what is there)")
         command.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), default="bfloat16")
 
