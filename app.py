@@ -1192,6 +1192,7 @@ def theme() -> gr.themes.Base:
         body_text_color_subdued_dark="*neutral_300",
         block_title_text_color="*primary_800",
         block_title_text_color_dark="white",
+        block_title_background_fill_dark="*primary_800",
         block_label_text_color="*primary_800",
         checkbox_label_background_fill_selected="*primary_700",
         checkbox_label_background_fill_selected_dark="*primary_700",
