@@ -111,7 +111,7 @@ EMBEDDED = Preset(
     adapter_config=AdapterConfig(fusion="late", prompt_length=16, adapter_layers=26, lora_rank=8),
     projector=ProjectorConfig(width=384, depth=2, heads=6, position=True),
     licence="SmolLM2 Apache-2.0; EfficientNet-Lite Apache-2.0; adapter: see assets/*/README.md",
-    memory_gb=2.0,
+    memory_gb=2.8,
 )
 
 RELEASED = {  # preset -> the adapter file of the releases page of OpenGVLab/LLaMA-Adapter
