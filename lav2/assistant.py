@@ -118,11 +118,11 @@ class Assistant:
         llm, tokenizer = model.load_llm(settings.llm, kind, place)
         hashes = {"base": model.base_identity(llm, tokenizer, "")["weights"]}
         clock.lap("language model", f"{settings.llm} on {place}, {str(kind).removeprefix('torch.')}")
-        # The captioner shares every frozen matrix with the chat model; only norms and adapters are its own.
-        second = model.share_frozen(llm)
+        # The captioner shares every frozen matrix with the chat model; only norms and adapters are its own. The twin is
+        # made before an adapter is put on the model.
+        second = None if settings.caption_adapter == settings.adapter else model.share_frozen(llm)
         chat = _adapted(settings.adapter, llm, tokenizer, report)
-        same = settings.caption_adapter == settings.adapter
-        captioner = chat if same else _adapted(settings.caption_adapter, second, tokenizer, report)
+        captioner = _adapted(settings.caption_adapter, second, tokenizer, report) if second is not None else chat
         for part, source in (("adapter", settings.adapter), ("caption_adapter", settings.caption_adapter)):
             hashes[part] = hashlib.sha256((weights.find(source) / checkpoint.TENSORS).read_bytes()).hexdigest()
         clock.lap("adapters", f"{settings.adapter}, {settings.caption_adapter}")

@@ -166,11 +166,7 @@ def read_photos(files: Sequence[str | Path], root: str | Path, split: str | None
     """
     found: dict[str, dict] = {}
     for file in files:
-        try:
-            lines = Path(file).read_text(encoding="utf-8").splitlines()
-        except OSError as error:
-            raise LAV2Error(f"{file} cannot be read ({error.strerror}).", "Check the path.") from error
-        for number, line in enumerate(lines, 1):
+        for number, line in _lines(file):
             try:
                 row = json.loads(line)
                 known = found.setdefault(row["image"], {"captions": (), "split": None, "boxes": None, "human": False})
@@ -193,17 +189,21 @@ def read_photos(files: Sequence[str | Path], root: str | Path, split: str | None
     ]
 
 
+def _lines(file: str | Path) -> Iterator[tuple[int, str]]:
+    try:
+        lines = Path(file).read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise LAV2Error(f"{file} cannot be read ({error.strerror}).", "Check the path.") from error
+    return enumerate(lines, 1)
+
+
 def read_evidence(*files: str | Path) -> EvidenceSource:
     """Real experts' outputs: JSON lines {"image": path relative to the file, "evidence": {expert: JSON}}. Several
     rows of a photo add up.
     """
     found: dict[str, dict] = {}
     for file in files:
-        try:
-            lines = Path(file).read_text(encoding="utf-8").splitlines()
-        except OSError as error:
-            raise LAV2Error(f"{file} cannot be read ({error.strerror}).", "Check the path.") from error
-        for number, line in enumerate(lines, 1):
+        for number, line in _lines(file):
             try:
                 row = json.loads(line)
                 found.setdefault(os.path.abspath(Path(file).parent / row["image"]), {}).update(row["evidence"])
