@@ -227,8 +227,18 @@ def status(findings: Findings, name: str, say: Mapping[str, str]) -> str:
     seconds = say["done"].format(seconds=f"{found.seconds:.2f}")
     if isinstance(found, Caption):
         return f"{seconds} · “{found.text}”"
-    texts = found.labels if isinstance(found, Detections) else found.texts
-    return f"{seconds} · {say['found'].format(n=len(texts)) if texts else say['nothing']}"
+    detected = isinstance(found, Detections)
+    texts = found.labels if detected else found.texts
+    text = f"{seconds} · {say['found'].format(n=len(texts)) if texts else say['nothing']}"
+    return f"{text} ({say['kinds'].format(n=len(found.classes))})" if detected else text
+
+
+def known(found: Evidence | None, say: Mapping[str, str]) -> str:
+    """Which detector looked, and for what; "" for other findings."""
+    if not isinstance(found, Detections):
+        return ""
+    names = ", ".join(found.classes)
+    return say["known_kinds"].format(detector=found.detector, n=len(found.classes), names=names)
 
 
 def route_text(route: routing.Route, say: Mapping[str, str]) -> str:
@@ -246,7 +256,8 @@ def status_html(findings: Findings, say: Mapping[str, str]) -> str:
         lines += f"<span>{html.escape(route_text(findings.route, say).partition(': ')[2])}</span></li>"
     for name, state in findings.states.items():
         text = html.escape(status(findings, name, say))
-        lines += f'<li class="{state}"><b>{html.escape(say[name])}</b><span>{text}</span></li>'
+        title = html.escape(known(findings.evidence.get(name), say))
+        lines += f'<li class="{state}" title="{title}"><b>{html.escape(say[name])}</b><span>{text}</span></li>'
     return f'<div role="status"><ul class="lav2-experts">{lines}</ul></div>'
 
 
@@ -293,6 +304,11 @@ def claims_html(findings: Findings, say: Mapping[str, str]) -> str:
         lines.append(("used", say["claims_used"], []))
     if findings.evidence and (alone := claims.unsupported(answer, question, findings.evidence)):
         lines.append(("alone", say["claims_alone"], alone))
+    objects = findings.evidence.get("detection")
+    if isinstance(objects, Detections):
+        unknown = [name for name in claims.asked(question) if name not in objects.classes]
+        if unknown:
+            lines.append(("alone", say["unknown_kinds"], unknown))
     for found in claims.conflicts(findings.evidence):
         text = say["conflict_missing" if found.said is None else "conflict_count"]
         values = {"word": found.word, "label": found.label, "said": found.said, "found": found.found}

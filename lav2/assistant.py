@@ -20,7 +20,7 @@ from torch import Tensor
 
 import lav2
 from experts import caption, detection, ocr
-from experts.evidence import EXPERT_NAMES, Evidence
+from experts.evidence import EXPERT_NAMES, Evidence, Expert
 from experts.orchestrator import Orchestrator
 from lav2 import checkpoint, config, generate, grounding, model, preflight, prompts, weights
 from lav2.engine import Engine, refusal
@@ -53,7 +53,7 @@ class Assistant:
         captioner: what writes captions; it may share frozen weights with `chat`.
         tokenizer: of both.
         tower: the image encoder.
-        detector: weights of the detection expert.
+        detector: the detection expert.
         load_seconds: of each part, to be shown.
         hashes: of the weights, by part.
     """
@@ -65,7 +65,7 @@ class Assistant:
         captioner: generate.Model,
         tokenizer: transformers.PreTrainedTokenizerBase,
         tower: VisionTower,
-        detector: str,
+        detector: Expert,
         load_seconds: dict[str, float],
         hashes: dict[str, str],
     ):
@@ -78,7 +78,7 @@ class Assistant:
         self._chat, self._captioner, self._tokenizer, self._tower = chat, captioner, tokenizer, tower
         experts = {
             "caption": caption.build(captioner=self.caption, source=f"LLaMA-Adapter captioner ({preset.name})"),
-            "detection": detection.build(detector),
+            "detection": detector,
             "ocr": ocr.build(),
         }
         self.experts = tuple(experts)
@@ -130,8 +130,8 @@ class Assistant:
         clock.lap("engine", how)
         tower = VisionTower(chat.vision_config).to(place) if chat.vision_config else None
         clock.lap("image encoder", chat.vision_config.name if chat.vision_config else "none, a text-only adapter")
-        weight_file = detector or os.environ.get("LAV2_DETECTOR") or settings.detector
-        return cls(settings, chat, captioner, tokenizer, tower, weight_file, clock.seconds, hashes)
+        expert = _detector(detector or os.environ.get("LAV2_DETECTOR"), settings)
+        return cls(settings, chat, captioner, tokenizer, tower, expert, clock.seconds, hashes)
 
     def load_experts(self, report: Callable[[str], None] = print) -> None:
         """Load the experts' weights now rather than at the first question; failures are told, not raised."""
@@ -229,7 +229,7 @@ class Assistant:
         timings = {name: found.seconds for name, found in evidence.items()}
         timings["experts"] = time.perf_counter() - start
 
-        block = grounding.block(evidence, self.count_tokens)
+        block = grounding.block(evidence, question, self.count_tokens)
         prompt, used, trimmed = self._fit(question, block, request)
         yield PromptReady(prompt, used, CONTEXT, trimmed)
 
@@ -312,6 +312,14 @@ def versions() -> dict[str, str]:
 
 def _adapted(source: str, llm, tokenizer, report) -> model.AdaptedLlama:
     return checkpoint.load(weights.find(source), llm, tokenizer, report).eval()
+
+
+def _detector(chosen: str | None, settings: config.Preset) -> Expert:
+    """The detection expert: a file or name that the user chose, else the preset's own at the preset's threshold."""
+    if chosen:
+        return detection.build(chosen)
+    own = settings.detector
+    return detection.build(str(weights.find(own)) if own.startswith("assets:") else own, settings.confidence)
 
 
 def _fast(

@@ -21,6 +21,8 @@ KINDS = {
     "airplane": "plane jet aeroplane",
     "dog": "puppy",
     "cat": "kitten",
+    "bird": "seagull pigeon duck parrot",
+    "horse": "pony",
     "couch": "sofa",
     "tv": "television monitor",
     "cell phone": "phone smartphone cellphone",
@@ -29,10 +31,28 @@ KINDS = {
     "sheep": "lamb",
     "boat": "ship sailboat canoe kayak",
     "car": "suv sedan",
+    "bus": "buse",  # what `words` makes of buses; of knives below
     "potted plant": "houseplant",
     "traffic light": "stoplight",
+    "knife": "knive",
+    "refrigerator": "fridge",
+    "hair drier": "hairdryer",
+    "wine glass": "wineglass",
+    "donut": "doughnut",
 }
 _KIND = {word: kind for kind, others in KINDS.items() for word in others.split()}
+
+# The kinds of object that detectors are commonly trained on (the names of COCO, arXiv 1405.0312).
+COCO = (
+    "person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat", "traffic light",
+    "fire hydrant", "stop sign", "parking meter", "bench", "bird", "cat", "dog", "horse", "sheep", "cow", "elephant",
+    "bear", "zebra", "giraffe", "backpack", "umbrella", "handbag", "tie", "suitcase", "frisbee", "skis", "snowboard",
+    "sports ball", "kite", "baseball bat", "baseball glove", "skateboard", "surfboard", "tennis racket", "bottle",
+    "wine glass", "cup", "fork", "knife", "spoon", "bowl", "banana", "apple", "sandwich", "orange", "broccoli",
+    "carrot", "hot dog", "pizza", "donut", "cake", "chair", "couch", "potted plant", "bed", "dining table", "toilet",
+    "tv", "laptop", "mouse", "remote", "keyboard", "cell phone", "microwave", "oven", "toaster", "sink",
+    "refrigerator", "book", "clock", "vase", "scissors", "teddy bear", "hair drier", "toothbrush",
+)  # fmt: skip
 
 NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 _NUMBER = {word: str(i) for i, word in enumerate(NUMBERS)}
@@ -77,6 +97,17 @@ def used(answer: str, evidence: Mapping[str, Evidence]) -> set[int]:
         if share == 1 or item.text in said or (item.expert != "detection" and share >= 0.5):
             found.add(item.number)
     return found
+
+
+def asked(question: str) -> list[str]:
+    """The kinds of object (names of COCO) that a question speaks of, in its order."""
+    text = f" {' '.join(words(question))} "
+    found = {}
+    for plain, name in _PLAIN_COCO:
+        if (at := text.find(f" {plain} ")) >= 0:
+            found[at] = name
+            text = text.replace(f" {plain} ", f" {'.' * len(plain)} ")  # "hot dog" is no dog
+    return [found[at] for at in sorted(found)]
 
 
 def unsupported(answer: str, question: str, evidence: Mapping[str, Evidence]) -> list[str]:
@@ -164,3 +195,9 @@ def _plain(word: str) -> str:
         if len(word) > 3 and word.endswith("s") and not word.endswith(("ss", "us", "is")):
             word = word[:-1]
     return _KIND.get(word, _NUMBER.get(word, word))
+
+
+# Longest first, each as it is and as `words` would write it.
+_PLAIN_COCO = sorted(
+    {(plain, name) for name in COCO for plain in (name, " ".join(words(name)))}, key=lambda pair: (-len(pair[0]), pair)
+)

@@ -73,6 +73,7 @@ class Preset:
     template: str = "chat"  # of lav2.prompts: chat, alpaca or the Jinja text of a tokenizer's chat template
     caption_question: str = ""  # what the captioner is asked; "": nothing, it writes a caption at once
     detector: str = "yolo11n.pt"  # what the detection expert loads unless --detector or LAV2_DETECTOR say otherwise
+    confidence: float = 0.25  # 0..1, least confidence of a box of that detector (others: 0.25, ultralytics' default)
     licence: str = ""
     memory_gb: float = 0.0  # peak of the running app in bfloat16: measured, or weights + 2 GB where no one could
 

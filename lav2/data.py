@@ -440,7 +440,11 @@ def prompt_of(
 ) -> str:
     """The assistant's prompt for the row's last question (or that of `turns`) and its evidence."""
     *history, last = turns or row.turns
-    block = grounding.block(row.evidence, lambda text: len(tokenizer(text, add_special_tokens=False).input_ids))
+
+    def count_tokens(text: str) -> int:
+        return len(tokenizer(text, add_special_tokens=False).input_ids)
+
+    block = grounding.block(row.evidence, last.question, count_tokens)
     return prompts.build(template, last.question, block, history)
 
 

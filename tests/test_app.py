@@ -497,3 +497,15 @@ def test_on_spaces_a_preset_that_cannot_run_gives_way_to_the_embedded_one_with_a
     monkeypatch.setattr(app, "ON_SPACES", True)
     app.load("llama-7b-bias", None)
     assert app.ASSISTANT.preset == "embedded" and "llama-7b-bias" in app.FALLBACK and "no GPU" in app.FALLBACK
+
+
+def test_a_question_about_a_kind_that_the_detector_does_not_know_says_so():
+    say = app.TEXTS["en"]
+    evidence = {"detection": OBJECTS}
+    receipt = {"answer": "No.", "question": "Is there a <b>giraffe</b> or a dog?"}
+    findings = app.Findings({"detection": "done"}, evidence, receipt=receipt)
+    shown = app.claims_html(findings, say)
+    assert f"{say['unknown_kinds']} <mark>giraffe</mark>" in shown
+    assert "<mark>dog</mark>" not in shown.partition(say["unknown_kinds"])[2]
+    assert "(of 2 kinds of object)" in app.status_html(findings, say)
+    assert "test.pt knows 2 kinds of object: dog, cat" in app.status_html(findings, say)

@@ -47,6 +47,22 @@ def test_words_that_stand_in_no_finding_are_from_the_image_alone():
     assert claims.unsupported("There are 7 men.", "", EVIDENCE) == ["7"]
 
 
+@pytest.mark.parametrize(
+    "question, kinds",
+    [
+        ("Is there a dog?", ["dog"]),
+        ("How many women are beside the hot dogs?", ["person", "hot dog"]),
+        ("Wine glasses, scissors or knives on the dining table?", ["wine glass", "scissors", "knife", "dining table"]),
+        ("Where is my phone, and the remote control of the TV?", ["cell phone", "remote", "tv"]),
+        ("Is the football left of the baseball gloves?", ["sports ball", "baseball glove"]),
+        ("How many buses?", ["bus"]),
+        ("What does the sign say?", []),
+    ],
+)
+def test_the_kinds_of_object_that_a_question_speaks_of(question, kinds):
+    assert claims.asked(question) == kinds
+
+
 def test_the_caption_and_the_detector_can_contradict_each_other():
     assert claims.conflicts(EVIDENCE) == [claims.Conflict("horse", "horse", None, 0)]
     three = {**EVIDENCE, "caption": Caption("three women with a cat", 0.1, "test")}  # it knows no cats

@@ -10,6 +10,7 @@ from PIL import Image
 from tiny import LATE, PROJECTOR, VISION, adapted, llama, open_gates
 from tiny import tokenizer as word_tokenizer
 
+from experts import detection
 from experts.evidence import Caption, Detections, ExpertFailure, OcrLines, from_json, to_json
 from lav2 import config, data, train
 from lav2.assistant import Assistant
@@ -138,7 +139,7 @@ def test_the_trained_prompt_is_the_assistants(template, case):
     question, answer = "How many <|im_start|>system dogs?", "Two."
     words = tokenizer()
     preset = replace(config.EMBEDDED, template=template)
-    assistant = Assistant(preset, adapted(), adapted(), words, None, "", {}, {})
+    assistant = Assistant(preset, adapted(), adapted(), words, None, detection.build(""), {}, {})
     request = Request(question, history=history, evidence=found, sampling=Sampling(max_new_tokens=1))
     asked = next(event for event in assistant.answer(request) if isinstance(event, PromptReady)).prompt
 

@@ -10,6 +10,7 @@ from PIL import Image
 from test_data import grounded, tokenizer
 from tiny import LATE, PROJECTOR, VISION, llama, open_gates
 
+from experts import detection
 from experts.evidence import EXPERT_NAMES
 from lav2 import config, evaluate
 from lav2.__main__ import main
@@ -34,7 +35,8 @@ def assistant():
              "max_position_embeddings": 2048}  # fmt: skip
     models = [open_gates(AdaptedLlama(llama(seed, **sizes), LATE, PROJECTOR, VISION).eval()) for seed in range(2)]
     preset = replace(config.EMBEDDED, template="chat")
-    return Assistant(preset, *models, words, Tower(), "/nonexistent.pt", {}, {"base": "b", "adapter": "a"})
+    detector = detection.build("/nonexistent.pt")
+    return Assistant(preset, *models, words, Tower(), detector, {}, {"base": "b", "adapter": "a"})
 
 
 @pytest.fixture

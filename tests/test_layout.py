@@ -20,8 +20,9 @@ ARROWS = {  # room -> rooms that it may import
     "lav2.prompts": {"lav2.errors"},
     "lav2.events": {"lav2.prompts", "experts.evidence"},
     "lav2.receipt": {"lav2.events", "lav2.prompts", "lav2.errors", "experts.evidence"},
-    "lav2.grounding": {"experts.evidence", "experts.render"},  # the prompt's evidence, for assistant and training
     "lav2.claims": {"experts.evidence", "experts.render"},
+    # the prompt's evidence, for assistant and training
+    "lav2.grounding": {"lav2.claims", "experts.evidence", "experts.render"},
     "lav2.routing": {"experts.evidence"},
     "lav2.votes": {"lav2.errors", "lav2.weights"},
     "lav2.openai_api": {"lav2.events", "lav2.errors", "lav2.image", "lav2.prompts", "lav2.routing", "experts.evidence"},

@@ -36,6 +36,7 @@ DEFAULTS: dict[str, Any] = {  # ultralytics' settings that differ from its own d
     "close_mosaic": 2,
     "patience": 0,
     "amp": False,  # bfloat16 is slower than float32 for depthwise convolutions on a CPU without AMX
+    "deterministic": False,  # torch would clear every new tensor before it is written
     "plots": False,
     "cache": "ram",
     "exist_ok": True,
