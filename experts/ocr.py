@@ -54,7 +54,7 @@ class Reader(LazyExpert):
             import easyocr
             import torch
         try:
-            return easyocr.Reader(
+            reader = easyocr.Reader(
                 self._languages,
                 gpu=torch.cuda.is_available(),
                 model_storage_directory=str(folder),
@@ -64,6 +64,9 @@ class Reader(LazyExpert):
             )
         except (FileNotFoundError, ValueError) as error:  # weights missing or damaged; unknown language
             raise ExpertError(f"EasyOCR cannot read {self._languages} with {folder} ({error}).", INSTALL) from error
+        if reader.device == "cpu":
+            reader.detector = quicker(reader.detector)
+        return reader
 
     def _look(self, model: Any, image: Image.Image) -> dict[str, Any]:
         longest = max(image.size)
@@ -83,6 +86,39 @@ class Reader(LazyExpert):
             "texts": tuple(found[i][1].strip() for i in order),
             "size": image.size,
         }
+
+
+def quicker(detector: Any) -> Any:
+    """EasyOCR's text detector (CRAFT, arXiv 1904.01941) for a CPU: batch norms folded into the convolutions, channels
+    last, bfloat16 where the processor multiplies it. The search takes most of the time of reading.
+
+    [1, 3, H, W] -> ([1, H/2, W/2, 2] float32, features), as before.
+    """
+    import torch
+    from torch import nn
+    from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+    for block in [m for m in detector.eval().modules() if isinstance(m, nn.Sequential)]:
+        for name, following in zip(list(block._modules), list(block._modules)[1:], strict=False):
+            if isinstance(block._modules[name], nn.Conv2d) and isinstance(block._modules[following], nn.BatchNorm2d):
+                block._modules[name] = fuse_conv_bn_eval(block._modules[name], block._modules[following])
+                block._modules[following] = nn.Identity()
+    detector.to(memory_format=torch.channels_last)
+    # torch 2.8 cannot say what the processor has
+    has = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    bfloat16 = bool(has.get("avx512_bf16") or has.get("amx_bf16") or has.get("bf16"))
+
+    class Quicker(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = detector
+
+        def forward(self, pixels):
+            with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+                scores, features = self.inner(pixels.contiguous(memory_format=torch.channels_last))
+            return scores.float(), features
+
+    return Quicker()
 
 
 def reading_order(quads: np.ndarray) -> list[int]:

@@ -8,6 +8,7 @@ import threading
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from experts import caption, detection, ocr
@@ -233,3 +234,23 @@ print("SAME", before[1:] == after[1:])
     assert "ENV []" in done.stdout and "SAME True" in done.stdout
     assert not [p for p in home.rglob("*") if "ltralytics" in p.name or "EasyOCR" in p.name]
     assert {p.name for p in tmp_path.iterdir()} == {"home", "cache"}  # nothing in the working folder
+
+
+@pytest.mark.slow
+def test_the_quicker_text_search_finds_what_easyocr_alone_finds():
+    import easyocr
+
+    picture = np.asarray(sign("MILL ROAD 27", size=(320, 224)))
+    own = easyocr.Reader(["en"], gpu=False, model_storage_directory=str(ocr._packaged()), download_enabled=False,
+                         verbose=False)  # fmt: skip
+    ours = ocr.build()
+    ours.load()
+    seen = []
+    for reader in (own, ours._model):
+        reader.detector.register_forward_hook(lambda module, args, out: seen.append(out[0]))
+        reader.readtext(picture)
+    plain, quick = seen
+    assert plain.dtype == quick.dtype == torch.float32
+    assert plain.max() > 0.7  # there is text to find
+    assert (plain - quick).abs().max() < 0.03  # bfloat16; the thresholds are 0.4 and 0.7
+    assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in ours._model.detector.modules())

@@ -48,7 +48,7 @@ ARROWS["experts.train_detector.train"] = {"experts.train_detector.model", "exper
 ARROWS["experts.train_detector.evaluate"] = {"experts.train_detector.data", "experts.evidence", "experts.detection"}
 ARROWS["experts.train_detector.__main__"] = {
     "experts.evidence", "experts.train_detector.data", "experts.train_detector.train",
-    "experts.train_detector.evaluate",
+    "experts.train_detector.evaluate", "experts.detection", "experts.render",
 }  # fmt: skip
 ENGINE = {room for room in ARROWS if room.startswith("lav2.")} - {"lav2.train", "lav2.data", "lav2.instruct"}
 ARROWS["lav2.openai_api"].add("lav2.assistant")  # for its type alone

@@ -1,4 +1,4 @@
-"""`python -m experts.train_detector`: count, label, train, export, evaluate."""
+"""`python -m experts.train_detector`: count, label, train, export, evaluate, draw."""
 
 from __future__ import annotations
 
@@ -51,6 +51,13 @@ def main(arguments: list[str] | None = None) -> int:
     sub.add_argument("--detector", action="append", required=True, help="repeat to compare; classes of the first")
     sub.add_argument("--data", type=Path, required=True, help="photos with human boxes; the split val of it is used")
     sub.add_argument("--classes", help="names, separated by commas; those of the first detector by default")
+
+    sub = command("draw", _draw, "write photos with the boxes that a detector finds, for a model card")
+    sub.add_argument("photos", type=Path, nargs="+")
+    sub.add_argument("--detector", required=True)
+    sub.add_argument("--confidence", type=float, default=0.25, help="least confidence of a box")
+    sub.add_argument("--side", type=int, default=480, help="px, longer side of the pictures")
+    sub.add_argument("--out", type=Path, required=True, help="folder")
 
     options = parser.parse_args(arguments)
     try:
@@ -133,6 +140,23 @@ def _evaluate(options: argparse.Namespace) -> None:
         scores.append(evaluate(detector, photos, classes))
         classes = classes or scores[0].classes
     print(table(scores))
+
+
+def _draw(options: argparse.Namespace) -> None:
+    from PIL import Image
+
+    from experts import detection, render
+
+    expert = detection.build(options.detector, options.confidence)
+    options.out.mkdir(parents=True, exist_ok=True)
+    for file in options.photos:
+        photo = Image.open(file).convert("RGB")
+        found = expert(photo)
+        picture = render.draw(photo, {"detection": found})
+        picture.thumbnail((options.side, options.side))
+        picture.save(options.out / f"{file.stem}.webp", quality=70)
+        boxes = zip(found.labels, found.confidence, strict=True)
+        print(f"{file.name}: {', '.join(f'{label} {score:.2f}' for label, score in boxes) or 'nothing'}")
 
 
 if __name__ == "__main__":
