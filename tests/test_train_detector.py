@@ -137,6 +137,25 @@ def test_classes_can_be_cut_without_touching_the_others():
     torch.testing.assert_close(after, before[:, [0, 1, 2, 3, 4 + 3, 4 + 1]])
 
 
+def test_a_detector_starts_from_anothers_weights_class_by_class():
+    from experts.train_detector import model
+
+    new, old = model.LiteDetector(3), model.LiteDetector(2)
+    old.names = {0: "a", 1: "b"}
+    fresh = new.model[model.HEAD].cv3[0][-1].weight[1].clone()
+    for parameter in old.parameters():
+        torch.nn.init.normal_(parameter)
+    assert model.adopt(new, old, ["b", "c", "a"]) == ["b", "a"]
+    for mine, theirs in zip(new.model[model.HEAD].cv3, old.model[model.HEAD].cv3, strict=True):
+        assert torch.equal(mine[-1].weight[[2, 0]], theirs[-1].weight)
+        assert torch.equal(mine[-1].bias[[2, 0]], theirs[-1].bias)
+    assert torch.equal(new.model[model.HEAD].cv3[0][-1].weight[1], fresh)  # c is new
+    neck, theirs = (m.model[model.NECK].state_dict() for m in (new, old))
+    assert all(torch.equal(neck[k], theirs[k]) for k in neck)
+    with pytest.raises(ExpertError, match="another build"):
+        model.adopt(model.LiteDetector(3, width=64), old, ["a", "b", "c"])
+
+
 @pytest.mark.slow
 def test_a_cut_off_training_goes_on_learns_and_its_export_is_an_expert(garden, tmp_path, monkeypatch):
     from experts.train_detector import train as training
@@ -176,6 +195,11 @@ def test_a_cut_off_training_goes_on_learns_and_its_export_is_an_expert(garden, t
     np.testing.assert_allclose(found.xyxy[0], photos[0].boxes[0].xyxy, atol=8)
     score = evaluate.evaluate(str(tmp_path / "detector.onnx"), photos)
     assert score.map50 > 0.8 and score.recall[0.25] > 0.6
+
+    further = ["--init", str(tmp_path / "weights/last.pt"), "--size", "128", "--batch", "6", "--epochs", "1"]
+    assert main(["train", "--data", str(garden / "boxes.jsonl"), "--out", str(tmp_path / "further"), *further,
+                 "--lr", "1e-5", "--min-boxes", "1"]) == 0  # fmt: skip
+    assert evaluate.evaluate(str(tmp_path / "further/detector.onnx"), photos).map50 > 0.8  # not from the beginning
 
     before = (tmp_path / "weights/last.pt").read_bytes()
     assert command("7") == 0  # finished: exported again, not trained

@@ -37,6 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
     sub.add_argument("--batch", type=int, default=16)
     sub.add_argument("--lr", type=float, default=1e-3, help="peak rate of AdamW")
     sub.add_argument("--backbone", default="tf_efficientnet_lite0", help="tf_efficientnet_lite0 or _lite2")
+    sub.add_argument("--init", type=Path, help="checkpoint whose weights to start from, of any classes")
     sub.add_argument("--repeat-human", type=int, default=3, help="times an epoch shows a photo labelled by a person")
     sub.add_argument("--loaders", type=int, default=0, help="processes that load and augment photos beside the step")
     sub.add_argument("--threads", type=int, help="of the step; all cores that the process may use by default")
@@ -115,6 +116,7 @@ def _train(options: argparse.Namespace) -> None:
         final_size=options.final_size,
         batch=options.batch,
         trunk=options.backbone,
+        init=options.init,
         loaders=options.loaders,
         threads=options.threads,
         lr0=options.lr,

@@ -150,6 +150,30 @@ def _out_channels(stage: nn.Module) -> int:
     return [m for m in stage.modules() if isinstance(m, nn.Conv2d)][-1].out_channels
 
 
+def adopt(model: LiteDetector, other: LiteDetector, names: list[str]) -> list[str]:
+    """Start `model`, which is to learn `names`, from another's weights, in place; returns the classes that it brings.
+
+    Class rows go by name: those that `other` does not know start as new.
+
+    Raises:
+        ExpertError: the two are not of one build.
+    """
+    own, theirs = model.state_dict(), other.float().state_dict()
+    last = {f"model.{HEAD}.cv3.{i}.2.{part}" for i in range(len(TAPS)) for part in ("weight", "bias")}
+    if own.keys() != theirs.keys() or any(own[k].shape != theirs[k].shape for k in own.keys() - last):
+        raise ExpertError("The weights to start from are of another build.", f"They have {other.yaml}.")
+    known = {name: i for i, name in other.names.items()}
+    shared = [(i, known[name]) for i, name in enumerate(names) if name in known]
+    with torch.no_grad():
+        for key, value in own.items():
+            if key not in last:
+                value.copy_(theirs[key])
+            elif shared:
+                to, of = map(list, zip(*shared, strict=True))
+                value[to] = theirs[key][of]
+    return [names[i] for i, _ in shared]
+
+
 def keep_classes(model: LiteDetector, names: list[str]) -> None:
     """Cut the class head down to `names` (in that order), in place: an unreliable class is left out, not guessed."""
     known = {name: i for i, name in model.names.items()}

@@ -13,7 +13,7 @@ import torch
 
 from experts.detection import contained
 from experts.evidence import ExpertError
-from experts.train_detector.model import BODY, STEM, LiteDetector, keep_classes
+from experts.train_detector.model import BODY, STEM, LiteDetector, adopt, keep_classes
 
 with contained(verbose=True):
     from ultralytics import YOLO
@@ -49,6 +49,7 @@ class LiteTrainer(DetectionTrainer):
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
         self.trunk = "tf_efficientnet_lite0"
+        self.init: Path | None = None
         self.loaders = 1
 
     def get_model(self, cfg: Any = None, weights: Any = None, verbose: bool = True) -> LiteDetector:
@@ -56,6 +57,9 @@ class LiteTrainer(DetectionTrainer):
         model = LiteDetector(self.data["nc"], weights.yaml["trunk"] if weights else self.trunk, **shape)
         if weights:
             model.load(weights)
+        elif self.init:
+            brought = adopt(model, load_checkpoint(self.init)[0], list(self.data["names"].values()))
+            print(f"starts from {self.init}, {len(brought)} classes of it: {', '.join(brought)}")
         return model.to(memory_format=torch.channels_last)
 
     def build_optimizer(self, model: LiteDetector, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:
@@ -87,6 +91,7 @@ def train(
     final_size: int | None = None,
     batch: int = 16,
     trunk: str = "tf_efficientnet_lite0",
+    init: Path | None = None,
     loaders: int = 0,
     threads: int | None = None,
     **more: Any,
@@ -99,6 +104,7 @@ def train(
         data: data.yaml of `data.write`.
         out: folder of the run: weights/last.pt after every epoch, results.csv.
         size: px, side of the square that photos are fitted into.
+        init: checkpoint whose weights to start from, of any classes; ImageNet's backbone alone if None.
         final_size: px, in the last epochs, those without mosaics: most of the run is cheaper on small photos.
         loaders: processes that load and augment photos beside the training step; 0: none.
         threads: of the training step; all cores that this process may use by default.
@@ -116,7 +122,7 @@ def train(
     side = final_size if final_size and done >= grown else size
     shared = {"task": "detect", "imgsz": side, "batch": batch, "device": _device(), "save_dir": str(out)}
     trainer = LiteTrainer(overrides=settings | shared)
-    trainer.trunk, trainer.loaders = trunk, loaders
+    trainer.trunk, trainer.loaders, trainer.init = trunk, loaders, init
     if final_size and done < grown:
         trainer.add_callback("on_model_save", partial(_cut, grown))
     torch.set_num_threads(threads or len(os.sched_getaffinity(0)))  # ultralytics leaves a core idle
@@ -157,6 +163,24 @@ def export(checkpoint: Path, out: Path, size: int, classes: Sequence[str] | None
         keep_classes(yolo.model, [name for name in names if name in set(classes)])
     with contained():  # without installing packages by itself
         made = Path(yolo.export(format="onnx", imgsz=size, simplify=False, device="cpu"))
+    _halve(made)
     out.parent.mkdir(parents=True, exist_ok=True)
     made.replace(out)
     return out
+
+
+def _halve(file: Path) -> None:
+    """Store the matrices of an ONNX file as float16, in place: half the size; computing stays in float32."""
+    import onnx
+
+    model = onnx.load(file)
+    casts = []
+    for tensor in model.graph.initializer:
+        if tensor.data_type == onnx.TensorProto.FLOAT and len(tensor.dims) > 1:
+            name, value = tensor.name, onnx.numpy_helper.to_array(tensor).astype("float16")
+            tensor.CopyFrom(onnx.numpy_helper.from_array(value, f"{name}.half"))
+            casts.append(onnx.helper.make_node("Cast", [tensor.name], [name], to=onnx.TensorProto.FLOAT))
+    nodes = [*casts, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    onnx.save(model, file)
