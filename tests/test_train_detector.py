@@ -1,6 +1,7 @@
 """The detector's training: sources, backbone, learning, resuming, export into the expert, scores."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from experts.evidence import Detections, ExpertError
 from experts.train_detector import data, evaluate
 from experts.train_detector.__main__ import main
 from experts.train_detector.data import Box, Photo
+from lav2 import claims, config, weights
 
 COLOURS = {"tomato": "red", "plum": "purple", "lime": "lime"}
 
@@ -258,3 +260,25 @@ def test_known_detectors_score_on_human_boxes_as_they_should(model, least, share
     score = evaluate.evaluate(str(shared / "data/models" / model), photos, ["person"])
     assert score.ap50["person"] > least and score.precision[0.5] > score.precision[0.25]
     assert f"| {score.detector} |" in evaluate.table([score])
+
+
+def test_the_embedded_detector_is_small_finds_people_and_says_what_it_knows(bus):
+    own = config.EMBEDDED
+    file = weights.find(own.detector)
+    assert file.stat().st_size < 15e6
+    found = detection.build(str(file), own.confidence)(bus)
+    assert found.labels.count("person") >= 2
+    assert set(found.classes) < set(claims.COCO) and found.confidence.min() >= own.confidence
+    card = (file.parent / "README.md").read_text(encoding="utf-8")
+    assert all(f"| {name} (" in card for name in found.classes)
+
+
+@pytest.mark.slow
+def test_the_embedded_detector_scores_as_its_card_says(shared):
+    own = config.EMBEDDED
+    photos = [p for p in data.read(shared / "data/boxes.jsonl") if p.split == "val"]
+    score = evaluate.evaluate(str(weights.find(own.detector)), photos)
+    assert score.precision[own.confidence] >= 0.75
+    card = (weights.find(own.detector).parent / "README.md").read_text(encoding="utf-8")
+    told = float(re.search(r"\| person \(\d+ boxes\) \| ([\d.]+) ", card)[1])
+    assert score.ap50["person"] == pytest.approx(told, abs=0.01)
