@@ -103,5 +103,5 @@ def test_packed_weights_need_less_and_are_suggested_where_they_fit(monkeypatch, 
             preflight.check(preset, "bfloat16", "cuda")
     monkeypatch.setattr(preflight, "free", lambda device: 10e9)
     preflight.check(preset, "bfloat16", "cuda", "8bit")
-    with pytest.raises(LAV2Error, match=r"15\.2 GB in 8bit; cpu.*--preset embedded"):  # the CPU's are made of whole ones
+    with pytest.raises(LAV2Error, match=r"15\.2 GB in 8bit; cpu.*--preset embedded"):  # made of whole ones
         preflight.check(preset, "bfloat16", "cpu", "8bit")
