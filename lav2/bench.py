@@ -472,10 +472,7 @@ def gpu(options: Options) -> list[dict]:
             torch.cuda.reset_peak_memory_stats()
         return torch.cuda.max_memory_allocated() / 1e9
 
-    source = torch.ones((2**28 if cuda else 2**24), device=device)
-    target = torch.empty_like(source)
-    ceiling = max(2 * source.nbytes / timed(lambda: target.copy_(source)) / 1e9 for _ in range(5))  # read and written
-    del source, target
+    ceiling = _copy_bandwidth(device, timed)
     rows = _gpu_training(adapted, settings.vocab_size, options.repeats, timed, peak)
     adapted.requires_grad_(False)
     rows = [*_gpu_decode(adapted, settings.vocab_size, options, timed, peak, ceiling), *rows]
@@ -486,6 +483,13 @@ def gpu(options: Options) -> list[dict]:
     show(f"gpu: {where}, {shape}, prompt of {PROMPT} tokens, copies at {ceiling:.0f} GB/s",
          [{name: row[name] for name in names[3:]} for row in rows])  # fmt: skip
     return rows
+
+
+def _copy_bandwidth(device: torch.device, timed) -> float:
+    """GB/s, read and written ones together, of a copy of 1 GB (64 MB without CUDA), the best of five."""
+    source = torch.ones(2**28 if device.type == "cuda" else 2**24, device=device)
+    target = torch.empty_like(source)
+    return max(2 * source.nbytes / timed(lambda: target.copy_(source)) / 1e9 for _ in range(5))
 
 
 @torch.inference_mode()
@@ -500,7 +504,7 @@ def _gpu_decode(adapted, vocabulary: int, options: Options, timed, peak, ceiling
         for name, one in models.items():
             found, peaks = {}, {}
             for label, prompts in (("with prompts", kv), ("no prompts", closed)):
-                def decode_rate(one=one, ids=ids, prompts=prompts, batch=batch, label=label) -> float:
+                def decode_rate(one=one, ids=ids, prompts=prompts, batch=batch, label=label, peaks=peaks) -> float:
                     peak(begin=True)
                     last, cache = generate.prefill(one, ids, prompts)
                     token = last.argmax(-1, keepdim=True)
@@ -567,7 +571,7 @@ SECTIONS: dict[str, Callable[[Options], list[dict]]] = {
 def main(arguments: list[str] | None = None) -> int:
     """Run the sections; the exit code is 1 if one of them could not run."""
     parser = argparse.ArgumentParser(prog="python -m lav2.bench", description=__doc__.split("\n")[0])
-    parser.add_argument("--section", nargs="+", choices=tuple(SECTIONS), default=[name for name in SECTIONS if name != "gpu"])
+    parser.add_argument("--section", nargs="+", choices=tuple(SECTIONS), default=[n for n in SECTIONS if n != "gpu"])
     parser.add_argument("--quick", action="store_true", help="few and short repeats, to see that it runs")
     parser.add_argument("--preset", default="embedded")
     parser.add_argument("--detector", default=os.environ.get("LAV2_DETECTOR"))
