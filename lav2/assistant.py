@@ -96,6 +96,8 @@ class Assistant:
         detector: str | None = None,
         device: str | None = None,
         dtype: str | None = None,
+        quantize: model.Quantize | None = None,
+        device_map: str | None = None,
         report: Callable[[str], None] = print,
     ) -> Assistant:
         """Load a preset's language model, adapters, image encoder and experts.
@@ -105,6 +107,8 @@ class Assistant:
             detector: weights of the detection expert, in place of $LAV2_DETECTOR and the preset's.
             device: `cpu`, `cuda` ...; chosen by what is there if None.
             dtype: `float32`, `bfloat16`, `float16`; bfloat16 if None.
+            quantize: `8bit` or `4bit` weights of the language model, by bitsandbytes; on the CPU 8bit is the engine's.
+            device_map: `auto` spreads the language model over the GPUs, then the memory, then the disk.
             report: gets one line per part with its seconds.
 
         Raises:
@@ -113,11 +117,13 @@ class Assistant:
         settings = config.preset(preset) if isinstance(preset, str) else preset
         place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         kind = getattr(torch, dtype or "bfloat16")
-        preflight.check(settings, str(kind).removeprefix("torch."), str(place))
+        preflight.check(settings, str(kind).removeprefix("torch."), device_map or str(place), quantize)
         clock = _Clock(report)
-        llm, tokenizer = model.load_llm(settings.llm, kind, place)
+        int8 = quantize == "8bit" and place.type == "cpu"  # the engine packs them once the adapter is folded
+        llm, tokenizer = model.load_llm(settings.llm, kind, place, None if int8 else quantize, device_map)
         hashes = {"base": model.base_identity(llm, tokenizer, "")["weights"]}
-        clock.lap("language model", f"{settings.llm} on {place}, {str(kind).removeprefix('torch.')}")
+        precision = quantize or str(kind).removeprefix("torch.")
+        clock.lap("language model", f"{settings.llm} on {device_map or place}, {precision}")
         # The captioner shares every frozen matrix with the chat model; only norms and adapters are its own. The twin is
         # made before an adapter is put on the model.
         second = None if settings.caption_adapter == settings.adapter else model.share_frozen(llm)
@@ -126,7 +132,7 @@ class Assistant:
         for part, source in (("adapter", settings.adapter), ("caption_adapter", settings.caption_adapter)):
             hashes[part] = hashlib.sha256((weights.find(source) / checkpoint.TENSORS).read_bytes()).hexdigest()
         clock.lap("adapters", f"{settings.adapter}, {settings.caption_adapter}")
-        chat, captioner, how = _fast(chat, captioner)
+        chat, captioner, how = _fast(chat, captioner, True if int8 else None)
         clock.lap("engine", how)
         tower = VisionTower(chat.vision_config).to(place) if chat.vision_config else None
         clock.lap("image encoder", chat.vision_config.name if chat.vision_config else "none, a text-only adapter")
@@ -323,17 +329,20 @@ def _detector(chosen: str | None, settings: config.Preset) -> Expert:
 
 
 def _fast(
-    chat: model.AdaptedLlama, captioner: model.AdaptedLlama
+    chat: model.AdaptedLlama, captioner: model.AdaptedLlama, int8: bool | None = None
 ) -> tuple[generate.Model, generate.Model, str]:
     """Engines of both models where they take them, and how they run, in words; the models' own forward is given up."""
     refused = refusal(chat)
+    if refused and int8:
+        raise LAV2Error(f"8bit weights on the CPU are the engine's; it refuses this model: {refused}.",
+                        "Leave --quantize away, or use a GPU.")  # fmt: skip
     if refused:
         return chat, captioner, f"transformers' forward, since {refused}"
     if captioner is chat:
-        fast = second = Engine(chat, context=CONTEXT, release=True)
+        fast = second = Engine(chat, int8, context=CONTEXT, release=True)
     else:
-        second = Engine(captioner, context=CONTEXT)
-        fast = Engine(chat, context=CONTEXT, head=second.head, release=True)
+        second = Engine(captioner, int8, context=CONTEXT)
+        fast = Engine(chat, int8, context=CONTEXT, head=second.head, release=True)
     return fast, second, "int8 weights, compiled step" if fast.int8 else "folded weights, torch"
 
 

@@ -32,6 +32,7 @@ import transformers
 from PIL import Image
 
 from lav2 import config, generate, model
+from lav2.adapter import ATTENTION
 from lav2.engine import Engine
 from lav2.errors import LAV2Error
 from lav2.events import Request, Sampling
@@ -432,6 +433,129 @@ def apart(function: Callable, *args):
         return pool.apply(function, args)
 
 
+SHAPES = {  # sizes of a LLaMA with random weights; the tiny one shows that the section runs, where no GPU is
+    "7b": {"vocab_size": 32000, "hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32,
+           "num_attention_heads": 32},
+    "tiny": {"vocab_size": 256, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 4,
+             "num_attention_heads": 2},
+}  # fmt: skip
+
+
+def gpu(options: Options) -> list[dict]:
+    """Prefill, decode and a training step of a LLaMA of 7B's shape in bfloat16, with and without adapter; on a machine
+    without CUDA of a tiny shape, whose numbers say nothing."""
+    cuda = torch.cuda.is_available()
+    device, shape = torch.device("cuda" if cuda else "cpu"), "7b" if cuda else "tiny"
+    torch.manual_seed(0)
+    settings = transformers.LlamaConfig(**SHAPES[shape], max_position_embeddings=2048)
+    with device:
+        llm = transformers.AutoModelForCausalLM.from_config(
+            settings, dtype=torch.bfloat16, attn_implementation=ATTENTION
+        )
+    layers = settings.num_hidden_layers - 1
+    adapted = model.AdaptedLlama(llm.eval(), config.AdapterConfig("late", 10, layers, lora_rank=16)).eval()
+    with torch.no_grad():
+        adapted.adapter.gate.fill_(0.1)
+
+    def timed(function: Callable[[], object]) -> float:
+        def run() -> None:
+            function()
+            if cuda:
+                torch.cuda.synchronize()
+
+        return seconds(run)
+
+    def peak(begin: bool = False) -> float | None:
+        if not cuda:
+            return None
+        if begin:
+            torch.cuda.reset_peak_memory_stats()
+        return torch.cuda.max_memory_allocated() / 1e9
+
+    ceiling = _copy_bandwidth(device, timed)
+    rows = _gpu_training(adapted, settings.vocab_size, options.repeats, timed, peak)
+    adapted.requires_grad_(False)
+    rows = [*_gpu_decode(adapted, settings.vocab_size, options, timed, peak, ceiling), *rows]
+    where = torch.cuda.get_device_name() if cuda else "NO GPU: tiny shape on the CPU, only to see that it runs"
+    rows = [{"machine": where, "shape": shape, "copy GB/s": ceiling, **row} for row in rows]
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    rows = [{name: row.get(name) for name in names} for row in rows]
+    show(f"gpu: {where}, {shape}, prompt of {PROMPT} tokens, copies at {ceiling:.0f} GB/s",
+         [{name: row[name] for name in names[3:]} for row in rows])  # fmt: skip
+    return rows
+
+
+def _copy_bandwidth(device: torch.device, timed) -> float:
+    """GB/s, read and written ones together, of a copy of 1 GB (64 MB without CUDA), the best of five."""
+    source = torch.ones(2**28 if device.type == "cuda" else 2**24, device=device)
+    target = torch.empty_like(source)
+    return max(2 * source.nbytes / timed(lambda: target.copy_(source)) / 1e9 for _ in range(5))
+
+
+@torch.inference_mode()
+def _gpu_decode(adapted, vocabulary: int, options: Options, timed, peak, ceiling: float) -> list[dict]:
+    kv = adapted.prompt_kv()
+    closed = (None,) * len(kv)
+    models = {"transformers' forward": adapted, "engine": Engine(adapted, int8=False, context=PROMPT + options.tokens)}
+    read = weight_bytes(models["engine"])
+    rows = []
+    for batch in (1, 8, 32):
+        ids = torch.randint(3, vocabulary, (batch, PROMPT), device=adapted.device)
+        for name, one in models.items():
+            found, peaks = {}, {}
+            for label, prompts in (("with prompts", kv), ("no prompts", closed)):
+                def decode_rate(one=one, ids=ids, prompts=prompts, batch=batch, label=label, peaks=peaks) -> float:
+                    peak(begin=True)
+                    last, cache = generate.prefill(one, ids, prompts)
+                    token = last.argmax(-1, keepdim=True)
+                    taken = timed(lambda: [generate.prefill(one, token, prompts, cache=cache)
+                                           for _ in range(options.tokens)])  # fmt: skip
+                    peaks[label] = peak()
+                    return batch * options.tokens / taken
+
+                found[label] = decode_rate
+                found[f"{label}, prefill"] = lambda one=one, ids=ids, prompts=prompts, batch=batch: (
+                    batch * PROMPT / timed(lambda: generate.prefill(one, ids, prompts))
+                )
+            spreads = in_turns(found, options.repeats)
+            bare = spreads["no prompts"].median
+            for label in ("with prompts", "no prompts"):
+                rate = spreads[label]
+                speed = rate.median / batch * read / 1e9
+                rows.append({
+                    "gpu": f"{name}, {label}", "batch": batch, "prefill tokens/s": spreads[f"{label}, prefill"],
+                    "decode tokens/s": rate, "weights GB/s": speed, "of copy %": 100 * speed / ceiling,
+                    "prompts' overhead %": 100 * (bare / rate.median - 1), "peak GB": peaks[label],
+                })  # fmt: skip
+    return rows
+
+
+def _gpu_training(adapted, vocabulary: int, repeats: int, timed, peak) -> list[dict]:
+    chosen = list(adapted.set_stage("finetune").values())
+    optim = torch.optim.AdamW(chosen, lr=1e-5)
+    ids = torch.randint(3, vocabulary, (BATCH, LENGTH), device=adapted.device)
+    mask = torch.ones_like(ids)
+    rows = []
+    for checkpointing in (False, True):
+        if checkpointing:
+            adapted.llm.gradient_checkpointing_enable({"use_reentrant": False})
+            adapted.train()  # transformers checkpoints in training only
+        peak(begin=True)
+
+        def step() -> None:
+            optim.zero_grad(set_to_none=True)
+            adapted.loss(ids, mask, ids).backward()
+            optim.step()
+
+        rate = in_turns({"step": lambda step=step: BATCH / timed(step)}, repeats)["step"]
+        name = "with" if checkpointing else "without"
+        rows.append({"gpu": f"training step {name} gradient checkpointing", "batch": BATCH, "samples/s": rate,
+                     "peak GB": peak()})  # fmt: skip
+    adapted.llm.gradient_checkpointing_disable()
+    adapted.eval()
+    return rows
+
+
 SECTIONS: dict[str, Callable[[Options], list[dict]]] = {
     "decode": decode,
     "first-token": first_token,
@@ -440,13 +564,14 @@ SECTIONS: dict[str, Callable[[Options], list[dict]]] = {
     "concurrency": concurrency,
     "training": training,
     "start-up": start_up,
+    "gpu": gpu,
 }
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the sections; the exit code is 1 if one of them could not run."""
     parser = argparse.ArgumentParser(prog="python -m lav2.bench", description=__doc__.split("\n")[0])
-    parser.add_argument("--section", nargs="+", choices=tuple(SECTIONS), default=list(SECTIONS))
+    parser.add_argument("--section", nargs="+", choices=tuple(SECTIONS), default=[n for n in SECTIONS if n != "gpu"])
     parser.add_argument("--quick", action="store_true", help="few and short repeats, to see that it runs")
     parser.add_argument("--preset", default="embedded")
     parser.add_argument("--detector", default=os.environ.get("LAV2_DETECTOR"))

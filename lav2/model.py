@@ -13,6 +13,7 @@ import shutil
 import tempfile
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -22,18 +23,21 @@ from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
+    BitsAndBytesConfig,
     PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.utils import is_bitsandbytes_available
 
 from lav2 import weights
-from lav2.adapter import ATTENTION, Adapter, LayerPrompt, group, trainable, tune_linears
+from lav2.adapter import ATTENTION, Adapter, LayerPrompt, group, place, trainable, tune_linears
 from lav2.config import AdapterConfig, Preset, ProjectorConfig, VisionConfig
 from lav2.errors import LAV2Error
 from lav2.vision import VisualProjector
 
 IGNORED = -100  # a label that is not learned, as in transformers
+Quantize = Literal["8bit", "4bit"]
 FAMILIES = ("llama", "mistral", "qwen2", "qwen3")  # model types whose attention is tested with the adapter
 
 
@@ -78,7 +82,8 @@ class AdaptedLlama(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        return self.llm.get_input_embeddings().weight.device
+        """Where token ids go and logits come from; with a device map, layers may lie elsewhere."""
+        return place(self.llm.get_input_embeddings())
 
     def adapter_parameters(self) -> dict[str, nn.Parameter]:
         """Every parameter that training may change in some stage, by name: exactly what a checkpoint holds."""
@@ -208,23 +213,70 @@ def _template(tokenizer: PreTrainedTokenizerBase) -> str:
 
 
 def load_llm(
-    source: str, dtype: torch.dtype = torch.float32, device: str | torch.device = "cpu"
+    source: str,
+    dtype: torch.dtype = torch.float32,
+    device: str | torch.device = "cpu",
+    quantize: Quantize | None = None,
+    device_map: str | dict[str, str | int] | None = None,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """The frozen model and its tokenizer, from any source of lav2.weights.
 
     A GGUF file is dequantised once into bfloat16 safetensors in the cache folder.
 
+    Args:
+        source: of lav2.weights.
+        dtype: of the weights, or of the activations between packed ones.
+        device: where the whole model goes, unless `device_map` says where each part goes.
+        quantize: packs the linear layers by bitsandbytes (LLM.int8, arXiv 2208.07339; NF4, arXiv 2305.14314).
+        device_map: of accelerate: `auto` fills GPU after GPU, then the CPU's memory, then the disk.
+
     Raises:
-        LAV2Error: the source is not there, or transformers cannot load it.
+        LAV2Error: the source is not there, transformers cannot load it, or bitsandbytes is not there.
     """
+    options: dict = {}
+    if quantize:
+        options = {"quantization_config": _packing(quantize, dtype), "device_map": {"": device}}
+    if device_map:
+        options["device_map"] = device_map
     path = _folder(source)
     config, tokenizer = _described(path)
     _check_family(config)
     try:
-        llm = AutoModelForCausalLM.from_pretrained(path, config=config, dtype=dtype, attn_implementation=ATTENTION)
+        llm = AutoModelForCausalLM.from_pretrained(
+            path, config=config, dtype=dtype, attn_implementation=ATTENTION, **options
+        )
     except (OSError, ValueError, KeyError) as error:
         raise _unreadable(path, error) from error
-    return llm.to(device).eval(), tokenizer
+    if options:
+        _dispatched(llm)
+    else:
+        llm = llm.to(device)
+    return llm.eval(), tokenizer
+
+
+def _packing(quantize: Quantize, dtype: torch.dtype) -> BitsAndBytesConfig:
+    if not is_bitsandbytes_available():
+        raise LAV2Error(
+            f"{quantize} weights need bitsandbytes, which is not installed (or too old).",
+            "Install it (pip install bitsandbytes), or leave --quantize away.",
+        )
+    if quantize == "8bit":
+        return BitsAndBytesConfig(load_in_8bit=True)
+    return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype)
+
+
+def _dispatched(llm: PreTrainedModel) -> None:
+    """Fit accelerate's hooks to the adapter: norms, which it may train or replace, are never offloaded, and prompts,
+    which lie on their layers' devices already, are not carried from layer to layer."""
+    for module in llm.modules():
+        hook = getattr(module, "_hf_hook", None)
+        if hook is None:
+            continue
+        skipped = getattr(hook, "skip_keys", None) or []
+        hook.skip_keys = [*([skipped] if isinstance(skipped, str) else skipped), "prompt_kv"]
+        if getattr(hook, "offload", False) and "norm" in type(module).__name__.lower():
+            module.weight = nn.Parameter(hook.weights_map["weight"].to(place(module)), requires_grad=False)
+            hook.offload = False
 
 
 def _folder(source: str) -> Path:
@@ -250,6 +302,11 @@ def _unreadable(path: Path, error: Exception) -> LAV2Error:
 def share_frozen(llm: PreTrainedModel) -> PreTrainedModel:
     """A second model on the same frozen matrices, with norms of its own, so that it can carry another adapter."""
     shared = {id(p): p for name, p in llm.named_parameters() if "norm" not in name}
+    for module in llm.modules():
+        hook = getattr(module, "_hf_hook", None)
+        parts = [getattr(hook, name, None) for name in ("weights_map", "tied_params_map")]  # offloaded weights
+        parts += [getattr(module, name, None) for name in ("state", "quant_state")]  # factors of bitsandbytes' layers
+        shared |= {id(part): part for part in parts if part is not None}
     return copy.deepcopy(llm, shared)
 
 
@@ -289,7 +346,7 @@ def base_identity(llm: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name
 
     `architecture` (class and shapes) and `tokenizer` (vocabulary) must agree for an adapter to mean anything;
     `weights` hashes the first 4,096 values of each frozen tensor as bfloat16, so it is the same in every dtype. Call
-    it before an adapter's norms are loaded.
+    it before an adapter's norms are loaded. Packed weights (bitsandbytes) are others than those they were made of.
     """
     config = llm.config
     keys = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads",
@@ -301,6 +358,9 @@ def base_identity(llm: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name
         if "adapter_" in key or "lora_" in key:
             continue
         digest.update(key.encode())
+        if tensor.is_meta:  # offloaded
+            parent, _, leaf = key.rpartition(".")
+            tensor = llm.get_submodule(parent)._hf_hook.weights_map[leaf]
         digest.update(tensor.flatten()[:4096].to(torch.bfloat16).view(torch.int16).cpu().numpy().tobytes())
     return {
         "name": name,

@@ -11,6 +11,8 @@ from lav2.config import PRESETS, Preset
 from lav2.errors import LAV2Error
 
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}  # of a parameter
+PACKED_BYTES = {"8bit": 1.01, "4bit": 0.57}  # of a weight of a linear layer with its factors (NF4: float32 per 64)
+TABLES = 0.05  # share of the parameters that no packing touches (embedding, vocabulary) where no config says it
 APP_BYTES = 1.7e9  # Python, torch, experts and a small image encoder: what `embedded` takes beside its weights
 BIG_BYTES = 4e9  # smaller presets start without being checked
 CLIP_BYTES = 1.3e9  # the vision tower of ViT-L/14 in float32
@@ -34,23 +36,39 @@ def parameters(config: Mapping) -> int:
         layer += 2 * hidden + width
     if kind == "qwen3":
         layer += 2 * size  # norms of queries and keys
-    tables = 1 if config.get("tie_word_embeddings") else 2
-    return config["num_hidden_layers"] * layer + tables * config["vocab_size"] * width + width
+    return config["num_hidden_layers"] * layer + _tables(config) + width
 
 
-def needed(preset: Preset, dtype: str = "bfloat16") -> float:
-    """Bytes of a running preset: from its language model's config where that is here, else from `preset.memory_gb`."""
+def _tables(config: Mapping) -> int:
+    """Parameters of embedding and vocabulary."""
+    return (1 if config.get("tie_word_embeddings") else 2) * config["vocab_size"] * config["hidden_size"]
+
+
+def needed(preset: Preset, dtype: str = "bfloat16", quantize: str | None = None) -> float:
+    """Bytes of a running preset: from its language model's config where that is here, else from `preset.memory_gb`.
+
+    Args:
+        quantize: `8bit` or `4bit` where bitsandbytes packs the linear layers while they load.
+    """
     rest = APP_BYTES + (CLIP_BYTES if preset.vision and preset.vision.library == "open_clip" else 0)
     folder = local(preset.llm)
     if folder is not None and (folder / "config.json").exists():
-        stored = parameters(json.loads((folder / "config.json").read_text(encoding="utf-8"))) * BYTES["bfloat16"]
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        count, tables = parameters(config), _tables(config)
     else:
-        stored = max(0.0, preset.memory_gb * 1e9 - rest)
-    return stored * BYTES[dtype] / BYTES["bfloat16"] + rest
+        count = max(0.0, preset.memory_gb * 1e9 - rest) / BYTES["bfloat16"]
+        tables = TABLES * count
+    plain = BYTES[dtype]
+    return tables * plain + (count - tables) * PACKED_BYTES.get(quantize, plain) + rest
 
 
 def free(device: str = "cpu") -> float:
-    """Bytes that can be taken now: of the GPU, or of the memory that the machine and its container allow."""
+    """Bytes that can be taken now: of the GPU, or of the memory that the machine and its container allow; `auto`: of
+    every GPU and the memory together."""
+    if device == "auto":
+        import torch
+
+        return free() + sum(free(f"cuda:{number}") for number in range(torch.cuda.device_count()))
     if device.startswith("cuda"):
         import torch
 
@@ -66,19 +84,27 @@ def free(device: str = "cpu") -> float:
     return available if limit == "max" else min(available, float(limit) - float(used) + float(cached))
 
 
-def check(preset: Preset, dtype: str, device: str = "cpu") -> None:
+def check(preset: Preset, dtype: str, device: str = "cpu", quantize: str | None = None) -> None:
     """Refuse a big preset that does not fit, before anything loads.
+
+    Args:
+        device: of torch, or `auto` for a device map.
+        quantize: as asked for; on the CPU, 8bit is made of whole weights, so it needs their memory while it loads.
 
     Raises:
         LAV2Error: with what is needed, what is free and which preset fits.
     """
-    need, have = needed(preset, dtype), free(device)
+    whole = "8bit" if device == "cpu" else None
+    need, have = needed(preset, dtype, None if quantize == whole else quantize), free(device)
     if need <= max(have, BIG_BYTES):
         return
-    smaller = "bfloat16" if BYTES[dtype] > 2 and needed(preset, "bfloat16") <= have else None
-    advice = f"Use --dtype {smaller}" if smaller else f"Use --preset {suggestion(have)}"
+    ways = {"--dtype bfloat16": needed(preset, "bfloat16", quantize) if BYTES[dtype] > 2 else need}
+    if device != "cpu":  # there, bitsandbytes would answer too slowly to be advised
+        ways |= {f"--quantize {kind}": needed(preset, dtype, kind) for kind in PACKED_BYTES}
+    advice = next((f"Use {way}" for way, size in ways.items() if size <= have), f"Use --preset {suggestion(have)}")
     raise LAV2Error(
-        f"The preset {preset.name} needs about {need / 1e9:.1f} GB in {dtype}; {device} has {have / 1e9:.1f} GB free.",
+        f"The preset {preset.name} needs about {need / 1e9:.1f} GB in {quantize or dtype}; "
+        f"{device} has {have / 1e9:.1f} GB free.",
         f"{advice}, close other programs, or run it on a machine with more memory.",
     )
 

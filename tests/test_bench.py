@@ -30,3 +30,17 @@ def test_the_last_line_is_one_json_object_with_conditions_and_sections(capsys, m
     assert {"processor", "cores", "commit", "dtype", "prompt tokens"} <= found["conditions"].keys()
     assert [row["users at once"] for row in found["concurrency"]] == [1, 2, 4, 8]
     assert found["concurrency"][0]["tokens/s"].keys() == {"median", "low", "high"}
+
+
+def test_the_gpu_section_runs_on_a_tiny_shape_where_no_gpu_is_and_says_so(capsys, monkeypatch):
+    monkeypatch.setattr(bench, "PROMPT", 8)
+    monkeypatch.setattr(bench.torch.cuda, "is_available", lambda: False)
+    assert bench.main(["--section", "gpu", "--quick"]) == 0
+    found = json.loads(capsys.readouterr().out.strip().splitlines()[-1])["gpu"]
+    assert all(row["machine"].startswith("NO GPU") and row["shape"] == "tiny" for row in found)
+    decoded = [row for row in found if row["decode tokens/s"]]
+    assert [row["batch"] for row in decoded] == [1] * 4 + [8] * 4 + [32] * 4
+    assert all(row["prefill tokens/s"]["median"] > 0 and row["of copy %"] > 0 for row in decoded)
+    assert [row["gpu"] for row in found if row["samples/s"]] == [
+        "training step without gradient checkpointing", "training step with gradient checkpointing"
+    ]  # fmt: skip

@@ -88,3 +88,20 @@ def test_the_presets_command_lists_each_with_sources_licence_memory_and_why_not_
     assert "no: llama-7b-bias has not been imported" in blocks["llama-7b-bias"]
     assert blocks["llama-7b-bias"].count("python -m lav2 import") == 1
     assert "HuggingFaceTB/SmolLM2-135M-Instruct would be fetched from the Hub" in blocks["smollm2-hub"]
+
+
+def test_packed_weights_need_less_and_are_suggested_where_they_fit(monkeypatch, tmp_path):
+    from dataclasses import replace
+
+    LLAMA_7B.save_pretrained(tmp_path)
+    preset = replace(EMBEDDED, llm=str(tmp_path))
+    sizes = {kind: preflight.needed(preset, "bfloat16", kind) / 1e9 for kind in (None, "8bit", "4bit")}
+    assert sizes == pytest.approx({None: 15.2, "8bit": 8.8, "4bit": 5.9}, abs=0.1)
+    for have, advice in ((10e9, "--quantize 8bit"), (7e9, "--quantize 4bit"), (5e9, "--preset embedded")):
+        monkeypatch.setattr(preflight, "free", lambda device, have=have: have)
+        with pytest.raises(LAV2Error, match=advice):
+            preflight.check(preset, "bfloat16", "cuda")
+    monkeypatch.setattr(preflight, "free", lambda device: 10e9)
+    preflight.check(preset, "bfloat16", "cuda", "8bit")
+    with pytest.raises(LAV2Error, match=r"15\.2 GB in 8bit; cpu.*--preset embedded"):  # made of whole ones
+        preflight.check(preset, "bfloat16", "cpu", "8bit")

@@ -22,6 +22,7 @@ from lav2.generate import Sampling
 from lav2.model import AdaptedLlama, load_llm
 from lav2.vision import VisionTower, clip_settings
 
+DEVICE = os.environ.get("LAV2_TEST_DEVICE", "cpu")  # of the golden tests named ..._the_released_codes
 VARIANTS = ("BIAS", "LORA-BIAS")
 GREEDY = Sampling(max_new_tokens=24, repetition_penalty=1.0)
 BFLOAT16_BOUND = 0.25  # of logits up to 4.3; measured 0.11 and 0.17; the base model alone differs by 0.13
@@ -63,11 +64,11 @@ def case(request, imports, golden):
     """(model, tokenizer, golden tensors, golden facts) of one variant."""
     model, tokenizer = loaded(imports / request.param)
     facts = json.loads((golden / f"{request.param}-golden.json").read_text())
-    return model, tokenizer, load_file(golden / f"{request.param}-golden.safetensors"), facts
+    return model, tokenizer, load_file(golden / f"{request.param}-golden.safetensors", DEVICE), facts
 
 
 def loaded(folder, dtype=torch.float32):
-    llm, tokenizer = load_llm(str(folder / "llm"), dtype)
+    llm, tokenizer = load_llm(str(folder / "llm"), dtype, DEVICE)
     return checkpoint.load(folder, llm, tokenizer, pytest.fail).eval(), tokenizer
 
 
@@ -80,7 +81,7 @@ def largest(difference):
 
 def test_image_features_are_the_released_codes(case):
     model, _, golden, _ = case
-    features = VisionTower(model.vision_config)(golden["images"])
+    features = VisionTower(model.vision_config).to(DEVICE)(golden["images"])
     assert largest(features - golden["clip_features"]) < 1e-4
     with torch.no_grad():
         assert largest(model.visual_prompt(features) - golden["visual_query"]) < 1e-4
@@ -109,7 +110,7 @@ def test_logits_at_every_position_prefill_and_cached_steps_are_the_released_code
 def test_greedy_tokens_are_the_released_codes(case):
     model, tokenizer, golden, facts = case
     for index, wanted in enumerate(facts["greedy_24_token_ids"]):
-        ids = torch.tensor([generate.encode(tokenizer, facts["prompts"][index])])
+        ids = torch.tensor([generate.encode(tokenizer, facts["prompts"][index])], device=DEVICE)
         assert torch.equal(ids, golden[f"tokens_{index}"])
         kv = prompt_kv(model, golden, index)
         assert [int(t) for t in generate.tokens(model, ids, kv, GREEDY, generate.stop_ids(tokenizer))] == wanted
