@@ -1,4 +1,5 @@
-"""The command line: `python -m lav2 ask | batch | caption | train | evaluate | import | presets | replay | votes`."""
+"""The command line: `python -m lav2 ask | batch | caption | replay | votes | train | examine | evaluate | import |
+export | presets`."""
 
 from __future__ import annotations
 
@@ -83,6 +84,9 @@ def main(arguments: list[str] | None = None) -> int:
     train.add_argument("--cache", type=Path, help="folder of cached image features (default: the user's cache)")
     train.add_argument("--warm-steps", type=int, default=0, help="steps of the projector's warm start")
     train.add_argument("--no-flips", action="store_true", help="no mirrored photos")
+    train.add_argument("--device", help="cpu, cuda (default: what is there)")
+    train.add_argument("--dtype", choices=("float32", "bfloat16"), help="of the frozen matrices (default: bfloat16 on "
+                       "a GPU, float32 on a CPU, where bfloat16 is faster if it has avx512_bf16 or amx)")  # fmt: skip
     train.set_defaults(run=run_train)
 
     evaluate = commands.add_parser("evaluate", help="captions, benchmarks, and what each expert buys")
@@ -111,7 +115,23 @@ def main(arguments: list[str] | None = None) -> int:
     evaluate.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), default="bfloat16")
     evaluate.set_defaults(run=run_evaluate)
 
-    for command in (ask, batch, captions, replay, evaluate):
+    examine = commands.add_parser("examine", help="experts over many photos: evidence for python -m lav2.instruct")
+    examine.add_argument("data", type=Path, help='JSON lines with "image"')
+    examine.add_argument("--out", type=Path, required=True, help="findings, a line each; an unfinished file is resumed")
+    examine.add_argument("--images", type=Path, help="folder of the photos (default: that of the data)")
+    examine.add_argument("--split", help="only rows of this split")
+    examine.add_argument("--limit", type=int, help="only the first photos")
+    examine.add_argument("--experts", default="caption,detection,ocr", help="names with commas")
+    examine.add_argument("--preset", default="embedded", help="see `python -m lav2 presets`")
+    examine.add_argument("--llm", help=LLM_HELP)
+    examine.add_argument("--caption-adapter", help="of the caption expert, in place of the preset's")
+    examine.add_argument("--detector", help="weights (default: $LAV2_DETECTOR, the preset's)")
+    examine.add_argument("--cache", type=Path, help="folder of cached image features (default: the user's cache)")
+    examine.add_argument("--device", help="cpu, cuda (default: what is there)")
+    examine.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), default="bfloat16")
+    examine.set_defaults(run=run_examine, adapter=None, what="photos")
+
+    for command in (ask, batch, captions, replay, evaluate, examine):
         command.add_argument("--quantize", choices=("8bit", "4bit"), help=QUANTIZE_HELP)
         command.add_argument("--device-map", choices=("auto",), help="the model over all GPUs, then memory, then disk")
 
@@ -218,7 +238,9 @@ def run_batch(options: argparse.Namespace) -> int:
         lines = [line for line in options.questions.read_text(encoding="utf-8").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         raise LAV2Error(f"{options.questions} cannot be read ({error}).", "Check the path.") from error
-    answered = _answered(options.out)
+    from lav2.evaluate import whole_lines
+
+    answered = {json.loads(line)["id"] for line in whole_lines(options.out)}
     assistant = _assistant(options)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     with options.out.open("a", encoding="utf-8") as out:
@@ -238,17 +260,6 @@ def run_batch(options: argparse.Namespace) -> int:
             out.write(json.dumps({"id": identity, **result}, ensure_ascii=False) + "\n")
             out.flush()
     return 0
-
-
-def _answered(out: Path) -> set:
-    """Ids in an unfinished answers file; a last line that was cut off is removed."""
-    if not out.exists():
-        return set()
-    text = out.read_text(encoding="utf-8")
-    if text and not text.endswith("\n"):
-        text = text[: text.rfind("\n") + 1]
-        out.write_text(text, encoding="utf-8")
-    return {json.loads(line)["id"] for line in text.splitlines()}
 
 
 def run_caption(options: argparse.Namespace) -> int:
@@ -321,7 +332,22 @@ def run_train(options: argparse.Namespace) -> int:
         cache=options.cache,
         flips=not options.no_flips,
         warm_steps=options.warm_steps,
+        device=options.device,
+        dtype=options.dtype,
     )
+    return 0
+
+
+def run_examine(options: argparse.Namespace) -> int:
+    from lav2 import evaluate
+    from lav2.weights import cache_dir
+
+    bench = evaluate.Bench(_measured(options), options.cache or cache_dir() / "features")
+    experts = _experts(options.experts)
+    count = evaluate.record(
+        bench, options.data, options.out, experts, options.images, options.split, options.limit
+    )
+    print(f"{count} photos: {options.out}")
     return 0
 
 
@@ -357,7 +383,7 @@ def run_evaluate(options: argparse.Namespace) -> int:
 
 
 def _measured(options: argparse.Namespace):
-    """The assistant of `evaluate`: --adapter is the captioner for captions, else the chat adapter."""
+    """The assistant of `evaluate` and `examine`: --adapter is the captioner for captions, else the chat adapter."""
     from lav2.assistant import Assistant
 
     preset = _preset(options)

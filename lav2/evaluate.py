@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import platform
 import subprocess
 import time
@@ -19,7 +20,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from experts.evidence import EXPERT_NAMES, Caption, Evidence
+from experts.evidence import EXPERT_NAMES, Caption, Evidence, to_json
 from lav2 import generate, metrics
 from lav2.assistant import CAPTION_BEAM, CAPTION_SAMPLING, Assistant
 from lav2.data import FeatureCache, InstructionRow, prompt_of, read_rows
@@ -191,6 +192,60 @@ def examine(bench: Bench, images: Sequence[str], experts: Sequence[str]) -> dict
         for photo in photos:
             found[photo] |= bench.assistant.examine(open_image(photo), others)
     return found
+
+
+RECORDED = 64  # photos whose findings are written together
+
+
+def record(bench: Bench, data: Path, out: Path, experts: Sequence[str], images: Path | None = None,
+           split: str | None = None, limit: int | None = None) -> int:  # fmt: skip
+    """What the experts find on the photos of a data file, as `python -m lav2.instruct --evidence` reads it.
+
+    Args:
+        data: JSON lines with `image`.
+        out: JSON lines {"image": path relative to this file, "evidence"}; photos that are in it are left out, so that
+            an interrupted run goes on.
+        images: folder of the photos; the file's own by default.
+        split: only rows of this split.
+        limit: photos, the first ones.
+
+    Returns:
+        How many photos were looked at.
+
+    Raises:
+        LAV2Error: the data cannot be read, or an unknown expert.
+    """
+    folder = (images or data.parent).resolve()
+    here = out.parent.resolve()
+    try:
+        rows = [json.loads(line) for line in data.read_text(encoding="utf-8").splitlines() if line.strip()]
+        chosen = [str(folder / row["image"]) for row in rows if split is None or row.get("split") == split]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise LAV2Error(f"{data} is not JSON lines with an image ({error}).", "Check the file.") from error
+    here.mkdir(parents=True, exist_ok=True)
+    known = whole_lines(out)
+    done = {os.path.abspath(here / json.loads(line)["image"]) for line in known}
+    wanted = [photo for photo in list(dict.fromkeys(chosen))[:limit] if os.path.abspath(photo) not in done]
+    with out.open("a", encoding="utf-8") as file:
+        for start in tqdm(range(0, len(wanted), RECORDED), desc="experts", unit=f"x{RECORDED} photos", disable=None):
+            found = examine(bench, wanted[start : start + RECORDED], experts)
+            for photo, evidence in found.items():
+                row = {"image": os.path.relpath(photo, here)}
+                row["evidence"] = {name: to_json(value) for name, value in evidence.items()}
+                file.write(json.dumps(row, ensure_ascii=False) + "\n")
+            file.flush()
+    return len(wanted)
+
+
+def whole_lines(file: Path) -> list[str]:
+    """The lines of an unfinished file of results; a last one that was cut off is removed from it."""
+    if not file.exists():
+        return []
+    text = file.read_text(encoding="utf-8")
+    if text and not text.endswith("\n"):
+        text = text[: text.rfind("\n") + 1]
+        file.write_text(text, encoding="utf-8")
+    return text.splitlines()
 
 
 def grounded(

@@ -90,12 +90,18 @@ class AdaptedLlama(nn.Module):
         return {name: p for name, p in self.named_parameters() if group(name, self.config) is not None}
 
     def set_stage(self, stage: str) -> dict[str, nn.Parameter]:
-        """Mark exactly the stage's parameters as trained, in float32, and return them by name."""
+        """Mark exactly the stage's parameters as trained and return them by name."""
         self.requires_grad_(False)
         chosen = {name: p for name, p in self.named_parameters() if trainable(name, self.config, stage)}
         for parameter in chosen.values():
             parameter.requires_grad_(True)
         return chosen
+
+    def autocast(self) -> torch.autocast:
+        """The context in which a model of float32 adapter and norms on 16-bit frozen matrices computes; without effect
+        where all is float32."""
+        dtype = self.llm.dtype
+        return torch.autocast(self.device.type, dtype, enabled=dtype != torch.float32)
 
     def visual_prompt(self, clip_tokens: Tensor) -> Tensor:  # [B, N, C] -> [B, K, D]
         return self.projector(clip_tokens.to(self.device))
@@ -134,15 +140,16 @@ class AdaptedLlama(nn.Module):
             clip_tokens: [B, N, C] of the photos, None: text only.
             has_image: [B] bool, None: every row has one.
         """
-        visual = self.visual_prompt(clip_tokens) if clip_tokens is not None else None
-        hidden = self.decoder(
-            input_ids=input_ids,
-            attention_mask=attention_mask,
-            use_cache=False,
-            prompt_kv=self.prompt_kv(visual, has_image),
-        ).last_hidden_state  # [B, T, D]
-        learned = labels[:, 1:] != IGNORED
-        logits = self.llm.get_output_embeddings()(hidden[:, :-1][learned])  # [M, vocabulary]
+        with self.autocast():
+            visual = self.visual_prompt(clip_tokens) if clip_tokens is not None else None
+            hidden = self.decoder(
+                input_ids=input_ids,
+                attention_mask=attention_mask,
+                use_cache=False,
+                prompt_kv=self.prompt_kv(visual, has_image),
+            ).last_hidden_state  # [B, T, D]
+            learned = labels[:, 1:] != IGNORED
+            logits = self.llm.get_output_embeddings()(hidden[:, :-1][learned])  # [M, vocabulary]
         return F.cross_entropy(logits.float(), labels[:, 1:][learned], label_smoothing=label_smoothing)
 
 
@@ -252,6 +259,13 @@ def load_llm(
     else:
         llm = llm.to(device)
     return llm.eval(), tokenizer
+
+
+def keep_norms_exact(llm: PreTrainedModel) -> None:
+    """Norms in float32, for training on 16-bit matrices: steps smaller than bfloat16's would be lost."""
+    for module in llm.modules():
+        if "norm" in type(module).__name__.lower():
+            module.float()
 
 
 def _packing(quantize: Quantize, dtype: torch.dtype) -> BitsAndBytesConfig:

@@ -35,7 +35,7 @@ from lav2.data import (
 from lav2.errors import LAV2Error
 from lav2.generate import Sampling
 from lav2.instruct import is_right, obeys
-from lav2.model import AdaptedLlama, base_identity, load_llm
+from lav2.model import AdaptedLlama, base_identity, keep_norms_exact, load_llm
 from lav2.vision import VisionTower
 from lav2.weights import cache_dir
 
@@ -86,6 +86,8 @@ def run(
     cache: Path | None = None,
     flips: bool = True,
     warm_steps: int = 0,
+    device: str | None = None,
+    dtype: str | None = None,
     report: Callable[[str], None] = print,
 ) -> None:
     """Train an adapter on a preset's frozen models from files; what `python -m lav2 train` calls.
@@ -102,11 +104,17 @@ def run(
         cache: folder of cached image features.
         flips: also learn captions from mirrored photos.
         warm_steps: steps of `warm_start` before a new run.
+        device: `cpu`, `cuda` ...; what is there if None.
+        dtype: of the frozen matrices and the products with them; bfloat16 on a GPU and float32 on a CPU if None. What
+            is trained is float32.
 
     Raises:
         LAV2Error: data, weights or settings do not fit.
     """
-    llm, tokenizer = load_llm(preset.llm)
+    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    kind = dtype or ("float32" if place.type == "cpu" else "bfloat16")
+    llm, tokenizer = load_llm(preset.llm, getattr(torch, kind), place)
+    keep_norms_exact(llm)
     base = base_identity(llm, tokenizer, preset.llm)
     torch.manual_seed(settings.seed)
     if init:
@@ -134,15 +142,15 @@ def run(
         learn["instruction"] = instruction(instructions["train"])
     for kind in dict.fromkeys(row.kind for row in instructions["val"]):
         validation[kind] = instruction([r for r in instructions["val"] if r.kind == kind]).fixed(settings.batch)
-    notes = {"data": [str(file) for file in data], "init": str(init) if init else None, "warm_steps": warm_steps}
-    if init:
-        notes["init_groups"] = list(init_groups)
+    notes = {"data": [str(file) for file in data], "dtype": kind, "warm_steps": warm_steps,
+             "init": str(init) if init else None, "init_groups": list(init_groups) if init else []}  # fmt: skip
     if warm_steps and captions["train"] and not (out / STATE).exists():
         words = {row.image: {t for text in row.captions for t in encode(text)} for row in captions["train"]}
         warm_start(model, words, features, warm_steps, seed=settings.seed, report=report)
     train(model, learn, settings, out, base, validation, notes, report)
     if instructions["val"]:
-        scores = grade(model, tokenizer, preset.template, instructions["val"][:GRADED_ROWS], features)
+        with model.autocast():
+            scores = grade(model, tokenizer, preset.template, instructions["val"][:GRADED_ROWS], features)
         report(f"graded answers: {scores}")
         (out / "scores.json").write_text(json.dumps(scores, indent=1) + "\n", encoding="utf-8")
 

@@ -12,7 +12,7 @@ from tiny import LATE, PROJECTOR, VISION, llama, open_gates
 
 from experts import detection
 from experts.evidence import EXPERT_NAMES
-from lav2 import config, evaluate
+from lav2 import config, evaluate, instruct
 from lav2.__main__ import main
 from lav2.assistant import Assistant
 from lav2.errors import LAV2Error
@@ -210,3 +210,24 @@ def test_the_command_writes_captions_as_a_coco_result_file(assistant, folder, mo
     assert main(["evaluate", "captions", str(data), "--out", str(folder / "r.json"), "--cache", str(folder / "cache"),
                  "--coco-results", str(results)]) == 0  # fmt: skip
     assert [row["image_id"] for row in json.loads(results.read_text())] == ["0.png"]
+
+
+def test_recorded_findings_are_what_instructions_are_made_with_and_a_cut_off_recording_goes_on(bench, folder):
+    rows = [{"image": f"{n}.png", "split": "train" if n else "val"} for n in (0, 1, 2, 1)]
+    data = lines(folder, "photos.jsonl", rows)
+    out = folder / "made" / "evidence.jsonl"
+    assert evaluate.record(bench, data, out, ("caption", "detection"), split="train") == 2
+    whole = out.read_text()
+    assert [json.loads(line)["image"] for line in whole.splitlines()] == ["../1.png", "../2.png"]
+    source = instruct.read_evidence(out)
+    caption = source(folder / "1.png")["caption"]["text"]
+    assert caption == bench.captions([str(folder / "1.png")])[0]
+    assert set(source(folder / "2.png")) == {"caption", "detection"}
+    assert source(folder / "0.png") is None
+    out.write_text(whole[: whole.index("\n") + 20])
+    assert evaluate.record(bench, data, out, ("caption", "detection"), split="train") == 1
+    again = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [row["image"] for row in again] == ["../1.png", "../2.png"]
+    assert [row["evidence"]["caption"] for row in again] == [
+        json.loads(line)["evidence"]["caption"] for line in whole.splitlines()
+    ]

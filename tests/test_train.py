@@ -5,12 +5,12 @@ import json
 import pytest
 import torch
 from PIL import Image
-from tiny import LATE, VISION, adapted, llama, open_gates, tokenizer
+from tiny import LATE, PROJECTOR, VISION, adapted, llama, open_gates, tokenizer
 
 from lav2 import data, train
 from lav2.data import FeatureCache, Rows, Sample, caption_rows, clean_caption, read_rows
 from lav2.errors import LAV2Error
-from lav2.model import base_identity
+from lav2.model import AdaptedLlama, base_identity, keep_norms_exact
 
 PHOTOS = [f"{i}.png" for i in range(12)]
 
@@ -198,3 +198,25 @@ def test_interrupted_feature_caching_goes_on_where_it_was(photos):
     again.fill(encode)
     assert again.complete
     torch.testing.assert_close(again.get(images)[:, 0, 0], torch.arange(12) * 20 / 255, atol=1e-3, rtol=0)
+
+
+def test_training_on_bfloat16_matrices_gives_float32s_gradients_but_for_rounding(rows):
+    """Also of the norms, which stay float32 so that small steps are not lost."""
+    batch = rows.fixed(6)[0]
+    found = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        llm = llama().to(dtype)
+        keep_norms_exact(llm)
+        torch.manual_seed(6)
+        model = open_gates(AdaptedLlama(llm, LATE, PROJECTOR, VISION))
+        chosen = model.set_stage("caption")
+        assert {parameter.dtype for parameter in chosen.values()} == {torch.float32}
+        loss = model.loss(**batch.to(model.device))
+        loss.backward()
+        found[dtype] = loss.item(), {name: parameter.grad for name, parameter in chosen.items()}
+    (exact, gradients), (rounded, rough) = found.values()
+    assert exact != rounded and abs(exact - rounded) < 0.02 * exact
+    for part in ("norm.weight", "lora_b", "adapter_bias", "adapter.gate", "projector.input.weight"):
+        names = [name for name in gradients if name.endswith(part)]
+        one, other = (torch.cat([found[name].flatten() for name in names]) for found in (gradients, rough))
+        assert torch.cosine_similarity(one, other, dim=0) > 0.97, part

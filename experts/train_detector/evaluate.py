@@ -18,7 +18,7 @@ from experts.evidence import Detections
 from experts.train_detector.data import Photo
 
 LEAST = 0.001  # confidence from which boxes count for AP
-THRESHOLDS = (0.25, 0.3, 0.35, 0.4, 0.5)  # confidences at which precision and recall are told; the embedded one ships 0.4
+THRESHOLDS = (0.25, 0.3, 0.35, 0.4, 0.5)  # confidences at which precision and recall are told (embedded: 0.4)
 TIMED = 50  # photos
 
 
