@@ -1,4 +1,8 @@
-"""The training loop: one for every stage (see lav2.adapter.STAGES), resumable to the same losses after a kill."""
+"""The training loop: one for every stage (see lav2.adapter.STAGES), resumable to the same losses after a kill.
+
+Started by torchrun, several processes share each batch, by as many GPUs or on one CPU: every one computes its rows, the
+gradients are summed, and all take the same step as one process would.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +10,18 @@ import contextlib
 import csv
 import json
 import math
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch import distributed
 from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
@@ -42,6 +49,7 @@ from lav2.weights import cache_dir
 VALIDATION_ROWS = 512
 GRADED_ROWS = 256  # held-out questions that are answered and graded when a run ends
 STATE = "state.pt"  # of an unfinished run, for resuming
+PATIENCE = timedelta(hours=6)  # the other processes wait while the first encodes photos or grades
 
 
 @dataclass(frozen=True)
@@ -111,7 +119,9 @@ def run(
     Raises:
         LAV2Error: data, weights or settings do not fit.
     """
-    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    place = _join(torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu")))
+    first = _rank() == 0
+    report = report if first else _silent
     kind = dtype or ("float32" if place.type == "cpu" else "bfloat16")
     llm, tokenizer = load_llm(preset.llm, getattr(torch, kind), place)
     keep_norms_exact(llm)
@@ -122,7 +132,10 @@ def run(
     else:
         model = AdaptedLlama(llm, preset.adapter_config, preset.projector, preset.vision)
     captions, instructions = _by_kind(data, images, settings.stage, report)
-    features = _features(model, captions, instructions, cache or cache_dir() / "features", flips)
+    for turn in (True, False):  # the first process encodes, the others then read
+        if turn == first:
+            features = _features(model, captions, instructions, cache or cache_dir() / "features", flips)
+        _wait()
 
     encode = partial(_encode, tokenizer)
 
@@ -148,11 +161,49 @@ def run(
         words = {row.image: {t for text in row.captions for t in encode(text)} for row in captions["train"]}
         warm_start(model, words, features, warm_steps, seed=settings.seed, report=report)
     train(model, learn, settings, out, base, validation, notes, report)
-    if instructions["val"]:
+    if instructions["val"] and first:
         with model.autocast():
             scores = grade(model, tokenizer, preset.template, instructions["val"][:GRADED_ROWS], features)
         report(f"graded answers: {scores}")
         (out / "scores.json").write_text(json.dumps(scores, indent=1) + "\n", encoding="utf-8")
+
+
+def _join(device: torch.device) -> torch.device:
+    """Take the place that torchrun gave this process, if it started it; returns the device to use."""
+    if "WORLD_SIZE" not in os.environ:
+        return device
+    if device.type == "cuda":
+        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        torch.cuda.set_device(device)
+    if not distributed.is_initialized():
+        distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
+    return device
+
+
+def _rank() -> int:
+    return distributed.get_rank() if distributed.is_initialized() else 0
+
+
+def _wait() -> None:
+    if distributed.is_initialized():
+        distributed.barrier()
+
+
+def _sum(gradients: Sequence[torch.Tensor], loss: float) -> float:
+    """Add up gradients (in place) and loss over the processes; returns the loss."""
+    if not distributed.is_initialized():
+        return loss
+    parts = [gradient.flatten() for gradient in gradients]
+    flat = torch.cat([*parts, parts[0].new_tensor([loss])])
+    distributed.all_reduce(flat)
+    *parts, total = flat.split([*(len(part) for part in parts), 1])
+    for gradient, part in zip(gradients, parts, strict=True):
+        gradient.copy_(part.view_as(gradient))
+    return total.item()
+
+
+def _silent(line: str) -> None:
+    """What the other processes of torchrun report to."""
 
 
 def _by_kind(data: Sequence[Path], images: Path | None, stage: str, report: Callable[[str], None]):
@@ -320,6 +371,8 @@ def train(
     Raises:
         KeyError: the stage needs a kind of rows that is not given.
     """
+    first = _rank() == 0
+    report = report if first else _silent
     out.mkdir(parents=True, exist_ok=True)
     report(parameter_table(model, config.stage))
     kinds = list(STAGES[config.stage])
@@ -327,8 +380,11 @@ def train(
     named = {name: p for name, p in model.named_parameters() if p.requires_grad}
     average = _Average(named, config.ema) if config.ema else None
     progress = _resume(model, optim, average, config, out, report)
-    log = _open_log(out / "log.csv", progress.step)
-    bar = tqdm(total=config.steps, initial=progress.step, desc=config.stage, unit="step", smoothing=0.05)
+    _wait()  # all have read the state before the first writes the next
+    log = _open_log(out / "log.csv", progress.step) if first else None
+    bar = tqdm(
+        total=config.steps, initial=progress.step, desc=config.stage, unit="step", smoothing=0.05, disable=not first
+    )
     started = time.perf_counter() - progress.seconds
     batches = {kind: rows[kind].batches(config.batch, config.seed) for kind in kinds}
     model.train()
@@ -353,13 +409,14 @@ def train(
         bar.set_postfix(loss=f"{smooth:.3f}", samples_s=f"{config.batch * progress.step / progress.seconds:.1f}")
         bar.update()
         row = {"step": progress.step, "kind": kind, "loss": round(loss, 4), "seconds": round(progress.seconds, 1)}
-        log(row)
+        if log:
+            log(row)
         if validation and (progress.step % config.validate_every == 0 or progress.step == config.steps):
             with average.applied() if average else contextlib.nullcontext():
                 scores = validate(model, validation)
             report(f"step {progress.step}: validation loss {scores}, mean |tanh(gate)| {_gate_size(model):.3f}")
             progress.history.append({"step": progress.step, **scores})
-        if progress.step % config.save_every == 0 or progress.step == config.steps:
+        if first and (progress.step % config.save_every == 0 or progress.step == config.steps):
             _save(model, optim, average, config, out, base, progress, notes)
     bar.close()
     if average:
@@ -373,12 +430,20 @@ def _step(model: AdaptedLlama, optim: torch.optim.Optimizer, batch: Batch, confi
     optim.zero_grad(set_to_none=True)
     total = 0.0
     learned = int((batch.labels[:, 1:] != -100).sum())
-    for part in batch.split(config.accumulate):
-        share = int((part.labels[:, 1:] != -100).sum()) / learned
-        loss = model.loss(**part.to(model.device), label_smoothing=config.label_smoothing) * share
+    rank, processes = _rank(), distributed.get_world_size() if distributed.is_initialized() else 1
+    for number, part in enumerate(batch.split(config.accumulate * processes)):
+        own = int((part.labels[:, 1:] != -100).sum())
+        if number % processes != rank or not own:
+            continue
+        loss = model.loss(**part.to(model.device), label_smoothing=config.label_smoothing) * (own / learned)
         loss.backward()
         total += loss.item()
-    parameters = [p for room in optim.param_groups for p in room["params"] if p.grad is not None]
+    parameters = [p for room in optim.param_groups for p in room["params"] if p.requires_grad]
+    for parameter in parameters if processes > 1 else ():
+        if parameter.grad is None:  # of a process without rows; all must add the same tensors
+            parameter.grad = torch.zeros_like(parameter)
+    parameters = [p for p in parameters if p.grad is not None]
+    total = _sum([p.grad for p in parameters], total)
     torch.nn.utils.clip_grad_norm_(parameters, config.clip)
     optim.step()
     return total

@@ -1,13 +1,19 @@
 """Training: resumable to the same losses, batches that hold what they should, data that is checked."""
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 from tiny import LATE, PROJECTOR, VISION, adapted, llama, open_gates, tokenizer
 
 from lav2 import data, train
+from lav2.checkpoint import TENSORS
 from lav2.data import FeatureCache, Rows, Sample, caption_rows, clean_caption, read_rows
 from lav2.errors import LAV2Error
 from lav2.model import AdaptedLlama, base_identity, keep_norms_exact
@@ -220,3 +226,21 @@ def test_training_on_bfloat16_matrices_gives_float32s_gradients_but_for_rounding
         names = [name for name in gradients if name.endswith(part)]
         one, other = (torch.cat([found[name].flatten() for name in names]) for found in (gradients, rough))
         assert torch.cosine_similarity(one, other, dim=0) > 0.97, part
+
+
+@pytest.mark.slow
+def test_two_processes_of_torchrun_learn_what_one_does(tmp_path):
+    """Batches of three rows, so that one process has two of them and the other one."""
+    script = Path(__file__).parent / "torchrun_train.py"
+    environment = os.environ | {"PYTHONPATH": str(script.parent.parent), "OMP_NUM_THREADS": "1"}
+    one = [sys.executable, str(script), str(tmp_path / "one")]
+    two = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script)]
+    for command in (one, [*two, str(tmp_path / "two")]):
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.count("validation loss") == 1  # told by the first process alone
+    assert losses(tmp_path / "one") == losses(tmp_path / "two")
+    tensors = [load_file(tmp_path / name / TENSORS) for name in ("one", "two")]
+    for name, tensor in tensors[0].items():
+        # Adam turns even the rounding of a gradient near 0 into a step of its own size, so not equal to the last digit.
+        torch.testing.assert_close(tensor, tensors[1][name], atol=2e-3, rtol=0)
