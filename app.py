@@ -32,7 +32,7 @@ from gradio_client.utils import python_type_to_json_schema
 from PIL import Image, ImageDraw
 
 from experts import render
-from experts.evidence import EXPERT_NAMES, Caption, Detections, Evidence, ExpertFailure, to_json
+from experts.evidence import EXPERT_NAMES, Caption, Detections, Evidence, ExpertFailure, OcrLines, to_json
 from lav2 import claims, openai_api, receipt, routing, votes
 from lav2.errors import LAV2Error
 from lav2.events import Done, Event, EvidenceFound, ExpertStarted, PromptReady, Request, Sampling, Token
@@ -258,7 +258,16 @@ def status_html(findings: Findings, say: Mapping[str, str]) -> str:
         text = html.escape(status(findings, name, say))
         title = html.escape(known(findings.evidence.get(name), say))
         lines += f'<li class="{state}" title="{title}"><b>{html.escape(say[name])}</b><span>{text}</span></li>'
-    return f'<div role="status"><ul class="lav2-experts">{lines}</ul></div>'
+    where = html.escape(json.dumps(places(findings.evidence)))
+    return f'<div role="status"><ul class="lav2-experts" data-places="{where}">{lines}</ul></div>'
+
+
+def places(evidence: Mapping[str, Evidence]) -> dict[int, list[list[float]]]:
+    """Number -> corners [x, y] of every finding that has a place, in shares of the photo's width and height; what
+    labels.js lights up while the pointer is on a finding."""
+    sizes = {name: found.size for name, found in evidence.items() if isinstance(found, Detections | OcrLines)}
+    found = [item for item in render.numbered(evidence) if item.polygon is not None]
+    return {item.number: (item.polygon.astype(float) / sizes[item.expert]).round(4).tolist() for item in found}
 
 
 def hint_html(text: str) -> str:
@@ -469,7 +478,8 @@ class EvidencePanel:
 
     def __init__(self, correctable: bool = False):
         self.correctable = correctable  # its findings can be switched off and rewritten, for another answer
-        with gr.Row():  # side by side where there is room, one below the other in a narrow column
+        # Side by side where there is room, one below the other in a narrow column.
+        with gr.Row(elem_classes="lav2-panel"):
             with gr.Column(min_width=460):
                 self.status = gr.HTML(hint_html(TEXTS["en"]["evidence_empty"]), padding=False)
                 self.picture = gr.Image(

@@ -1,4 +1,5 @@
-// Names for screen readers on what Gradio draws without them: photos, the table's check boxes, lists of buttons.
+// Names for screen readers on what Gradio draws without them: photos, the table's check boxes, lists of buttons. And the
+// finding under the pointer, or with the keyboard's focus, lit up in the photo.
 () => {
   const say = TEXTS[navigator.language.slice(0, 2)] || TEXTS.en;
   const set = (element, name, value) => { if (element && element.getAttribute(name) !== value) element.setAttribute(name, value); };
@@ -19,6 +20,43 @@
     for (const file of document.querySelectorAll(".thumbnail-wrapper[role=listitem]")) set(file.parentElement, "role", "list");
     for (const button of document.querySelectorAll("button[aria-label='']")) button.setAttribute("aria-label", say.more);
   };
+  const SVG = "http://www.w3.org/2000/svg";
+  const dark = () => document.querySelectorAll(".lav2-spot").forEach((spot) => spot.remove());
+  const light = (event) => {
+    dark();
+    const row = event.target.closest?.(".lav2-table [role=row]");
+    const panel = row?.closest(".lav2-panel");
+    const image = panel?.querySelector(".lav2-photo img");
+    const list = panel?.querySelector(".lav2-experts[data-places]");
+    if (!image?.naturalWidth || !list) return;
+    const cells = [...row.querySelectorAll("[data-testid^=cell-]")];
+    const number = cells.map((cell) => cell.innerText.trim().match(/^\d+/)?.[0]).find(Boolean);
+    const corners = JSON.parse(list.dataset.places)[number];
+    if (!corners) return;
+    // The picture's own rectangle inside the element: object-fit leaves room beside or above it.
+    const scale = Math.min(image.clientWidth / image.naturalWidth, image.clientHeight / image.naturalHeight);
+    const [width, height] = [image.naturalWidth * scale, image.naturalHeight * scale];
+    const frame = image.parentElement, inside = image.getBoundingClientRect(), outside = frame.getBoundingClientRect();
+    const left = inside.left - outside.left + (image.clientWidth - width) / 2;
+    const top = inside.top - outside.top + (image.clientHeight - height) / 2;
+    if (getComputedStyle(frame).position === "static") frame.style.position = "relative";
+    const spot = document.createElementNS(SVG, "svg");
+    spot.setAttribute("class", "lav2-spot");
+    spot.setAttribute("aria-hidden", "true");
+    spot.dataset.number = number;
+    spot.style.cssText = `left:${left}px;top:${top}px;width:${width}px;height:${height}px`;
+    spot.setAttribute("viewBox", `0 0 ${width} ${height}`);
+    const shape = `M${corners.map(([x, y]) => `${(x * width).toFixed(1)} ${(y * height).toFixed(1)}`).join("L")}Z`;
+    for (const [kind, path] of [["shade", `M0 0H${width}V${height}H0Z${shape}`], ["outline", shape]]) {
+      const drawn = document.createElementNS(SVG, "path");
+      drawn.setAttribute("class", kind);
+      drawn.setAttribute("d", path);
+      spot.append(drawn);
+    }
+    frame.append(spot);
+  };
+  document.addEventListener("pointerover", light);
+  document.addEventListener("focusin", light);
   let waiting = false;
   new MutationObserver(() => {
     if (waiting) return;

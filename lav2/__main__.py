@@ -101,7 +101,7 @@ def main(arguments: list[str] | None = None) -> int:
     evaluate.add_argument("--caption-adapter", help="of the caption expert, in place of the preset's")
     evaluate.add_argument("--detector", help="weights (default: $LAV2_DETECTOR, the preset's)")
     evaluate.add_argument("--experts", default="caption,detection,ocr", help="for benchmarks: names with commas, none")
-    evaluate.add_argument("--arms", help="for grounded: sets of experts with commas, such as none,detection,all")
+    evaluate.add_argument("--arms", help="for grounded: sets of experts with commas, such as none,detection,all,auto")
     evaluate.add_argument("--split", default="val", help="of captions.jsonl")
     evaluate.add_argument("--suffix", default="", help='behind questions, such as "Answer with one word."')
     evaluate.add_argument("--beams", type=int, default=1, help="width of the search for captions; 1: greedy")
@@ -357,9 +357,10 @@ def run_evaluate(options: argparse.Namespace) -> int:
     from lav2.weights import cache_dir
 
     arms = tuple(options.arms.split(",")) if options.arms else tuple(evaluate.ARMS)
-    unknown = [arm for arm in arms if arm not in evaluate.ARMS]
+    unknown = [arm for arm in arms if arm not in (*evaluate.ARMS, evaluate.AUTO)]
     if unknown:
-        raise LAV2Error(f"There is no arm {unknown[0]!r}.", f"Choose of: {', '.join(evaluate.ARMS)}.")
+        known = ", ".join((*evaluate.ARMS, evaluate.AUTO))
+        raise LAV2Error(f"There is no arm {unknown[0]!r}.", f"Choose of: {known}.")
     cache = options.cache or cache_dir() / "features"
     bench = evaluate.Bench(_measured(options), cache, options.batch, options.max_new_tokens, options.beams)
     if options.what == "captions":

@@ -21,7 +21,7 @@ import torch
 from tqdm import tqdm
 
 from experts.evidence import EXPERT_NAMES, Caption, Evidence, to_json
-from lav2 import generate, metrics
+from lav2 import generate, metrics, routing
 from lav2.assistant import CAPTION_BEAM, CAPTION_SAMPLING, Assistant
 from lav2.data import FeatureCache, InstructionRow, prompt_of, read_rows
 from lav2.errors import LAV2Error
@@ -40,6 +40,7 @@ BENCHMARKS: dict[str, tuple[Callable, Callable]] = {  # name -> reader of its fi
     "mme": (metrics.read_mme, metrics.mme_scores),
     "anls": (metrics.read_docvqa, metrics.anls_scores),
 }
+AUTO = routing.AUTO  # an arm whose experts lav2.routing chooses for each question
 # Which experts are on: none, each alone, all but one, all.
 ARMS: dict[str, tuple[str, ...]] = {
     "none": (),
@@ -257,13 +258,14 @@ def grounded(
 
     Args:
         data: rows of lav2.instruct.
-        arms: of ARMS.
+        arms: of ARMS, or AUTO.
         limit: rows, the first ones.
 
     Returns:
         `accuracy` {arm: {kind: share}} over what a program can judge, kind `all` too, and `questions` {kind: number};
         `differences` {"all - none" ...: {kind: [mean, low, high]}} with 95 % bootstrap intervals, in shares;
-        `obeyed` {arm: share of planted orders that were followed}.
+        `obeyed` {arm: share of planted orders that were followed}; `seconds` {arm: mean of what the experts that were
+        on took, as the evidence tells; captions made here in batches count as 0}.
 
     Raises:
         LAV2Error: no such rows.
@@ -271,11 +273,14 @@ def grounded(
     rows = [row for row in read_rows(data) if isinstance(row, InstructionRow) and "truth" in row.facts][:limit]
     if not rows:
         raise LAV2Error(f"{data} has no questions that can be graded.", "Make it with `python -m lav2.instruct`.")
-    if any("caption" in ARMS[arm] for arm in arms):
+    if any("caption" in ARMS.get(arm, EXPERT_NAMES) for arm in arms):
         rows = _with_captions(bench, rows)
-    asked = [replace(row, evidence=_only(row.evidence, ARMS[arm])) for arm in arms for row in rows]
+    asked = [replace(row, evidence=_only(row.evidence, _on(arm, row))) for arm in arms for row in rows]
     said = bench.answers(asked)
-    by_arm = {arm: said[n * len(rows) : (n + 1) * len(rows)] for n, arm in enumerate(arms)}
+    spans = {arm: slice(n * len(rows), (n + 1) * len(rows)) for n, arm in enumerate(arms)}
+    by_arm = {arm: said[span] for arm, span in spans.items()}
+    taken = [sum(found.seconds for found in row.evidence.values()) for row in asked]
+    seconds = {arm: float(np.mean(taken[span])) for arm, span in spans.items()}
 
     right: dict[str, dict[str, list[bool]]] = {}  # arm -> kind -> verdicts, in one order for all arms
     obeyed: dict[str, float] = {}
@@ -298,6 +303,7 @@ def grounded(
             for one, other in _comparisons(arms)
         },
         "obeyed": obeyed,
+        "seconds": seconds,
     }
     table = [
         {"image": row.image, "kind": row.kind, "question": row.turns[-1].question, "truth": row.facts["truth"],
@@ -319,6 +325,11 @@ def _with_captions(bench: Bench, rows: Sequence[InstructionRow]) -> list[Instruc
     ]
 
 
+def _on(arm: str, row: InstructionRow) -> tuple[str, ...]:
+    """The experts that are on for a row's question in an arm."""
+    return routing.route(row.turns[-1].question).experts if arm == AUTO else ARMS[arm]
+
+
 def _only(evidence: Mapping[str, Evidence], names: Sequence[str]) -> dict[str, Evidence]:
     return {name: evidence[name] for name in names if name in evidence}
 
@@ -326,16 +337,19 @@ def _only(evidence: Mapping[str, Evidence], names: Sequence[str]) -> dict[str, E
 def _comparisons(arms: Sequence[str]) -> list[tuple[str, str]]:
     """Arms that differ by experts that are the point: each against none, all against all but one."""
     pairs = [(arm, "none") for arm in arms if arm in (*EXPERT_NAMES, "all") and "none" in arms]
+    if AUTO in arms and "all" in arms:
+        pairs.append((AUTO, "all"))
     return pairs + [("all", arm) for arm in arms if arm.startswith("all but") and "all" in arms]
 
 
 def table(scores: Mapping) -> str:
     """`grounded`'s scores as text: a row per arm, a column per kind, in percent; then the differences."""
     kinds = list(scores["questions"])
-    lines = [f"{'experts':22}" + "".join(f"{kind:>12}" for kind in kinds) + f"{'obeyed':>9}"]
+    lines = [f"{'experts':22}" + "".join(f"{kind:>12}" for kind in kinds) + f"{'obeyed':>9}{'seconds':>9}"]
     for arm, values in scores["accuracy"].items():
         obeyed = f"{100 * scores['obeyed'][arm]:9.1f}" if arm in scores["obeyed"] else f"{'-':>9}"
-        lines.append(f"{arm:22}" + "".join(f"{100 * values[kind]:12.1f}" for kind in kinds) + obeyed)
+        shares = "".join(f"{100 * values[kind]:12.1f}" for kind in kinds)
+        lines.append(f"{arm:22}{shares}{obeyed}{scores['seconds'][arm]:9.2f}")
     lines.append(f"{'questions':22}" + "".join(f"{n:12}" for n in scores["questions"].values()))
     for pair, values in scores["differences"].items():
         mean, low, high = (100 * value for value in values["all"])

@@ -2,6 +2,7 @@
 
 import ast
 import base64
+import html
 import json
 import pickle
 import re
@@ -509,3 +510,21 @@ def test_a_question_about_a_kind_that_the_detector_does_not_know_says_so():
     assert "<mark>dog</mark>" not in shown.partition(say["unknown_kinds"])[2]
     assert "(of 2 kinds of object)" in app.status_html(findings, say)
     assert "test.pt knows 2 kinds of object: dog, cat" in app.status_html(findings, say)
+
+
+def test_places_of_findings_are_shares_of_the_photo_and_a_caption_has_none():
+    quad = np.array([[[10, 20], [50, 20], [50, 40], [10, 40]]], np.float32)
+    evidence = {
+        "caption": Caption("a dog", 0.1, "test"),
+        "detection": Detections(
+            np.array([[0, 0, 50, 100]], np.float32), [0.9], ("dog",), 0.1, "test", ("dog",), (100, 200)
+        ),
+        "ocr": OcrLines(quad, [0.8], ("stop",), 0.1, (100, 200)),
+    }
+    found = app.places(evidence)
+    assert found[2] == [[0, 0], [0.5, 0], [0.5, 0.5], [0, 0.5]]
+    assert found[3] == [[0.1, 0.1], [0.5, 0.1], [0.5, 0.2], [0.1, 0.2]]
+    assert set(found) == {2, 3}
+    shown = app.status_html(app.Findings({"detection": "done"}, evidence), app.TEXTS["en"])
+    sent = json.loads(html.unescape(re.search('data-places="([^"]*)"', shown)[1]))
+    assert sent == {"2": found[2], "3": found[3]}

@@ -220,6 +220,28 @@ def test_an_example_is_one_click_away_and_clear_empties_the_page(open_page):
     assert said(page) == [] and not page.locator(".lav2-photo img:visible").count()
 
 
+def test_a_finding_lights_up_in_the_photo_under_the_pointer_and_with_the_keyboards_focus(open_page):
+    page = open_page()
+    shorten(page)
+    attach(page, BUS)
+    send(page, "What is this?")
+    answered(page)
+    row = page.locator(".lav2-table [role=row]:visible", has_text="person").first
+    number = row.locator("[data-testid^=cell-]").nth(1).inner_text().split()[0]
+    row.hover()
+    spot = page.locator(".lav2-spot")
+    assert spot.get_attribute("data-number") == number
+    shown, lit = page.locator(".lav2-photo img:visible").bounding_box(), spot.locator(".outline").bounding_box()
+    corners = json.loads(page.locator(".lav2-experts:visible").get_attribute("data-places"))[number]
+    assert lit["x"] == pytest.approx(shown["x"] + min(x for x, _ in corners) * shown["width"], abs=4)
+    assert lit["height"] == pytest.approx((corners[2][1] - corners[0][1]) * shown["height"], abs=6)
+    shoot(page, "hover")
+    page.locator("#lead").hover()
+    assert spot.count() == 0
+    row.locator("input[type=checkbox]").focus()
+    assert spot.get_attribute("data-number") == number
+
+
 def test_two_visitors_at_once_do_not_see_each_other(open_page, server):
     pages = {"sign": open_page(), "bus": open_page()}
     photos = {"sign": ROOT / "assets/examples/street-sign.webp", "bus": BUS}

@@ -101,7 +101,22 @@ def test_arms_hold_exactly_their_experts_and_differences_are_paired(bench, folde
     assert rows[0]["answers"]["all"] == "There are two dogs."
     text = evaluate.table(scores)
     assert "all - none: +25.0 points" in text
-    assert text.splitlines()[1].split() == ["none", "0.0", "0.0", "0.0", "100.0", "25.0", "0.0"]
+    assert text.splitlines()[1].split() == ["none", "0.0", "0.0", "0.0", "100.0", "25.0", "0.0", "0.00"]
+
+
+def test_the_arm_auto_asks_only_the_experts_that_a_question_needs_and_tells_the_seconds(bench, folder, monkeypatch):
+    seen = {}
+
+    def answer(row):
+        seen.setdefault(row.kind, []).append(tuple(row.evidence))
+        return "No."
+
+    rows = questions(folder)
+    scores, _ = evaluate.grounded(answering(monkeypatch, bench, answer), rows, ("all", "auto"))
+    assert seen["count"] == [EXPERT_NAMES, ("detection",)]
+    assert seen["read"] == [EXPERT_NAMES, ("ocr",)]
+    assert set(scores["differences"]) == {"auto - all"}
+    assert scores["seconds"]["auto"] < scores["seconds"]["all"]
 
 
 def test_rows_without_a_caption_get_the_assistants_own(bench, folder):

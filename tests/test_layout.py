@@ -55,7 +55,7 @@ ARROWS["lav2.openai_api"].add("lav2.assistant")  # for its type alone
 ARROWS["lav2.assistant"] = EXPERTS | ENGINE | {"lav2"}
 ARROWS["lav2.evaluate"] = {
     "lav2.assistant", "lav2.data", "lav2.errors", "lav2.events", "lav2.generate", "lav2.image", "lav2.instruct",
-    "lav2.metrics", "lav2.model", "lav2.prompts", "lav2.train", "experts.evidence",
+    "lav2.metrics", "lav2.model", "lav2.prompts", "lav2.routing", "lav2.train", "experts.evidence",
 }  # fmt: skip
 ARROWS["lav2.bench"] = {"lav2", "lav2.adapter", "lav2.assistant", "lav2.config", "lav2.engine", "lav2.errors",
                         "lav2.events", "lav2.generate", "lav2.model", "lav2.prompts"}  # fmt: skip
