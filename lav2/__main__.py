@@ -1,5 +1,5 @@
-"""The command line: `python -m lav2 ask | batch | caption | replay | votes | train | examine | evaluate | import |
-export | presets`."""
+"""The command line: `python -m lav2 ask | batch | caption | replay | votes | train | distil | examine | evaluate |
+import | export | presets`."""
 
 from __future__ import annotations
 
@@ -88,6 +88,13 @@ def main(arguments: list[str] | None = None) -> int:
     train.add_argument("--dtype", choices=("float32", "bfloat16"), help="of the frozen matrices (default: bfloat16 on "
                        "a GPU, float32 on a CPU, where bfloat16 is faster if it has avx512_bf16 or amx)")  # fmt: skip
     train.set_defaults(run=run_train)
+
+    distil = commands.add_parser("distil", help="the frozen model's own answers to plain prompts, to be trained with")
+    distil.add_argument("prompts", type=Path, help="one per line, such as assets/plain_prompts.txt")
+    distil.add_argument("--out", type=Path, required=True, help="Alpaca rows; every fifth is of the split val")
+    distil.add_argument("--preset", default="embedded", help="see `python -m lav2 presets`")
+    distil.add_argument("--llm", help=LLM_HELP)
+    distil.set_defaults(run=run_distil)
 
     evaluate = commands.add_parser("evaluate", help="captions, benchmarks, and what each expert buys")
     evaluate.add_argument("what", choices=("captions", "vqa", "pope", "mme", "anls", "grounded"))
@@ -335,6 +342,13 @@ def run_train(options: argparse.Namespace) -> int:
         device=options.device,
         dtype=options.dtype,
     )
+    return 0
+
+
+def run_distil(options: argparse.Namespace) -> int:
+    from lav2 import train
+
+    train.distil(_preset(options), options.prompts, options.out)
     return 0
 
 

@@ -13,7 +13,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -43,6 +43,7 @@ from lav2.errors import LAV2Error
 from lav2.generate import Sampling
 from lav2.instruct import is_right, obeys
 from lav2.model import AdaptedLlama, base_identity, keep_norms_exact, load_llm
+from lav2.prompts import Turn
 from lav2.vision import VisionTower
 from lav2.weights import cache_dir
 
@@ -497,6 +498,44 @@ def answer_all(
         for i, answer in zip(part, found, strict=True):
             answers[i] = answer
     return answers
+
+
+HELD_OUT = 5  # every fifth plain prompt validates
+PLAIN_ANSWER = Sampling(max_new_tokens=80, repetition_penalty=1.0)
+
+
+def distil(preset: Preset, prompts: Path, out: Path, report: Callable[[str], None] = print) -> None:
+    """The frozen model's own answers to plain prompts, as Alpaca rows to be mixed into an instruction training.
+
+    So tuned, it keeps its way of chatting; the rows of the split `val` tell whether it does (self-distillation).
+
+    Args:
+        preset: whose language model answers, without any adapter, in the preset's template.
+        prompts: one per line.
+        out: JSON list of {"instruction", "output", "split"}; an answer that does not end within PLAIN_ANSWER's length
+            is left out.
+
+    Raises:
+        LAV2Error: the file cannot be read or holds no prompt.
+    """
+    try:
+        asked = [line.strip() for line in prompts.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise LAV2Error(f"{prompts} cannot be read ({error}).", "Give a text file with one prompt a line.") from error
+    if not asked:
+        raise LAV2Error(f"{prompts} holds no prompt.", "Give a text file with one prompt a line.")
+    llm, tokenizer = load_llm(preset.llm)
+    plain = AdaptedLlama(llm, replace(preset.adapter_config, fusion="late")).eval()  # a new adapter is the identity
+    texts = [prompt_of(InstructionRow(None, (Turn(text, ""),)), tokenizer, preset.template) for text in asked]
+    said = answer_all(plain, tokenizer, texts, [None] * len(texts), None, PLAIN_ANSWER)
+    rows = [
+        {"instruction": text, "output": answer, "split": "val" if n % HELD_OUT == HELD_OUT - 1 else "train"}
+        for n, (text, answer) in enumerate(zip(asked, said, strict=True))
+        if answer and len(tokenizer(answer).input_ids) < PLAIN_ANSWER.max_new_tokens
+    ]
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(rows, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    report(f"{len(rows)} of {len(asked)} answers: {out}")
 
 
 def grade(
