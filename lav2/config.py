@@ -37,6 +37,7 @@ class ProjectorConfig:
     mlp_ratio: float = 4.0
     position: bool = False  # learned positions for towers whose tokens carry none (a CNN)
     dropout: float = 0.0  # in training only
+    pooled: bool = False  # V1's multimodal form: one feature of the whole photo; the fields but `width` are unused
 
 
 @dataclass(frozen=True)
@@ -125,6 +126,24 @@ RELEASED = {  # preset -> the adapter file of the releases page of OpenGVLab/LLa
 }
 
 
+LLAMA_7B_V1_MULTIMODAL = Preset(
+    name="llama-7b-v1-multimodal",
+    title="LLaMA-Adapter V1 in its multimodal form on LLaMA-7B; no weights were released: train it",
+    llm="cache:llama-7b-v1/llm",
+    vision=CLIP_VIT_L_14,
+    adapter="cache:llama-7b-v1-multimodal",
+    caption_adapter="cache:llama-7b-v1-multimodal",
+    adapter_config=AdapterConfig(
+        fusion="late", prompt_length=10, adapter_layers=30, norm=False, bias=False, scale=False
+    ),
+    projector=ProjectorConfig(pooled=True),
+    template="alpaca",
+    caption_question="Generate caption of this image",
+    licence="LLaMA 1: Meta's non-commercial research licence; CLIP ViT-L/14: MIT",
+    memory_gb=16.5,
+)
+
+
 def _released(name: str, file: str) -> Preset:
     """LLaMA-7B with an adapter as released; `python -m lav2 import` makes the folder in the cache."""
     text_only = name == "llama-7b-v1"
@@ -154,6 +173,7 @@ PRESETS: dict[str, Preset] = {
             llm="HuggingFaceTB/SmolLM2-135M-Instruct",
         ),
         *(_released(name, file) for name, file in RELEASED.items()),
+        LLAMA_7B_V1_MULTIMODAL,
     )
 }
 

@@ -34,7 +34,7 @@ from lav2 import weights
 from lav2.adapter import ATTENTION, Adapter, LayerPrompt, group, place, trainable, tune_linears
 from lav2.config import AdapterConfig, Preset, ProjectorConfig, VisionConfig
 from lav2.errors import LAV2Error
-from lav2.vision import VisualProjector
+from lav2.vision import PooledProjector, VisualProjector
 
 IGNORED = -100  # a label that is not learned, as in transformers
 Quantize = Literal["8bit", "4bit"]
@@ -67,9 +67,11 @@ class AdaptedLlama(nn.Module):
         self.config, self.projector_config, self.vision_config = config, projector, vision
         shape = llm.config
         self.adapter = Adapter(config, shape.num_hidden_layers, shape.num_attention_heads, shape.hidden_size)
-        self.projector = (
-            VisualProjector(projector, vision, config.prompt_length, shape.hidden_size) if projector else None
-        )
+        self.projector = None
+        if projector and projector.pooled:
+            self.projector = PooledProjector(projector, vision, shape.hidden_size)
+        elif projector:
+            self.projector = VisualProjector(projector, vision, config.prompt_length, shape.hidden_size)
         tune_linears(self.decoder, config)
         self.adapter.to(self.device)
         if self.projector is not None:
@@ -103,7 +105,7 @@ class AdaptedLlama(nn.Module):
         dtype = self.llm.dtype
         return torch.autocast(self.device.type, dtype, enabled=dtype != torch.float32)
 
-    def visual_prompt(self, clip_tokens: Tensor) -> Tensor:  # [B, N, C] -> [B, K, D]
+    def visual_prompt(self, clip_tokens: Tensor) -> Tensor:  # [B, N, C] -> [B, K, D]; pooled: [B, 1, D]
         return self.projector(clip_tokens.to(self.device))
 
     def prompt_kv(

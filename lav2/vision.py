@@ -160,3 +160,23 @@ class VisualProjector(nn.Module):
         for block in self.blocks:
             x = block(x)
         return self.output_norm(self.output(x[:, : self.prompt_length]))  # [B, K, D]
+
+
+class PooledProjector(nn.Module):
+    """clip_tokens [B, N, C] -> visual_prompt [B, 1, D]: one feature of the whole photo, added to every prompt.
+
+    The multimodal form of V1 (arXiv 2303.16199, Sec. 3.4), whose weights were never released. A ViT's class token
+    stands for the photo, a CNN's mean does.
+    """
+
+    def __init__(self, config: ProjectorConfig, vision: VisionConfig, width: int):
+        super().__init__()
+        self.has_class_token = vision.library == "open_clip"
+        self.input = nn.Linear(vision.width, config.width)
+        self.input_norm = nn.LayerNorm(config.width)
+        self.output = nn.Linear(config.width, width)
+        self.output_norm = nn.LayerNorm(width)
+
+    def forward(self, clip_tokens: Tensor) -> Tensor:
+        whole = clip_tokens[:, :1] if self.has_class_token else clip_tokens.mean(1, keepdim=True)  # [B, 1, C]
+        return self.output_norm(self.output(self.input_norm(self.input(whole))))

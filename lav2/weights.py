@@ -15,7 +15,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from lav2.config import RELEASED
+from lav2.config import LLAMA_7B_V1_MULTIMODAL, RELEASED
 from lav2.errors import LAV2Error
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -72,6 +72,11 @@ def _imported(name: str) -> Path:
     path = destination(f"cache:{name}")
     if not path.exists():
         preset = name.partition("/")[0]
+        if preset == LLAMA_7B_V1_MULTIMODAL.name:
+            raise LAV2Error(
+                f"{preset} has not been trained here ({path} is missing); nobody released its weights.",
+                f"Run: python -m lav2 train --stage pretrain --preset {preset} --data CAPTIONS --out {path}",
+            )
         file = RELEASED.get(preset, "ADAPTER.pth")
         raise LAV2Error(
             f"{preset} has not been imported ({path} is missing).",

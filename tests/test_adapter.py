@@ -2,12 +2,14 @@
 
 import pytest
 import torch
-from tiny import EARLY, LATE, adapted, clip_tokens, llama, open_gates, token_ids
+from tiny import EARLY, LATE, VISION, adapted, clip_tokens, llama, open_gates, token_ids, tokenizer
 
+from lav2 import checkpoint
 from lav2.adapter import STAGES, group, trainable
-from lav2.config import AdapterConfig
+from lav2.config import AdapterConfig, ProjectorConfig
+from lav2.engine import Engine
 from lav2.errors import LAV2Error
-from lav2.model import IGNORED, AdaptedLlama
+from lav2.model import IGNORED, AdaptedLlama, base_identity
 
 FUSIONS = pytest.mark.parametrize("config", [EARLY, LATE], ids=["early", "late"])
 
@@ -157,3 +159,28 @@ def test_a_model_of_another_family_is_refused_with_its_reason():
     other = GPT2LMHeadModel(GPT2Config(n_layer=1, n_embd=8, n_head=2, vocab_size=16))
     with pytest.raises(LAV2Error, match="GPT2LMHeadModel is not a LLaMA-family model"):
         AdaptedLlama(other, LATE)
+
+
+def test_v1s_multimodal_form_adds_one_feature_of_the_photo_to_every_prompt_and_is_saved_and_loaded(tmp_path):
+    """arXiv 2303.16199, Sec. 3.4; only prompts and gates beside it."""
+    config = AdapterConfig(
+        fusion="late", prompt_length=3, adapter_layers=3, norm=False, bias=False, scale=False
+    )
+    model = open_gates(AdaptedLlama(llama(), config, ProjectorConfig(width=16, pooled=True), VISION).eval())
+    assert {name.split(".")[0] for name in model.adapter_parameters()} == {"adapter", "projector"}
+    tokens = clip_tokens()
+    feature = model.visual_prompt(tokens)
+    assert feature.shape == (1, 1, 32)
+    torch.testing.assert_close(feature, model.visual_prompt(tokens[:, [2, 0, 3, 1]]))  # of the whole photo
+    project = model.decoder.layers[1].self_attn.k_proj
+    key = model.prompt_kv(feature)[1][0]  # the first adapted layer's
+    wanted = project(model.adapter.adapter_prompt[0] + feature[0, 0]).view(3, 2, 8).transpose(0, 1)
+    torch.testing.assert_close(key[0], wanted)
+    checkpoint.save(model, tmp_path, base_identity(llama(), tokenizer(), "tiny"))
+    loaded = checkpoint.load(tmp_path, llama(), tokenizer())
+    torch.testing.assert_close(logits(loaded, token_ids()), logits(model, token_ids()), rtol=0, atol=0)
+    engine = Engine(model, int8=False, context=64)
+    with torch.no_grad():
+        fast, _ = engine(token_ids(), engine.prompt_kv(engine.visual_prompt(tokens)))
+        exact = model(token_ids(), model.prompt_kv(feature)).logits
+    torch.testing.assert_close(fast, exact[:, -1], atol=1e-4, rtol=1e-4)
