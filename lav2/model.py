@@ -11,6 +11,7 @@ import json
 import logging
 import shutil
 import tempfile
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -19,6 +20,7 @@ import torch
 import torch.nn.functional as F
 import transformers
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -142,7 +144,9 @@ class AdaptedLlama(nn.Module):
             clip_tokens: [B, N, C] of the photos, None: text only.
             has_image: [B] bool, None: every row has one.
         """
-        with self.autocast():
+        # On a CPU the plain products are faster than the flash kernel, whose backward pass is slow (docs/LOG.md).
+        plain = sdpa_kernel(SDPBackend.MATH) if self.device.type == "cpu" else nullcontext()
+        with self.autocast(), plain:
             visual = self.visual_prompt(clip_tokens) if clip_tokens is not None else None
             hidden = self.decoder(
                 input_ids=input_ids,
