@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +21,8 @@ SEARCHED = 960  # px: the long side in which text is looked for, at most; the se
 ENLARGED = 512  # px: small photos are enlarged to this long side, by at most MOST (see docstring of Reader)
 MOST = 2.0
 SMALLEST = 10  # px of the scaled photo: shorter text boxes are specks
+TALL = 1.2  # height over width from which a box may hold a vertical line
+PRICE = re.compile(r"\bS ?(\d+) ?\. ?(\d\d)\b")  # EasyOCR takes the dollar sign of a price for an S
 SUREST_NOISE = 0.2  # lines that the reader is less sure of are mostly texture read as letters
 
 
@@ -74,18 +77,63 @@ class Reader(LazyExpert):
         size = tuple(max(1, round(side * scale)) for side in image.size)
         scaled = image if size == image.size else image.resize(size, Image.Resampling.LANCZOS)
         # EasyOCR takes a colour array for BGR when it makes the grey picture that the recogniser reads.
-        found = model.readtext(np.asarray(scaled)[:, :, ::-1], min_size=SMALLEST, canvas_size=SEARCHED)
-        # A lone dash or dot is an edge or a speck.
-        found = [f for f in found if f[2] >= SUREST_NOISE and any(c.isalnum() for c in f[1])]
+        found = _read(model, np.asarray(scaled)[:, :, ::-1])
         quads = np.array([f[0] for f in found], np.float32).reshape(-1, 4, 2)  # [n,4,2] px of `scaled`
         quads = quads * (np.array(image.size) / np.array(size)).astype(np.float32)
         order = reading_order(quads)
         return {
             "quads": quads[order],
             "confidence": np.clip([found[i][2] for i in order], 0, 1),
-            "texts": tuple(found[i][1].strip() for i in order),
+            "texts": tuple(PRICE.sub(r"$\1.\2", found[i][1].strip()) for i in order),
             "size": image.size,
         }
+
+
+Line = tuple[np.ndarray, str, float]  # quad [4,2] px, text, confidence
+
+
+def _read(model: Any, pixels: np.ndarray) -> list[Line]:
+    """Lines of a picture [H, W, 3]; where boxes stand upright, their part of it is read a quarter turned as well, both
+    ways, and the surest reading is kept (EasyOCR alone reads vertical lines as noise)."""
+    lines, boxes = _upright(model, pixels)
+    tall = np.array([box for box in boxes if box[3] - box[2] > TALL * (box[1] - box[0])])  # left, right, top, bottom
+    if not len(tall):
+        return lines
+    margin = int(tall[:, 1].max() - tall[:, 0].min()) // 4
+    height, width = pixels.shape[:2]
+    left, top = (max(0, int(tall[:, i].min()) - margin) for i in (0, 2))
+    right, bottom = min(width, int(tall[:, 1].max()) + margin), min(height, int(tall[:, 3].max()) + margin)
+    part = pixels[top:bottom, left:right]
+
+    def inside(line: Line) -> bool:
+        x, y = line[0].mean(0)
+        return left <= x <= right and top <= y <= bottom
+
+    readings = [[line for line in lines if inside(line)]]
+    for turns in (1, 3):  # quarter turns against the clock
+        turned = np.ascontiguousarray(np.rot90(part, turns))
+        found, _ = _upright(model, turned)
+        corner = np.array([left, top])
+        readings.append([(_turned_back(quad, turns, part.shape) + corner, *rest) for quad, *rest in found])
+    best = max(readings, key=lambda reading: sum(confidence * len(text) for _, text, confidence in reading))
+    return [*(line for line in lines if not inside(line)), *best]
+
+
+def _upright(model: Any, pixels: np.ndarray) -> tuple[list[Line], list[list[int]]]:
+    """EasyOCR's lines without noise, and the boxes (left, right, top, bottom) in which it looked for them."""
+    from easyocr.utils import reformat_input
+
+    _, grey = reformat_input(pixels)
+    boxes, slanted = (found[0] for found in model.detect(pixels, min_size=SMALLEST, canvas_size=SEARCHED))
+    found = model.recognize(grey, boxes, slanted, reformat=False)
+    kept = [f for f in found if f[2] >= SUREST_NOISE and any(c.isalnum() for c in f[1])]  # a lone dash is an edge
+    return [(np.array(f[0], np.float32), f[1], float(f[2])) for f in kept], boxes
+
+
+def _turned_back(quad: np.ndarray, turns: int, shape: tuple[int, ...]) -> np.ndarray:
+    """A quad [4,2] of a picture of `shape` turned by np.rot90 -> the quad in the picture itself."""
+    x, y = quad.T
+    return np.stack([shape[1] - y, x] if turns == 1 else [y, shape[0] - x], axis=1)
 
 
 def quicker(detector: Any) -> Any:
@@ -125,8 +173,15 @@ def reading_order(quads: np.ndarray) -> list[int]:
     """Indices of `quads` [n,4,2] line by line from the top, each line from its left.
 
     A quad belongs to a line when, seen along the direction of the line's first text, the heights they span overlap by
-    at least half of the smaller one; so words of a tilted line stay together.
+    at least half of the smaller one; so words of a tilted line stay together. Where most texts are vertical, the order
+    is theirs.
     """
+    along = quads[:, 1] - quads[:, 0]
+    vertical = abs(along[:, 1]) > abs(along[:, 0])
+    if 2 * vertical.sum() > len(quads):
+        x, y = quads[..., 0], quads[..., 1]
+        upward = np.median(along[vertical, 1]) < 0
+        quads = np.stack([-y, x] if upward else [y, -x], axis=-1)
     lines: list[tuple[np.ndarray, list[int]]] = []  # (axes, members)
     for i in np.argsort(quads[:, :, 1].mean(1), kind="stable").tolist():
         for axes, members in lines:

@@ -107,7 +107,7 @@ def test_rgb_order_reaches_the_captioner(experts):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("angle", [0, 20, -20])
+@pytest.mark.parametrize("angle", [0, 20, -20, 90, -90])
 def test_rotated_text_is_read_and_keeps_its_quad(angle, experts):
     found = experts["ocr"](sign("HELLO WORLD", angle=angle))
     words = [w for w in " ".join(found.texts).split() if w.isalnum()]  # a stray dash at the crop's edge is the reader's
@@ -118,6 +118,19 @@ def test_rotated_text_is_read_and_keeps_its_quad(angle, experts):
         assert abs(measured - angle) < 8
         assert along[0] * down[1] - along[1] * down[0] > 0
         assert np.hypot(*along) > np.hypot(*down)
+
+
+@pytest.mark.slow
+def test_vertical_lines_are_read_in_their_order_beside_upright_ones_and_prices_have_their_sign(experts):
+    picture = Image.new("RGB", (640, 420), "white")
+    for text, at, turned in (("HER WINTER", (40, 60), True), ("ALONE", (110, 60), True), ("$35.00", (330, 180), False)):
+        line = sign(text, size=(300, 60), at=(150, 30), height=40)
+        picture.paste(line.rotate(90, expand=True) if turned else line, at)
+    found = experts["ocr"](picture)
+    assert sorted(found.texts) == ["$35.00", "ALONE", "HER WINTER"]
+    assert found.texts.index("HER WINTER") < found.texts.index("ALONE")
+    left, right = (found.quads[found.texts.index(text)][:, 0].mean() for text in ("HER WINTER", "ALONE"))
+    assert left == pytest.approx(70, abs=10) and right == pytest.approx(140, abs=10)
 
 
 @pytest.mark.slow
@@ -143,6 +156,9 @@ def test_lines_are_in_reading_order():
     assert reading_order(stairs)[:2] == [5, 4]
     tilted = np.array([[[100, -30], [140, -45], [144, -35], [104, -20]], [[0, 8], [90, -26], [94, -16], [4, 18]]])
     assert reading_order(tilted.astype(np.float32)) == [1, 0]  # the second word of a rising line is higher
+    upward = np.array([[[40, 90], [40, 10], [50, 10], [50, 90]], [[20, 80], [20, 10], [30, 10], [30, 80]]], np.float32)
+    assert reading_order(upward) == [1, 0]  # lines that are read from below stand from left to right
+    assert reading_order(upward[:, [2, 3, 0, 1]]) == [0, 1]  # and the other way round from above
     assert reading_order(np.zeros((0, 4, 2), np.float32)) == []
 
 
