@@ -282,6 +282,7 @@ class Batch:
     labels: Tensor  # [B, T], -100 where nothing is learned
     clip_tokens: Tensor | None  # [B, N, C], None: no row has a photo
     has_image: Tensor | None = None  # [B] bool, None: every row has one
+    branch: Tensor | None = None  # [B, T] of each token (Sample), None: one question a row
 
     def to(self, device: torch.device) -> dict[str, Tensor | None]:
         """The arguments of AdaptedLlama.loss."""
@@ -302,6 +303,53 @@ class Sample:
     tokens: tuple[int, ...]
     learned: tuple[bool, ...]  # of each token
     mirrored: bool = False
+    branch: tuple[int, ...] | None = None  # of each token: 0 shared by all questions, 1, 2 ... its own; None: one only
+
+
+def join(samples: Sequence[Sample], most: int) -> list[Sample]:
+    """Samples about the same photo that begin alike (rule, findings), as one sample: what they share is read once.
+
+    A question sees what is shared and itself, never the others, so that the losses are those of the samples alone
+    (AdaptedLlama.loss). On a CPU, where reading tokens is what costs, this is two to three times as fast.
+
+    Args:
+        most: samples that are joined into one; 1: they stay as they are.
+    """
+    by_photo: dict[str | None, list[Sample]] = {}
+    for sample in samples:
+        by_photo.setdefault(sample.image, []).append(sample)
+    found = by_photo.pop(None, [])
+    for rows in by_photo.values():
+        run: list[Sample] = []
+        common = total = 0
+        for sample in sorted(rows, key=lambda row: row.tokens):
+            shared = _shared(run[0], sample, common) if run else 0
+            if len(run) == most or 2 * shared < len(sample.tokens) or total + len(sample.tokens) - shared > MAX_TOKENS:
+                found += [_joined(run, common)] if run else []
+                run, total, shared = [], 0, sample.learned.index(True) - 1
+            run.append(sample)
+            common, total = shared, total + len(sample.tokens) - shared
+        found += [_joined(run, common)] if run else []
+    return found
+
+
+def _shared(one: Sample, other: Sample, most: int) -> int:
+    """How many tokens two samples have in common at their start, before the last one that is not learned."""
+    most = min(most, other.learned.index(True) - 1)
+    return next((i for i in range(most) if one.tokens[i] != other.tokens[i]), most)
+
+
+def _joined(samples: Sequence[Sample], common: int) -> Sample:
+    """One sample of several that share their first `common` tokens; the first token of each branch is not learned."""
+    if len(samples) == 1:
+        return samples[0]
+    first = samples[0]
+    tokens, learned, branch = list(first.tokens[:common]), [False] * common, [0] * common
+    for number, sample in enumerate(samples, start=1):
+        tokens += sample.tokens[common:]
+        learned += sample.learned[common:]
+        branch += [number] * (len(sample.tokens) - common)
+    return Sample(first.image, tuple(tokens), tuple(learned), first.mirrored, tuple(branch))
 
 
 class Rows:
@@ -340,17 +388,22 @@ class Rows:
             input_ids[row, : len(tokens)] = tokens
             attention_mask[row, : len(tokens)] = 1
             labels[row, : len(tokens)] = torch.where(torch.tensor(sample.learned), tokens, -100)
+        branch = None
+        if any(sample.branch for sample in samples):
+            branch = torch.zeros(len(samples), length, dtype=torch.long)
+            for row, sample in enumerate(samples):
+                branch[row, : len(sample.tokens)] = torch.tensor(sample.branch or [0] * len(sample.tokens))
         shown = [sample for sample in samples if sample.image is not None]
         if not shown:
-            return Batch(input_ids, attention_mask, labels, None)
+            return Batch(input_ids, attention_mask, labels, None, None, branch)
         flip = np.array([sample.mirrored for sample in shown])
         tokens = self._features.get([sample.image for sample in shown], flip)
         if len(shown) == len(samples):
-            return Batch(input_ids, attention_mask, labels, tokens)
+            return Batch(input_ids, attention_mask, labels, tokens, None, branch)
         has_image = torch.tensor([sample.image is not None for sample in samples])
         clip_tokens = torch.zeros(len(samples), *tokens.shape[1:])
         clip_tokens[has_image] = tokens
-        return Batch(input_ids, attention_mask, labels, clip_tokens, has_image)
+        return Batch(input_ids, attention_mask, labels, clip_tokens, has_image, branch)
 
 
 class _Batches:
@@ -377,14 +430,20 @@ MIRROR_WORDS = re.compile(r"\b(left|right)\b", re.IGNORECASE)  # captions that a
 
 
 def caption_rows(
-    rows: Sequence[CaptionRow], encode: Callable[[str], list[int]], bos: int, eos: int, features: FeatureCache
+    rows: Sequence[CaptionRow],
+    encode: Callable[[str], list[int]],
+    bos: int,
+    eos: int,
+    features: FeatureCache,
+    together: int = 1,
 ) -> Rows:
-    """Captions as samples: begin token, caption, end token; one caption of each photo per epoch, mirrored at random.
+    """Captions as samples: begin token, caption, end token; some captions of each photo per epoch, mirrored at random.
 
     Args:
         encode: text -> token ids without special ones.
         bos, eos: the caption's first token (context) and last (learned).
         features: of the rows' photos.
+        together: captions of a photo in an epoch, as one sample: the photo is projected once for them.
     """
     tokens = [[(bos, *encode(caption), eos) for caption in row.captions] for row in rows]
     mirrors = [[not MIRROR_WORDS.search(caption) for caption in row.captions] for row in rows]
@@ -392,9 +451,12 @@ def caption_rows(
     def samples(rng: np.random.Generator) -> list[Sample]:
         drawn = []
         for row, choices, mirrorable in zip(rows, tokens, mirrors, strict=True):
-            chosen = int(rng.integers(len(choices)))
-            mirrored = row.image in features.mirrored and mirrorable[chosen] and bool(rng.integers(2))
-            drawn.append(Sample(row.image, choices[chosen], (False, *[True] * (len(choices[chosen]) - 1)), mirrored))
+            chosen = rng.permutation(len(choices))[:together]
+            fit = row.image in features.mirrored and all(mirrorable[place] for place in chosen)
+            mirrored = fit and bool(rng.integers(2))
+            learned = [(False, *[True] * (len(choices[place]) - 1)) for place in chosen]
+            parts = [Sample(row.image, choices[c], own, mirrored) for c, own in zip(chosen, learned, strict=True)]
+            drawn.append(_joined(parts, 0))
         return drawn
 
     return Rows(samples, features, eos)
@@ -454,6 +516,7 @@ def instruction_rows(
     template: str,
     features: FeatureCache | None,
     report: Callable[[str], None] = print,
+    together: int = 1,
 ) -> Rows:
     """Instructions as samples, each once per epoch; never mirrored, for their words and places hold for one side only.
 
@@ -461,10 +524,12 @@ def instruction_rows(
         template: of lav2.prompts.
         features: of the rows' photos; None where no row has one.
         report: told how many rows are too long.
+        together: questions about a photo that are joined into one sample (`join`).
     """
     found = [instruction_sample(row, tokenizer, template) for row in rows]
     samples = [sample for sample in found if sample is not None]
     if len(samples) < len(found):
         long = len(found) - len(samples)
         report(f"{long} of {len(found)} instructions are longer than {MAX_TOKENS} tokens: skipped.")
+    samples = join(samples, together) if together > 1 else samples
     return Rows(lambda rng: samples, features, tokenizer.eos_token_id)

@@ -135,6 +135,7 @@ class AdaptedLlama(nn.Module):
         labels: Tensor,
         clip_tokens: Tensor | None = None,
         has_image: Tensor | None = None,
+        branch: Tensor | None = None,
         label_smoothing: float = 0.0,
     ) -> Tensor:
         """Mean cross-entropy over the labelled positions; only these go through the vocabulary projection.
@@ -143,7 +144,13 @@ class AdaptedLlama(nn.Module):
             input_ids, attention_mask, labels: [B, T]; labels IGNORED where nothing is learned.
             clip_tokens: [B, N, C] of the photos, None: text only.
             has_image: [B] bool, None: every row has one.
+            branch: [B, T] of each token: 0 is seen by all that follows, another number by its own branch alone
+                (lav2.data.join); None: one text a row.
         """
+        order = {}
+        if branch is not None:
+            attention_mask = _seen(branch, attention_mask)
+            order = {"position_ids": attention_mask[:, 0].sum(-1) - 1}  # as in the branch's own text
         # On a CPU the plain products are faster than the flash kernel, whose backward pass is slow (docs/LOG.md).
         plain = sdpa_kernel(SDPBackend.MATH) if self.device.type == "cpu" else nullcontext()
         with self.autocast(), plain:
@@ -151,12 +158,21 @@ class AdaptedLlama(nn.Module):
             hidden = self.decoder(
                 input_ids=input_ids,
                 attention_mask=attention_mask,
+                **order,
                 use_cache=False,
                 prompt_kv=self.prompt_kv(visual, has_image),
             ).last_hidden_state  # [B, T, D]
             learned = labels[:, 1:] != IGNORED
             logits = self.llm.get_output_embeddings()(hidden[:, :-1][learned])  # [M, vocabulary]
         return F.cross_entropy(logits.float(), labels[:, 1:][learned], label_smoothing=label_smoothing)
+
+
+def _seen(branch: Tensor, attention_mask: Tensor) -> Tensor:
+    """[B, 1, T, T] bool: which earlier tokens each token sees: the shared ones and those of its own branch."""
+    there = torch.ones(branch.shape[1], branch.shape[1], dtype=torch.bool, device=branch.device).tril()  # [T, T]
+    own = (branch[:, None, :] == 0) | (branch[:, None, :] == branch[:, :, None])  # [B, T, T]
+    seen = own & there & attention_mask[:, None, :].bool()
+    return (seen | torch.eye(len(there), dtype=torch.bool, device=branch.device))[:, None]  # padding sees itself
 
 
 def _check_architecture(llm: PreTrainedModel) -> None:

@@ -61,6 +61,7 @@ class TrainConfig:
     steps: int = 2000
     batch: int = 32  # rows per optimiser step
     accumulate: int = 1  # parts that a batch is cut into, to save memory
+    together: int = 1  # captions or questions of a photo that make one row
     lr: float = 1e-3  # peak; projector, LoRA, norms, biases, scales
     prompt_lr: float = 3e-3  # prompts and queries
     gate_lr: float = 3e-2  # gates start at 0 and hold everything back
@@ -141,10 +142,11 @@ def run(
     encode = partial(_encode, tokenizer)
 
     def caption(chosen: list[CaptionRow]) -> Rows:
-        return caption_rows(chosen, encode, tokenizer.bos_token_id, tokenizer.eos_token_id, features)
+        return caption_rows(chosen, encode, tokenizer.bos_token_id, tokenizer.eos_token_id, features,
+                            settings.together)  # fmt: skip
 
     def instruction(chosen: list[InstructionRow]) -> Rows:
-        return instruction_rows(chosen, tokenizer, preset.template, features, report)
+        return instruction_rows(chosen, tokenizer, preset.template, features, report, settings.together)
 
     learn: dict[str, Rows] = {}
     validation: dict[str, list[Batch]] = {}

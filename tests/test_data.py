@@ -174,6 +174,48 @@ def test_a_conversation_is_cut_where_it_gets_too_long():
     assert told == ["3 of 3 instructions are longer than 1024 tokens: skipped."]
 
 
+def test_questions_read_together_have_the_losses_and_gradients_of_each_alone(folder):
+    words, model, features, _, _ = run_pieces(folder)
+    open_gates(model)
+    image = str(folder / "1.png")
+    asked = [("How many dogs?", "Two."), ("How many?", "There are two dogs."), ("Where is it?", "On the left."),
+             ("How many dogs?", "One."), ("Red?", "No.")]  # fmt: skip
+    found = [InstructionRow(image, (Turn(*turn),), evidence()) for turn in asked[:4]]
+    found += [InstructionRow(image, (Turn(*asked[4]),)), InstructionRow(None, (Turn(*asked[4]),))]
+    alone = instruction_rows(found, words, "chat", features)
+    joined = instruction_rows(found, words, "chat", features, together=3)
+    samples = joined._samples(None)
+    assert max(max(sample.branch or (0,)) for sample in samples) == 3
+    assert sum(len(s.tokens) for s in samples) < 0.7 * sum(len(s.tokens) for s in alone._samples(None))
+    model.set_stage("caption")
+    results = []
+    for rows in (alone, joined):
+        model.zero_grad()
+        loss = model.loss(**rows.fixed(6)[0].to(model.device))
+        loss.backward()
+        results.append((loss, {name: p.grad for name, p in model.named_parameters() if p.grad is not None}))
+    torch.testing.assert_close(results[0], results[1], rtol=1e-4, atol=1e-6)
+
+
+def test_several_captions_of_a_photo_are_one_row_with_the_loss_of_each_alone(folder):
+    words, model, features, _, _ = run_pieces(folder)
+    open_gates(model)
+    texts = ("A dog", "The black dog runs", "Two")
+    images = [str(folder / f"{number}.png") for number in range(4)]
+
+    def rows(captions, together):
+        made = [data.CaptionRow(image, captions) for image in images]
+        return caption_rows(made, lambda text: words(text).input_ids, 0, 1, features, together)
+
+    (whole,) = rows(texts, 3).fixed(4)
+    singles = [rows((text,), 1).fixed(4)[0] for text in texts]
+    learned = [int((batch.labels[:, 1:] != -100).sum()) for batch in singles]
+    # Mirrored at random: all are shown the same side.
+    whole, *singles = (replace(batch, clip_tokens=singles[0].clip_tokens) for batch in (whole, *singles))
+    losses = [model.loss(**batch.to(model.device)) * n for batch, n in zip(singles, learned, strict=True)]
+    torch.testing.assert_close(model.loss(**whole.to(model.device)), sum(losses) / sum(learned), rtol=1e-5, atol=1e-6)
+
+
 # --- features ---
 
 
