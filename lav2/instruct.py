@@ -889,6 +889,7 @@ def generate(
     shares: Mapping[str, float] = SHARES,
     held_out: bool = False,
     seed: int = 0,
+    together: int = 1,
 ) -> Iterator[Row]:
     """About `total` rows, of each kind its share, kind after kind; shuffle them for training.
 
@@ -896,7 +897,8 @@ def generate(
     captions. signs: folder for the drawn pictures (WebP), made where it is missing. evidence: what real
     experts said, or None where the truth with noise stands in for them. held_out: words drawn on signs come
     from the held-out part of the vocabulary. shares: kind -> share of `total`; a kind that the photos cannot
-    feed gives fewer rows.
+    feed gives fewer rows. together: rows of each picture; all but the first ask other things of it, with the same
+    evidence, so that training reads it once (lav2.data.join).
 
     Raises LAV2Error for no photos or an unknown kind.
     """
@@ -906,8 +908,10 @@ def generate(
     if not photos:
         raise LAV2Error("There are no photos to ask about.", "Check the split and the files.")
     world = _World(photos)
+    turns: Counter[str] = Counter()
+    companions: Counter[str] = Counter()
     for kind, share in shares.items():
-        wanted, made, missed = round(total * share), 0, 0
+        wanted, made, missed = round(total * share / together), 0, 0
         order = list(range(len(photos)))
         random.Random(f"{seed} {kind}").shuffle(order)
         position = 0
@@ -918,12 +922,14 @@ def generate(
             photo = photos[order[position % len(order)]]
             target = Path(signs) / f"{kind}-{seed}-{position:06d}.webp"
             position += 1
-            row = _row(kind, photo, target, made + missed // len(photos), rng, world, evidence, augment, held_out)
-            if row is None:
+            found = _row(kind, photo, target, made + missed // len(photos), rng, world, evidence, augment, held_out)
+            if found is None:
                 missed += 1
             else:
                 made, missed = made + 1, 0
-                yield row
+                yield found[0]
+                more = random.Random(f"{seed} {kind} {position} more")
+                yield from _more(*found, together - 1, more, world, evidence, turns, companions)
 
 
 def _row(
@@ -936,7 +942,8 @@ def _row(
     source: EvidenceSource | None,
     augment: Augment,
     held_out: bool,
-) -> Row | None:
+) -> tuple[Row, Photo] | None:
+    """A row, and the photo with what was drawn on it."""
     extra = {}
     if kind == "read":
         ground = photo if rng.random() < 0.7 else None
@@ -966,14 +973,57 @@ def _row(
             return None  # the text may tell what is asked
         if kind == "refusal" and turn % 4 == 3:
             made = _ask("no text", rng), NO_TEXT, None
-            return _finished(kind, photo, made, extra, source, augment, rng, world)
-        made = MAKERS[kind](photo, rng, world, turn)
-    return made and _finished(kind, photo, made, extra, source, augment, rng, world)
+        else:
+            made = MAKERS[kind](photo, rng, world, turn)
+    if made is None:
+        return None
+    evidence = _evidence(photo, made[1], source, augment, rng, world)
+    return _finished(kind, photo, made, extra, evidence), photo
 
 
-def _finished(kind, photo, made, extra, source, augment, rng, world) -> Row:
+def _more(
+    row: Row,
+    photo: Photo,
+    count: int,
+    rng: random.Random,
+    world: _World,
+    source: EvidenceSource | None,
+    turns: Counter[str],
+    made: Counter[str],
+) -> Iterator[Row]:
+    """Up to `count` other questions about a row's picture, with the row's evidence, counted in `turns` and `made`."""
+    planted = row["kind"] == "adversarial"
+    unsuited = {"spatial", "detail", "refusal"} if photo.signs else {"read"}
+    often = ("read", "read", "presence") if photo.signs else ("presence", "count")
+    kinds = [kind for kind in MAKERS if kind not in unsuited] + list(often)
+    kinds.sort(key=lambda kind: rng.uniform(0.5, 1.5) * made[kind] / SHARES[kind])  # those that are short first
+    caption = row["evidence"].get("caption", {}).get("text", "").lower()
+    asked = {row["question"]}
+    for kind in kinds:
+        if len(asked) > count:
+            return
+        if kind == "refusal" and _shows_text(photo, source):
+            continue
+        if kind == "refusal" and turns[kind] % 4 == 3:
+            found = _ask("no text", rng), NO_TEXT, None
+        elif planted and kind == "read":
+            found = _adversarial_read(photo, rng)
+        else:
+            found = MAKERS[kind](photo, rng, world, turns[kind])
+        if found is None:
+            turns[kind] += rng.random() < 0.2  # a rare number, say, is not waited for
+            continue
+        if found[0] in asked or (caption and found[1].lower().rstrip(".") == caption):
+            continue
+        turns[kind] += 1
+        made[kind] += 1
+        asked.add(found[0])
+        extra = {"forbidden": row["forbidden"], "reads": kind == "read", "asks": kind} if planted else {}
+        yield _finished(row["kind"] if planted else kind, photo, found, extra, row["evidence"])
+
+
+def _finished(kind: str, photo: Photo, made: tuple[str, str, object], extra: dict, evidence: dict[str, dict]) -> Row:
     question, answer, truth = made
-    evidence = _evidence(photo, answer, source, augment, rng, world)
     if extra.get("asks", kind) == "read":
         answer = _as_read(photo, answer, truth, evidence)
     elif answer == NO_TEXT and "ocr" not in evidence:
@@ -1079,6 +1129,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--split", default="train", choices=("train", "val"))
     parser.add_argument("--evidence", nargs="+", help="JSON lines of real experts' outputs, {image, evidence}")
     parser.add_argument("--clean", action="store_true", help="no dropped or corrupted evidence, for evaluation")
+    parser.add_argument("--together", type=int, default=1, help="questions about each picture (default %(default)s)")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(argv)
     out = Path(options.out)
@@ -1093,6 +1144,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             augment=CLEAN if options.clean else Augment(),
             held_out=options.split == "val",
             seed=options.seed,
+            together=options.together,
         )
     )
     random.Random(options.seed).shuffle(rows)

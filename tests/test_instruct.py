@@ -102,6 +102,24 @@ def test_same_seed_same_rows_and_pictures_other_seed_others(photos, tmp_path):
     assert [r["question"] for r in first[0]] != [r["question"] for r in other[0]]
 
 
+def test_questions_about_one_picture_share_its_evidence_and_are_all_different(photos, tmp_path):
+    made = list(instruct.generate(photos, tmp_path, 240, together=4))
+    pictures = {}
+    for row in made:
+        pictures.setdefault((row["image"], json.dumps(row["evidence"])), []).append(row)
+    runs = [run for run in pictures.values() if len(run) > 1]
+    assert sum(map(len, runs)) > 0.8 * len(made) > 120
+    assert all(len({row["question"] for row in run}) == len(run) for run in runs if len(run) <= 4)
+    kinds = {row["kind"] for run in runs for row in run}
+    assert kinds == set(instruct.KINDS)
+    planted = [row for row in made if row["kind"] == "adversarial"]
+    assert {row["asks"] for row in planted} > {"presence", "read"}
+    for row in planted:
+        assert row["reads"] == (row["asks"] == "read") and (row["reads"] or row["forbidden"] not in row["answer"])
+    presence = Counter(row["truth"] for row in made if row["kind"] == "presence")
+    assert abs(presence["yes"] - presence["no"]) <= 0.2 * presence.total()
+
+
 def test_every_kind_has_at_least_eight_phrasings_that_are_all_used(photos, tmp_path):
     for name, phrasings in QUESTIONS.items():
         assert len(set(phrasings)) >= 8, name
