@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from lav2 import weights
 from lav2.config import ProjectorConfig, VisionConfig
@@ -33,6 +34,9 @@ class VisionTower(nn.Module):
         self.config = config
         self.net = _timm_net(config) if config.library == "timm" else _open_clip_net(config)
         self.requires_grad_(False).eval()
+        if config.library == "timm":
+            _fold_norms(self.net)
+            self.net.to(memory_format=torch.channels_last)  # with folded norms 2.3 times as fast on a CPU (docs/LOG.md)
         mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (config.mean, config.std))
         self.register_buffer("mean", mean, persistent=False)
         self.register_buffer("std", std, persistent=False)
@@ -63,6 +67,7 @@ class VisionTower(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:  # [B, 3, S, S] -> [B, N, C]
         if self.config.library == "timm":
+            pixels = pixels.contiguous(memory_format=torch.channels_last)
             return self.net.forward_features(pixels).flatten(2).transpose(1, 2)
         return _all_clip_tokens(self.net, pixels)
 
@@ -78,6 +83,21 @@ def _timm_net(config: VisionConfig) -> nn.Module:
             raise LAV2Error(f"{config.weights} is not of timm's {config.name}.", "Reinstall requirements-weights.txt.")
         net.load_state_dict(dict(zip(own, stored.values(), strict=True)))  # same order, other names (DATA.md)
     return net
+
+
+def _fold_norms(net: nn.Module) -> None:
+    """Fold every batch norm (with fixed statistics) into the convolution before it; its activation stays."""
+    convolution = None
+    for name, module in list(net.named_modules()):
+        if isinstance(module, nn.Conv2d):
+            convolution = module
+        elif isinstance(module, nn.BatchNorm2d):
+            convolution.weight, convolution.bias = fuse_conv_bn_weights(
+                convolution.weight, convolution.bias, module.running_mean, module.running_var, module.eps,
+                module.weight, module.bias,
+            )  # fmt: skip
+            parent, _, leaf = name.rpartition(".")
+            setattr(net.get_submodule(parent), leaf, getattr(module, "act", nn.Identity()))
 
 
 def _open_clip_net(config: VisionConfig) -> nn.Module:

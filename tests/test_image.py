@@ -1,13 +1,17 @@
-"""Photos from anywhere become upright RGB; bad ones are told with cause and next step."""
+"""Photos from anywhere become upright RGB, and tokens; bad ones are told with cause and next step."""
 
 import io
 
 import numpy as np
 import pytest
+import timm
+import torch
 from PIL import Image, ImageFile
 
+from lav2 import config, weights
 from lav2.errors import LAV2Error
 from lav2.image import MAX_BYTES, open_image
+from lav2.vision import VisionTower
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)
 
@@ -107,3 +111,16 @@ def test_a_cut_photo_is_refused_even_where_another_library_made_pillow_lenient()
 def test_a_missing_file_is_told(tmp_path):
     with pytest.raises(LAV2Error, match="There is no file"):
         open_image(tmp_path / "none.jpg")
+
+
+def test_an_encoder_with_folded_norms_gives_the_tokens_of_the_net_as_it_was():
+    tower = VisionTower(config.EFFICIENTNET_LITE2)
+    plain = timm.create_model(config.EFFICIENTNET_LITE2.name, num_classes=1000).eval()
+    stored = torch.load(weights.find(config.EFFICIENTNET_LITE2.weights), weights_only=True)
+    plain.load_state_dict(dict(zip(plain.state_dict(), stored.values(), strict=True)))
+    assert not [m for m in tower.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    photos = [Image.effect_noise((300, 200), 80).convert("RGB")]
+    pixels = tower.pixels(photos)
+    with torch.inference_mode():
+        expected = plain.forward_features(pixels).flatten(2).transpose(1, 2)
+    torch.testing.assert_close(tower.encode(photos), expected, rtol=1e-4, atol=1e-4)
