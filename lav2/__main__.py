@@ -99,9 +99,9 @@ def main(arguments: list[str] | None = None) -> int:
     distil.set_defaults(run=run_distil)
 
     evaluate = commands.add_parser("evaluate", help="captions, benchmarks, and what each expert buys")
-    evaluate.add_argument("what", choices=("captions", "vqa", "pope", "mme", "anls", "grounded"))
+    evaluate.add_argument("what", choices=("captions", "vqa", "pope", "mme", "anls", "grounded", "chat"))
     evaluate.add_argument("data", type=Path, help="captions.jsonl, COCO JSON, a benchmark's folder (anls: its file), "
-                          "or rows of lav2.instruct")  # fmt: skip
+                          "rows of lav2.instruct, or of `distil` (chat)")  # fmt: skip
     evaluate.add_argument("--out", type=Path, required=True, help="JSON with scores and all that they depend on")
     evaluate.add_argument("--images", type=Path, help="folder of the photos (default: that of the data)")
     evaluate.add_argument("--preset", default="embedded", help="see `python -m lav2 presets`")
@@ -111,7 +111,7 @@ def main(arguments: list[str] | None = None) -> int:
     evaluate.add_argument("--detector", help="weights (default: $LAV2_DETECTOR, the preset's)")
     evaluate.add_argument("--experts", default="caption,detection,ocr", help="for benchmarks: names with commas, none")
     evaluate.add_argument("--arms", help="for grounded: sets of experts with commas, such as none,detection,all,auto")
-    evaluate.add_argument("--split", default="val", help="of captions.jsonl")
+    evaluate.add_argument("--split", default="val", help="of captions.jsonl and of plain questions")
     evaluate.add_argument("--suffix", default="", help='behind questions, such as "Answer with one word."')
     evaluate.add_argument("--beams", type=int, default=1, help="width of the search for captions; 1: greedy")
     evaluate.add_argument("--coco-results", type=Path, help="captions as a COCO result file")
@@ -389,6 +389,9 @@ def run_evaluate(options: argparse.Namespace) -> int:
         scores, rows = evaluate.grounded(bench, options.data, arms, options.limit)
         results = {"scores": scores, "rows": rows}
         print(evaluate.table(scores))
+    elif options.what == "chat":
+        scores, rows = evaluate.chat(bench, options.data, options.split, options.limit)
+        results = {"scores": scores, "rows": rows}
     else:
         scores, answers = evaluate.benchmark(
             bench, options.what, options.data, options.images, _experts(options.experts), options.suffix, options.limit

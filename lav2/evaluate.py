@@ -178,6 +178,48 @@ def benchmark(
     return {"scores": score(questions, answers), "questions": len(questions)}, answers
 
 
+LOOP = 4  # a repeated run of so many words is a loop
+
+
+def chat(bench: Bench, data: Path, split: str = "val", limit: int | None = None) -> tuple[dict, list[dict]]:
+    """(scores, rows with both answers): does the tuned model still chat as the frozen one does?
+
+    Args:
+        data: Alpaca rows with the frozen model's own answers (`python -m lav2 distil`).
+        split: whose rows are asked: those of `val` were not trained on.
+        limit: rows, the first ones.
+
+    Returns:
+        `ROUGE-L` of the answers against the frozen model's, `loops` and `loops before` (share of answers that say the
+        same LOOP words twice in a row), `empty` (share), `words` and `words before` (means).
+
+    Raises:
+        LAV2Error: no plain rows of that split.
+    """
+    rows = [row for row in read_rows(data) if isinstance(row, InstructionRow) and row.image is None]
+    rows = [row for row in rows if row.split == split][:limit]
+    if not rows:
+        raise LAV2Error(f"{data} has no plain questions of the split {split}.", "Make it with `python -m lav2 distil`.")
+    after = bench.answers(rows)
+    before = [row.turns[-1].answer for row in rows]
+    same = metrics.caption_scores(dict(enumerate(after)), {n: [text] for n, text in enumerate(before)})["ROUGE-L"]
+    scores = {"ROUGE-L": same, "empty": float(np.mean([not text.strip() for text in after])), "questions": len(rows)}
+    for name, answers in (("", after), (" before", before)):
+        scores[f"loops{name}"] = float(np.mean([loops(text) for text in answers]))
+        scores[f"words{name}"] = float(np.mean([len(text.split()) for text in answers]))
+    table = [
+        {"question": row.turns[-1].question, "before": old, "after": new}
+        for row, old, new in zip(rows, before, after, strict=True)
+    ]
+    return scores, table
+
+
+def loops(answer: str) -> bool:
+    """Whether an answer says the same LOOP words twice in a row."""
+    words = answer.lower().split()
+    return any(words[i : i + LOOP] == words[i + LOOP : i + 2 * LOOP] for i in range(len(words) - 2 * LOOP + 1))
+
+
 def examine(bench: Bench, images: Sequence[str], experts: Sequence[str]) -> dict[str, dict[str, Evidence]]:
     """What the experts find on each photo; captions in batches."""
     unknown = sorted(set(experts) - set(EXPERT_NAMES))

@@ -141,6 +141,22 @@ def test_batches_answer_as_the_assistant_does(bench, assistant, folder):
         assert answer == done.answer != ""
 
 
+def test_plain_chat_is_held_against_the_frozen_models_own_answers(bench, folder, monkeypatch):
+    said = {"Say hi.": "Hello there, my friend.", "Add.": "It is three."}
+    rows = [{"instruction": q, "output": a, "split": "val"} for q, a in said.items()]
+    rows.append({"instruction": "Trained on.", "output": "No.", "split": "train"})
+    (folder / "chat.json").write_text(json.dumps(rows))
+    same = evaluate.chat(answering(monkeypatch, bench, lambda row: said[row.turns[-1].question]), folder / "chat.json")
+    assert same[0]["ROUGE-L"] == 1 and same[0]["loops"] == same[0]["empty"] == 0 and same[0]["questions"] == 2
+    sign = "a sign that says a sign that says"
+    looping = answering(monkeypatch, bench, lambda row: sign if "Add" in str(row) else "")
+    scores, table = evaluate.chat(looping, folder / "chat.json")
+    assert scores["ROUGE-L"] < 0.2 and scores["loops"] == scores["empty"] == 0.5 and scores["loops before"] == 0
+    assert [row["before"] for row in table] == list(said.values())
+    with pytest.raises(LAV2Error, match="no plain questions"):
+        evaluate.chat(bench, folder / "chat.json", "test")
+
+
 def test_captions_are_scored_on_captions_jsonl_and_on_coco_files_alike(bench, folder):
     names = [f"{number}.png" for number in range(3)]
     human = [["A dog runs.", "One dog."], ["Two cats sleep."], ["A man eats an apple."]]
