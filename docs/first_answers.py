@@ -1,6 +1,7 @@
 """Writes docs/first-answers.md: twenty COCO val photos, a question each, experts on and off, nothing edited.
 
-    python docs/first_answers.py ../shared/data      (LAV2_DETECTOR names the detector's file)
+    python docs/first_answers.py ../shared/data > docs/first-answers.md   (LAV2_DETECTOR names the detector's file)
+    python docs/first_answers.py --picture docs/images/on-off.webp        (scikit-image's first three photos, CC0)
 
 Photos are every twelfth of the val split of boxes.jsonl, questions go round: picked by index, not by taste.
 """
@@ -10,7 +11,10 @@ import os
 import subprocess
 import sys
 import tempfile
+import textwrap
 from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 ROOT = Path(__file__).resolve().parent.parent
 QUESTIONS = (
@@ -41,10 +45,8 @@ def found(row: dict) -> str:
     return f"caption: {caption}; objects: {objects}; text: {text}"
 
 
-def main() -> None:
-    data = Path(sys.argv[1]).resolve()
-    rows = [json.loads(line) for line in (data / "boxes.jsonl").read_text().splitlines()]
-    names = [row["image"] for row in rows if row["split"] == "val"][::12][:20]
+def ask(data: Path, names: list[str]) -> tuple[list[dict], dict[str, dict], dict[str, dict]]:
+    """The questions, and the answers to them by photo, experts on and off."""
     with tempfile.TemporaryDirectory() as folder:
         questions = Path(folder) / "questions.jsonl"
         lines = [
@@ -52,7 +54,35 @@ def main() -> None:
             for i, name in enumerate(names)
         ]
         questions.write_text("\n".join(map(json.dumps, lines)))
-        on, off = answers(questions, "caption,detection,ocr"), answers(questions, "none")
+        return lines, answers(questions, "caption,detection,ocr"), answers(questions, "none")
+
+
+def picture(out: Path) -> None:
+    """Photos side by side, with the question and both answers below."""
+    import skimage
+
+    data = Path(skimage.__file__).parent / "data"
+    lines, on, off = ask(data, ["astronaut.png", "chelsea.png", "coffee.png"])
+    side, margin = 300, 10
+    sheet = Image.new("RGB", (len(lines) * (side + margin) + margin, side + 170), "white")
+    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=15)
+    for i, line in enumerate(lines):
+        photo = ImageOps.contain(Image.open(line["image"]).convert("RGB"), (side, side))
+        x = margin + i * (side + margin)
+        sheet.paste(photo, (x, margin))
+        told = (("", line["question"]), ("on: ", on[line["id"]]["answer"]), ("off: ", off[line["id"]]["answer"]))
+        rows = [row for before, text in told for row in textwrap.wrap(before + text, 40)]
+        pen.multiline_text((x, margin + side), "\n".join(rows), fill="black", font=font)
+    sheet.save(out, quality=80)
+
+
+def main() -> None:
+    if sys.argv[1] == "--picture":
+        picture(Path(sys.argv[2]))
+        return
+    data = Path(sys.argv[1]).resolve()
+    rows = [json.loads(line) for line in (data / "boxes.jsonl").read_text().splitlines()]
+    lines, on, off = ask(data, [row["image"] for row in rows if row["split"] == "val"][::12][:20])
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout
     print("# First answers: twenty COCO val photos, picked by index, unedited\n")
     print(f"Preset `embedded`, greedy, detector {Path(os.environ.get('LAV2_DETECTOR', 'none')).name}, commit {commit.strip()};")

@@ -80,8 +80,8 @@ class Augment:
     no_experts: float = 0.2  # all experts off: the answer comes from the photo alone
     drop_expert: float = 0.15  # each expert, of the other rows
     real: Noise = Noise()  # on top of the experts' own errors
-    # Truth used as evidence: about the misses of a small detector and of EasyOCR.
-    simulated: Noise = Noise(0.2, 0.04, 0.1, 0.05, 0.02, 0.1, 0.04)
+    # Truth used as evidence: about the misses of a small detector, a small captioner and EasyOCR.
+    simulated: Noise = Noise(0.2, 0.04, 0.1, 0.3, 0.02, 0.1, 0.04)
     fill: bool = True  # experts that gave nothing on a photo where others did are simulated
 
 
