@@ -306,6 +306,9 @@ class Sample:
     branch: tuple[int, ...] | None = None  # of each token: 0 shared by all questions, 1, 2 ... its own; None: one only
 
 
+JOINED = 384  # tokens of samples joined into one, at most: the memory of attention grows with their square
+
+
 def join(samples: Sequence[Sample], most: int) -> list[Sample]:
     """Samples about the same photo that begin alike (rule, findings), as one sample: what they share is read once.
 
@@ -324,7 +327,7 @@ def join(samples: Sequence[Sample], most: int) -> list[Sample]:
         common = total = 0
         for sample in sorted(rows, key=lambda row: row.tokens):
             shared = _shared(run[0], sample, common) if run else 0
-            if len(run) == most or 2 * shared < len(sample.tokens) or total + len(sample.tokens) - shared > MAX_TOKENS:
+            if len(run) == most or 2 * shared < len(sample.tokens) or total + len(sample.tokens) - shared > JOINED:
                 found += [_joined(run, common)] if run else []
                 run, total, shared = [], 0, sample.learned.index(True) - 1
             run.append(sample)
