@@ -1,25 +1,22 @@
 """The real app with the real assistant in a real browser: what a visitor does, sees and reads.
 
-Needs Chromium ($CHROMIUM or /usr/bin/chromium). Screenshots go to $LAV2_SCREENSHOTS where that is set.
+Needs Chromium ($CHROMIUM or /usr/bin/chromium). No test depends on the words that the model says.
 """
 
 import json
-import os
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from live import ROOT, serve
+from live import CHROMIUM, PATIENCE, ROOT, answered, attach, chromium, said, send, serve, shorten
 
 from lav2 import __main__ as command_line
 
 pytestmark = pytest.mark.slow
 
-CHROMIUM = Path(os.environ.get("CHROMIUM", "/usr/bin/chromium"))
 BUS = Path(find_spec("ultralytics").origin).parent / "assets/bus.jpg"
 LEVELS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]
 GRADIOS = ("nested-interactive",)  # the fold in the conversation: a button inside a title that acts as one
-PATIENCE = 240  # seconds for an answer or for loading, on a busy machine
 
 
 @pytest.fixture(scope="module")
@@ -40,11 +37,10 @@ def browser():
         pytest.skip(f"needs Chromium: there is none at {CHROMIUM}; install it or set CHROMIUM")
     from playwright.sync_api import sync_playwright
 
-    flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
     with sync_playwright() as play:
-        chromium = play.chromium.launch(executable_path=str(CHROMIUM), args=flags)
-        yield chromium
-        chromium.close()
+        started = chromium(play)
+        yield started
+        started.close()
 
 
 @pytest.fixture
@@ -71,47 +67,8 @@ def open_page(browser, address):
         context.close()
 
 
-def shoot(page, name: str) -> None:
-    folder = os.environ.get("LAV2_SCREENSHOTS")
-    if folder:
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        page.wait_for_timeout(500)  # pictures fade in
-        page.screenshot(path=str(Path(folder) / f"{name}.png"), full_page=True)
-
-
-def attach(page, file) -> None:
-    """Adds a file to the question box of the tab that is open."""
-    with page.expect_file_chooser() as chooser:
-        page.locator("button[aria-label='Upload a file']:visible").click()
-    chooser.value.set_files(str(file))
-    page.wait_for_selector(".thumbnails:visible, .thumbnail-item:visible")
-
-
-def send(page, question: str) -> None:
-    box = page.locator("textarea[data-testid=textbox]:visible").first
-    box.fill(question)
-    box.press("Enter")
-
-
-def shorten(page, tokens=16) -> None:
-    """Answers of few tokens, where what they say does not matter."""
-    page.locator("button.label-wrap:visible", has_text="Sampling").click()
-    page.locator("input[type=number][aria-label*='Longest answer']:visible").fill(str(tokens))
-
-
-def answered(page) -> None:
-    page.wait_for_selector("button.stop-button:visible")
-    page.wait_for_selector("button.submit-button:visible")
-
-
-def said(page) -> list[str]:
-    """What the assistant said, one entry per bubble, without the fold about the experts."""
-    return page.locator("#chat .bot.message").all_inner_texts()
-
-
 def test_two_questions_on_one_photo_show_evidence_and_streamed_answers(open_page):
     page = open_page()
-    shoot(page, "chat-empty")
     attach(page, BUS)
     send(page, "What is in the photo?")
     lengths = set()
@@ -134,7 +91,6 @@ def test_two_questions_on_one_photo_show_evidence_and_streamed_answers(open_page
     prompt = page.locator("textarea[disabled]:visible").last.input_value()
     assert "How many people are there?" in prompt and "What is in the photo?" in prompt
     assert "Findings of expert programs" in prompt
-    shoot(page, "chat")
     assert page.foreign == []
 
 
@@ -148,7 +104,6 @@ def test_compare_answers_on_both_sides_takes_a_vote_and_shows_all_eight_choices(
         assert page.locator(f"#answer-{side} p").inner_text().strip()
     assert page.locator("#answers mark").count(), "off and on gave the same words"
     assert page.locator(".lav2-experts:visible li").count() == 3
-    shoot(page, "compare")
     page.get_by_role("button", name="Right is better").click()
     page.get_by_text("Your vote is stored").wait_for()
     (vote,) = map(json.loads, (server.folder / "votes/votes.jsonl").read_text().splitlines())
@@ -160,7 +115,6 @@ def test_compare_answers_on_both_sides_takes_a_vote_and_shows_all_eight_choices(
     answered(page)
     texts = page.locator("#answers section p").all_inner_texts()
     assert len(texts) == 8 and all(text.strip() for text in texts)
-    shoot(page, "compare-grid")
 
 
 def test_findings_can_be_corrected_and_the_receipt_replays(open_page, tmp_path):
@@ -185,7 +139,6 @@ def test_findings_can_be_corrected_and_the_receipt_replays(open_page, tmp_path):
     prompt = page.locator("textarea[disabled]:visible").last.input_value()
     assert '"STOPP" 1.00' in prompt
     assert page.locator(".lav2-table [role=row]:visible").count() == before - 1
-    shoot(page, "corrected")
     with page.expect_download() as download:
         page.locator(".lav2-receipt:visible").click()
     download.value.save_as(tmp_path / "receipt.json")
@@ -202,7 +155,6 @@ def test_a_bad_file_is_named_and_the_next_question_works(open_page, tmp_path):
     page.wait_for_selector(".lav2-notice:visible")
     assert "holiday.jpg is not a picture" in page.locator(".lav2-notice:visible").inner_text()
     assert page.locator("textarea[data-testid=textbox]:visible").first.input_value() == "What is this?"
-    shoot(page, "bad-file")
     page.reload()
     page.wait_for_selector("#chat .example")
     send(page, "Say hello.")
@@ -235,7 +187,6 @@ def test_a_finding_lights_up_in_the_photo_under_the_pointer_and_with_the_keyboar
     corners = json.loads(page.locator(".lav2-experts:visible").get_attribute("data-places"))[number]
     assert lit["x"] == pytest.approx(shown["x"] + min(x for x, _ in corners) * shown["width"], abs=4)
     assert lit["height"] == pytest.approx((corners[2][1] - corners[0][1]) * shown["height"], abs=6)
-    shoot(page, "hover")
     page.locator("#lead").hover()
     assert spot.count() == 0
     row.locator("input[type=checkbox]").focus()
@@ -300,7 +251,6 @@ def test_the_page_fits_phones_and_wide_screens(open_page, width, scheme):
     page.locator("#chat .example").nth(1).click()
     answered(page)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
-    shoot(page, f"chat-{width}-{scheme}")
 
 
 def test_korean_visitors_get_korean_texts(open_page):
