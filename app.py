@@ -977,7 +977,8 @@ class CompareTab:
             [self.box, self.mode, self.run, *self.settings.all],
             page,
             api_visibility="private",
-            show_progress="hidden",
+            show_progress="minimal",
+            show_progress_on=self.answers,  # also the place in the queue
             **MODEL,
         )
         answered.failure(self.give_back, [self.run], **at_once)  # for example: the queue is full

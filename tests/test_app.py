@@ -4,15 +4,18 @@ import ast
 import base64
 import html
 import json
+import os
 import pickle
 import re
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
 import gradio as gr
+import httpx
 import numpy as np
 import pytest
 from PIL import Image
@@ -469,6 +472,48 @@ def test_a_failing_side_does_not_hide_the_other(monkeypatch):
     monkeypatch.setattr(app, "ASSISTANT", HalfBroken())
     events = dict(app.stream({"left": "bad", "right": "good"}, threading.Event()))
     assert isinstance(events["left"], LAV2Error) and events["right"] == done()
+
+
+def test_both_sides_are_answered_at_the_same_time(monkeypatch):
+    both = threading.Barrier(2)
+
+    class Together:
+        def answer(self, request, cancel):
+            yield Token("A ")
+            both.wait(60)  # raises where the other side has not begun
+            yield done()
+
+    monkeypatch.setattr(app, "ASSISTANT", Together())
+    events = list(app.stream({"off": "asked", "on": "asked"}, threading.Event()))
+    assert sorted((side, type(event).__name__) for side, event in events) == [
+        ("off", "Done"), ("off", "Token"), ("on", "Done"), ("on", "Token")
+    ]  # fmt: skip
+
+
+def test_a_photo_in_use_is_kept_for_another_while(play, photo):
+    play(PromptReady("p", 1, 2, 0), done())
+    asked = ask("One?", photo)
+    os.utime(photo, (0, 0))
+    ask("Two?", exchanges=asked[CHAT.exchanges])
+    assert os.stat(photo).st_mtime > 0  # what Gradio goes by, ctime, cannot be set, but changes with it
+
+
+def test_uploads_are_deleted_after_use(monkeypatch, photo):
+    """By the page's own server, with a second in place of half an hour."""
+    assert app.KEEP_UPLOADS[1] <= 1800
+    monkeypatch.setattr(app.demo, "delete_cache", (1, 1))
+    try:
+        _, address, _ = app.demo.launch(prevent_thread_lock=True, quiet=True)
+        sent = {"files": ("kumquat.png", Path(photo).read_bytes())}
+        (path,) = httpx.post(f"{address}gradio_api/upload", files=sent).json()
+        assert Path(path).is_relative_to(gr.utils.get_upload_folder())
+        for _ in range(600):
+            if not Path(path).exists():
+                break
+            time.sleep(0.1)
+        assert not Path(path).exists()
+    finally:
+        app.demo.close()
 
 
 def test_a_missing_preset_ends_the_start_with_cause_and_next_step():
