@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 CHROMIUM = Path(os.environ.get("CHROMIUM", "/usr/bin/chromium"))
-PATIENCE = 60  # seconds for an answer or for loading, on a busy machine
+PATIENCE = 240  # seconds for an answer or for loading, on a busy machine
 
 
 @dataclass(frozen=True)
