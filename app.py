@@ -19,6 +19,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -52,7 +53,7 @@ T = gr.I18n(**TEXTS)
 TOKEN_PAUSE = 0.05  # seconds between two updates of a streaming answer: faster than one reads
 PANEL_SIDE = 1280  # pixels: the longer side of the photo in the evidence panel
 UPLOAD_LIMIT = "30mb"  # as lav2.image refuses more
-KEEP_UPLOADS = (600, 3600)  # seconds: every ten minutes, files older than an hour are deleted
+KEEP_UPLOADS = (300, 1800)  # seconds: every five minutes, files unused for half an hour are deleted
 QUEUE_SIZE = 32
 MODEL = {"concurrency_id": "model", "concurrency_limit": 2}  # the steps of two take turns; others queue
 QUIET = {"api_visibility": "private", "show_progress": "hidden"}
@@ -61,7 +62,7 @@ ON_SPACES = "SPACE_ID" in os.environ
 ON_ZERO_GPU = ON_SPACES and find_spec("spaces") is not None and bool(os.environ.get("SPACES_ZERO_GPU"))
 
 ASSISTANT: "Assistant | None" = None  # the only thing that users share; main() loads it
-FALLBACK = ""  # why another preset than the one asked for is running, where that is so
+FALLBACK: dict[str, str] = {}  # the preset that was asked for and why another one is running, where that is so
 
 
 def assistant() -> "Assistant":
@@ -130,13 +131,23 @@ Exchanges = tuple[Exchange, ...]
 
 
 class Run(threading.Event):
-    """Set to stop an answer early. `discarded` keeps the rest of it off the page, which was cleared since."""
+    """Set to stop an answer early, and at its end. `begun` keeps a refused question from answering the one before it
+    again; `discarded` keeps the rest of an answer off the page, which was cleared since."""
 
+    begun = False
     discarded = False
 
 
 def busy(exchanges: Exchanges) -> bool:
     return bool(exchanges) and exchanges[-1].state == "pending"
+
+
+def used(photo: str) -> Image.Image:
+    """A conversation's photo, which is kept for another while: Gradio deletes by the time of the last change."""
+    if photo not in {str(example.photo) for example in EXAMPLES}:
+        with suppress(OSError):  # open_image says what is wrong with the file
+            os.utime(photo)
+    return open_image(photo)
 
 
 def current_photo(exchanges: Exchanges) -> str | None:
@@ -320,15 +331,20 @@ def claims_html(findings: Findings, say: Mapping[str, str]) -> str:
             lines.append(("alone", say["unknown_kinds"], unknown))
     for found in claims.conflicts(findings.evidence):
         text = say["conflict_missing" if found.said is None else "conflict_count"]
-        values = {"word": found.word, "label": found.label, "said": found.said, "found": found.found}
-        lines.append(("conflict", text.format(**values), []))
+        lines.append(("conflict", text.format(**vars(found)), []))
+    for found in claims.miscounted(answer, question, findings.evidence):
+        lines.append(("conflict", say["conflict_answer"].format(**vars(found)), []))
     shown = ""
     for kind, text, marked in lines:
         marks = " ".join(f"<mark>{html.escape(word)}</mark>" for word in marked)
         shown += f'<li class="{kind}">{html.escape(text)} {marks}</li>'
-    data = base64.b64encode(json.dumps(findings.receipt, ensure_ascii=False, indent=1).encode()).decode()
+    return f'<ul class="lav2-claims">{shown}</ul>{receipt_link(findings.receipt, say)}'
+
+
+def receipt_link(value: Mapping[str, Any], say: Mapping[str, str]) -> str:
+    data = base64.b64encode(json.dumps(value, ensure_ascii=False, indent=1).encode()).decode()
     link = f'href="data:application/json;base64,{data}" download="receipt.json"'
-    return f'<ul class="lav2-claims">{shown}</ul><a class="lav2-receipt" {link}>{html.escape(say["receipt"])}</a>'
+    return f'<a class="lav2-receipt" {link}>{html.escape(say["receipt"])}</a>'
 
 
 def differing(text: str, other: str) -> str:
@@ -431,15 +447,15 @@ def stream(requests: Mapping[str, Request], run: Run) -> Iterator[tuple[str, Eve
 class Example:
     photo: Path
     question: str
-    note: str = ""  # said beside the question, for a case that is known to fail
+    note: str = ""  # name of a text said beside the question, for a case that is known to fail
 
     def value(self) -> dict[str, Any]:
         """For a MultimodalTextbox."""
         return {"text": self.question, "files": [str(self.photo)]}
 
     def message(self) -> dict[str, Any]:
-        """For an empty Chatbot."""
-        shown = f"{self.question} {self.note}".strip()
+        """For an empty Chatbot, which shows it as it is: labels.js translates the note."""
+        shown = f"{self.question} {TEXTS['en'][self.note]}" if self.note else self.question
         return {"text": self.question, "display_text": shown, "icon": str(self.photo)}
 
 
@@ -460,9 +476,7 @@ EXAMPLES = [
         Example(inside("skimage", "data/astronaut.png"), "What is the person wearing?"),
         Example(inside("skimage", "data/coffee.png"), "What is on the table?"),
         Example(inside("skimage", "data/chelsea.png"), "Which animal is this?"),
-        Example(
-            ASSETS / "examples/shapes.webp", "How many red circles are there?", "(often wrong: no expert knows shapes)"
-        ),
+        Example(ASSETS / "examples/shapes.webp", "How many red circles are there?", "often_wrong"),
     )
     if example.photo.exists()
 ]
@@ -481,7 +495,7 @@ class EvidencePanel:
         # Side by side where there is room, one below the other in a narrow column.
         with gr.Row(elem_classes="lav2-panel"):
             with gr.Column(min_width=460):
-                self.status = gr.HTML(hint_html(TEXTS["en"]["evidence_empty"]), padding=False)
+                self.status = gr.HTML(f'<p class="lav2-hint" role="status">{T("evidence_empty")}</p>', padding=False)
                 self.picture = gr.Image(
                     label=T("photo"),
                     show_label=False,
@@ -648,6 +662,8 @@ def question_box() -> gr.MultimodalTextbox:
     )
 
 
+# What a generator yields that changes nothing: one that yields nothing at all makes Gradio empty every output.
+NOTHING: dict[Any, Any] = {}
 RUNNING = {"submit_btn": False, "stop_btn": True}
 IDLE = {"submit_btn": True, "stop_btn": False}
 
@@ -792,13 +808,15 @@ class ChatTab:
 
     def reply(self, exchanges: Exchanges, run: Run, request: gr.Request, *settings: Any) -> Iterator[dict[Any, Any]]:
         """Streams the answer to the pending question, the experts' findings first."""
-        if not busy(exchanges):
+        if run is None or run.begun or not busy(exchanges):
+            yield NOTHING
             return
+        run.begun = True
         say = words(request)
         *earlier, pending = exchanges
         try:
             path = current_photo(exchanges)
-            photo = open_image(path) if path else None
+            photo = used(path) if path else None
             asked = make_request(pending.question, photo, history(exchanges), *settings)
             _, route = routing.choose(settings[0], pending.question)
             findings = Findings({name: "waiting" for name in asked.experts}, route=route if photo else None)
@@ -886,7 +904,7 @@ class ChatTab:
 
     def _show(self, exchanges: Exchanges, say: Mapping[str, str]) -> dict[Any, Any]:
         path = current_photo(exchanges)
-        photo = open_image(path) if path else None
+        photo = used(path) if path else None
         panel = self.panel.whole(exchanges[-1].findings, photo, say) if exchanges else self.panel.empty(say)
         return {self.exchanges: exchanges, self.chat: messages(exchanges, say), self.notice: notice(), **panel}
 
@@ -953,16 +971,17 @@ class CompareTab:
         )
         page = [self.run, self.shown, self.notice, self.box, self.answers, self.voting, *self.panel.all]
         at_once = {**QUIET, "queue": False, "outputs": page}
-        taken = self.box.submit(self.take, [self.box, self.mode], **at_once)
+        taken = self.box.submit(self.take, [self.box, self.mode, self.run], **at_once)
         answered = taken.then(
             self.reply,
             [self.box, self.mode, self.run, *self.settings.all],
             page,
             api_visibility="private",
-            show_progress="hidden",
+            show_progress="minimal",
+            show_progress_on=self.answers,  # also the place in the queue
             **MODEL,
         )
-        answered.failure(self.give_back, None, **at_once)
+        answered.failure(self.give_back, [self.run], **at_once)  # for example: the queue is full
         self.box.stop(stop, [self.run], None, queue=False, api_visibility="private")
         self.panel.table.select(self.choose, [self.shown], [self.panel.picture], queue=False, **QUIET)
         for choice, button in self.votes.items():
@@ -971,17 +990,19 @@ class CompareTab:
     def sides(self, mode: str) -> tuple[str, ...]:
         return self.GRID if mode == "grid" else self.SIDES
 
-    def take(self, message: dict[str, Any], mode: str, request: gr.Request) -> dict[Any, Any]:
+    def take(self, message: dict[str, Any], mode: str, run: Run | None, request: gr.Request) -> dict[Any, Any]:
         """The question stays in the box, so that another one on the same photo is one edit away."""
         say = words(request)
+        if run is not None and not run.is_set():
+            return {self.notice: notice(say["busy"], say["busy_next"])}
         try:
             _, photo = read(message, say)
             if photo is None:
                 raise LAV2Error(say["no_compare_photo"], say["no_compare_photo_next"])
         except LAV2Error as error:
-            return {self.notice: notice(*problem(error, say)), self.run: None}
+            return {self.notice: notice(*problem(error, say))}
         return {
-            self.answers: self.answers_html(dict.fromkeys(self.sides(mode), ""), False, say),
+            self.answers: self.answers_html(dict.fromkeys(self.sides(mode), ""), None, say),
             self.voting: gr.update(visible=False),
             self.shown: None,
             self.notice: notice(),
@@ -994,12 +1015,14 @@ class CompareTab:
     ) -> Iterator[dict[Any, Any]]:
         """Streams the answers together; a side that fails says so above, the others go on. The evidence shown is that
         of the last side, which has the most."""
-        if run is None:
+        if run is None or run.begun:
+            yield NOTHING
             return
+        run.begun = True
         say = words(request)
         try:
             question, path = read(message, say)
-            photo = open_image(path)
+            photo = used(path)
             experts, *sampling = settings
             chosen = {side: side.split("+") for side in self.GRID} if mode == "grid" else {"off": (), "on": experts}
             requests = {side: make_request(question, photo, (), chosen[side], *sampling) for side in chosen}
@@ -1016,11 +1039,12 @@ class CompareTab:
                         answers[side] += text
                         if time.monotonic() - shown >= TOKEN_PAUSE:
                             shown = time.monotonic()
-                            yield {self.answers: self.answers_html(answers, False, say)}
+                            yield {self.answers: self.answers_html(answers, None, say)}
                     case Done():
                         answers[side] = said(event.answer, "stopped" if event.stopped else "done", say)
                         receipts[side] = receipt.receipt(requests[side], event)
-                        update = {self.answers: self.answers_html(answers, len(receipts) == len(requests), say)}
+                        ended = receipts if len(receipts) == len(requests) else None
+                        update = {self.answers: self.answers_html(answers, ended, say)}
                         if side == richest:
                             findings = replace(findings, receipt=receipts[side])
                             update |= self.panel.changed(event, findings, photo, say)
@@ -1038,26 +1062,31 @@ class CompareTab:
                 self.voting: gr.update(visible=mode == "pair" and set(receipts) == set(self.SIDES)),
             }
         except Exception as error:
-            yield {**self.give_back(), self.notice: notice(*problem(error, say))}
+            yield {**self.give_back(run), self.notice: notice(*problem(error, say))}
         finally:
             run.set()
 
     @staticmethod
-    def answers_html(answers: Mapping[str, str], final: bool, say: Mapping[str, str]) -> str:
-        """Every side's answer; once all are there, words that differ from the first side's (there: the last's) are
-        marked."""
+    def answers_html(
+        answers: Mapping[str, str], receipts: Mapping[str, Mapping[str, Any]] | None, say: Mapping[str, str]
+    ) -> str:
+        """Every side's answer; once all have their receipts, words that differ from the first side's (there: the
+        last's) are marked."""
         first, *_, last = answers
         cards = ""
         for side, text in answers.items():
             other = answers[last] if side == first else answers[first]
-            shown = differing(text, other) if final else html.escape(text)
+            shown = differing(text, other) if receipts else html.escape(text)
             name = say[side] if side in say else " + ".join(say[name] for name in side.split("+"))
-            cards += f'<section id="answer-{side}"><h3>{html.escape(name)}</h3><p>{shown}</p></section>'
-        live = "off" if final else "polite"
-        legend = f'<p class="lav2-hint">{html.escape(say["differing"])}</p>' if final else ""
+            link = receipt_link(receipts[side], say) if receipts else ""
+            cards += f'<section id="answer-{side}"><h3>{html.escape(name)}</h3><p>{shown}</p>{link}</section>'
+        live = "off" if receipts else "polite"
+        legend = f'<p class="lav2-hint">{html.escape(say["differing"])}</p>' if receipts else ""
         return f'<div class="lav2-answers" aria-live="{live}">{cards}</div>{legend}'
 
-    def give_back(self) -> dict[Any, Any]:
+    def give_back(self, run: Run | None) -> dict[Any, Any]:
+        if run is not None:
+            run.set()
         return {self.box: gr.MultimodalTextbox(**IDLE)}
 
     def vote(self, choice: str, shown: Compared | None, request: gr.Request) -> dict[Any, Any]:
@@ -1200,8 +1229,12 @@ def build() -> gr.Blocks:
             with gr.Tab(T("compare_tab"), id="compare"):
                 blocks.compare = CompareTab()
         connect_api(blocks.chat.settings)
-        blocks.load(lambda: notice(FALLBACK), None, [fallback], queue=False, **QUIET)
+        blocks.load(told_fallback, None, [fallback], queue=False, **QUIET)
     return blocks.queue(max_size=QUEUE_SIZE, default_concurrency_limit=8)
+
+
+def told_fallback(request: gr.Request) -> dict[str, Any]:
+    return notice(words(request)["fallback"].format(**FALLBACK) if FALLBACK else "")
 
 
 def theme() -> gr.themes.Base:
@@ -1229,7 +1262,7 @@ def theme() -> gr.themes.Base:
 
 def labels_js() -> str:
     """The page's script, with its texts."""
-    names = ("photo", "photo_sent", "column_use", "more")
+    names = ("photo", "photo_sent", "column_use", "more", "often_wrong")
     texts = {language: {name: say[name] for name in names} for language, say in TEXTS.items()}
     script = (ASSETS / "labels.js").read_text(encoding="utf-8")
     return script[script.index("() =>") :].replace("{", f"{{ const TEXTS = {json.dumps(texts)};", 1)
@@ -1250,8 +1283,8 @@ def load(preset: str, detector: str | None, **placing: str | None) -> None:
     except LAV2Error as error:
         if not ON_SPACES or preset == "embedded":
             raise
-        FALLBACK = TEXTS["en"]["fallback"].format(preset=preset, reason=error.cause)
-        print(FALLBACK)
+        FALLBACK = {"preset": preset, "reason": error.cause}
+        print(TEXTS["en"]["fallback"].format(**FALLBACK))
         ASSISTANT = Assistant.load("embedded", detector=detector, report=print)
     ASSISTANT.load_experts(print)
 

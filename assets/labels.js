@@ -1,7 +1,10 @@
-// Names for screen readers on what Gradio draws without them: photos, the table's check boxes, lists of buttons. And the
-// finding under the pointer, or with the keyboard's focus, lit up in the photo.
+// Names for screen readers on what Gradio draws without them: photos, the table's check boxes, lists of buttons; the
+// page's language, and the one text that Gradio does not translate. And the finding under the pointer, or with the
+// keyboard's focus, lit up in the photo.
 () => {
-  const say = TEXTS[navigator.language.slice(0, 2)] || TEXTS.en;
+  const language = navigator.language.slice(0, 2) in TEXTS ? navigator.language.slice(0, 2) : "en";
+  const say = TEXTS[language];
+  document.documentElement.lang = language;
   const set = (element, name, value) => { if (element && element.getAttribute(name) !== value) element.setAttribute(name, value); };
   const label = () => {
     for (const image of document.querySelectorAll("#chat .message img, .lav2-photo img")) {
@@ -15,6 +18,10 @@
       const number = row ? [...row.querySelectorAll("[data-testid^=cell-]")][1]?.innerText.trim() : "";
       set(box, "aria-label", `${say.column_use} ${number || ""}`.trim());
       box.closest("[role=button]")?.removeAttribute("role");
+    }
+    for (const text of document.querySelectorAll("#chat .example-text")) {
+      if (language !== "en" && text.innerText.includes(TEXTS.en.often_wrong))
+        text.innerText = text.innerText.replace(TEXTS.en.often_wrong, say.often_wrong);
     }
     for (const list of document.querySelectorAll("#chat .examples[role=list]")) list.removeAttribute("role");
     for (const file of document.querySelectorAll(".thumbnail-wrapper[role=listitem]")) set(file.parentElement, "role", "list");

@@ -73,8 +73,8 @@ EMPTY = frozenset(_EMPTY.split())
 
 @dataclass(frozen=True)
 class Conflict:
-    """The caption names `word`, which the detector knows as `label`. It found `found` of it; the caption says `said`
-    (None: no number)."""
+    """A caption or an answer names `word`, which the detector knows as `label`. It found `found` of it; the text says
+    `said` (None: no number)."""
 
     word: str
     label: str
@@ -132,8 +132,25 @@ def conflicts(evidence: Mapping[str, Evidence]) -> list[Conflict]:
     caption, detections = evidence.get("caption"), evidence.get("detection")
     if not isinstance(caption, Caption) or not isinstance(detections, Detections):
         return []
+    return _named(caption.text, detections)
+
+
+def miscounted(answer: str, question: str, evidence: Mapping[str, Evidence]) -> list[Conflict]:
+    """Where the answer says another number of a class than the detector found. A bare number is one of what the
+    question asks for."""
+    detections = evidence.get("detection")
+    if not isinstance(detections, Detections):
+        return []
+    said, kinds = words(answer), asked(question)
+    if len(said) == 1 and said[0].isdigit() and len(kinds) == 1 and "how many" in question.lower():
+        answer = f"{said[0]} {kinds[0]}"
+    return [found for found in _named(answer, detections) if found.said is not None]
+
+
+def _named(text: str, detections: Detections) -> list[Conflict]:
+    """The classes that `text` names and the detector did not find, or not in the number that stands before them."""
     counts = Counter(detections.labels)
-    raw = re.findall(r"[^\W_]+", caption.text.lower())
+    raw = re.findall(r"[^\W_]+", text.lower())
     plain = [_plain(word) for word in raw]
     found = {}
     for i, word in enumerate(plain):

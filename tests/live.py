@@ -1,4 +1,4 @@
-"""A real server for tests: started with the network refused, ended with the test module."""
+"""A real server for tests, started with the network refused, and what a visitor does on its page."""
 
 import os
 import re
@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
+CHROMIUM = Path(os.environ.get("CHROMIUM", "/usr/bin/chromium"))
+PATIENCE = 240  # seconds for an answer or for loading, on a busy machine
 
 
 @dataclass(frozen=True)
@@ -62,3 +64,38 @@ def serve(folder: Path, *options: str, root: Path = ROOT, **environment: str) ->
     finally:
         server.terminate()
         server.wait(30)
+
+
+def chromium(play):
+    flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
+    return play.chromium.launch(executable_path=str(CHROMIUM), args=flags)
+
+
+def attach(page, file) -> None:
+    """Adds a file to the question box of the tab that is open."""
+    with page.expect_file_chooser() as chooser:
+        page.locator("button[aria-label='Upload a file']:visible").click()
+    chooser.value.set_files(str(file))
+    page.wait_for_selector(".thumbnails:visible, .thumbnail-item:visible")
+
+
+def send(page, question: str) -> None:
+    box = page.locator("textarea[data-testid=textbox]:visible").first
+    box.fill(question)
+    box.press("Enter")
+
+
+def shorten(page, tokens=16) -> None:
+    """Answers of few tokens, where what they say does not matter."""
+    page.locator("button.label-wrap:visible", has_text="Sampling").click()
+    page.locator("input[type=number][aria-label*='Longest answer']:visible").fill(str(tokens))
+
+
+def answered(page) -> None:
+    page.wait_for_selector("button.stop-button:visible")
+    page.wait_for_selector("button.submit-button:visible")
+
+
+def said(page) -> list[str]:
+    """What the assistant said, one entry per bubble, without the fold about the experts."""
+    return page.locator("#chat .bot.message").all_inner_texts()

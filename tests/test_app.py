@@ -4,15 +4,18 @@ import ast
 import base64
 import html
 import json
+import os
 import pickle
 import re
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
 import gradio as gr
+import httpx
 import numpy as np
 import pytest
 from PIL import Image
@@ -240,6 +243,22 @@ def test_a_cleared_page_stays_clear(play):
     assert list(answering) == []
 
 
+def test_a_refused_question_changes_nothing_but_the_notice_and_answers_nothing_again(play, photo):
+    scripted = play(PromptReady("p", 1, 2, 0), done())
+    answered = ask("One?", photo)
+    for exchanges in (answered[CHAT.exchanges], (app.Exchange("being answered"),)):
+        run = app.Run()
+        run.begun = True
+        assert set(CHAT.take({"text": " ", "files": []}, exchanges, ENGLISH)) == {CHAT.notice}
+        assert list(CHAT.reply(exchanges, run, ENGLISH, *SETTINGS)) == [app.NOTHING]  # none at all would empty the page
+        message = {"text": "Q", "files": [photo]}
+        assert set(COMPARE.take(message, "pair", run, ENGLISH)) == {COMPARE.notice}
+        assert list(COMPARE.reply(message, "pair", run, ENGLISH, *SETTINGS)) == [app.NOTHING]
+    assert len(scripted.requests) == 1
+    COMPARE.give_back(run)
+    assert COMPARE.run in COMPARE.take(message, "pair", run, ENGLISH)
+
+
 def test_retry_edit_and_undo_find_their_exchange(play, photo):
     play(PromptReady("p", 1, 2, 0), done())
     page = ask("Two?", exchanges=ask("One?", photo)[CHAT.exchanges])
@@ -275,7 +294,7 @@ def test_choosing_a_row_dims_the_rest_of_the_photo(play, photo):
 
 def compare(photo, mode="pair", experts=("ocr",), request=ENGLISH) -> dict:
     message = {"text": "Q", "files": [photo]}
-    taken = COMPARE.take(message, mode, request)
+    taken = COMPARE.take(message, mode, None, request)
     return page_of([taken, *COMPARE.reply(message, mode, taken[COMPARE.run], request, list(experts), *SETTINGS[1:])])
 
 
@@ -321,7 +340,7 @@ def test_a_vote_is_stored_once_with_both_receipts(monkeypatch, play, photo, tmp_
 
 
 def test_compare_without_a_photo_or_with_a_failure_says_why(play, photo):
-    assert "no photo" in COMPARE.take({"text": "Q", "files": []}, "pair", ENGLISH)[COMPARE.notice]["value"]
+    assert "no photo" in COMPARE.take({"text": "Q", "files": []}, "pair", None, ENGLISH)[COMPARE.notice]["value"]
     play(LAV2Error("Too long.", "Shorten it."))
     assert "Too long." in compare(photo)[COMPARE.notice]["value"]
 
@@ -455,6 +474,48 @@ def test_a_failing_side_does_not_hide_the_other(monkeypatch):
     assert isinstance(events["left"], LAV2Error) and events["right"] == done()
 
 
+def test_both_sides_are_answered_at_the_same_time(monkeypatch):
+    both = threading.Barrier(2)
+
+    class Together:
+        def answer(self, request, cancel):
+            yield Token("A ")
+            both.wait(60)  # raises where the other side has not begun
+            yield done()
+
+    monkeypatch.setattr(app, "ASSISTANT", Together())
+    events = list(app.stream({"off": "asked", "on": "asked"}, threading.Event()))
+    assert sorted((side, type(event).__name__) for side, event in events) == [
+        ("off", "Done"), ("off", "Token"), ("on", "Done"), ("on", "Token")
+    ]  # fmt: skip
+
+
+def test_a_photo_in_use_is_kept_for_another_while(play, photo):
+    play(PromptReady("p", 1, 2, 0), done())
+    asked = ask("One?", photo)
+    os.utime(photo, (0, 0))
+    ask("Two?", exchanges=asked[CHAT.exchanges])
+    assert os.stat(photo).st_mtime > 0  # what Gradio goes by, ctime, cannot be set, but changes with it
+
+
+def test_uploads_are_deleted_after_use(monkeypatch, photo):
+    """By the page's own server, with a second in place of half an hour."""
+    assert app.KEEP_UPLOADS[1] <= 1800
+    monkeypatch.setattr(app.demo, "delete_cache", (1, 1))
+    try:
+        _, address, _ = app.demo.launch(prevent_thread_lock=True, quiet=True)
+        sent = {"files": ("kumquat.png", Path(photo).read_bytes())}
+        (path,) = httpx.post(f"{address}gradio_api/upload", files=sent).json()
+        assert Path(path).is_relative_to(gr.utils.get_upload_folder())
+        for _ in range(600):
+            if not Path(path).exists():
+                break
+            time.sleep(0.1)
+        assert not Path(path).exists()
+    finally:
+        app.demo.close()
+
+
 def test_a_missing_preset_ends_the_start_with_cause_and_next_step():
     command = [sys.executable, "app.py", "--preset", "no-such-preset"]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
@@ -492,12 +553,15 @@ def test_on_spaces_a_preset_that_cannot_run_gives_way_to_the_embedded_one_with_a
 
     monkeypatch.setitem(sys.modules, "lav2.assistant", SimpleNamespace(Assistant=Loader))
     monkeypatch.setattr(app, "ASSISTANT", None)
-    monkeypatch.setattr(app, "FALLBACK", "")
+    monkeypatch.setattr(app, "FALLBACK", {})
+    assert app.told_fallback(ENGLISH)["visible"] is False
     with pytest.raises(LAV2Error, match="no GPU"):
         app.load("llama-7b-bias", None)
     monkeypatch.setattr(app, "ON_SPACES", True)
     app.load("llama-7b-bias", None)
-    assert app.ASSISTANT.preset == "embedded" and "llama-7b-bias" in app.FALLBACK and "no GPU" in app.FALLBACK
+    assert app.ASSISTANT.preset == "embedded"
+    told = app.told_fallback(KOREAN)["value"]
+    assert "llama-7b-bias" in told and "no GPU" in told and "기본 모델" in told
 
 
 def test_a_question_about_a_kind_that_the_detector_does_not_know_says_so():

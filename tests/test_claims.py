@@ -85,6 +85,18 @@ def test_a_reader_can_leave_findings_out_and_correct_them():
 
 
 @pytest.mark.parametrize(
+    "answer, said",
+    [("There are two people.", 2), ("3 people, no dog.", None), ("Two.", 2), ("3", None), ("", None), ("Many.", None)],
+)
+def test_an_answer_that_counts_otherwise_than_the_detector_is_told(answer, said):
+    boxes = np.zeros((3, 4), np.float32)
+    found = {"detection": Detections(boxes, [0.9] * 3, ("person",) * 3, 0.1, "d.pt", ("person", "dog"), (9, 9))}
+    told = claims.miscounted(answer, "How many people are there?", found)
+    assert [(conflict.said, conflict.found) for conflict in told] == ([] if said is None else [(said, 3)])
+    assert claims.miscounted(answer, "How many people are there?", {}) == []
+
+
+@pytest.mark.parametrize(
     "question, experts, kinds",
     [
         ("What does the sign say?", ("ocr",), ("read",)),
