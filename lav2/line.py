@@ -56,10 +56,10 @@ class Line:
         while not cancel.is_set():
             with self._changed:
                 position = self._line.index(place) - self._at_once + 1
+                if position < 1:
+                    return
                 if position == told:
                     self._changed.wait(BLINK)
                     continue
-            if position < 1:
-                return
             told = position
             yield position

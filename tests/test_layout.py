@@ -14,6 +14,7 @@ ARROWS = {  # room -> rooms that it may import
     "experts.train_detector.data": {"experts.evidence", "experts.detection"},
     "experts.train_detector.model": {"experts.evidence", "experts.detection"},
     "lav2.errors": set(),
+    "lav2.line": {"lav2.errors"},
     "lav2.config": {"lav2.errors"},
     "lav2.weights": {"lav2.errors", "lav2.config"},
     "lav2.image": {"lav2.errors"},
@@ -51,7 +52,7 @@ ARROWS["experts.train_detector.__main__"] = {
     "experts.train_detector.evaluate", "experts.detection", "experts.render",
 }  # fmt: skip
 ENGINE = {room for room in ARROWS if room.startswith("lav2.")} - {"lav2.train", "lav2.data", "lav2.instruct"}
-ARROWS["lav2.openai_api"].add("lav2.assistant")  # for its type alone
+ARROWS["lav2.openai_api"] |= {"lav2.assistant", "lav2.line"}  # the assistant for its type alone
 ARROWS["lav2.assistant"] = EXPERTS | ENGINE | {"lav2"}
 ARROWS["lav2.evaluate"] = {
     "lav2.assistant", "lav2.data", "lav2.errors", "lav2.events", "lav2.generate", "lav2.image", "lav2.instruct",
@@ -67,7 +68,7 @@ ARROWS["app"] = {
 }  # fmt: skip
 NO_TORCH = ("lav2.errors", "lav2.config", "lav2.weights", "lav2.image", "lav2.prompts", "lav2.grounding",
             "lav2.metrics", "lav2.instruct", "lav2.events", "lav2.receipt",
-            "lav2.claims", "lav2.routing", "lav2.votes", "lav2.openai_api")  # fmt: skip
+            "lav2.claims", "lav2.routing", "lav2.votes", "lav2.openai_api", "lav2.line")  # fmt: skip
 
 
 def room_name(path: Path) -> str:
