@@ -59,7 +59,8 @@ ARROWS["lav2.evaluate"] = {
     "lav2.metrics", "lav2.model", "lav2.prompts", "lav2.routing", "lav2.train", "experts.evidence",
 }  # fmt: skip
 ARROWS["lav2.bench"] = {"lav2", "lav2.adapter", "lav2.assistant", "lav2.config", "lav2.engine", "lav2.errors",
-                        "lav2.events", "lav2.generate", "lav2.model", "lav2.prompts"}  # fmt: skip
+                        "lav2.events", "lav2.generate", "lav2.model", "lav2.prompts", "lav2.native",
+                        "lav2.checkpoint", "lav2.weights", "lav2.vision"}  # fmt: skip
 ARROWS["lav2.__main__"] = set(ARROWS) | {"lav2"}
 ARROWS["app"] = {
     "lav2", "lav2.assistant", "lav2.errors", "lav2.events", "lav2.image", "lav2.prompts", "lav2.receipt",
