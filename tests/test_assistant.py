@@ -127,9 +127,10 @@ def test_a_second_question_reads_only_what_its_prompt_does_not_share_with_the_fi
     assert isinstance(assistant._chat, Engine)
     read, forward = [], assistant._chat._forward
     monkeypatch.setattr(assistant._chat, "_forward", lambda ids, cache: read.append(len(ids[0])) or forward(ids, cache))
+    found = events(assistant, "What is in this photo?", bus, experts=("caption",), sampling=short())[-1].evidence
+    given = {**found, "ocr": signs(40)}
+    read.clear()
     monkeypatch.setattr(assistant, "_prompts", lambda clip_tokens: pytest.fail("they are known"))
-    evidence = events(assistant, "What is in this photo?", bus, sampling=short())[-1].evidence
-    given = dict(evidence, ocr=signs(40))
     events(assistant, "Where is it?", bus, evidence=given, sampling=short())
     first, _ = sum(read), read.clear()
     events(assistant, "What is written there?", bus, evidence=given, sampling=short())
