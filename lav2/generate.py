@@ -147,7 +147,7 @@ class Turns:
             Cancelled: `cancel` was set before the prompt was read.
         """
         one = cache is not None and input_ids.shape == (1, 1)
-        if one and isinstance(model, Engine) and model.library and cache.length < model.context:
+        if one and isinstance(model, Engine) and cache.length < model.context:
             return self._token(model, input_ids, cache), cache
         if isinstance(model, Engine) and cache is None:
             cache = model.begin(len(input_ids), prompt_kv, attention_mask)

@@ -229,6 +229,23 @@ def test_answers_that_share_their_steps_are_to_the_last_bit_those_given_alone():
         assert torch.equal(together, torch.cat(single))
 
 
+@pytest.mark.parametrize("config", [LATE, EARLY])
+def test_without_the_compiled_step_answers_that_share_their_steps_are_those_given_alone(config):
+    """As on a GPU; one of the texts is padded."""
+    model = open_gates(adapted(config))
+    engine = Engine(model)
+    assert engine.library is None
+    with torch.no_grad():
+        photos = [model.prompt_kv(model.visual_prompt(clip_tokens(seed=seed))) for seed in range(3)]
+    texts = [token_ids(1, length, seed=length) for length in (3, 9, 5)]
+    masks = [None, None, torch.tensor([[0, 0, 1, 1, 1]])]
+    caches = [[engine(*given)[1] for given in zip(texts, photos, masks, strict=True)] for _ in range(2)]
+    for token in (20, 21, 22):
+        together = engine.together(torch.full((3, 1), token), caches[0])
+        single = [engine(torch.tensor([[token]]), (), cache=cache)[0] for cache in caches[1]]
+        torch.testing.assert_close(together, torch.cat(single), atol=1e-4, rtol=1e-4)
+
+
 @compiled
 def test_threads_share_steps_and_get_their_own_answers(monkeypatch):
     model = wide()
