@@ -36,7 +36,7 @@ from experts import render
 from experts.evidence import EXPERT_NAMES, Caption, Detections, Evidence, ExpertFailure, OcrLines, to_json
 from lav2 import claims, openai_api, receipt, routing, votes
 from lav2.errors import LAV2Error
-from lav2.events import Done, Event, EvidenceFound, ExpertStarted, PromptReady, Request, Sampling, Token
+from lav2.events import Done, Event, EvidenceFound, ExpertStarted, PromptReady, Queued, Request, Sampling, Token
 from lav2.image import open_image
 from lav2.prompts import Turn
 
@@ -55,11 +55,12 @@ PANEL_SIDE = 1280  # pixels: the longer side of the photo in the evidence panel
 UPLOAD_LIMIT = "30mb"  # as lav2.image refuses more
 KEEP_UPLOADS = (300, 1800)  # seconds: every five minutes, files unused for half an hour are deleted
 QUEUE_SIZE = 32
-MODEL = {"concurrency_id": "model", "concurrency_limit": 2}  # the steps of two take turns; others queue
 QUIET = {"api_visibility": "private", "show_progress": "hidden"}
 
 ON_SPACES = "SPACE_ID" in os.environ
 ON_ZERO_GPU = ON_SPACES and find_spec("spaces") is not None and bool(os.environ.get("SPACES_ZERO_GPU"))
+# The assistant keeps the line and tells everybody's position in it; where the GPU is only lent, Gradio's queue does.
+MODEL = {"concurrency_id": "model", "concurrency_limit": 2 if ON_ZERO_GPU else QUEUE_SIZE}
 
 ASSISTANT: "Assistant | None" = None  # the only thing that users share; main() loads it
 FALLBACK: dict[str, str] = {}  # the preset that was asked for and why another one is running, where that is so
@@ -222,6 +223,11 @@ def problem(error: Exception, say: Mapping[str, str]) -> tuple[str, str]:
     return say["broken"].format(kind=type(error).__name__), say["broken_next"]
 
 
+def waiting(position: int, say: Mapping[str, str]) -> tuple[str, str]:
+    """What one who waits in line is told."""
+    return say["queued"].format(position=position), say["queued_next"]
+
+
 def notice(cause: str = "", next_step: str = "") -> dict[str, Any]:
     """An update for a page's line of trouble; without a cause it disappears."""
     text = f'<p class="lav2-notice" role="alert"><b>{html.escape(cause)}</b> {html.escape(next_step)}</p>'
@@ -286,7 +292,8 @@ def hint_html(text: str) -> str:
 
 
 def meter_html(findings: Findings, say: Mapping[str, str]) -> str:
-    used = say["meter"].format(tokens=findings.tokens, context=findings.context)
+    free = findings.context - findings.tokens
+    used = say["meter"].format(tokens=findings.tokens, context=findings.context, free=free)
     left_out = ""
     if findings.trimmed:
         left_out = say["trimmed_one" if findings.trimmed == 1 else "trimmed"].format(turns=findings.trimmed)
@@ -825,12 +832,19 @@ class ChatTab:
                 findings = Findings({name: "waiting" for name in pending.given}, corrected=True)
             pending = replace(pending, findings=findings)
             yield {self.chat: messages((*earlier, pending), say), **self.panel.start(pending.findings, photo, say)}
-            shown, start = 0.0, time.monotonic()
+            shown, start, queued = 0.0, time.monotonic(), False
             for event in answer(asked, run):
                 update = {}
                 if run.discarded:
                     return
+                if queued and not isinstance(event, Queued):
+                    queued, start = False, time.monotonic()
+                    yield {self.notice: notice()}
                 match event:
+                    case Queued(position):
+                        queued = True
+                        yield {self.notice: notice(*waiting(position, say))}
+                        continue
                     case Token(text):
                         pending = replace(pending, answer=pending.answer + text)
                         if time.monotonic() - shown < TOKEN_PAUSE:
@@ -1032,8 +1046,17 @@ class CompareTab:
             yield self.panel.start(findings, photo, say)
             answers = dict.fromkeys(requests, "")
             receipts: dict[str, Mapping[str, Any]] = {}
-            shown = 0.0
+            shown, queued = 0.0, set()
             for side, event in stream(requests, run):
+                match event:
+                    case Queued(position):
+                        queued.add(side)
+                        yield {self.notice: notice(*waiting(position, say))}
+                        continue
+                    case _ if side in queued:
+                        queued.discard(side)
+                        if not queued:
+                            yield {self.notice: notice()}
                 match event:
                     case Token(text):
                         answers[side] += text
@@ -1270,7 +1293,7 @@ def labels_js() -> str:
 
 def load(preset: str, detector: str | None, **placing: str | None) -> None:
     """Loads the assistant. On Spaces, a preset that cannot run there is replaced by the embedded default, with a
-    notice on the page. `placing`: quantize and device_map of Assistant.load.
+    notice on the page. `placing`: device, dtype, quantize and device_map of Assistant.load.
 
     Raises:
         LAV2Error: it cannot be loaded.
@@ -1304,6 +1327,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--share", action="store_true", help="also a public link through Gradio's tunnel")
     parser.add_argument("--preset", default=os.environ.get("LAV2_PRESET", "embedded"), help="(default: %(default)s)")
     parser.add_argument("--detector", default=os.environ.get("LAV2_DETECTOR"), help="weights for the detection expert")
+    parser.add_argument("--device", help="cpu, cuda (default: what is there)")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), help="(default: bfloat16)")
     parser.add_argument("--quantize", choices=("8bit", "4bit"), help="weights of the language model: bitsandbytes")
     parser.add_argument("--device-map", choices=("auto",), help="the model over all GPUs, then memory, then disk")
     parser.add_argument(
@@ -1317,7 +1342,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     if ON_SPACES:
         install_weights()
     try:
-        load(options.preset, options.detector, quantize=options.quantize, device_map=options.device_map)
+        placing = {name: getattr(options, name) for name in ("device", "dtype", "quantize", "device_map")}
+        load(options.preset, options.detector, **placing)
     except LAV2Error as error:
         sys.exit(f"error: {error}")
     try:

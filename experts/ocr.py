@@ -75,7 +75,7 @@ class Reader(LazyExpert):
         longest = max(image.size)
         scale = min(LONGEST / longest, max(1.0, min(MOST, ENLARGED / longest)))
         size = tuple(max(1, round(side * scale)) for side in image.size)
-        scaled = image if size == image.size else image.resize(size, Image.Resampling.LANCZOS)
+        scaled = image if size == image.size else image.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
         # EasyOCR takes a colour array for BGR when it makes the grey picture that the recogniser reads.
         found = _read(model, np.asarray(scaled)[:, :, ::-1])
         quads = np.array([f[0] for f in found], np.float32).reshape(-1, 4, 2)  # [n,4,2] px of `scaled`

@@ -10,7 +10,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any
 
 from PIL import Image
@@ -18,6 +18,17 @@ from PIL import Image
 from experts.evidence import Evidence, Expert, ExpertError, ExpertFailure
 
 log = logging.getLogger(__name__)
+
+BLINK = 0.05  # seconds after which one who waits for experts sees that he was cancelled
+
+
+def fingerprint(image: Image.Image) -> bytes:
+    """What an RGB image is remembered by: its size and pixels, hashed strip by strip, since a copy of a large photo is
+    150 MB."""
+    found = hashlib.sha256(b"%d %d " % image.size)
+    for top in range(0, image.height, 256):
+        found.update(image.crop((0, top, image.width, min(top + 256, image.height))).tobytes())
+    return found.digest()
 
 
 class Orchestrator:
@@ -39,19 +50,37 @@ class Orchestrator:
         self._turn = {name: threading.Lock() for name in self._experts}
         self._last: dict[str, threading.Thread] = {}  # the last worker of each expert; alive = it still hangs
 
-    def run(self, image: Image.Image, names: Sequence[str]) -> Iterator[tuple[str, Evidence]]:
+    def run(
+        self,
+        image: Image.Image,
+        names: Sequence[str],
+        photo: bytes | None = None,
+        cancel: threading.Event | None = None,
+    ) -> Iterator[tuple[str, Evidence]]:
         """Start the named experts on an upright RGB image; yields (name, evidence) as each finishes.
 
         An expert that raises or exceeds the time limit yields an ExpertFailure. Evidence is remembered by the
-        image's pixels, failures are not. Raises ValueError at once for an unknown name.
+        image's pixels (`photo`: its fingerprint, where it is known already), failures are not. Setting `cancel` ends
+        the waiting; experts that look already go on, and what they find serves the next question. Raises ValueError
+        at once for an unknown name.
         """
         names = self._known(names)
-        photo = hashlib.sha256(b"%d %d " % image.size + image.tobytes()).digest()
+        photo = photo or fingerprint(image)
         finished: SimpleQueue[tuple[str, Evidence]] = SimpleQueue()
         for name in names:
             future = self._future(photo, name, image)
             future.add_done_callback(lambda done, name=name: finished.put((name, done.result())))
-        return (finished.get() for _ in names)
+        return self._awaited(finished, len(names), cancel)
+
+    @staticmethod
+    def _awaited(finished: SimpleQueue, count: int, cancel: threading.Event | None) -> Iterator[tuple[str, Evidence]]:
+        while count and not (cancel is not None and cancel.is_set()):
+            try:
+                found = finished.get(timeout=None if cancel is None else BLINK)
+            except Empty:
+                continue
+            count -= 1
+            yield found
 
     def load(self, names: Sequence[str] | None = None) -> dict[str, float | ExpertFailure]:
         """Load the weights of the named experts (default: all) side by side: seconds, or why it failed, for

@@ -11,7 +11,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import transformers
@@ -21,16 +21,19 @@ from torch import Tensor
 import lav2
 from experts import caption, detection, ocr
 from experts.evidence import EXPERT_NAMES, Evidence, Expert
-from experts.orchestrator import Orchestrator
-from lav2 import checkpoint, config, generate, grounding, model, preflight, prompts, weights
-from lav2.engine import Engine, refusal
+from experts.orchestrator import Orchestrator, fingerprint
+from lav2 import checkpoint, config, generate, grounding, model, native, preflight, prompts, weights
+from lav2.engine import Engine, refusal, unmap
 from lav2.errors import LAV2Error
-from lav2.events import Done, Event, EvidenceFound, ExpertStarted, PromptReady, Request, Sampling, Token
+from lav2.events import Done, Event, EvidenceFound, ExpertStarted, PromptReady, Queued, Request, Sampling, Token
+from lav2.line import Line
 from lav2.prompts import Turn
 from lav2.vision import VisionTower
 
 CONTEXT = 2048  # tokens of prompt and answer together that the assistant uses at most
 QUESTION_CHARACTERS = 4000
+AT_ONCE, WAITING = 8, 16  # questions that are answered at once, as many as a step takes, and that wait for it
+PHOTOS = 32  # whose features are kept
 CAPTION_SAMPLING = Sampling(max_new_tokens=30, repetition_penalty=1.0)  # greedy, for evaluation
 CAPTION_BEAM = {"width": 3, "max_new_tokens": 30, "no_repeat": 3}
 
@@ -44,8 +47,30 @@ class Parts(NamedTuple):
     tower: VisionTower | None
 
 
+class _Once:
+    """A value that is made once, by whoever needs it first; others wait for it. A failure is not kept."""
+
+    def __init__(self, make: Callable[[], Any]):
+        self._make, self._lock, self._made = make, threading.Lock(), []
+
+    def __call__(self) -> Any:
+        with self._lock:
+            if not self._made:
+                self._made.append(self._make())
+                self._make = None  # it holds the photo
+            return self._made[0]
+
+
+class _Seen(NamedTuple):
+    """What the models make of a photo."""
+
+    clip_tokens: Callable[[], Tensor]  # [1, N, C], which the captioner reads as well
+    prompt_kv: Callable[[], tuple]  # of the chat adapter
+
+
 class Assistant:
-    """A loaded preset. `answer` may be called from several threads; steps of the language model take turns.
+    """A loaded preset. `answer` may be called from several threads; steps of the language model take turns, and more
+    questions than AT_ONCE wait in line.
 
     Args:
         preset: its settings.
@@ -83,8 +108,10 @@ class Assistant:
         }
         self.experts = tuple(experts)
         self._orchestrator = Orchestrator(experts)
-        self._turns = generate.Turns()
-        self._features: OrderedDict[str, Tensor] = OrderedDict()  # photo -> clip_tokens, the newest 32
+        self._line = Line(AT_ONCE, WAITING)
+        self._turns = generate.Turns(AT_ONCE)
+        self._seen: OrderedDict[bytes, _Seen] = OrderedDict()  # by photo, the newest PHOTOS
+        self._seen_lock = threading.Lock()
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="vision")
         self._kept = generate.Kept(4 if chat.device.type == "cpu" else 1)  # only a GPU pays for a cache's unused room
 
@@ -117,6 +144,7 @@ class Assistant:
         settings = config.preset(preset) if isinstance(preset, str) else preset
         place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         kind = getattr(torch, dtype or "bfloat16")
+        native.share_arenas()
         preflight.check(settings, str(kind).removeprefix("torch."), device_map or str(place), quantize)
         clock = _Clock(report)
         int8 = quantize == "8bit" and place.type == "cpu"  # the engine packs them once the adapter is folded
@@ -149,10 +177,12 @@ class Assistant:
                 report(f"         expert {name} cannot run: {result.cause} {result.next_step}")
 
     def answer(self, request: Request, cancel: threading.Event | None = None) -> Iterator[Event]:
-        """Events of one question, ending with Done. Setting `cancel` ends the answer early with what was said.
+        """Events of one question, ending with Done. Setting `cancel` ends the answer early with what was said, whatever
+        it waits for, and makes room for the next in line.
 
         Raises:
-            LAV2Error: an empty or overlong question, an unknown expert; before any event.
+            LAV2Error: an empty or overlong question, an unknown expert, from this call; lav2.line.Busy in place of the
+                first event.
         """
         question = self._checked(request)
         return self._answer(request, question, cancel or threading.Event())
@@ -171,15 +201,13 @@ class Assistant:
         """One sentence about a photo by the adapter tuned on captions (the paper's caption expert, Sec. 4.4)."""
         if self._tower is None:
             raise LAV2Error(f"The adapter of {self.preset} is text only.", "Choose a preset with an image encoder.")
-        clip_tokens = self._clip_tokens(image)
-        with self._turns.alone():
-            prompt_kv = self._captioner.prompt_kv(self._captioner.visual_prompt(clip_tokens))
-            begin = generate.encode(self._tokenizer, self.caption_prompt)
-            input_ids = torch.tensor([begin], device=self._captioner.device)
-            ids = generate.beam(
-                self._captioner, input_ids, prompt_kv, generate.stop_ids(self._tokenizer), **CAPTION_BEAM
-            )
-            return self._tokenizer.decode(ids, skip_special_tokens=True).strip()
+        clip_tokens = self._look(image).clip_tokens()
+        prompt_kv = self._captioner.prompt_kv(self._captioner.visual_prompt(clip_tokens))
+        begin = generate.encode(self._tokenizer, self.caption_prompt)
+        input_ids = torch.tensor([begin], device=self._captioner.device)
+        stop = generate.stop_ids(self._tokenizer)
+        ids = generate.beam(self._captioner, input_ids, prompt_kv, stop, **CAPTION_BEAM, turns=self._turns)
+        return self._tokenizer.decode(ids, skip_special_tokens=True).strip()
 
     @property
     def caption_prompt(self) -> str:
@@ -215,25 +243,33 @@ class Assistant:
 
     def _answer(self, request: Request, question: str, cancel: threading.Event) -> Iterator[Event]:
         start = time.perf_counter()
+        with self._line.place() as place:
+            for position in self._line.positions(place, cancel):
+                yield Queued(position)
+            yield from self._served(request, question, cancel, start)
+
+    def _served(self, request: Request, question: str, cancel: threading.Event, start: float) -> Iterator[Event]:
+        begin = time.perf_counter()
         evidence: dict[str, Evidence] = {}
-        features = None
-        if request.image is not None:
-            features = self._pool.submit(self._clip_tokens, request.image) if self._tower else None
+        seen, prompt_kv = None, None
+        if request.image is not None and not cancel.is_set():
+            photo = fingerprint(request.image)
+            if self._tower is not None:
+                seen = self._look(request.image, photo)
+                prompt_kv = self._pool.submit(seen.prompt_kv)  # beside the experts
         if request.evidence is not None:
             for name, found in request.evidence.items():
                 evidence[name] = found
                 yield EvidenceFound(name, found)
-        elif request.image is not None:
+        elif request.image is not None and not cancel.is_set():
             for name in request.experts:
                 yield ExpertStarted(name)
-            for name, found in self._orchestrator.run(request.image, request.experts):
+            for name, found in self._orchestrator.run(request.image, request.experts, photo, cancel):
                 evidence[name] = found
                 yield EvidenceFound(name, found)
-                if cancel.is_set():
-                    break
         evidence = _ordered(evidence)
         timings = {name: found.seconds for name, found in evidence.items()}
-        timings["experts"] = time.perf_counter() - start
+        timings["queued"], timings["experts"] = begin - start, time.perf_counter() - begin
 
         block = grounding.block(evidence, question, self.count_tokens)
         prompt, used, trimmed = self._fit(question, block, request)
@@ -242,7 +278,11 @@ class Assistant:
         generation = time.perf_counter()
         pieces: list[str] = []
         count = 0
-        stream = self._stream(prompt, features.result() if features else None, request.sampling)
+        if not cancel.is_set():
+            given = prompt_kv.result() if prompt_kv else self._blind()
+            stream = generate.stream(
+                self._chat, self._tokenizer, prompt, given, request.sampling, self._kept, seen, self._turns, cancel
+            )
         while not cancel.is_set():
             piece = next(stream, None)
             if piece is None:
@@ -258,6 +298,8 @@ class Assistant:
         timings["answer"] = now - generation
         timings["tokens_per_second"] = count / timings["answer"] if count else 0.0
         timings["total"] = now - start
+        if request.experts and request.image is not None:
+            self._pool.submit(native.trim)  # what the experts' activations took, 0.2 GB of it in freed pieces
         yield Done(
             answer="".join(pieces).strip(),
             evidence=evidence,
@@ -285,25 +327,26 @@ class Assistant:
             "Shorten the question or lower the answer's length.",
         )
 
-    @torch.inference_mode()
-    def _stream(self, prompt: str, clip_tokens: Tensor | None, sampling: Sampling) -> Iterator[tuple[str, int]]:
-        """(text piece, tokens so far)."""
-        visual = self._chat.visual_prompt(clip_tokens) if clip_tokens is not None else None
-        prompt_kv = self._chat.prompt_kv(visual)
-        yield from generate.stream(
-            self._chat, self._tokenizer, prompt, prompt_kv, sampling, self._kept, clip_tokens, self._turns
-        )
+    def _look(self, image: Image.Image, photo: bytes | None = None) -> _Seen:
+        """What the models make of a photo, remembered by its pixels and made once for all who ask."""
+        photo = photo or fingerprint(image)
+        with self._seen_lock:
+            if photo not in self._seen:
+                clip_tokens = _Once(lambda: self._tower.encode([image]))
+                self._seen[photo] = _Seen(clip_tokens, _Once(lambda: self._prompts(clip_tokens())))
+                while len(self._seen) > PHOTOS:
+                    self._seen.popitem(last=False)
+            self._seen.move_to_end(photo)
+            return self._seen[photo]
 
-    def _clip_tokens(self, image: Image.Image) -> Tensor:
-        """The photo's tokens [1, N, C], remembered."""
-        key = hashlib.sha256(b"%d %d " % image.size + image.tobytes()).hexdigest()
-        known = self._features.get(key)
-        if known is None:
-            known = self._tower.encode([image])
-            self._features[key] = known
-            while len(self._features) > 32:
-                self._features.popitem(last=False)
-        return known
+    @torch.inference_mode()
+    def _prompts(self, clip_tokens: Tensor) -> tuple:
+        return self._chat.prompt_kv(self._chat.visual_prompt(clip_tokens))
+
+    @torch.inference_mode()
+    def _blind(self) -> tuple:
+        """Prompts of a question without a photo."""
+        return self._chat.prompt_kv()
 
 
 def versions() -> dict[str, str]:
@@ -343,6 +386,8 @@ def _fast(
     else:
         second = Engine(captioner, int8, context=CONTEXT)
         fast = Engine(chat, int8, context=CONTEXT, head=second.head, release=True)
+    if fast.int8:
+        unmap([chat, captioner])
     return fast, second, "int8 weights, compiled step" if fast.int8 else "folded weights, torch"
 
 

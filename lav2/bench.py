@@ -9,16 +9,20 @@ turns, so that a busy machine hurts all alike; a value is the median, with the q
 from __future__ import annotations
 
 import argparse
+import base64
 import gc
+import io
 import json
 import multiprocessing
 import os
 import platform
 import resource
+import socket
 import subprocess
 import sys
 import threading
 import time
+import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -31,13 +35,15 @@ import torch.nn.functional as F
 import transformers
 from PIL import Image
 
-from lav2 import config, generate, model
+from lav2 import checkpoint, config, generate, model, native, weights
 from lav2.adapter import ATTENTION
 from lav2.engine import Engine
 from lav2.errors import LAV2Error
 from lav2.events import Request, Sampling
-from lav2.prompts import Turn
+from lav2.prompts import Turn, build
+from lav2.vision import VisionTower
 
+ROOT = Path(__file__).parent.parent
 PROMPT = 300  # tokens: a question with its findings
 BATCH, LENGTH = 8, 60  # rows and tokens of a training step
 QUESTIONS = ("What is in this photo?", "How many people are there?", "What does the sign say?", "Where is the bus?")
@@ -49,6 +55,7 @@ class Options:
     detector: str | None
     repeats: int
     tokens: int  # of an answer
+    prompts: int  # whose answers are compared
 
 
 @dataclass(frozen=True)
@@ -92,6 +99,12 @@ def seconds(function: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
+def target(value: float, bound: float, least: bool = False) -> str:
+    """What an issue asked for, and whether it is so: `value` of at most `bound`, or at least."""
+    met = value >= bound if least else value <= bound
+    return f"{'>=' if least else '<='} {bound:g}: {'met' if met else 'MISSED'}"
+
+
 def show(title: str, rows: Sequence[Mapping[str, object]]) -> None:
     print(f"\n{title}")
     names = list(rows[0])
@@ -124,9 +137,13 @@ def conditions(options: Options) -> dict[str, object]:
         "torch": torch.__version__,
         "transformers": transformers.__version__,
         "preset": options.preset,
-        "dtype": "bfloat16",
+        "memory GB": round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9, 1),
+        "python": platform.python_version(),
+        "dtype": "bfloat16" + (", answers by int8 weights" if native.library() is not None else ""),
         "prompt tokens": PROMPT,
+        "answer tokens": options.tokens,
         "repeats": options.repeats,
+        "date": time.strftime("%Y-%m-%d"),
         "commit": git.stdout.strip() or "unknown",
     }
 
@@ -203,10 +220,15 @@ def decode(options: Options) -> list[dict]:
         engine = engines.get(name.removesuffix(", no prompts"))
         read = weight_bytes(engine) if engine else size
         bare = found.get(f"{name}, no prompts")
+        times, share = rate.median / base, 100 * rate.median * read / 1e9 / ceiling
+        overhead = 100 * (bare.median / rate.median - 1) if bare else None
+        chosen = engine is not None and engine is list(engines.values())[-1] and bare is not None  # what answers use
         rows.append({
-            "decode": name, "tokens/s": rate, "x generate()": rate.median / base, "MB/token": read / 1e6,
-            "GB/s": rate.median * read / 1e9, "of the ceiling %": 100 * rate.median * read / 1e9 / ceiling,
-            "adapter overhead %": 100 * (bare.median / rate.median - 1) if bare else None,
+            "decode": name, "tokens/s": rate, "x generate()": times, "MB/token": read / 1e6,
+            "GB/s": rate.median * read / 1e9, "of the ceiling %": share, "adapter overhead %": overhead,
+            "target x": target(times, 2.5, True) if chosen else None,
+            "target %": target(share, 60, True) if chosen else None,
+            "target overhead %": target(overhead, 5) if chosen else None,
         })  # fmt: skip
     show(f"decode: one answer after {PROMPT} tokens; memory reads {ceiling:.1f} GB/s", rows)
     return rows
@@ -243,7 +265,8 @@ def first_token(options: Options) -> list[dict]:
             history = (Turn(QUESTIONS[question], done.answer),)
     spreads = {name: Spread(tuple(values)) for name, values in found.items()}
     base = spreads["first question"].median
-    rows = [{"first token": name, "seconds": spread, "of the first %": 100 * spread.median / base}
+    rows = [{"first token": name, "seconds": spread, "of the first %": 100 * spread.median / base,
+             "target %": target(100 * spread.median / base, 40) if name == "follow-up" else None}
             for name, spread in spreads.items()]  # fmt: skip
     show("first token: all experts on", rows)
     return rows
@@ -268,8 +291,10 @@ def experts(options: Options) -> list[dict]:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     alone = {name: spread.median for name, spread in found.items() if name != "all together"}
     bound = max(max(alone.values()), sum(used[name] for name in alone) / cores)
+    wanted = max(1.3 * max(alone.values()), bound)
     rows = [{"experts": name, "seconds": spread, "CPU seconds": used[name],
-             "x bound": spread.median / bound if name == "all together" else None}
+             "x bound": spread.median / bound if name == "all together" else None,
+             "target s": target(spread.median, wanted) if name == "all together" else None}
             for name, spread in found.items()]  # fmt: skip
     show(f"experts: bound {bound:.3g} s, the slowest alone or the sum of CPU time over {cores} cores", rows)
     return rows
@@ -349,7 +374,8 @@ def concurrency(options: Options) -> list[dict]:
                 rates.append(rate)
     whole, after = ({count: Spread(tuple(rate[i] for rate in rates)) for count, rates in found.items()} for i in (0, 1))
     rows = [{"users at once": count, "tokens/s": after[count], "x one": after[count].median / after[1].median,
-             "with prompts": whole[count], "x one with prompts": whole[count].median / whole[1].median}
+             "with prompts": whole[count], "x one with prompts": whole[count].median / whole[1].median,
+             "target x": target(after[count].median / after[1].median, 2, True) if count == 4 else None}
             for count in found]  # fmt: skip
     show("concurrency: answers of all users together, once their prompts are read and from the start", rows)
     return rows
@@ -400,30 +426,133 @@ def training(options: Options) -> list[dict]:
     return rows
 
 
-def _start(preset: str, detector: str | None) -> dict[str, float]:
-    from lav2.assistant import Assistant
+# What no app on these packages can be faster or smaller than.
+IMPORTS = "import gradio, torch, transformers, timm, ultralytics, easyocr"
 
+
+def _peak(process: int | str = "self") -> float:
+    """GB of memory that a process has had at most."""
+    lines = Path(f"/proc/{process}/status").read_text(encoding="utf-8").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1e6
+
+
+def _imports() -> dict[str, float]:
+    code = f"{IMPORTS}; print([line for line in open('/proc/self/status') if line.startswith('VmHWM')][0].split()[1])"
     begin = time.perf_counter()
-    assistant = Assistant.load(preset, detector=detector, report=lambda line: None)
-    models = time.perf_counter() - begin
-    assistant.load_experts(report=lambda line: None)
-    ready = time.perf_counter() - begin
-    *_, done = assistant.answer(Request(QUESTIONS[0], photo(0)))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-    told = {"models": models, "ready": ready, "first answer": done.timings["total"], "peak GB": peak}
-    return {**told, **assistant.load_seconds}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return {"seconds": time.perf_counter() - begin, "peak GB": int(done.stdout.split()[-1]) / 1e6}
+
+
+def _start(preset: str, detector: str | None) -> dict[str, float]:
+    """The app itself in a process of its own: to ready, to the first answer over HTTP, and its peak after questions
+    about three photos, one of them of 24 megapixels."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-u", "app.py", "--host", "127.0.0.1", "--port", str(port), "--preset", preset]
+    begin = time.perf_counter()
+    app = subprocess.Popen([*command, *(["--detector", detector] if detector else [])], cwd=ROOT, text=True,
+                           stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)  # fmt: skip
+
+    def ask(image: Image.Image, question: str) -> float:
+        file = io.BytesIO()
+        image.save(file, "jpeg")
+        url = "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()
+        parts = [{"type": "text", "text": question}, {"type": "image_url", "image_url": {"url": url}}]
+        body = json.dumps({"messages": [{"role": "user", "content": parts}], "max_tokens": 32}).encode()
+        to = urllib.request.Request(f"http://127.0.0.1:{port}/v1/chat/completions", body,
+                                    {"Content-Type": "application/json"})  # fmt: skip
+        return seconds(lambda: urllib.request.urlopen(to, timeout=300).read())
+
+    try:
+        if not any("ready at" in line for line in app.stdout):
+            raise LAV2Error(f"The app ended while starting ({app.wait()}).", "Run `python app.py` and read its error.")
+        found = {"ready": time.perf_counter() - begin, "peak GB, ready": _peak(app.pid)}
+        found["first answer"] = ask(photo(0), QUESTIONS[0])
+        found["same photo"] = ask(photo(0), QUESTIONS[1])
+        found["next photo"] = ask(photo(1), QUESTIONS[0])
+        found["24 megapixels"] = ask(photo(2).resize((4000, 6000)), QUESTIONS[0])
+        return {**found, "peak GB": _peak(app.pid)}
+    finally:
+        app.terminate()
+        app.wait(30)
 
 
 def start_up(options: Options) -> list[dict]:
-    """Seconds of a new process until models and experts are ready, and its peak memory after one answer."""
-    starts = []
-    for _ in range(min(options.repeats, 3)):
-        begin = time.perf_counter()
-        found = apart(_start, options.preset, options.detector)
-        total = time.perf_counter() - begin
-        starts.append({"process to ready": total - found["first answer"], **found})
-    rows = [{"start-up": name, "value": Spread(tuple(start[name] for start in starts))} for name in starts[0]]
-    show("start-up: seconds, and the peak in GB", rows)
+    """Seconds of the app to ready and to answers, and its peak memory; the packages alone beside it."""
+    count = min(options.repeats, 3)
+    starts, bare = [], []
+    for turn in range(count + 1):  # the first reads every file from the disk, and does not count
+        found = _imports(), _start(options.preset, options.detector)
+        if turn:
+            bare.append(found[0])
+            starts.append(found[1])
+    spreads = {name: Spread(tuple(start[name] for start in starts)) for name in starts[0]}
+    floor = {"ready": Spread(tuple(one["seconds"] for one in bare)),
+             "peak GB": Spread(tuple(one["peak GB"] for one in bare))}  # fmt: skip
+    bounds = {"ready": 12, "peak GB": 2.5}
+    rows = [{"start-up": name, "value": spread, "packages alone": floor.get(name),
+             "target": target(spread.median, bounds[name]) if name in bounds else None}
+            for name, spread in spreads.items()]  # fmt: skip
+    show("start-up: the app in a process of its own, files in memory; seconds, and its peak in GB", rows)
+    return rows
+
+
+@torch.inference_mode()
+def agreement(options: Options) -> list[dict]:
+    """Whether fast answers are the answers: greedy tokens on prompts about a photo, each position judged after the same
+    tokens of transformers' own forward in bfloat16; what float32 changes stands beside it."""
+    settings = config.preset(options.preset)
+    asked = (ROOT / "assets" / "plain_prompts.txt").read_text(encoding="utf-8").splitlines()[: options.prompts]
+    image = photo(0)
+
+    def adapted(dtype: torch.dtype) -> tuple[model.AdaptedLlama, transformers.PreTrainedTokenizerBase]:
+        llm, tokenizer = model.load_llm(settings.llm, dtype)
+        return checkpoint.load(weights.find(settings.adapter), llm, tokenizer, lambda line: None).eval(), tokenizer
+
+    reference, tokenizer = adapted(torch.bfloat16)
+    tower = VisionTower(reference.vision_config) if reference.vision_config else None
+    features = tower.encode([image]) if tower else None
+    stop = generate.stop_ids(tokenizer)
+    texts = [generate.encode(tokenizer, build(settings.template, text)) for text in asked]
+    groups = []
+    for begin in range(0, len(texts), 20):  # as many as a step takes well
+        rows = texts[begin : begin + 20]
+        length = max(map(len, rows))
+        ids = torch.tensor([[stop[0]] * (length - len(row)) + row for row in rows])
+        groups.append((ids, torch.tensor([[0] * (length - len(row)) + [1] * len(row) for row in rows])))
+    greedy = Sampling(max_new_tokens=options.tokens, repetition_penalty=1.0)
+
+    def prompts_of(one: model.AdaptedLlama) -> tuple:
+        return one.prompt_kv(one.visual_prompt(features) if features is not None else None)
+
+    kv = prompts_of(reference)
+    said = [torch.stack(list(generate.tokens(reference, ids, kv, greedy, [-1], mask)), 1) for ids, mask in groups]
+
+    def same(one: generate.Model, kv: tuple) -> tuple[float, float]:
+        """Shares of positions, and of whole answers, that are the reference's."""
+        equal = []
+        for (ids, mask), answer in zip(groups, said, strict=True):
+            logits, cache = generate.prefill(one, ids, kv, mask)
+            hits = []
+            for place in range(answer.shape[1]):
+                hits.append(logits.argmax(-1) == answer[:, place])
+                if place + 1 < answer.shape[1]:
+                    mask = torch.cat([mask, mask.new_ones(len(mask), 1)], 1)
+                    logits, cache = generate.prefill(one, answer[:, place : place + 1], kv, mask, cache)
+            equal.append(torch.stack(hits, 1))
+        found = torch.cat(equal).float()
+        return 100 * float(found.mean()), 100 * float(found.all(1).float().mean())
+
+    found = {"engine, bf16": same(Engine(reference, int8=False), kv)}
+    if Engine(reference, int8=False).library is not None:
+        found["engine, int8"] = same(Engine(reference, int8=True), kv)
+    del reference
+    exact, _ = adapted(torch.float32)
+    found = {"transformers' forward, float32": same(exact, prompts_of(exact)), **found}
+    rows = [{"agreement": name, "prompts": len(texts), "tokens": len(texts) * options.tokens, "same token %": tokens,
+             "whole answer %": whole} for name, (tokens, whole) in found.items()]  # fmt: skip
+    show("agreement: greedy tokens that are those of transformers' forward in bfloat16", rows)
     return rows
 
 
@@ -564,6 +693,7 @@ SECTIONS: dict[str, Callable[[Options], list[dict]]] = {
     "concurrency": concurrency,
     "training": training,
     "start-up": start_up,
+    "agreement": agreement,
     "gpu": gpu,
 }
 
@@ -576,7 +706,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--preset", default="embedded")
     parser.add_argument("--detector", default=os.environ.get("LAV2_DETECTOR"))
     chosen = parser.parse_args(arguments)
-    options = Options(chosen.preset, chosen.detector, 2 if chosen.quick else 7, 16 if chosen.quick else 48)
+    quick = chosen.quick
+    options = Options(chosen.preset, chosen.detector, 2 if quick else 7, 16 if quick else 48, 20 if quick else 100)
     told = conditions(options)
     print("\n".join(f"{name}: {value}" for name, value in told.items()))
     result: dict[str, object] = {"conditions": told}

@@ -333,12 +333,20 @@ void lav2_quantise(const float *from, int64_t blocks, int8_t *weight, uint16_t *
     }
 }
 
-/* The int8 matrix [N, length] as float32, for many tokens at once. */
-void lav2_expand(const int8_t *weight, const uint16_t *factor, int64_t blocks, float *out, int64_t threads) {
+/* The int8 matrix [N, length] as bfloat16 (`bytes` 2) or float32 (4), for many tokens at once. */
+void lav2_expand(const int8_t *weight, const uint16_t *factor, int64_t blocks, void *out, int64_t bytes,
+                 int64_t threads) {
 #pragma omp parallel for num_threads(threads)
     for (int64_t g = 0; g < blocks; g++) {
         float f = widen(factor[g]);
-        store(out + g * BLOCK, f * load_int8(weight + g * BLOCK));
-        store(out + g * BLOCK + 16, f * load_int8(weight + g * BLOCK + 16));
+        v16 half[2] = {f * load_int8(weight + g * BLOCK), f * load_int8(weight + g * BLOCK + 16)};
+        if (bytes == 4) {
+            memcpy((float *)out + g * BLOCK, half, sizeof half);
+            continue;
+        }
+        uint32_t u[BLOCK];
+        uint16_t *to = (uint16_t *)out + g * BLOCK;
+        memcpy(u, half, sizeof u);
+        for (int i = 0; i < BLOCK; i++) to[i] = (uint16_t)((u[i] + 0x7fff + ((u[i] >> 16) & 1)) >> 16);
     }
 }

@@ -11,7 +11,7 @@ A head width, F width of the feed-forward, V vocabulary.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -51,6 +51,12 @@ def refusal(model: AdaptedLlama) -> str:
     return ""
 
 
+def multiplies_bfloat16() -> bool:
+    """Whether the processor has instructions for products of bfloat16 (without them they are slower than float32)."""
+    known = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}  # torch 2.8 cannot say
+    return bool(known.get("avx512_bf16") or known.get("amx_bf16") or known.get("bf16"))
+
+
 @dataclass
 class Matrix:
     """A weight [out, in] with an optional bias [out]; int8 if it has factors [out, in / BLOCK]."""
@@ -60,15 +66,17 @@ class Matrix:
     factor: Tensor | None = None
 
     def __call__(self, x: Tensor, room: Tensor | None = None) -> Tensor:  # [..., in] -> [..., out]
-        """x Wᵀ + bias; an int8 weight is expanded into `room`, float32 memory of at least its size."""
+        """x Wᵀ + bias; an int8 weight is expanded into `room`, float32 or bfloat16 memory of at least its size, and the
+        product is made in that type."""
         if self.factor is None:
             return F.linear(x, self.weight, self.bias)
         plain = (torch.empty(self.weight.numel()) if room is None else room)[: self.weight.numel()]
         native.library().lav2_expand(
             self.weight.data_ptr(), self.factor.data_ptr(), self.factor.numel(), plain.data_ptr(),
-            torch.get_num_threads(),
+            plain.element_size(), torch.get_num_threads(),
         )  # fmt: skip
-        return F.linear(x, plain.view(self.weight.shape), self.bias)
+        found = F.linear(x.to(plain.dtype), plain.view(self.weight.shape)).to(x.dtype)
+        return found if self.bias is None else found + self.bias
 
 
 def quantised(weight: Tensor, bias: Tensor | None = None) -> Matrix:
@@ -97,6 +105,18 @@ def folded(linear: nn.Linear, config: AdapterConfig) -> tuple[Tensor, Tensor]:
             return weight * scale, bias
         return weight * scale[:, None], bias * scale
     return weight, bias
+
+
+def unmap(models: Sequence[AdaptedLlama]) -> None:
+    """Copy the weights that are left of models whose engines released theirs out of the mapped weight file: as long as
+    one of them lies in it, all its pages stay in memory. Weights that the models share stay shared."""
+    copies: dict[tuple[int, torch.Size], Tensor] = {}
+    for parameter in (p for model in models for p in model.llm.parameters() if p.numel()):
+        place = (parameter.data_ptr(), parameter.shape)
+        if place not in copies:
+            copies[place] = parameter.data.clone()
+        parameter.data = copies[place]
+    native.trim()
 
 
 @dataclass
@@ -196,6 +216,8 @@ class Engine:
                 "Install gcc (apt-get install gcc), or use the weights as they are.",
             )
         self.dtype = torch.float32 if self.int8 else self.kept  # of activations in torch
+        # of int8 weights' products in torch: bfloat16 takes half the time where the processor multiplies it
+        self.product = torch.bfloat16 if multiplies_bfloat16() else torch.float32
         with torch.inference_mode():
             self.layers = [self._layer(layer, model.config, release) for layer in model.decoder.layers]
             self.norm = self._weight(model.decoder.norm)
@@ -316,14 +338,15 @@ class Engine:
 
     @torch.inference_mode()
     def together(self, tokens: Tensor, caches: Sequence[Cache]) -> Tensor:
-        """Logits [B, V] after one more token [B, 1] of texts that have a cache each; only where `library` is there.
+        """Logits [B, V] after one more token [B, 1] of texts that have a cache of one row each. By decode.c they are to
+        the last bit those of each text alone; torch's products of several rows may round otherwise than those of one.
 
         Raises:
             LAV2Error: one of them is as long as the context.
         """
         if any(cache.length >= self.context for cache in caches):
             raise LAV2Error(f"{self.context + 1} tokens do not fit into {self.context}.", "Shorten the prompt.")
-        logits = self._step(tokens, caches)
+        logits = (self._step if self.library is not None else self._shared)(tokens, caches)
         for cache in caches:
             cache.length += 1
         return logits
@@ -352,9 +375,41 @@ class Engine:
         return Cache(kv, prompts, first, bool(first.any()))
 
     def _forward(self, input_ids: Tensor, cache: Cache) -> Tensor:
-        rows, count = input_ids.shape
-        heads, groups, begin, end = self.heads, self.groups, cache.length, cache.length + input_ids.shape[1]
+        begin, end = cache.length, cache.length + input_ids.shape[1]
+        mask = self._mask(cache, begin, end)
         places = (torch.arange(begin, end, device=self.device) - cache.first[:, None]).clamp(min=0)  # [B, T]
+        return self._through(input_ids, places, lambda layer, qkv: self._attended(layer, qkv, cache, mask))
+
+    def _shared(self, tokens: Tensor, caches: Sequence[Cache]) -> Tensor:
+        """`_forward` of one token of texts that have a cache each: all but the attention is done together."""
+        places = torch.cat([cache.length - cache.first for cache in caches])[:, None]  # [B, 1]
+        masks = [self._mask(cache, cache.length, cache.length + 1) for cache in caches]
+
+        def attended(layer: int, qkv: Tensor) -> Tensor:
+            rows = zip(qkv.split(1), caches, masks, strict=True)
+            return torch.cat([self._attended(layer, row, cache, mask) for row, cache, mask in rows])
+
+        return self._through(tokens, places, attended)
+
+    def _attended(self, layer: int, qkv: Tensor, cache: Cache, mask: Tensor | None) -> Tensor:
+        """[B, T, H + 2G, A] -> [B, H, T, A]; the new keys and values go into the cache."""
+        rows, count = qkv.shape[:2]
+        kv, prompt, end = cache.kv[layer], cache.prompts[layer], cache.length + count
+        kv[:, cache.length : end] = qkv[:, :, self.heads :]
+        query = qkv[:, :, : self.heads].transpose(1, 2).to(self.kept)  # [B, H, T, A]
+        key, value = kv[:, :end].transpose(1, 2).split(self.groups, dim=1)  # [B, G, S, A]
+        mixed = F.scaled_dot_product_attention(
+            query, key, value, mask, is_causal=mask is None and count > 1, scale=self.scaling, enable_gqa=True
+        )
+        if prompt is not None:
+            key, value = (part.expand(rows, -1, -1, -1) for part in prompt)
+            mixed = mixed + F.scaled_dot_product_attention(query, key, value, scale=self.scaling)
+        return mixed
+
+    def _through(self, input_ids: Tensor, places: Tensor, attended: Callable[[int, Tensor], Tensor]) -> Tensor:
+        """All layers on tokens at `places` [B, T] of their texts; logits [B, V] after the last."""
+        rows, count = input_ids.shape
+        heads, groups = self.heads, self.groups
         cosine, sine = (
             torch.cat([table[places][:, :, None].expand(-1, -1, heads + groups, -1), rest], 2).to(self.dtype)
             for table, rest in (
@@ -362,10 +417,9 @@ class Engine:
                 (self.signed, torch.zeros(rows, count, groups, self.head_width, device=self.device)),
             )  # values are "rotated" by nothing, so that queries, keys and values stay one tensor
         )
-        mask = self._mask(cache, begin, end)
         x = F.embedding(input_ids, self.embedding).to(self.dtype)
-        room = torch.empty(self._largest) if self.int8 else None
-        for layer, kv, prompt in zip(self.layers, cache.kv, cache.prompts, strict=True):
+        room = torch.empty(self._largest, dtype=self.product) if self.int8 else None
+        for number, layer in enumerate(self.layers):
             before, after, of_queries, of_keys = layer.norms
             qkv = layer.qkv(self._normed(x, before), room).view(rows, count, -1, self.head_width)  # [B, T, H + 2G, A]
             if of_queries is not None:
@@ -375,15 +429,7 @@ class Engine:
                     qkv[:, :, heads + groups :],
                 ], 2)  # fmt: skip
             qkv = torch.addcmul(qkv * cosine, qkv.roll(self.head_width // 2, -1), sine)
-            kv[:, begin:end] = qkv[:, :, heads:]
-            query = qkv[:, :, :heads].transpose(1, 2).to(self.kept)  # [B, H, T, A]
-            key, value = kv[:, :end].transpose(1, 2).split(groups, dim=1)  # [B, G, S, A]
-            mixed = F.scaled_dot_product_attention(
-                query, key, value, mask, is_causal=mask is None and count > 1, scale=self.scaling, enable_gqa=True
-            )
-            if prompt is not None:
-                key, value = (part.expand(rows, -1, -1, -1) for part in prompt)
-                mixed = mixed + F.scaled_dot_product_attention(query, key, value, scale=self.scaling)
+            mixed = attended(number, qkv)
             x = x + layer.out(mixed.transpose(1, 2).reshape(rows, count, -1).to(self.dtype), room)
             gate, up = layer.gate_up(self._normed(x, after), room).chunk(2, -1)
             x = x + layer.down(F.silu(gate) * up, room)

@@ -43,6 +43,13 @@ class Request:
 
 
 @dataclass(frozen=True)
+class Queued:
+    """Others are answered first; `position` 1 is the next to be answered. Comes again when it changes."""
+
+    position: int
+
+
+@dataclass(frozen=True)
 class ExpertStarted:
     name: str
 
@@ -84,4 +91,4 @@ class Done:
     weights: dict[str, str]
 
 
-Event = ExpertStarted | EvidenceFound | PromptReady | Token | Done
+Event = Queued | ExpertStarted | EvidenceFound | PromptReady | Token | Done

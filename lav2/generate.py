@@ -78,30 +78,46 @@ def prefill(
     return output.logits[:, -1], cache
 
 
+class Cancelled(Exception):
+    """The answer that is being computed is not wanted any more."""
+
+
 class Turns:
-    """The processor, shared by answers in threads of their own: prompts one after the other, and one step for the next
-    tokens of all answers that wait for theirs, so that the weights are read once for all of them."""
+    """The processor, shared by answers in threads of their own: prompts in order of arrival, a piece at a time, and
+    between two pieces one step for the next tokens of all answers that wait for theirs, so that the weights are read
+    once for all of them and nobody's answer stands still while another's prompt is read."""
 
     PATIENCE = 0.004  # seconds that a step waits for answers which the last one left behind; a step takes about 10 ms
+    BLINK = 0.05  # seconds after which a prompt that waits sees that it was cancelled
 
     def __init__(self, rows: int = 8):
         self._rows, self._changed = rows, threading.Condition()
         self._busy = False  # somebody computes
         self._waiting: list[_Wait] = []  # for a token, the first to come first
+        self._prompts: list[object] = []  # being read or waiting for it, the first to come first
+        self._steps_turn = False  # the last to compute was a piece of a prompt: tokens that wait come next
         self._answers = 0  # going on now
         self._crowded = False  # the last step served several, or somebody came while it ran
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
-        """Around work that no other answer shares: reading a prompt, a beam search."""
+    def _piece(self, prompt: object, cancel: threading.Event | None) -> Iterator[None]:
+        """Around work that no other answer shares, for the first of the prompts."""
+
+        def ready() -> bool:
+            first = self._prompts[0] is prompt and not self._busy
+            return (first and not (self._steps_turn and self._waiting)) or (cancel is not None and cancel.is_set())
+
         with self._changed:
-            self._changed.wait_for(lambda: not self._busy)
+            while not self._changed.wait_for(ready, None if cancel is None else self.BLINK):
+                pass
+            if cancel is not None and cancel.is_set():
+                raise Cancelled
             self._busy = True
         try:
             yield
         finally:
             with self._changed:
-                self._busy = False
+                self._busy, self._steps_turn = False, True
                 self._changed.notify_all()
 
     @contextmanager
@@ -123,41 +139,72 @@ class Turns:
         prompt_kv: tuple[LayerPrompt | None, ...],
         attention_mask: Tensor | None = None,
         cache: DynamicCache | Cache | None = None,
+        cancel: threading.Event | None = None,
     ) -> tuple[Tensor, DynamicCache | Cache]:
-        """As `prefill`."""
+        """As `prefill`.
+
+        Raises:
+            Cancelled: `cancel` was set before the prompt was read.
+        """
         one = cache is not None and input_ids.shape == (1, 1)
-        if not (one and isinstance(model, Engine) and model.library and cache.length < model.context):
-            with self.alone():
-                return prefill(model, input_ids, prompt_kv, attention_mask, cache)
-        mine = _Wait(model, input_ids, cache)
+        if one and isinstance(model, Engine) and cache.length < model.context:
+            return self._token(model, input_ids, cache), cache
+        if isinstance(model, Engine) and cache is None:
+            cache = model.begin(len(input_ids), prompt_kv, attention_mask)
+        prompt = object()
+        with self._changed:
+            self._prompts.append(prompt)
+        try:
+            while True:
+                piece = PIECE - cache.length % PIECE if isinstance(model, Engine) else input_ids.shape[1]
+                now, input_ids = input_ids[:, :piece], input_ids[:, piece:]
+                with self._piece(prompt, cancel):
+                    logits, cache = prefill(model, now, prompt_kv, attention_mask, cache)
+                if not input_ids.shape[1]:
+                    return logits, cache
+        finally:
+            with self._changed:
+                self._prompts.remove(prompt)
+                self._changed.notify_all()
+
+    def _token(self, engine: Engine, token: Tensor, cache: Cache) -> Tensor:
+        mine = _Wait(engine, token, cache)
         with self._changed:
             self._waiting.append(mine)
             self._changed.notify_all()
             while mine.logits is None:
-                if self._busy:
+                if mine.error is not None:
+                    raise mine.error
+                if self._busy or (self._prompts and not self._steps_turn):
                     self._changed.wait()
                 else:
-                    self._step(model)
-        return mine.logits, cache
+                    self._step(engine)
+        return mine.logits
 
     def _step(self, engine: Engine) -> None:
         """One step for those who wait; the condition is held, but not while it computes."""
         self._busy = True
         try:
             if self._crowded:
-                self._changed.wait_for(lambda: len(self._waiting) >= self._answers, self.PATIENCE)
+                self._changed.wait_for(
+                    lambda: len(self._waiting) + len(self._prompts) >= self._answers, self.PATIENCE
+                )
             chosen = [wait for wait in self._waiting if wait.engine is engine][: self._rows]
             self._waiting = [wait for wait in self._waiting if wait not in chosen]
             self._changed.release()
             try:
                 logits = engine.together(torch.cat([wait.token for wait in chosen]), [wait.cache for wait in chosen])
+            except Exception as error:  # every answer in it has failed, not only the one whose thread computes
+                for wait in chosen:
+                    wait.error = error
+                return
             finally:
                 self._changed.acquire()
             for row, wait in enumerate(chosen):
                 wait.logits = logits[row : row + 1]
             self._crowded = len(chosen) > 1 or bool(self._waiting)
         finally:
-            self._busy = False
+            self._busy, self._steps_turn = False, False
             self._changed.notify_all()
 
 
@@ -167,6 +214,7 @@ class _Wait:
     token: Tensor  # [1, 1]
     cache: Cache
     logits: Tensor | None = None
+    error: Exception | None = None
 
 
 def sample(logits: Tensor, sampling: Sampling, generator: torch.Generator, answer: Tensor) -> Tensor:
@@ -195,6 +243,7 @@ def tokens(
     attention_mask: Tensor | None = None,
     cache: Cache | None = None,
     turns: Turns | None = None,
+    cancel: threading.Event | None = None,
 ) -> Iterator[Tensor]:
     """New tokens [B], step by step, until every row has met a stop token or max_new_tokens are out.
 
@@ -204,10 +253,15 @@ def tokens(
         stop: ids that end a row; a finished row repeats stop[0].
         cache: of an engine, for the tokens before input_ids.
         turns: shared with the answers of other threads.
+        cancel: with turns, ends a prompt that is being read or waits for it; no token comes then.
     """
     advance = turns.run if turns else prefill
     generator = torch.Generator().manual_seed(sampling.seed)
-    logits, cache = advance(model, input_ids, prompt_kv, attention_mask, cache)
+    try:
+        more = {"cancel": cancel} if turns else {}
+        logits, cache = advance(model, input_ids, prompt_kv, attention_mask, cache, **more)
+    except Cancelled:
+        return
     answer = input_ids[:, :0]
     open_rows = torch.ones(len(input_ids), dtype=torch.bool, device=input_ids.device)
     ends = torch.tensor(list(stop), device=input_ids.device)
@@ -232,12 +286,13 @@ def stream(
     kept: Kept | None = None,
     photo: object = None,
     turns: Turns | None = None,
+    cancel: threading.Event | None = None,
 ) -> Iterator[tuple[str, int]]:
     """(piece of text, tokens so far) as they come; a piece never ends inside a character of several bytes.
 
     Args:
         kept: with an engine, where the beginning of an earlier prompt about the same `photo` is taken up.
-        turns: shared with the answers of other threads.
+        turns, cancel: as of `tokens`.
     """
     begin = encode(tokenizer, prompt)
     ids: list[int] = []
@@ -246,7 +301,7 @@ def stream(
     if isinstance(model, Engine) and kept is not None:
         cache = kept.take(photo, begin) or model.begin(1, prompt_kv)
     input_ids = torch.tensor([begin[cache.length if cache else 0 :]], device=model.device)
-    found = tokens(model, input_ids, prompt_kv, sampling, stop_ids(tokenizer), cache=cache, turns=turns)
+    found = tokens(model, input_ids, prompt_kv, sampling, stop_ids(tokenizer), None, cache, turns, cancel)
     try:
         with turns.answer() if turns else nullcontext():
             for token in found:
@@ -291,6 +346,7 @@ def beam(
     max_new_tokens: int = 30,
     length_power: float = 1.0,
     no_repeat: int = 0,
+    turns: Turns | None = None,
 ) -> list[int]:
     """The answer (without its stop token) with the highest log-probability / length ** length_power that a beam finds.
 
@@ -300,8 +356,10 @@ def beam(
         length_power: 0 prefers short answers, 1 compares means over tokens; the stop token counts.
         no_repeat: no run of so many tokens comes twice, 0: anything goes. A small model that meets a picture unlike its
             training's otherwise says one phrase over and over.
+        turns: shared with the answers of other threads, which go on between two steps.
     """
-    logits, cache = prefill(model, input_ids, prompt_kv)
+    advance = turns.run if turns else prefill
+    logits, cache = advance(model, input_ids, prompt_kv)
     cache.batch_repeat_interleave(width)
     chances, first = torch.log_softmax(logits[0].float(), -1).topk(min(2 * width, logits.shape[1]))
     candidates = [(float(c), [int(t)], 0) for c, t in zip(chances, first, strict=True)]  # log-probability, ids, row
@@ -320,7 +378,7 @@ def beam(
         device = input_ids.device
         cache.reorder_cache(torch.tensor([row for _, _, row in running], device=device))
         last = torch.tensor([[ids[-1]] for _, ids, _ in running], device=device)
-        logits, cache = prefill(model, last, prompt_kv, cache=cache)
+        logits, cache = advance(model, last, prompt_kv, cache=cache)
         totals = torch.log_softmax(logits.float(), -1) + torch.tensor([[t] for t, _, _ in running], device=device)
         chances, places = totals.flatten().topk(min((4 if no_repeat else 2) * width, totals.numel()))
         found = {}

@@ -15,6 +15,7 @@ import threading
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image
@@ -28,6 +29,7 @@ from lav2 import routing
 from lav2.errors import LAV2Error
 from lav2.events import Done, Event, PromptReady, Request, Sampling, Token
 from lav2.image import open_image
+from lav2.line import Busy
 from lav2.prompts import Turn
 
 if TYPE_CHECKING:
@@ -60,6 +62,7 @@ def routes(assistant: Callable[[], Assistant]) -> list[Route]:
             asked = await run_in_threadpool(to_request, body)
             cancel = threading.Event()
             events = ready.answer(asked, cancel)
+            events = chain([await run_in_threadpool(next, events)], events)  # where the line is full, it is told here
             if body.get("stream"):
                 usage = bool((body.get("stream_options") or {}).get("include_usage"))
                 release = False  # the stream does, at its end
@@ -69,6 +72,8 @@ def routes(assistant: Callable[[], Assistant]) -> list[Route]:
             return JSONResponse(await run_in_threadpool(_whole, ready, events, asked))
         except _Refused as error:
             return _error(error.status, str(error))
+        except Busy as error:
+            return _error(429, str(error))
         except LAV2Error as error:
             return _error(400, str(error))
         except Exception as error:

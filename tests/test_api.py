@@ -18,7 +18,8 @@ from starlette.testclient import TestClient
 from experts.evidence import Caption
 from lav2 import openai_api
 from lav2.errors import LAV2Error
-from lav2.events import Done, PromptReady, Token
+from lav2.events import Done, PromptReady, Queued, Token
+from lav2.line import Busy
 
 SIGN = ROOT / "assets/examples/street-sign.webp"
 URL = f"data:image/webp;base64,{base64.b64encode(SIGN.read_bytes()).decode()}"
@@ -68,6 +69,9 @@ def door():
     def answer(asked, cancel):
         if asked.question == "bug":
             raise KeyError("secret")
+        if asked.question == "crowd":
+            raise Busy(17)
+        yield Queued(1)
         yield PromptReady("p", 7, 2048, 0)
         yield Token("A ")
         yield Token("sign.")
@@ -94,6 +98,9 @@ def test_failures_have_openais_shape_and_show_no_inside(door):
     bug = door.post("/v1/chat/completions", json={"messages": [user("bug")]})
     assert (plain.status_code, broken.status_code, bug.status_code) == (415, 400, 500)
     assert "KeyError" in bug.json()["error"]["message"] and "secret" not in bug.text
+    for streamed in (False, True):
+        busy = door.post("/v1/chat/completions", json={"messages": [user("crowd")], "stream": streamed})
+        assert busy.status_code == 429 and "position 17" in busy.json()["error"]["message"]
 
 
 def test_too_large_a_body_is_refused_and_every_slot_comes_back(door, monkeypatch):

@@ -25,7 +25,8 @@ from experts import render
 from experts.evidence import EXPERT_NAMES, Caption, Detections, ExpertFailure, OcrLines
 from lav2 import routing, votes
 from lav2.errors import LAV2Error
-from lav2.events import Done, EvidenceFound, ExpertStarted, PromptReady, Sampling, Token
+from lav2.events import Done, EvidenceFound, ExpertStarted, PromptReady, Queued, Sampling, Token
+from lav2.line import Busy
 from lav2.prompts import Turn
 
 ROOT = Path(__file__).parent.parent
@@ -126,7 +127,8 @@ def test_a_question_shows_findings_prompt_and_answer(play, photo):
     assert [row[1] for row in page[CHAT.panel.table]["value"]] == ["1", "2 ✓", "3"]
     assert page[CHAT.panel.table]["value"][1] == [True, "2 ✓", "dog", "Objects", "0.90", "center"]
     assert page[CHAT.panel.prompt]["value"] == "the exact prompt"
-    assert "42" in page[CHAT.panel.fold]["label"] and "42 of 2048" in value(page[CHAT.panel.meter])
+    assert "42" in page[CHAT.panel.fold]["label"]
+    assert "42 of 2048 tokens used, 2006 free" in value(page[CHAT.panel.meter])
     assert page[CHAT.panel.picture]["value"].getpixel((10, 30)) != (255, 255, 255)  # the box's edge
     assert page[CHAT.exchanges][0].state == "done"
 
@@ -223,6 +225,24 @@ def test_stop_keeps_what_was_said_and_says_so(play):
     run = app.Run()
     app.stop(run)
     assert run.is_set()
+
+
+def test_one_who_waits_in_line_sees_the_position_until_it_is_his_turn(play, photo):
+    play(Queued(2), Queued(1), PromptReady("p", 1, 2, 0), Token("A"), done())
+    asked = CHAT.reply((app.Exchange("Q"),), app.Run(), ENGLISH, *SETTINGS)
+    compared = COMPARE.reply({"text": "Q", "files": [photo]}, "pair", app.Run(), ENGLISH, *SETTINGS)
+    for tab, updates in ((CHAT, asked), (COMPARE, compared)):
+        notices = [value(update[tab.notice]) for update in updates if tab.notice in update]
+        assert "Busy, position 2." in notices[0] and "Stop to leave the line" in notices[0]
+        assert any("position 1." in text for text in notices)
+        assert notices[-1] == ""
+
+
+def test_a_full_line_gives_the_question_back_with_the_position_it_would_have_had(play):
+    play(Busy(17))
+    page = ask("Q")
+    assert "yours would have position 17" in value(page[CHAT.notice])
+    assert page[CHAT.box].value["text"] == "Q" and page[CHAT.exchanges] == ()
 
 
 def test_a_closed_page_stops_the_answer(play):

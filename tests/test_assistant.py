@@ -85,6 +85,104 @@ def test_a_follow_up_question_reuses_evidence_and_features_and_carries_the_histo
     assert second.prompt.index("What is in this photo?") < second.prompt.index("Findings")
 
 
+def test_a_large_photo_is_scaled_once_by_each_who_looks_and_encoded_once_for_captions_and_answers(bus, monkeypatch):
+    import cv2
+
+    from lav2.assistant import Assistant
+    from lav2.events import Request
+
+    together = Assistant.load(report=lambda line: None)
+    together.load_experts(report=lambda line: None)
+    large = bus.resize((2430, 3240))
+    scaled, encoded = [], []
+    resize, of_opencv, encode = Image.Image.resize, cv2.resize, together._tower.encode
+
+    def pillow(self, *args, **kwargs):
+        if self.size == large.size:
+            scaled.append("Pillow")
+        return resize(self, *args, **kwargs)
+
+    def opencv(pixels, *args, **kwargs):
+        if pixels.shape[:2] == large.size[::-1]:
+            scaled.append("OpenCV")
+        return of_opencv(pixels, *args, **kwargs)
+
+    monkeypatch.setattr(Image.Image, "resize", pillow)
+    monkeypatch.setattr(cv2, "resize", opencv)
+    monkeypatch.setattr(together._tower, "encode", lambda photos: encoded.append(1) or encode(photos))
+    sides = [Request("What is it?", large, experts=names, sampling=short()) for names in ((), together.experts)]
+    threads = [threading.Thread(target=lambda side=side: list(together.answer(side))) for side in sides]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(scaled) == ["OpenCV", "Pillow", "Pillow"]  # the detector; the reader and the image encoder
+    assert encoded == [1]
+
+
+def test_a_second_question_reads_only_what_its_prompt_does_not_share_with_the_first(assistant, bus, monkeypatch):
+    """The photo's prompts, features and evidence are there, and whole pieces of the findings are not read again."""
+    from lav2.engine import PIECE, Engine
+
+    assert isinstance(assistant._chat, Engine)
+    read, forward = [], assistant._chat._forward
+    monkeypatch.setattr(assistant._chat, "_forward", lambda ids, cache: read.append(len(ids[0])) or forward(ids, cache))
+    found = events(assistant, "What is in this photo?", bus, experts=("caption",), sampling=short())[-1].evidence
+    given = {**found, "ocr": signs(40)}
+    read.clear()
+    monkeypatch.setattr(assistant, "_prompts", lambda clip_tokens: pytest.fail("they are known"))
+    events(assistant, "Where is it?", bus, evidence=given, sampling=short())
+    first, _ = sum(read), read.clear()
+    events(assistant, "What is written there?", bus, evidence=given, sampling=short())
+    assert first > PIECE and sum(read) <= first - PIECE
+
+
+def signs(lines):
+    import numpy as np
+
+    from experts.evidence import OcrLines
+
+    quads = np.array([[[0, y], [90, y], [90, y + 9], [0, y + 9]] for y in range(0, 10 * lines, 10)])
+    return OcrLines(quads, np.full(lines, 0.9), tuple(f"shop number {i}" for i in range(lines)), 0.1, (800, 1000))
+
+
+def test_one_who_cancels_while_experts_look_or_in_line_is_let_go_and_the_next_is_served(assistant, bus, monkeypatch):
+    from experts.evidence import ExpertError
+    from lav2.assistant import Request
+    from lav2.events import Done, EvidenceFound, ExpertStarted, Queued
+    from lav2.line import Line
+
+    monkeypatch.setattr(assistant, "_line", Line(at_once=1, waiting=1))
+    look, looking = threading.Event(), threading.Event()
+
+    def slow(image):
+        looking.set()
+        look.wait(60)
+        raise ExpertError("Nobody waits any more.", "")
+
+    monkeypatch.setitem(assistant._orchestrator._experts, "ocr", slow)
+    other = bus.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    cancels = [threading.Event(), threading.Event()]
+    served = assistant.answer(Request("What is it?", other, experts=("ocr",), sampling=short()), cancels[0])
+    assert isinstance(next(served), ExpertStarted)
+    waits = assistant.answer(Request("And this?", sampling=short()), cancels[1])
+    assert next(waits) == Queued(1)
+    threading.Thread(target=lambda: looking.wait(60) and cancels[0].set()).start()
+    try:
+        rest = list(served)  # the expert still looks
+        assert rest[-1].stopped and not any(isinstance(event, EvidenceFound) for event in rest)
+        assert isinstance(list(waits)[-1], Done)
+        first = assistant.answer(Request("Hello?", sampling=short()))
+        next(first)
+        second = assistant.answer(Request("Are you there?", sampling=short()), cancels[1])
+        assert next(second) == Queued(1)
+        cancels[1].set()
+        assert list(second)[-1].stopped
+        assert not list(first)[-1].stopped
+    finally:
+        look.set()
+
+
 def test_the_oldest_turns_go_first_when_the_context_is_full(assistant):
     from lav2.assistant import CONTEXT, PromptReady
     from lav2.prompts import Turn

@@ -1,6 +1,7 @@
 """The engine computes what the adapted LLaMA computes: open gates, every family of shapes, padded batches, int8, C."""
 
 import itertools
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -12,10 +13,10 @@ import lav2.engine
 from lav2 import generate, native
 from lav2.adapter import ATTENTION
 from lav2.config import AdapterConfig
-from lav2.engine import Engine, quantised, refusal
+from lav2.engine import Engine, quantised, refusal, unmap
 from lav2.errors import LAV2Error
 from lav2.generate import Sampling
-from lav2.model import AdaptedLlama
+from lav2.model import AdaptedLlama, share_frozen
 
 GREEDY = Sampling(max_new_tokens=8, repetition_penalty=1.0)
 ON_INPUT = AdapterConfig("late", 3, 3, lora_rank=2, scale_on_input=True, gate_scale=True, tuned_prompts=True)
@@ -228,6 +229,23 @@ def test_answers_that_share_their_steps_are_to_the_last_bit_those_given_alone():
         assert torch.equal(together, torch.cat(single))
 
 
+@pytest.mark.parametrize("config", [LATE, EARLY])
+def test_without_the_compiled_step_answers_that_share_their_steps_are_those_given_alone(config):
+    """As on a GPU; one of the texts is padded."""
+    model = open_gates(adapted(config))
+    engine = Engine(model)
+    assert engine.library is None
+    with torch.no_grad():
+        photos = [model.prompt_kv(model.visual_prompt(clip_tokens(seed=seed))) for seed in range(3)]
+    texts = [token_ids(1, length, seed=length) for length in (3, 9, 5)]
+    masks = [None, None, torch.tensor([[0, 0, 1, 1, 1]])]
+    caches = [[engine(*given)[1] for given in zip(texts, photos, masks, strict=True)] for _ in range(2)]
+    for token in (20, 21, 22):
+        together = engine.together(torch.full((3, 1), token), caches[0])
+        single = [engine(torch.tensor([[token]]), (), cache=cache)[0] for cache in caches[1]]
+        torch.testing.assert_close(together, torch.cat(single), atol=1e-4, rtol=1e-4)
+
+
 @compiled
 def test_threads_share_steps_and_get_their_own_answers(monkeypatch):
     model = wide()
@@ -247,3 +265,124 @@ def test_threads_share_steps_and_get_their_own_answers(monkeypatch):
         assert list(pool.map(answer, prompts)) == alone
     assert max(sizes) > 1
     assert turns._answers == 0
+
+
+@compiled
+def test_an_answer_goes_on_while_another_prompt_is_read_and_both_are_as_alone(monkeypatch):
+    """The order of work is recorded: between two pieces of the second prompt there is a step of the first answer."""
+    for room in (lav2.engine, generate):
+        monkeypatch.setattr(room, "PIECE", 4)
+    model = wide()
+    engine, words, turns, prompt_kv = Engine(model), tokenizer(), generate.Turns(), photo_prompts(model)
+    sampling = Sampling(max_new_tokens=40, repetition_penalty=1.0)
+    prompts = ["w5 w9", " ".join(f"w{3 + i}" for i in range(40))]
+    alone = ["".join(t for t, _ in generate.stream(engine, words, p, prompt_kv, sampling)) for p in prompts]
+    work, first_is_decoding, come_back = [], threading.Event(), threading.Event()
+    pieces, steps = engine._forward, engine.together
+
+    def forward(ids, cache):
+        work.append("piece")
+        if len(work) > 1:
+            come_back.wait(10)  # by then the first answer waits for its next token
+        return pieces(ids, cache)
+
+    def together(ids, caches):
+        work.append("step")
+        return steps(ids, caches)
+
+    monkeypatch.setattr(engine, "_forward", forward)
+    monkeypatch.setattr(engine, "together", together)
+
+    def first():
+        said = ""
+        for text, count in generate.stream(engine, words, prompts[0], prompt_kv, sampling, turns=turns):
+            said += text
+            if count == 2:
+                first_is_decoding.set()
+                come_back.set()
+        return said
+
+    def second():
+        first_is_decoding.wait(10)
+        return "".join(t for t, _ in generate.stream(engine, words, prompts[1], prompt_kv, sampling, turns=turns))
+
+    with ThreadPoolExecutor(2) as pool:
+        assert [one.result() for one in [pool.submit(first), pool.submit(second)]] == alone
+    read = [i for i, kind in enumerate(work) if kind == "piece"]
+    assert len(read) == 1 + 10
+    assert "step" in work[read[1] : read[-1]]
+
+
+@compiled
+def test_a_prompt_that_is_cancelled_is_read_no_further_and_makes_room_at_once(monkeypatch):
+    for room in (lav2.engine, generate):
+        monkeypatch.setattr(room, "PIECE", 4)
+    model = wide()
+    engine, words, turns, kept, photo = Engine(model), tokenizer(), generate.Turns(), generate.Kept(), object()
+    prompt_kv, cancel, done = photo_prompts(model), threading.Event(), []
+    original = engine._forward
+
+    def forward(ids, cache):
+        done.append(ids.shape[1])
+        if len(done) == 2:
+            cancel.set()
+        return original(ids, cache)
+
+    monkeypatch.setattr(engine, "_forward", forward)
+    prompt = " ".join(f"w{3 + i}" for i in range(40))
+    asked = generate.stream(engine, words, prompt, prompt_kv, GREEDY, kept, photo, turns, cancel)
+    assert list(asked) == [] and done == [4, 4]
+    assert turns._prompts == [] and turns._answers == 0
+    again = generate.stream(engine, words, prompt, prompt_kv, GREEDY, kept, photo, turns, threading.Event())
+    assert list(again) == list(generate.stream(engine, words, prompt, prompt_kv, GREEDY))
+    assert done[2] == 4 and len(done) == 2 + 8 + 10  # the two pieces were kept: eight were left to read
+
+
+@compiled
+def test_a_step_that_fails_is_told_to_every_answer_in_it(monkeypatch):
+    model = wide()
+    engine, words, turns, prompt_kv = Engine(model), tokenizer(), generate.Turns(), photo_prompts(model)
+
+    def broken(ids, caches):
+        raise MemoryError("no room")
+
+    monkeypatch.setattr(engine, "together", broken)
+
+    def answer(prompt):
+        return list(generate.stream(engine, words, prompt, prompt_kv, GREEDY, turns=turns))
+
+    with ThreadPoolExecutor(3) as pool:
+        failed = [pool.submit(answer, f"w{3 + i}").exception(20) for i in range(3)]
+    assert [type(error) for error in failed] == [MemoryError] * 3
+
+
+@compiled
+def test_int8_products_in_bfloat16_and_float32_agree_within_bfloat16s_step():
+    matrix = quantised(torch.randn(6, 96, generator=torch.Generator().manual_seed(0)), torch.ones(6))
+    x = torch.randn(5, 96, generator=torch.Generator().manual_seed(1))
+    exact, fast = matrix(x), matrix(x, torch.empty(6 * 96, dtype=torch.bfloat16))
+    assert exact.dtype == fast.dtype == torch.float32
+    assert float((exact - fast).norm() / exact.norm()) < 2**-7
+    whole = torch.empty(6 * 96, dtype=torch.bfloat16)
+    matrix(x, whole)
+    assert torch.equal(whole.view(6, 96), (matrix.weight * matrix.factor.float().repeat_interleave(32, 1)).bfloat16())
+
+
+@compiled
+def test_weights_left_behind_are_copied_out_of_the_file_and_stay_shared(tmp_path):
+    sizes = {"hidden_size": 64, "intermediate_size": 96, "head_dim": 32}
+    llama(**sizes).bfloat16().save_pretrained(tmp_path)
+    llm = AutoModelForCausalLM.from_pretrained(tmp_path, attn_implementation=ATTENTION, dtype=torch.bfloat16).eval()
+    both = [AdaptedLlama(one, LATE, PROJECTOR, VISION).eval() for one in (llm, share_frozen(llm))]
+    second = Engine(both[1], int8=True)
+    first = Engine(both[0], int8=True, head=second.head, release=True)
+    ids, kv = token_ids(1, 6), both[0].prompt_kv()
+    before = [engine(ids, kv)[0] for engine in (first, second)]
+    held = [p.data for m in both for p in m.llm.parameters() if p.numel()]  # so that no place is used again
+    places = {p.untyped_storage().data_ptr() for p in held}
+    unmap(both)
+    assert not places & {p.untyped_storage().data_ptr() for m in both for p in m.llm.parameters() if p.numel()}
+    assert all(torch.equal(engine(ids, kv)[0], was) for engine, was in zip((first, second), before, strict=True))
+    keys = [m.decoder.layers[1].self_attn.k_proj.weight.data_ptr() for m in both]
+    assert keys[0] == keys[1]
+    assert first.embedding.data_ptr() == llm.get_input_embeddings().weight.data_ptr()

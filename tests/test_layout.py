@@ -14,6 +14,7 @@ ARROWS = {  # room -> rooms that it may import
     "experts.train_detector.data": {"experts.evidence", "experts.detection"},
     "experts.train_detector.model": {"experts.evidence", "experts.detection"},
     "lav2.errors": set(),
+    "lav2.line": {"lav2.errors"},
     "lav2.config": {"lav2.errors"},
     "lav2.weights": {"lav2.errors", "lav2.config"},
     "lav2.image": {"lav2.errors"},
@@ -51,14 +52,15 @@ ARROWS["experts.train_detector.__main__"] = {
     "experts.train_detector.evaluate", "experts.detection", "experts.render",
 }  # fmt: skip
 ENGINE = {room for room in ARROWS if room.startswith("lav2.")} - {"lav2.train", "lav2.data", "lav2.instruct"}
-ARROWS["lav2.openai_api"].add("lav2.assistant")  # for its type alone
+ARROWS["lav2.openai_api"] |= {"lav2.assistant", "lav2.line"}  # the assistant for its type alone
 ARROWS["lav2.assistant"] = EXPERTS | ENGINE | {"lav2"}
 ARROWS["lav2.evaluate"] = {
     "lav2.assistant", "lav2.data", "lav2.errors", "lav2.events", "lav2.generate", "lav2.image", "lav2.instruct",
     "lav2.metrics", "lav2.model", "lav2.prompts", "lav2.routing", "lav2.train", "experts.evidence",
 }  # fmt: skip
 ARROWS["lav2.bench"] = {"lav2", "lav2.adapter", "lav2.assistant", "lav2.config", "lav2.engine", "lav2.errors",
-                        "lav2.events", "lav2.generate", "lav2.model", "lav2.prompts"}  # fmt: skip
+                        "lav2.events", "lav2.generate", "lav2.model", "lav2.prompts", "lav2.native",
+                        "lav2.checkpoint", "lav2.weights", "lav2.vision"}  # fmt: skip
 ARROWS["lav2.__main__"] = set(ARROWS) | {"lav2"}
 ARROWS["app"] = {
     "lav2", "lav2.assistant", "lav2.errors", "lav2.events", "lav2.image", "lav2.prompts", "lav2.receipt",
@@ -67,7 +69,7 @@ ARROWS["app"] = {
 }  # fmt: skip
 NO_TORCH = ("lav2.errors", "lav2.config", "lav2.weights", "lav2.image", "lav2.prompts", "lav2.grounding",
             "lav2.metrics", "lav2.instruct", "lav2.events", "lav2.receipt",
-            "lav2.claims", "lav2.routing", "lav2.votes", "lav2.openai_api")  # fmt: skip
+            "lav2.claims", "lav2.routing", "lav2.votes", "lav2.openai_api", "lav2.line")  # fmt: skip
 
 
 def room_name(path: Path) -> str:

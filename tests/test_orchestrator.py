@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from experts.evidence import Caption, ExpertError, ExpertFailure
-from experts.orchestrator import Orchestrator
+from experts.orchestrator import Orchestrator, fingerprint
 
 PHOTO = Image.new("RGB", (8, 6), "teal")
 ROOT = __file__.rsplit("/tests/", 1)[0]
@@ -119,6 +119,26 @@ def test_the_same_pixels_are_looked_at_once():
     assert expert.calls == 3
 
 
+def test_one_who_cancels_waits_no_longer_and_what_is_found_later_serves_the_next_question(never):
+    expert, cancel = Small("slow", never.wait), threading.Event()
+    orchestrator = team(expert, Small("quick"))
+    found = orchestrator.run(PHOTO, ["slow", "quick"], cancel=cancel)
+    assert next(found)[0] == "quick"
+    threading.Timer(0.1, cancel.set).start()
+    assert list(found) == []
+    never.set()
+    assert dict(orchestrator.run(PHOTO, ["slow"]))["slow"].text == "slow (8, 6)"
+    assert expert.calls == 1
+
+
+def test_a_photo_is_remembered_by_size_and_pixels_to_its_last_row():
+    tall = Image.new("RGB", (3, 700), "teal")
+    assert fingerprint(tall) == fingerprint(tall.copy())
+    other = tall.copy()
+    other.putpixel((2, 699), (0, 0, 0))
+    assert len({fingerprint(one) for one in (tall, other, Image.new("RGB", (700, 3), "teal"))}) == 3
+
+
 def test_failures_are_not_kept():
     expert = Small("flaky", explain)
     experts = team(expert)
@@ -195,7 +215,7 @@ def test_a_hanging_expert_does_not_keep_the_program_from_ending():
     code = """
 import time
 from PIL import Image
-from experts.orchestrator import Orchestrator
+from experts.orchestrator import Orchestrator, fingerprint
 class Hangs:
     name = "hangs"
     def __call__(self, image): time.sleep(600)
