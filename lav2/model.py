@@ -151,8 +151,10 @@ class AdaptedLlama(nn.Module):
         if branch is not None:
             attention_mask = _seen(branch, attention_mask)
             order = {"position_ids": attention_mask[:, 0].sum(-1) - 1}  # as in the branch's own text
-        # On a CPU the plain products are faster than the flash kernel, whose backward pass is slow (docs/LOG.md).
-        plain = sdpa_kernel(SDPBackend.MATH) if self.device.type == "cpu" else nullcontext()
+        # On a CPU the plain products are faster than the flash kernel, whose backward pass is slow (docs/LOG.md). With
+        # gradient checkpointing the layers run again outside of this function, where the choice would not hold.
+        choose = self.device.type == "cpu" and not self.llm.is_gradient_checkpointing
+        plain = sdpa_kernel(SDPBackend.MATH) if choose else nullcontext()
         with self.autocast(), plain:
             visual = self.visual_prompt(clip_tokens) if clip_tokens is not None else None
             hidden = self.decoder(
