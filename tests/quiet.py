@@ -5,6 +5,7 @@ PROGRAM is a file or `-m MODULE`. Every attempt to reach or look up another mach
 
 import runpy
 import sys
+import traceback
 from pathlib import Path
 
 OWN = ("127.", "localhost", "::1", "0.0.0.0", "/")
@@ -19,8 +20,10 @@ def refuse(log: Path):
         else:
             return
         if not where.startswith(OWN):
+            frames = reversed(traceback.extract_stack()[:-1])
+            callers = " < ".join(f"{frame.name} ({frame.filename})" for frame in frames)
             with log.open("a") as file:
-                file.write(f"{event} {where}\n")
+                file.write(f"{event} {where}: {callers}\n")
             raise OSError(f"The network is refused in this test ({where}).")
 
     return hook

@@ -187,7 +187,7 @@ def test_no_file_of_the_server_can_be_read(server):
 
 @pytest.mark.slow
 def test_an_upload_larger_than_the_limit_is_refused(server):
-    sent = {"files": ("large.png", bytes(31_000_000))}
+    sent = {"files": ("large.png", bytes(32_000_000))}
     assert httpx.post(f"{server.address}gradio_api/upload", files=sent, timeout=None).status_code == 413
 
 

@@ -319,8 +319,9 @@ def test_a_photo_with_text_gives_no_refusal_and_an_empty_reading_gives_no_text(p
     full = {"ocr": {"items": [line], "seconds": 0.1, "size": size}}
     assert not list(instruct.generate(photos, tmp_path, 20, shares={"refusal": 1.0}, evidence=lambda image: full))
     empty = {"ocr": {"items": [], "seconds": 0.1, "size": size}}
-    made = list(instruct.generate(photos, tmp_path, 20, shares={"refusal": 1.0}, evidence=lambda image: empty))
-    assert [row["answer"] for row in made].count(instruct.NO_TEXT) == 4
+    given = {"evidence": lambda image: empty, "augment": instruct.CLEAN}
+    made = list(instruct.generate(photos, tmp_path, 20, shares={"refusal": 1.0}, **given))
+    assert [row["answer"] for row in made].count(instruct.NO_TEXT) == 5
 
 
 def test_descriptions_are_whole_sentences_of_captions_and_boxes(rows, photos):
@@ -333,7 +334,8 @@ def test_descriptions_are_whole_sentences_of_captions_and_boxes(rows, photos):
 
 
 def test_the_caption_in_made_up_evidence_is_not_the_answer(photos, tmp_path):
-    for row in instruct.generate(photos, tmp_path, 60, shares={"short": 1.0}, augment=instruct.CLEAN):
+    augment = replace(instruct.CLEAN, simulated=instruct.Noise(wrong_caption=0))
+    for row in instruct.generate(photos, tmp_path, 60, shares={"short": 1.0}, augment=augment):
         given = row["evidence"]["caption"]["text"]
         assert instruct.sentence(given).lower() != row["answer"].lower()
 
