@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read when gradio is imported
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # else the Hub's client looks up who calls, for its user agent
 
 import gradio as gr
 from gradio.components.api_component import Api
@@ -992,7 +993,7 @@ class CompareTab:
             page,
             api_visibility="private",
             show_progress="minimal",
-            show_progress_on=self.answers,  # also the place in the queue
+            show_progress_on=self.answers,
             **MODEL,
         )
         answered.failure(self.give_back, [self.run], **at_once)  # for example: the queue is full

@@ -386,7 +386,7 @@ def test_a_busy_server_says_the_place_in_the_queue(open_page, address):
     photo = handle_file(str(ROOT / "assets/examples/shapes.webp"))
     waits = [client.submit(photo, f"Question {i}?", ["ocr"], api_name="/compare") for i in range(8)]
     send(page, "Hello?")
-    page.locator("#chat .progress-text, .progress-text", has_text="queue").first.wait_for()
+    page.locator(".lav2-notice:visible", has_text="position").first.wait_for()
     for job in waits:
         job.result()
     page.wait_for_selector("button.submit-button:visible")
