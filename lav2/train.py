@@ -156,8 +156,8 @@ def run(
         validation["caption"] = caption(captions["val"]).fixed(settings.batch)
     if instructions["train"]:
         learn["instruction"] = instruction(instructions["train"])
-    for kind in dict.fromkeys(row.kind for row in instructions["val"]):
-        validation[kind] = instruction([r for r in instructions["val"] if r.kind == kind]).fixed(settings.batch)
+    for asks in dict.fromkeys(row.kind for row in instructions["val"]):
+        validation[asks] = instruction([r for r in instructions["val"] if r.kind == asks]).fixed(settings.batch)
     notes = {"data": [str(file) for file in data], "dtype": kind, "warm_steps": warm_steps,
              "init": str(init) if init else None, "init_groups": list(init_groups) if init else []}  # fmt: skip
     if warm_steps and captions["train"] and not (out / STATE).exists():
