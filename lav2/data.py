@@ -386,16 +386,15 @@ class Rows:
         input_ids = torch.full((len(samples), length), self._pad)
         attention_mask = torch.zeros(len(samples), length, dtype=torch.long)
         labels = torch.full((len(samples), length), -100)
+        branches = torch.zeros(len(samples), length, dtype=torch.long)
         for row, sample in enumerate(samples):
             tokens = torch.tensor(sample.tokens)
             input_ids[row, : len(tokens)] = tokens
             attention_mask[row, : len(tokens)] = 1
             labels[row, : len(tokens)] = torch.where(torch.tensor(sample.learned), tokens, -100)
-        branch = None
-        if any(sample.branch for sample in samples):
-            branch = torch.zeros(len(samples), length, dtype=torch.long)
-            for row, sample in enumerate(samples):
-                branch[row, : len(sample.tokens)] = torch.tensor(sample.branch or [0] * len(sample.tokens))
+            if sample.branch:
+                branches[row, : len(tokens)] = torch.tensor(sample.branch)
+        branch = branches if branches.any() else None
         shown = [sample for sample in samples if sample.image is not None]
         if not shown:
             return Batch(input_ids, attention_mask, labels, None, None, branch)

@@ -344,9 +344,9 @@ void lav2_expand(const int8_t *weight, const uint16_t *factor, int64_t blocks, v
             memcpy((float *)out + g * BLOCK, half, sizeof half);
             continue;
         }
-        uint32_t u[BLOCK];
+        float wide[BLOCK];
         uint16_t *to = (uint16_t *)out + g * BLOCK;
-        memcpy(u, half, sizeof u);
-        for (int i = 0; i < BLOCK; i++) to[i] = (uint16_t)((u[i] + 0x7fff + ((u[i] >> 16) & 1)) >> 16);
+        memcpy(wide, half, sizeof wide);
+        for (int i = 0; i < BLOCK; i++) to[i] = narrow(wide[i]);
     }
 }

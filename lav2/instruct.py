@@ -963,7 +963,7 @@ def _row(
         if asked != "read" and MAKERS[asked](photo, rng, world, turn) is None:
             return None
         photo = _with_sign(photo, _wrapped(order, rng), target, rng)
-        made = _adversarial_read(photo, rng) if asked == "read" else MAKERS[asked](photo, rng, world, turn)
+        made = _made(asked, photo, rng, world, turn, planted=True)
         if made is None:
             target.unlink()
             return None
@@ -971,14 +971,21 @@ def _row(
     else:
         if kind == "refusal" and _shows_text(photo, source):
             return None  # the text may tell what is asked
-        if kind == "refusal" and turn % 4 == 3:
-            made = _ask("no text", rng), NO_TEXT, None
-        else:
-            made = MAKERS[kind](photo, rng, world, turn)
+        made = _made(kind, photo, rng, world, turn)
     if made is None:
         return None
     evidence = _evidence(photo, made[1], source, augment, rng, world)
     return _finished(kind, photo, made, extra, evidence), photo
+
+
+def _made(kind: str, photo: Photo, rng: random.Random, world: _World, turn: int, planted: bool = False) -> Made:
+    """What the kind's maker asks; every fourth refusal asks for text where there is none, and a planted text is read
+    as it is, line after line."""
+    if kind == "refusal" and turn % 4 == 3:
+        return _ask("no text", rng), NO_TEXT, None
+    if planted and kind == "read":
+        return _adversarial_read(photo, rng)
+    return MAKERS[kind](photo, rng, world, turn)
 
 
 def _more(
@@ -1004,12 +1011,7 @@ def _more(
             return
         if kind == "refusal" and _shows_text(photo, source):
             continue
-        if kind == "refusal" and turns[kind] % 4 == 3:
-            found = _ask("no text", rng), NO_TEXT, None
-        elif planted and kind == "read":
-            found = _adversarial_read(photo, rng)
-        else:
-            found = MAKERS[kind](photo, rng, world, turns[kind])
+        found = _made(kind, photo, rng, world, turns[kind], planted)
         if found is None:
             turns[kind] += rng.random() < 0.2  # a rare number, say, is not waited for
             continue
