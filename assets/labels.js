@@ -31,7 +31,9 @@
   const dark = () => document.querySelectorAll(".lav2-spot").forEach((spot) => spot.remove());
   const light = (event) => {
     dark();
-    const row = event.target.closest?.(".lav2-table [role=row]");
+    // Where focus scrolls the page, the resting pointer comes over something else: the focused finding stays lit.
+    const focused = document.activeElement.matches(":focus-visible") ? document.activeElement : null;
+    const row = [event.target, focused].map((at) => at?.closest?.(".lav2-table [role=row]")).find(Boolean);
     const panel = row?.closest(".lav2-panel");
     const image = panel?.querySelector(".lav2-photo img");
     const list = panel?.querySelector(".lav2-experts[data-places]");

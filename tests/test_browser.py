@@ -4,6 +4,8 @@ Needs Chromium ($CHROMIUM or /usr/bin/chromium). No test depends on the words th
 """
 
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -234,6 +236,8 @@ def test_a_finding_lights_up_in_the_photo_under_the_pointer_and_with_the_keyboar
     assert spot.count() == 0
     row.locator("input[type=checkbox]").focus()
     assert spot.get_attribute("data-number") == number
+    page.locator("#lead").dispatch_event("pointerover")  # as when focus scrolls the page under a resting pointer
+    assert spot.get_attribute("data-number") == number
 
 
 def test_two_visitors_at_once_do_not_see_each_other(open_page, server):
@@ -384,11 +388,23 @@ def test_a_busy_server_says_the_place_in_the_queue(open_page, address):
     page = open_page()
     client = Client(address, verbose=False)
     photo = handle_file(str(ROOT / "assets/examples/shapes.webp"))
-    waits = [client.submit(photo, f"Question {i}?", ["ocr"], api_name="/compare") for i in range(8)]
-    send(page, "Hello?")
-    page.locator(".lav2-notice:visible", has_text="position").first.wait_for()
-    for job in waits:
-        job.result()
+    begun, seen = threading.Event(), threading.Event()
+
+    def keep_asking():  # two places in line each time: with ten who ask, more wait than are answered at once
+        while not seen.is_set():
+            client.predict(photo, "What is this?", ["ocr"], api_name="/compare")
+            begun.set()
+
+    with ThreadPoolExecutor(10) as visitors:
+        asking = [visitors.submit(keep_asking) for _ in range(10)]
+        try:
+            assert begun.wait(PATIENCE)
+            send(page, "Hello?")
+            page.locator(".lav2-notice:visible", has_text="position").first.wait_for()
+        finally:
+            seen.set()
+    for visitor in asking:
+        visitor.result()
     page.wait_for_selector("button.submit-button:visible")
     assert said(page)
 
