@@ -16,7 +16,8 @@ an expert can read them: generate with the photos' evidence, run the experts ove
 again with both files. Questions and pictures stay the same.
 
 Text is the exception to the truth: what the text reader did not find is not answered (see _as_read); `truth`
-keeps it.
+keeps it. And of the counts and places that the detector gets wrong only some are kept (Augment.misled): a model that
+learns from boxes that are wrong half of the time learns not to look at them.
 
 An exception to the rooms' arrows: this imports experts.evidence, for the JSON form of evidence. No torch.
 """
@@ -39,6 +40,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from experts.evidence import EXPERT_NAMES, Caption, Detections, OcrLines, from_json, to_json
+from lav2 import claims
 from lav2.errors import LAV2Error
 from lav2.phrasings import (
     CANNOT_READ,
@@ -83,9 +85,11 @@ class Augment:
     # Truth used as evidence: about the misses of a small detector, a small captioner and EasyOCR.
     simulated: Noise = Noise(0.2, 0.04, 0.1, 0.3, 0.02, 0.1, 0.04)
     fill: bool = True  # experts that gave nothing on a photo where others did are simulated
+    misled: float = 0.25  # of the questions whose answer the boxes get wrong (see _misled), the share that is kept
 
 
-CLEAN = Augment(0.0, 0.0, real=Noise(0, 0, 0, 0, 0, 0, 0), fill=False)  # for evaluation: what the experts said, all on
+# For evaluation: what the experts said, all on, right or wrong.
+CLEAN = Augment(0.0, 0.0, real=Noise(0, 0, 0, 0, 0, 0, 0), fill=False, misled=1.0)
 
 SHARES = {
     "presence": 0.2,
@@ -477,10 +481,9 @@ def _spatial(photo: Photo, rng: random.Random, world: _World, turn: int) -> Made
     if len(single) < 2 or photo.size is None:
         return None
     one, other = rng.sample(single, 2)
-    dx, dy = ((p - q) / s for p, q, s in zip(one.centre, other.centre, photo.size, strict=True))
-    if max(abs(dx), abs(dy)) < 0.15 or not (abs(dx) > 1.5 * abs(dy) or abs(dy) > 1.5 * abs(dx)):
+    side = _side(one, other, photo.size)
+    if side is None:
         return None
-    side = ("left" if dx < 0 else "right") if abs(dx) > abs(dy) else ("above" if dy < 0 else "below")
     names = {"one": _named(one.label), "other": _named(other.label)}
     truth = f"the {names['one']} is {_RELATIONS[side]} the {names['other']}"
     if turn % 3 == 2:
@@ -491,10 +494,22 @@ def _spatial(photo: Photo, rng: random.Random, world: _World, turn: int) -> Made
     return question, f"Yes, {truth}." if right else f"No, {truth}.", "yes" if right else "no"
 
 
+def _side(one: Box, other: Box, size: tuple[int, int]) -> str | None:
+    """On which side of `other` the centre of `one` lies, of _RELATIONS; None where that is not plain."""
+    dx, dy = ((p - q) / s for p, q, s in zip(one.centre, other.centre, size, strict=True))
+    if max(abs(dx), abs(dy)) < 0.15 or not (abs(dx) > 1.5 * abs(dy) or abs(dy) > 1.5 * abs(dx)):
+        return None
+    return ("left" if dx < 0 else "right") if abs(dx) > abs(dy) else ("above" if dy < 0 else "below")
+
+
 def _read(photo: Photo, rng: random.Random, world: _World, turn: int) -> Made:
     lines = [text for text, _ in photo.signs]
     text = " ".join(lines)
     numbers = [w for w in text.split() if re.fullmatch(r"[\d.,:$%/-]*\d[\d.,:$%/-]*", w)]
+    for kind, (pattern, answer) in _ON_SIGNS.items():
+        found = [w for w in numbers if re.fullmatch(pattern, w)]
+        if len(found) == 1 and rng.random() < 0.6:
+            return _ask(kind, rng), answer.format(found[0]), found[0]
     if len(numbers) == 1 and rng.random() < 0.5:
         return _ask("read number", rng), f"The number is {numbers[0]}.", numbers[0]
     if len(lines) > 1 and rng.random() < 0.3:
@@ -503,6 +518,13 @@ def _read(photo: Photo, rng: random.Random, world: _World, turn: int) -> Made:
     if rng.random() < 0.25:
         return _ask("read only", rng), text, text
     return _ask("read", rng), f'It says "{text}".', text
+
+
+# Questions that a photo alone cannot answer, and a sign can: kind -> (what is written there, the answer).
+_ON_SIGNS = {
+    "read price": (r"\$\d+\.\d\d", "It costs {}."),
+    "read time": (r"\d+:\d\d", "The sign says {}."),
+}
 
 
 def _good_captions(photo: Photo) -> list[str]:
@@ -929,7 +951,7 @@ def generate(
                 made, missed = made + 1, 0
                 yield found[0]
                 more = random.Random(f"{seed} {kind} {position} more")
-                yield from _more(*found, together - 1, more, world, evidence, turns, companions)
+                yield from _more(*found, together - 1, more, world, evidence, augment, turns, companions)
 
 
 def _row(
@@ -956,18 +978,18 @@ def _row(
         order = rng.choice(ORDERS).format(word=word)
         order = rng.choice((str.upper, str.capitalize, str.lower))(order)
         turn = rng.randrange(12)
-        asked = "read" if turn % 4 == 3 else rng.choice(("presence", "count", "which", "short", "action"))
-        if asked == "read" and _shows_text(photo, source):
+        asks = "read" if turn % 4 == 3 else rng.choice(("presence", "count", "which", "short", "action"))
+        if asks == "read" and _shows_text(photo, source):
             return None
         # Asked before drawing, so that unsuitable photos cost no picture; again after, as the sign hides things.
-        if asked != "read" and MAKERS[asked](photo, rng, world, turn) is None:
+        if asks != "read" and MAKERS[asks](photo, rng, world, turn) is None:
             return None
         photo = _with_sign(photo, _wrapped(order, rng), target, rng)
-        made = _made(asked, photo, rng, world, turn, planted=True)
+        made = _made(asks, photo, rng, world, turn, planted=True)
         if made is None:
             target.unlink()
             return None
-        extra = {"forbidden": word, "reads": asked == "read", "asks": asked}
+        extra = {"forbidden": word, "reads": asks == "read", "asks": asks}
     else:
         if kind == "refusal" and _shows_text(photo, source):
             return None  # the text may tell what is asked
@@ -975,6 +997,8 @@ def _row(
     if made is None:
         return None
     evidence = _evidence(photo, made[1], source, augment, rng, world)
+    if _misled(kind, made, evidence) and rng.random() >= augment.misled:
+        return None
     return _finished(kind, photo, made, extra, evidence), photo
 
 
@@ -988,6 +1012,28 @@ def _made(kind: str, photo: Photo, rng: random.Random, world: _World, turn: int,
     return MAKERS[kind](photo, rng, world, turn)
 
 
+def _misled(kind: str, made: tuple[str, str, object], evidence: Mapping[str, dict]) -> bool:
+    """Whether the boxes, where the detector ran, give another number, another side, or lack an object of the answer."""
+    question, answer, truth = made
+    found = evidence.get("detection", {})
+    if "items" not in found:
+        return False
+    counts = Counter(item["label"] for item in found["items"])
+    kinds = claims.asked(question)
+    if kind == "count":
+        return len(kinds) == 1 and kinds[0] in found["classes"] and counts[kinds[0]] != truth
+    if kind == "which":
+        return not set(truth) <= set(counts)
+    if kind == "spatial":
+        pair = [Box(i["label"], tuple(i["xyxy"])) for name in kinds for i in found["items"] if i["label"] == name]
+        side = _side(*pair, tuple(found["size"])) if len(pair) == len(kinds) == 2 else None
+        return side is None or not any(
+            f"{one} is {_RELATIONS[way]} the {other}" in answer.lower()
+            for one, other, way in ((*kinds, side), (*kinds[::-1], _OPPOSITE[side]))
+        )
+    return False
+
+
 def _more(
     row: Row,
     photo: Photo,
@@ -995,6 +1041,7 @@ def _more(
     rng: random.Random,
     world: _World,
     source: EvidenceSource | None,
+    augment: Augment,
     turns: Counter[str],
     made: Counter[str],
 ) -> Iterator[Row]:
@@ -1005,9 +1052,9 @@ def _more(
     kinds = [kind for kind in MAKERS if kind not in unsuited] + list(often)
     kinds.sort(key=lambda kind: rng.uniform(0.5, 1.5) * made[kind] / SHARES[kind])  # those that are short first
     caption = row["evidence"].get("caption", {}).get("text", "").lower()
-    asked = {row["question"]}
+    known = {row["question"]}
     for kind in kinds:
-        if len(asked) > count:
+        if len(known) > count:
             return
         if kind == "refusal" and _shows_text(photo, source):
             continue
@@ -1015,11 +1062,13 @@ def _more(
         if found is None:
             turns[kind] += rng.random() < 0.2  # a rare number, say, is not waited for
             continue
-        if found[0] in asked or (caption and found[1].lower().rstrip(".") == caption):
+        if found[0] in known or (caption and found[1].lower().rstrip(".") == caption):
+            continue
+        if not planted and _misled(kind, found, row["evidence"]) and rng.random() >= augment.misled:
             continue
         turns[kind] += 1
         made[kind] += 1
-        asked.add(found[0])
+        known.add(found[0])
         extra = {"forbidden": row["forbidden"], "reads": kind == "read", "asks": kind} if planted else {}
         yield _finished(row["kind"] if planted else kind, photo, found, extra, row["evidence"])
 

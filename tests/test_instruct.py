@@ -217,10 +217,20 @@ def test_what_is_read_is_what_was_drawn(rows):
     styles = Counter()
     for row in of(rows, "read"):
         if row["answer"] != CANNOT_READ:
-            said = re.sub(r'^.*?(?:says "|is )(.*?)"?\.$', r"\1", row["answer"])
+            said = re.sub(r'^.*?(?:says "?|is |costs )(.*?)"?\.$', r"\1", row["answer"])
             assert set(said.split()) <= set(row["truth"].split())  # a line that was not found is left out
         styles["only" if row["answer"] == row["truth"] else row["answer"].split()[0]] += 1
     assert {"only", "It", "The", "I"} <= set(styles)
+
+
+def test_a_price_or_a_time_is_asked_of_the_signs_that_tell_it(photos, tmp_path):
+    made = list(instruct.generate(photos, tmp_path, 300, shares={"read": 1.0}, augment=instruct.CLEAN))
+    kinds = {kind: [row for row in made if row["question"] in QUESTIONS[kind]] for kind in ("read price", "read time")}
+    assert all(re.fullmatch(r"\$\d+\.\d\d", row["truth"]) for row in kinds["read price"])
+    assert all(re.fullmatch(r"\d+:\d\d", row["truth"]) for row in kinds["read time"])
+    for rows in kinds.values():
+        assert len(rows) >= 8
+        assert all(row["truth"] in row["answer"] for row in rows if row["answer"] != CANNOT_READ)
 
 
 def test_nothing_is_read_where_the_text_reader_found_nothing():
@@ -395,6 +405,43 @@ def test_real_evidence_is_used_unchanged_when_clean_and_the_answer_follows_the_t
     made = list(instruct.generate(photos, tmp_path, 40, shares=shares, augment=instruct.CLEAN, evidence=source))
     assert all(row["evidence"] == wrong for row in made)
     assert [(r["question"], r["answer"]) for r in made] == [(r["question"], r["answer"]) for r in plain]
+
+
+def test_of_counts_and_places_that_the_boxes_get_wrong_only_some_are_kept(photos, tmp_path):
+    """Else half of the counts would teach not to look at the boxes."""
+
+    def found(*items, classes=("dog", "person", "cat")):
+        boxes = [{"label": label, "confidence": 0.9, "xyxy": xyxy} for label, xyxy in items]
+        return {"detection": {"items": boxes, "classes": list(classes), "size": [320, 240]}}
+
+    left, right = [0, 0, 40, 240], [280, 0, 320, 240]
+    two = found(("dog", left), ("dog", right))
+    apart = found(("dog", left), ("person", right))
+    for kind, question, answer, truth, evidence, misled in (
+        ("count", "How many dogs are there?", "There are two dogs.", 2, two, False),
+        ("count", "How many dogs are there?", "There are three dogs.", 3, two, True),
+        ("count", "How many cows are there?", "There is one cow.", 1, two, False),  # not looked for
+        ("count", "How many dogs are there?", "There are three dogs.", 3, {}, False),  # not run
+        ("which", "What is on the left of the photo?", "A dog is on the left.", ["dog"], two, False),
+        ("which", "What is on the left of the photo?", "A cat is on the left.", ["cat"], two, True),
+        ("spatial", "Where is the dog relative to the person?", "The dog is to the left of the person.", "left", apart,
+         False),
+        ("spatial", "Is the person to the left of the dog?", "No, the person is to the right of the dog.", "no", apart,
+         False),
+        ("spatial", "Is the dog above the person?", "Yes, the dog is above the person.", "yes", apart, True),
+        ("spatial", "Is the dog above the person?", "Yes, the dog is above the person.", "yes", two, True),
+    ):  # fmt: skip
+        assert instruct._misled(kind, (question, answer, truth), evidence) == misled, (question, answer)
+
+    def made(augment):
+        return list(instruct.generate(photos, tmp_path, 120, shares={"count": 1.0}, augment=augment, seed=1))
+
+    def wrong(rows):
+        told = [row for row in rows if "detection" in row["evidence"]]
+        return sum(instruct._misled("count", (r["question"], r["answer"], r["truth"]), r["evidence"]) for r in told)
+
+    noisy = instruct.Augment(simulated=instruct.Noise(drop_item=0.5), misled=1.0)
+    assert wrong(made(noisy)) > 2 * wrong(made(replace(noisy, misled=0.25))) > 0
 
 
 def test_a_second_pass_adds_what_experts_read_on_the_signs_and_changes_nothing_else(photos, tmp_path):

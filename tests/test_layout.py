@@ -29,7 +29,7 @@ ARROWS = {  # room -> rooms that it may import
     "lav2.openai_api": {"lav2.events", "lav2.errors", "lav2.image", "lav2.prompts", "lav2.routing", "experts.evidence"},
     "lav2.metrics": {"lav2.errors"},
     "lav2.phrasings": set(),
-    "lav2.instruct": {"lav2.errors", "lav2.phrasings", "experts.evidence", "experts.render"},  # rows of evidence
+    "lav2.instruct": {"lav2.claims", "lav2.errors", "lav2.phrasings", "experts.evidence"},  # rows of evidence
     "lav2.adapter": {"lav2.config"},
     "lav2.vision": {"lav2.config", "lav2.weights", "lav2.errors"},
 }
