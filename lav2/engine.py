@@ -11,6 +11,7 @@ A head width, F width of the feed-forward, V vocabulary.
 from __future__ import annotations
 
 import ctypes
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -27,6 +28,7 @@ from lav2.model import AdaptedLlama
 
 FAMILIES = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
 BLOCK = 32  # int8 weights that share a factor, as in decode.c
+TILE = 4  # rows of an int8 matrix that lie together, as in decode.c
 PIECE = 128  # tokens of a long prompt at once, cut at its multiples: what a piece computes depends only on what stands
 # before it, so that an answer is the same to the last bit whether or not earlier pieces were kept
 NATIVE_ROWS = 32  # up to which decode.c takes the token; more rows are a matrix product, which torch does better
@@ -59,7 +61,8 @@ def multiplies_bfloat16() -> bool:
 
 @dataclass
 class Matrix:
-    """A weight [out, in] with an optional bias [out]; int8 if it has factors [out, in / BLOCK]."""
+    """A weight [out, in] with an optional bias [out]; int8, in the order of decode.c, if it has factors
+    [out, in / BLOCK]."""
 
     weight: Tensor
     bias: Tensor | None = None
@@ -72,22 +75,41 @@ class Matrix:
             return F.linear(x, self.weight, self.bias)
         plain = (torch.empty(self.weight.numel()) if room is None else room)[: self.weight.numel()]
         native.library().lav2_expand(
-            self.weight.data_ptr(), self.factor.data_ptr(), self.factor.numel(), plain.data_ptr(),
+            self.weight.data_ptr(), self.factor.data_ptr(), *self.weight.shape, plain.data_ptr(),
             plain.element_size(), torch.get_num_threads(),
         )  # fmt: skip
         found = F.linear(x.to(plain.dtype), plain.view(self.weight.shape)).to(x.dtype)
         return found if self.bias is None else found + self.bias
 
 
-def quantised(weight: Tensor, bias: Tensor | None = None) -> Matrix:
-    """A float32 matrix as int8; blocks of a row share a bfloat16 factor."""
-    weight = weight.contiguous()
-    whole = torch.empty(weight.shape, dtype=torch.int8)
-    factor = torch.empty(len(weight), weight.shape[1] // BLOCK, dtype=torch.bfloat16)
+class Room:
+    """Memory for weights in pages of 2 MB, where the system has them: reading pages of 4 KB takes a fifth longer."""
+
+    CHUNK = 2**26  # bytes
+
+    def __init__(self) -> None:
+        self._left = torch.empty(0, dtype=torch.uint8)
+
+    def take(self, dtype: torch.dtype, *shape: int) -> Tensor:
+        """Memory for a tensor, not set to anything; kept until no tensor lies in its chunk."""
+        size = math.prod(shape) * dtype.itemsize
+        if size > len(self._left):
+            self._left = native.memory(max(size, self.CHUNK))
+        taken, self._left = self._left[:size], self._left[size + -size % 64 :]
+        return taken.view(dtype).view(shape)
+
+
+def quantised(weight: Tensor, bias: Tensor | None, room: Room) -> Matrix:
+    """A float32 matrix as int8; blocks of a row share a bfloat16 factor. Rows of zeros are added up to a multiple of
+    TILE."""
+    weight = F.pad(weight, (0, 0, 0, -len(weight) % TILE)).contiguous()
+    whole = room.take(torch.int8, *weight.shape)
+    blocks = weight.numel() // BLOCK
+    factor = room.take(torch.bfloat16, blocks + 16)[:blocks]  # decode.c reads 16 at once, and past the last
     native.library().lav2_quantise(
-        weight.data_ptr(), factor.numel(), whole.data_ptr(), factor.data_ptr(), torch.get_num_threads()
+        weight.data_ptr(), *weight.shape, whole.data_ptr(), factor.data_ptr(), torch.get_num_threads()
     )
-    return Matrix(whole, bias, factor)
+    return Matrix(whole, bias, factor.view(len(weight), -1))
 
 
 def folded(linear: nn.Linear, config: AdapterConfig) -> tuple[Tensor, Tensor]:
@@ -218,6 +240,7 @@ class Engine:
         self.dtype = torch.float32 if self.int8 else self.kept  # of activations in torch
         # of int8 weights' products in torch: bfloat16 takes half the time where the processor multiplies it
         self.product = torch.bfloat16 if multiplies_bfloat16() else torch.float32
+        self._room = Room()
         with torch.inference_mode():
             self.layers = [self._layer(layer, model.config, release) for layer in model.decoder.layers]
             self.norm = self._weight(model.decoder.norm)
@@ -271,14 +294,18 @@ class Engine:
         parts = [folded(linear, config) for linear in linears]
         weight, bias = torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
         kept = bias.to(self.dtype) if bias.any() else None
-        return quantised(weight, kept) if self.int8 else Matrix(weight.to(self.kept), kept)
+        if self.int8:
+            return quantised(weight, kept, self._room)
+        if self.library is None:
+            return Matrix(weight.to(self.kept), kept)
+        return Matrix(self._room.take(self.kept, *weight.shape).copy_(weight), kept)
 
     def _weight(self, norm: nn.Module) -> Tensor:
         return norm.weight.detach().to(self.dtype).clone()
 
     def _vocabulary_matrix(self, linear: nn.Linear) -> Matrix:
         weight = linear.weight.detach()
-        return quantised(weight.float()) if self.int8 else Matrix(weight)
+        return quantised(weight.float(), None, self._room) if self.int8 else Matrix(weight)
 
     def _prepare(self, hidden: int) -> None:
         """The tables that decode.c reads; biases and norms there are float32."""
@@ -448,11 +475,11 @@ class Engine:
 
     def _vocabulary(self, x: Tensor) -> Tensor:  # [B, D] -> [B, V]
         if not self.int8 or len(x) > NATIVE_ROWS:
-            return self.head(x)
-        logits = torch.empty(len(x), len(self.head.weight))
+            return self.head(x)[:, : len(self.embedding)]  # without the rows that fill up an int8 matrix
+        logits, scratch = torch.empty(len(x), len(self.embedding)), torch.empty(x.numel() + 16)
         self.library.lav2_linear(
             self.head.weight.data_ptr(), self.head.factor.data_ptr(), x.contiguous().data_ptr(), len(x), x.shape[1],
-            len(self.head.weight), 1, logits.data_ptr(), torch.get_num_threads(),
+            logits.shape[1], 1, scratch.data_ptr(), logits.data_ptr(), torch.get_num_threads(),
         )  # fmt: skip
         return logits
 
@@ -465,12 +492,13 @@ class Engine:
         state = torch.cat([cache.state for cache in caches], dim=1)
         cosine, sine = self.cosine[places - first], self.sine[places - first]  # [B, A]
         shape = (ctypes.c_int64 * 11)(
-            rows, width, self.heads, self.groups, self.head_width, self._hidden, len(self.head.weight),
+            rows, width, self.heads, self.groups, self.head_width, self._hidden, len(self.embedding),
             len(self.layers), self.context, 1 if self.int8 else 2, threads,
         )  # fmt: skip
         shared = rows * ((2 * self.heads + 2 * self.groups) * self.head_width + self._hidden)
-        scratch = torch.empty(shared + threads * (rows * width + self.context + 16))
-        logits = torch.empty(rows, len(self.head.weight))
+        longest = max(self._hidden, self.heads * self.head_width, width)
+        scratch = torch.empty(shared + threads * (rows * (width + longest) + self.context + 32))
+        logits = torch.empty(rows, len(self.embedding))
         self.library.lav2_step(
             ctypes.addressof(shape), self._layers.data_ptr(), state.data_ptr(), self._numbers.data_ptr(),
             x.data_ptr(), cosine.data_ptr(), sine.data_ptr(), places.data_ptr(), first.data_ptr(),

@@ -6,12 +6,16 @@ import contextlib
 import ctypes
 import functools
 import hashlib
+import mmap
 import os
 import platform
 import shutil
 import subprocess
 import tempfile
 from pathlib import Path
+
+import torch
+from torch import Tensor
 
 from lav2.weights import cache_dir
 
@@ -44,12 +48,22 @@ def library() -> ctypes.CDLL | None:
         return None
     number, address = ctypes.c_int64, ctypes.c_void_p
     loaded.lav2_step.argtypes = [address] * 13
-    loaded.lav2_linear.argtypes = [address, address, address, number, number, number, number, address, number]
-    loaded.lav2_expand.argtypes = [address, address, number, address, number, number]
-    loaded.lav2_quantise.argtypes = [address, number, address, address, number]
+    loaded.lav2_linear.argtypes = [address] * 3 + [number] * 4 + [address] * 2 + [number]
+    loaded.lav2_expand.argtypes = [address, address, number, number, address, number, number]
+    loaded.lav2_quantise.argtypes = [address, number, number, address, address, number]
     for function in (loaded.lav2_step, loaded.lav2_linear, loaded.lav2_expand, loaded.lav2_quantise):
         function.restype = None
     return loaded
+
+
+def memory(size: int) -> Tensor:
+    """Bytes that are not set to anything, in pages of 2 MB where the system has them for those who ask."""
+    if not hasattr(mmap, "MADV_HUGEPAGE"):
+        return torch.empty(size, dtype=torch.uint8)
+    found = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    with contextlib.suppress(OSError):  # a system without them
+        found.madvise(mmap.MADV_HUGEPAGE)
+    return torch.frombuffer(found, dtype=torch.uint8)  # keeps the mapping
 
 
 def trim() -> None:
