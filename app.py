@@ -21,6 +21,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
@@ -49,6 +50,8 @@ if TYPE_CHECKING:  # it brings torch with it: main() imports it
 
 ASSETS = Path(__file__).parent / "assets"
 TEXTS: dict[str, dict[str, str]] = json.loads((ASSETS / "ui.json").read_text(encoding="utf-8"))
+# language -> what goes wrong, in English, with {0}, {1} ... for names and numbers -> the same in that language
+PROBLEMS: dict[str, dict[str, str]] = json.loads((ASSETS / "problems.json").read_text(encoding="utf-8"))
 T = gr.I18n(**TEXTS)
 
 TOKEN_PAUSE = 0.05  # seconds between two updates of a streaming answer: faster than one reads
@@ -219,9 +222,23 @@ def _step(findings: Findings, before: str, say: Mapping[str, str]) -> dict[str, 
 def problem(error: Exception, say: Mapping[str, str]) -> tuple[str, str]:
     """(cause, next step) for the user. What nobody foresaw is named by its kind; the log has its trace."""
     if isinstance(error, LAV2Error):
-        return error.cause, error.next_step
+        return translated(error.cause, say), translated(error.next_step, say)
     logging.getLogger("lav2.app").error("A question could not be answered.", exc_info=error)
     return say["broken"].format(kind=type(error).__name__), say["broken_next"]
+
+
+def translated(text: str, say: Mapping[str, str]) -> str:
+    """A cause or a next step in the page's language; those of PROBLEMS, which visitors meet. Others stay English."""
+    for pattern, template in _problems(say["language"]):
+        if match := pattern.fullmatch(text):
+            return template.format(*match.groups())
+    return text
+
+
+@cache
+def _problems(language: str) -> list[tuple[re.Pattern, str]]:
+    found = PROBLEMS.get(language, {}).items()
+    return [(re.compile(re.sub(r"\\{\d\\}", "(.+?)", re.escape(text)), re.DOTALL), other) for text, other in found]
 
 
 def waiting(position: int, say: Mapping[str, str]) -> tuple[str, str]:
@@ -241,7 +258,7 @@ def status(findings: Findings, name: str, say: Mapping[str, str]) -> str:
     if found is None:
         return say[findings.states[name]]
     if isinstance(found, ExpertFailure):
-        return f"{say['failed']}. {found.cause} {found.next_step}"
+        return f"{say['failed']}. {translated(found.cause, say)} {translated(found.next_step, say)}"
     seconds = say["done"].format(seconds=f"{found.seconds:.2f}")
     if isinstance(found, Caption):
         return f"{seconds} · “{found.text}”"
@@ -318,7 +335,7 @@ def rows(findings: Findings, say: Mapping[str, str]) -> list[list[str]]:
             item.text,
             say[item.expert],
             "" if item.confidence is None else f"{item.confidence:.2f}",
-            item.place or "",
+            say[f"place_{item.place}"] if item.place else "",
         ]
         for item in render.numbered(findings.evidence)
     ]

@@ -121,7 +121,8 @@ def server(tmp_path_factory):
 
 @pytest.mark.slow
 def test_the_examples_of_the_documentation_run(server, tmp_path):
-    examples = re.findall(r"```python\n(.*?)```", (ROOT / "docs/API.md").read_text(encoding="utf-8"), re.DOTALL)
+    written = "".join((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "docs/API.md"))
+    examples = re.findall(r"```python\n(.*?)```", written, re.DOTALL)
     assert len(examples) == 2
     for example in examples:
         code = example.replace("http://127.0.0.1:7860/", server.address).replace(

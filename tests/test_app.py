@@ -3,6 +3,7 @@
 import ast
 import base64
 import html
+import io
 import json
 import os
 import pickle
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -21,11 +23,13 @@ import pytest
 from PIL import Image
 
 import app
+import lav2.image
 from experts import render
 from experts.evidence import EXPERT_NAMES, Caption, Detections, ExpertFailure, OcrLines
-from lav2 import routing, votes
+from lav2 import receipt, routing, votes
 from lav2.errors import LAV2Error
 from lav2.events import Done, EvidenceFound, ExpertStarted, PromptReady, Queued, Sampling, Token
+from lav2.image import open_image
 from lav2.line import Busy
 from lav2.prompts import Turn
 
@@ -466,8 +470,39 @@ def test_every_text_that_is_used_exists_and_every_one_is_used():
     made = {f"column_{name}" for name in ("use", "number", "expert", "finding", "confidence", "place")}
     made |= {f"route_{kind}" for kind in routing.REASONS} | {f"vote_{choice}" for choice in votes.CHOICES}
     made |= {f"part_{name}" for name in ("findings", "question", "turns", "template")}
+    rows, columns = (("top ", "", "bottom "), ("left", "", "right"))
+    made |= {f"place_{(row + column).strip() or 'center'}" for row in rows for column in columns}
     assert set(app.TEXTS["en"]) - made - set(EXPERT_NAMES) - set(COMPARE.SIDES) - {"auto"} <= constants
     assert made <= set(app.TEXTS["en"])
+
+
+def test_what_a_visitor_can_do_wrong_is_told_in_korean(monkeypatch, tmp_path):
+    monkeypatch.setattr(lav2.image, "MAX_PIXELS", 100)
+    monkeypatch.setattr(lav2.image, "MAX_BYTES", 2000)
+    noise = io.BytesIO()
+    Image.effect_noise((64, 64), 90).save(noise, "png")
+    cut = io.BytesIO()
+    Image.new("RGB", (9, 9)).save(cut, "jpeg")
+    bad = [b"", b"no picture", noise.getvalue(), noise.getvalue()[:1500], cut.getvalue()[:-30]]
+
+    def errors():
+        for data in bad:
+            yield lambda data=data: open_image(data)
+        yield lambda: receipt.read(tmp_path / "missing.json")
+
+    for fails in errors():
+        with pytest.raises(LAV2Error) as error:
+            fails()
+        told = app.problem(error.value, app.TEXTS["ko"])
+        assert all(re.search("[가-힣]", text) for text in told), told
+        assert app.problem(error.value, app.TEXTS["en"]) == (error.value.cause, error.value.next_step)
+    assert "25번째" in app.problem(Busy(25), app.TEXTS["ko"])[0]
+    step = ("Ask again: it may have been loading. If it happens again, switch this expert off.", 1.0)
+    slow = ExpertFailure("ocr", "The ocr expert took longer than 3.5 s.", *step)
+    findings = replace(app.Findings(), states={"ocr": "failed"}, evidence={"ocr": slow})
+    assert "ocr 전문가가 3.5초" in app.status(findings, "ocr", app.TEXTS["ko"])
+    for english, korean in app.PROBLEMS["ko"].items():
+        assert set(re.findall(r"{\d}", english)) == set(re.findall(r"{\d}", korean))
 
 
 def test_messages_follow_the_browsers_language(play):
