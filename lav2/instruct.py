@@ -888,14 +888,17 @@ def _evidence(
         evidence = corrupt(_simulated(photo, answer, rng, world), augment.simulated, rng, world)
     if real is not None:
         evidence |= corrupt(real, augment.real, rng, world)
-    if rng.random() < augment.no_experts:
-        return {}
-    evidence = {
-        name: evidence[name] for name in EXPERT_NAMES if name in evidence and rng.random() >= augment.drop_expert
-    }
     for name, value in evidence.items():
         from_json(name, value)  # shapes are checked where the evidence is made
     return evidence
+
+
+def _dropped(evidence: Mapping[str, dict], augment: Augment, rng: random.Random) -> dict[str, dict]:
+    """What is left for the prompt: sometimes no expert is on, sometimes one is off. Which questions are asked does not
+    depend on it."""
+    if rng.random() < augment.no_experts:
+        return {}
+    return {name: evidence[name] for name in EXPERT_NAMES if name in evidence and rng.random() >= augment.drop_expert}
 
 
 # --- all together -------------------------------------------------------------------------------------------
@@ -964,8 +967,8 @@ def _row(
     source: EvidenceSource | None,
     augment: Augment,
     held_out: bool,
-) -> tuple[Row, Photo] | None:
-    """A row, and the photo with what was drawn on it."""
+) -> tuple[Row, Photo, dict[str, dict]] | None:
+    """A row, the photo with what was drawn on it, and what all experts found there."""
     extra = {}
     if kind == "read":
         ground = photo if rng.random() < 0.7 else None
@@ -999,7 +1002,7 @@ def _row(
     evidence = _evidence(photo, made[1], source, augment, rng, world)
     if _misled(kind, made, evidence) and rng.random() >= augment.misled:
         return None
-    return _finished(kind, photo, made, extra, evidence), photo
+    return _finished(kind, photo, made, extra, _dropped(evidence, augment, rng)), photo, evidence
 
 
 def _made(kind: str, photo: Photo, rng: random.Random, world: _World, turn: int, planted: bool = False) -> Made:
@@ -1037,6 +1040,7 @@ def _misled(kind: str, made: tuple[str, str, object], evidence: Mapping[str, dic
 def _more(
     row: Row,
     photo: Photo,
+    evidence: Mapping[str, dict],
     count: int,
     rng: random.Random,
     world: _World,
@@ -1045,7 +1049,8 @@ def _more(
     turns: Counter[str],
     made: Counter[str],
 ) -> Iterator[Row]:
-    """Up to `count` other questions about a row's picture, with the row's evidence, counted in `turns` and `made`."""
+    """Up to `count` other questions about a row's picture, with the row's evidence, counted in `turns` and `made`;
+    `evidence` is that of all experts."""
     planted = row["kind"] == "adversarial"
     unsuited = {"spatial", "detail", "refusal"} if photo.signs else {"read"}
     often = ("read", "read", "presence") if photo.signs else ("presence", "count")
@@ -1064,7 +1069,7 @@ def _more(
             continue
         if found[0] in known or (caption and found[1].lower().rstrip(".") == caption):
             continue
-        if not planted and _misled(kind, found, row["evidence"]) and rng.random() >= augment.misled:
+        if not planted and _misled(kind, found, evidence) and rng.random() >= augment.misled:
             continue
         turns[kind] += 1
         made[kind] += 1
