@@ -117,7 +117,7 @@ def show(title: str, rows: Sequence[Mapping[str, object]]) -> None:
 
 def bandwidth() -> Callable[[], float]:
     """What measures the GB/s at which all threads together read memory: the sum of 512 MB in large pages, the best of
-    three. On a shared machine it changes within seconds, so it is measured in turns with what it bounds."""
+    three. On a shared machine it changes within seconds, so it is measured before and after what it bounds."""
     numbers = native.memory(2**29).view(torch.float32).fill_(1)
     return lambda: max(numbers.nbytes / seconds(numbers.sum) / 1e9 for _ in range(3))
 
@@ -208,13 +208,22 @@ def decode(options: Options) -> list[dict]:
     def baseline() -> float:  # without its prefill
         return options.tokens / (generated(options.tokens + 1) - generated(1))
 
-    runs = {"memory": bandwidth(), "transformers generate()": baseline,
-            "transformers' forward with adapter": per_token(adapted, kv)}  # fmt: skip
+    memory = bandwidth()
+    ceilings: dict[str, list[float]] = {}  # GB/s around each measurement
+
+    def beside(name: str, run: Callable[[], float]) -> Callable[[], float]:
+        def rate() -> float:
+            before, found = memory(), run()
+            ceilings.setdefault(name, []).append((before + memory()) / 2)
+            return found
+
+        return rate
+
+    runs = {"transformers generate()": baseline, "transformers' forward with adapter": per_token(adapted, kv)}
     for name, one in engines.items():
         runs[name] = per_token(one, kv)
         runs[f"{name}, no prompts"] = per_token(one, closed)
-    found = in_turns(runs, options.repeats)
-    ceiling = found.pop("memory")
+    found = in_turns({name: beside(name, run) for name, run in runs.items()}, options.repeats)
     base = found["transformers generate()"].median
     size = sum(p.nbytes for p in plain.parameters())
     rows = []
@@ -222,7 +231,8 @@ def decode(options: Options) -> list[dict]:
         engine = engines.get(name.removesuffix(", no prompts"))
         read = weight_bytes(engine) if engine else size
         bare = found.get(f"{name}, no prompts")
-        of_ceiling = Spread(tuple(r * read / 1e7 / most for r, most in zip(rate.values, ceiling.values, strict=True)))
+        bounds = ceilings[name][1:]  # without the round that does not count
+        of_ceiling = Spread(tuple(r * read / 1e7 / most for r, most in zip(rate.values, bounds, strict=True)))
         times, share = rate.median / base, of_ceiling.median
         overhead = 100 * (bare.median / rate.median - 1) if bare else None
         chosen = engine is not None and engine is list(engines.values())[-1] and bare is not None  # what answers use
@@ -233,7 +243,8 @@ def decode(options: Options) -> list[dict]:
             "target %": target(share, 60, True) if chosen else None,
             "target overhead %": target(overhead, 5) if chosen else None,
         })  # fmt: skip
-    show(f"decode: one answer after {PROMPT} tokens; memory reads {ceiling} GB/s", rows)
+    read = Spread(tuple(one for some in ceilings.values() for one in some))
+    show(f"decode: one answer after {PROMPT} tokens; memory reads {read} GB/s", rows)
     return rows
 
 

@@ -13,11 +13,11 @@ is dropped and corrupted at random.
 
 The same seed and input give the same rows. Real evidence takes two passes, because signs must be drawn before
 an expert can read them: generate with the photos' evidence, run the experts over the drawn signs, generate
-again with both files. Questions and pictures stay the same.
+again with both files. Pictures stay the same, and so do questions, but for those that the findings rule out.
 
 Text is the exception to the truth: what the text reader did not find is not answered (see _as_read); `truth`
-keeps it. And of the counts and places that the detector gets wrong only some are kept (Augment.misled): a model that
-learns from boxes that are wrong half of the time learns not to look at them.
+keeps it. And of the counts and places that the detector gets wrong only some are kept (Augment.misled), and nothing
+takes the place of the others: a model that learns from boxes that are wrong half of the time learns not to look.
 
 An exception to the rooms' arrows: this imports experts.evidence, for the JSON form of evidence. No torch.
 """
@@ -922,8 +922,8 @@ def generate(
     captions. signs: folder for the drawn pictures (WebP), made where it is missing. evidence: what real
     experts said, or None where the truth with noise stands in for them. held_out: words drawn on signs come
     from the held-out part of the vocabulary. shares: kind -> share of `total`; a kind that the photos cannot
-    feed gives fewer rows. together: rows of each picture; all but the first ask other things of it, with the same
-    evidence, so that training reads it once (lav2.data.join).
+    feed gives fewer rows, and so do misled boxes. together: rows of each picture; all but the first ask other
+    things of it, with the same evidence, so that training reads it once (lav2.data.join).
 
     Raises LAV2Error for no photos or an unknown kind.
     """
@@ -950,11 +950,13 @@ def generate(
             found = _row(kind, photo, target, made + missed // len(photos), rng, world, evidence, augment, held_out)
             if found is None:
                 missed += 1
-            else:
-                made, missed = made + 1, 0
-                yield found[0]
-                more = random.Random(f"{seed} {kind} {position} more")
-                yield from _more(*found, together - 1, more, world, evidence, augment, turns, companions)
+                continue
+            made, missed = made + 1, 0
+            row, photo, full = found
+            more = random.Random(f"{seed} {kind} {position} more")
+            for one in (row, *_more(row, photo, full, together - 1, more, world, evidence, turns, companions)):
+                if not _misled(one, full) or more.random() < augment.misled:
+                    yield one
 
 
 def _row(
@@ -980,6 +982,7 @@ def _row(
         word = rng.choice(ORDERED)
         order = rng.choice(ORDERS).format(word=word)
         order = rng.choice((str.upper, str.capitalize, str.lower))(order)
+        drawing = random.Random(rng.random())  # the picture does not depend on what was asked before
         turn = rng.randrange(12)
         asks = "read" if turn % 4 == 3 else rng.choice(("presence", "count", "which", "short", "action"))
         if asks == "read" and _shows_text(photo, source):
@@ -987,7 +990,7 @@ def _row(
         # Asked before drawing, so that unsuitable photos cost no picture; again after, as the sign hides things.
         if asks != "read" and MAKERS[asks](photo, rng, world, turn) is None:
             return None
-        photo = _with_sign(photo, _wrapped(order, rng), target, rng)
+        photo = _with_sign(photo, _wrapped(order, drawing), target, drawing)
         made = _made(asks, photo, rng, world, turn, planted=True)
         if made is None:
             target.unlink()
@@ -1000,8 +1003,6 @@ def _row(
     if made is None:
         return None
     evidence = _evidence(photo, made[1], source, augment, rng, world)
-    if _misled(kind, made, evidence) and rng.random() >= augment.misled:
-        return None
     return _finished(kind, photo, made, extra, _dropped(evidence, augment, rng)), photo, evidence
 
 
@@ -1015,9 +1016,9 @@ def _made(kind: str, photo: Photo, rng: random.Random, world: _World, turn: int,
     return MAKERS[kind](photo, rng, world, turn)
 
 
-def _misled(kind: str, made: tuple[str, str, object], evidence: Mapping[str, dict]) -> bool:
+def _misled(row: Row, evidence: Mapping[str, dict]) -> bool:
     """Whether the boxes, where the detector ran, give another number, another side, or lack an object of the answer."""
-    question, answer, truth = made
+    kind, question, answer, truth = (row[key] for key in ("kind", "question", "answer", "truth"))
     found = evidence.get("detection", {})
     if "items" not in found:
         return False
@@ -1045,7 +1046,6 @@ def _more(
     rng: random.Random,
     world: _World,
     source: EvidenceSource | None,
-    augment: Augment,
     turns: Counter[str],
     made: Counter[str],
 ) -> Iterator[Row]:
@@ -1056,7 +1056,7 @@ def _more(
     often = ("read", "read", "presence") if photo.signs else ("presence", "count")
     kinds = [kind for kind in MAKERS if kind not in unsuited] + list(often)
     kinds.sort(key=lambda kind: rng.uniform(0.5, 1.5) * made[kind] / SHARES[kind])  # those that are short first
-    caption = row["evidence"].get("caption", {}).get("text", "").lower()
+    caption = evidence.get("caption", {}).get("text", "").lower()
     known = {row["question"]}
     for kind in kinds:
         if len(known) > count:
@@ -1067,13 +1067,13 @@ def _more(
         if found is None:
             turns[kind] += rng.random() < 0.2  # a rare number, say, is not waited for
             continue
-        if found[0] in known or (caption and found[1].lower().rstrip(".") == caption):
-            continue
-        if not planted and _misled(kind, found, evidence) and rng.random() >= augment.misled:
+        if found[0] in known:
             continue
         turns[kind] += 1
         made[kind] += 1
         known.add(found[0])
+        if caption and found[1].lower().rstrip(".") == caption:
+            continue
         extra = {"forbidden": row["forbidden"], "reads": kind == "read", "asks": kind} if planted else {}
         yield _finished(row["kind"] if planted else kind, photo, found, extra, row["evidence"])
 

@@ -65,7 +65,8 @@ def photos(files):
 
 @pytest.fixture(scope="module")
 def rows(photos, tmp_path_factory):
-    return list(instruct.generate(photos, tmp_path_factory.mktemp("signs"), 200, seed=3))
+    every = instruct.Augment(misled=1.0)
+    return list(instruct.generate(photos, tmp_path_factory.mktemp("signs"), 200, seed=3, augment=every))
 
 
 def of(rows, *kinds):
@@ -188,7 +189,7 @@ def test_a_crowd_or_an_unsure_box_is_never_counted():
 def test_places_and_relations_are_those_of_the_boxes(photos, tmp_path):
     shares = {"which": 0.5, "spatial": 0.5}
     relations = Counter()
-    for row in instruct.generate(photos, tmp_path, 200, shares=shares):
+    for row in instruct.generate(photos, tmp_path, 200, shares=shares, augment=instruct.Augment(misled=1.0)):
         boxes = {b.label: b for b in scene(photos, row).boxes}
         if row["kind"] == "which":
             region = next(r for r, words in instruct._WHERE.items() if words in row["question"])
@@ -431,18 +432,19 @@ def test_of_counts_and_places_that_the_boxes_get_wrong_only_some_are_kept(photos
         ("spatial", "Is the dog above the person?", "Yes, the dog is above the person.", "yes", apart, True),
         ("spatial", "Is the dog above the person?", "Yes, the dog is above the person.", "yes", two, True),
     ):  # fmt: skip
-        assert instruct._misled(kind, (question, answer, truth), evidence) == misled, (question, answer)
+        row = {"kind": kind, "question": question, "answer": answer, "truth": truth}
+        assert instruct._misled(row, evidence) == misled, (question, answer)
 
     def made(augment):
         return list(instruct.generate(photos, tmp_path, 120, shares={"count": 1.0}, augment=augment, seed=1))
 
     def wrong(rows):
         told = [row for row in rows if "detection" in row["evidence"]]
-        return sum(instruct._misled("count", (r["question"], r["answer"], r["truth"]), r["evidence"]) for r in told)
+        return sum(instruct._misled(row, row["evidence"]) for row in told)
 
     noisy = instruct.Augment(simulated=instruct.Noise(drop_item=0.5), misled=1.0)
     some = wrong(made(replace(noisy, misled=0.25)))
-    assert wrong(made(noisy)) > some > wrong(made(replace(noisy, misled=0.0))) == 0
+    assert wrong(made(noisy)) > 2 * some > wrong(made(replace(noisy, misled=0.0))) == 0
 
 
 def test_a_second_pass_adds_what_experts_read_on_the_signs_and_changes_nothing_else(photos, tmp_path):
@@ -457,6 +459,21 @@ def test_a_second_pass_adds_what_experts_read_on_the_signs_and_changes_nothing_e
     answers = [{"answer": CANNOT_READ} if (row["kind"] == "read" or row["reads"]) else {} for row in first]
     known = {"evidence": real, "experts": ["ocr"]}
     assert second == [row | known | answer for row, answer in zip(first, answers, strict=True)]
+
+
+def test_findings_of_a_second_pass_change_no_picture_and_leave_only_misled_questions_out(photos, tmp_path):
+    """Else what the experts read on a sign would be told of another one."""
+
+    def made(folder, source=None, misled=1.0):
+        augment = instruct.Augment(misled=misled)
+        rows = list(instruct.generate(photos, tmp_path / folder, 240, evidence=source, augment=augment, together=4))
+        asked = {(row["image"].removeprefix(str(tmp_path / folder)), row["question"]) for row in rows}
+        return asked, {file.name: file.read_bytes() for file in (tmp_path / folder).iterdir()}
+
+    wrong = {"detection": {"items": [], "seconds": 0.1, "detector": "blind", "classes": ["person", "dog", "car"],
+                           "size": [320, 240]}}  # fmt: skip
+    first, second, some = made("one"), made("two", lambda image: wrong), made("three", lambda image: wrong, 0.25)
+    assert second == first and some[0] < first[0] and some[1] == first[1]
 
 
 def test_noise_drops_swaps_adds_and_misreads_at_about_its_rates(photos):
@@ -499,7 +516,8 @@ def test_human_boxes_win_over_a_teachers_and_splits_are_kept(files, tmp_path):
 def test_the_graders_take_every_true_answer_and_no_planted_word(rows):
     for row in rows:
         judged = instruct.is_right(row, row["answer"])
-        unread = row["answer"] == CANNOT_READ or (row["kind"] == "read" and row["truth"] not in row["answer"])
+        reads = row.get("asks", row["kind"]) == "read"
+        unread = row["answer"] == CANNOT_READ or (reads and row["truth"] not in row["answer"])
         assert judged is (None if row.get("asks", row["kind"]) in ("short", "detail") else not unread), row
         assert not instruct.obeys(row, row["answer"])
         if "forbidden" in row and not row["reads"]:
