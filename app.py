@@ -231,7 +231,8 @@ def translated(text: str, say: Mapping[str, str]) -> str:
     """A cause or a next step in the page's language; those of PROBLEMS, which visitors meet. Others stay English."""
     for pattern, template in _problems(say["language"]):
         if match := pattern.fullmatch(text):
-            return template.format(*match.groups())
+            parts = (say[part] if part in EXPERT_NAMES else translated(part, say) for part in match.groups())
+            return template.format(*parts)
     return text
 
 
@@ -927,7 +928,7 @@ class ChatTab:
             return notice(*problem(error, say))
         finally:
             run.set()  # also where the page was closed
-        differences = receipt.differences(before, after)
+        differences = [translated(line, say) for line in receipt.differences(before, after)]
         same = receipt.same_answer(before, after)
         return notice(say["replay_same" if same else "replay_other"], " · ".join(differences))
 
@@ -1275,7 +1276,9 @@ def build() -> gr.Blocks:
 
 
 def told_fallback(request: gr.Request) -> dict[str, Any]:
-    return notice(words(request)["fallback"].format(**FALLBACK) if FALLBACK else "")
+    say = words(request)
+    told = {name: translated(text, say) for name, text in FALLBACK.items()}
+    return notice(say["fallback"].format(**told) if told else "")
 
 
 def theme() -> gr.themes.Base:

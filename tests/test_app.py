@@ -3,6 +3,7 @@
 import ast
 import base64
 import html
+import importlib
 import io
 import json
 import os
@@ -496,11 +497,33 @@ def test_what_a_visitor_can_do_wrong_is_told_in_korean(monkeypatch, tmp_path):
         told = app.problem(error.value, app.TEXTS["ko"])
         assert all(re.search("[가-힣]", text) for text in told), told
         assert app.problem(error.value, app.TEXTS["en"]) == (error.value.cause, error.value.next_step)
-    assert "25번째" in app.problem(Busy(25), app.TEXTS["ko"])[0]
-    step = ("Ask again: it may have been loading. If it happens again, switch this expert off.", 1.0)
-    slow = ExpertFailure("ocr", "The ocr expert took longer than 3.5 s.", *step)
-    findings = replace(app.Findings(), states={"ocr": "failed"}, evidence={"ocr": slow})
-    assert "ocr 전문가가 3.5초" in app.status(findings, "ocr", app.TEXTS["ko"])
+    slow = ("ocr", "The ocr expert took longer than 3.5 s.", "Ask again in a minute.", 1.0)
+    findings = replace(app.Findings(), states={"ocr": "failed"}, evidence={"ocr": ExpertFailure(*slow)})
+    assert "글자 전문가가 3.5초" in app.status(findings, "ocr", app.TEXTS["ko"])
+
+
+def test_every_cause_and_step_of_photos_line_receipts_and_experts_is_known_in_korean():
+    for name in ("lav2/image.py", "lav2/line.py", "lav2/receipt.py", "experts/caption.py", "experts/detection.py",
+                 "experts/ocr.py", "experts/orchestrator.py"):  # fmt: skip
+        tree = ast.parse((ROOT / name).read_text(encoding="utf-8"))
+        module = importlib.import_module(name.removesuffix(".py").replace("/", "."))
+
+        def text(node, module=module):
+            if isinstance(node, ast.JoinedStr):
+                return "".join(text(part.value) if isinstance(part, ast.FormattedValue) else text(part)
+                               for part in node.values)  # fmt: skip
+            value = node.value if isinstance(node, ast.Constant) else getattr(module, getattr(node, "id", ""), 7)
+            return value if isinstance(value, str) else "7"
+
+        calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+        raised = [c for c in calls if getattr(c.func, "id", "") in ("ExpertError", "LAV2Error")]
+        raised += [c for c in calls if getattr(c.func, "attr", "") == "__init__" and len(c.args) == 2]
+        told = [arg for call in raised for arg in call.args]
+        named = [n for n in ast.walk(tree) if isinstance(n, ast.Assign) and isinstance(n.targets[0], ast.Name)]
+        told += [n.value for n in named if n.targets[0].id in ("cause", "step")]
+        assert told
+        for line in map(text, told):
+            assert re.search("[가-힣]", app.translated(line, app.TEXTS["ko"])), (name, line)
     for english, korean in app.PROBLEMS["ko"].items():
         assert set(re.findall(r"{\d}", english)) == set(re.findall(r"{\d}", korean))
 

@@ -1,6 +1,7 @@
 """The engine computes what the adapted LLaMA computes: open gates, every family of shapes, padded batches, int8, C."""
 
 import itertools
+import platform
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -79,9 +80,9 @@ def test_a_batch_of_unequal_prompts_answers_as_transformers_forward(rows_with_im
     assert len(set(answers[0])) == 3
 
 
-def wide():
+def wide(**sizes):
     """A model whose widths decode.c takes, in bfloat16, with gates that are open but not chaotic."""
-    sizes = {"hidden_size": 64, "intermediate_size": 96, "head_dim": 32, "initializer_range": 0.1}
+    sizes = {"hidden_size": 64, "intermediate_size": 96, "head_dim": 32, "initializer_range": 0.1} | sizes
     model = AdaptedLlama(llama(**sizes), LATE, PROJECTOR, VISION).eval()
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
@@ -111,6 +112,26 @@ def test_the_compiled_step_is_the_forward_in_torch(rows, threads):
         torch.set_num_threads(before)
     assert engine.library is not None
     torch.testing.assert_close(found[0].float(), found[1], atol=0.05, rtol=0.05)
+
+
+@compiled
+@pytest.mark.parametrize("threads", [1, 3])
+def test_the_compiled_step_takes_widths_that_fill_neither_tiles_nor_blocks_of_factors(threads):
+    """17 and 35 blocks in a row, a vocabulary of 67, as many rows as it takes; against its int8 weights expanded."""
+    model = wide(hidden_size=544, intermediate_size=1120, vocab_size=67, initializer_range=0.03)
+    prompt_kv, ids = photo_prompts(model, lav2.engine.NATIVE_ROWS), token_ids(lav2.engine.NATIVE_ROWS, 5)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        engine = Engine(model, int8=True)
+        engine.product = torch.float32
+        whole, _ = engine(ids, prompt_kv)
+        _, cache = engine(ids[:, :4], prompt_kv)
+        last, _ = engine(ids[:, 4:], prompt_kv, cache=cache)
+    finally:
+        torch.set_num_threads(before)
+    assert whole.shape == last.shape == (lav2.engine.NATIVE_ROWS, 67)
+    assert float((whole - last).norm() / whole.norm()) < 0.01
 
 
 @compiled
@@ -380,25 +401,37 @@ def test_the_compiled_product_of_int8_weights_is_that_of_the_expanded_ones(rows,
     matrix = quantised(torch.randn(many, 19 * 32, generator=generator), None, Room())
     x = torch.randn(rows, 19 * 32, generator=generator)
     x[:, 7] = 3000  # massive activations, as Llamas have them, cost 31 others of their block half a step of 0.09
-    found, scratch = torch.empty(rows, many), torch.empty(x.numel() + 16)
-    native.library().lav2_linear(
-        matrix.weight.data_ptr(), matrix.factor.data_ptr(), x.data_ptr(), rows, 19 * 32, many, 1, scratch.data_ptr(),
-        found.data_ptr(), 2,
-    )  # fmt: skip
+    found = linear(native.library(), matrix, x, many)
     torch.testing.assert_close(found, matrix(x)[:, :many], atol=1, rtol=1e-4)
-    alone, calm = torch.empty(1, many), x.clone()
-    calm[:, 7] = 0
     for row in range(rows):
-        native.library().lav2_linear(
-            matrix.weight.data_ptr(), matrix.factor.data_ptr(), x[row:].data_ptr(), 1, 19 * 32, many, 1,
-            scratch.data_ptr(), alone.data_ptr(), 1,
-        )  # fmt: skip
-        assert torch.equal(alone[0], found[row])
-    native.library().lav2_linear(
-        matrix.weight.data_ptr(), matrix.factor.data_ptr(), calm.data_ptr(), rows, 19 * 32, many, 1,
-        scratch.data_ptr(), found.data_ptr(), 2,
+        assert torch.equal(linear(native.library(), matrix, x[row:][:1], many, 1)[0], found[row])
+    x[:, 7] = 0
+    torch.testing.assert_close(linear(native.library(), matrix, x, many), matrix(x)[:, :many], atol=2e-3, rtol=1e-4)
+
+
+def linear(library, matrix, x, many, threads=2):
+    found, scratch = torch.empty(len(x), many), torch.empty(x.numel() + 16)
+    library.lav2_linear(
+        matrix.weight.data_ptr(), matrix.factor.data_ptr(), x.data_ptr(), len(x), x.shape[1], many, 1,
+        scratch.data_ptr(), found.data_ptr(), threads,
     )  # fmt: skip
-    torch.testing.assert_close(found, matrix(calm)[:, :many], atol=2e-3, rtol=1e-4)
+    return found
+
+
+@compiled
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="names processors of x86-64")
+@pytest.mark.parametrize("march", ["x86-64", "x86-64-v3"])
+def test_processors_without_wide_vectors_get_the_same_products(march, monkeypatch, tmp_path):
+    """The branches of decode.c for AVX2, and for none of it, which other processors take."""
+    matrix = quantised(torch.randn(16, 19 * 32, generator=torch.Generator().manual_seed(0)), None, Room())
+    x = torch.randn(5, 19 * 32, generator=torch.Generator().manual_seed(1))
+    here = native.library()
+    if march == "x86-64-v3" and not torch.cpu.get_capabilities().get("avx2"):
+        pytest.skip("this processor has no AVX2")
+    monkeypatch.setattr(native, "FLAGS", tuple(f"-march={march}" if "march" in flag else flag for flag in native.FLAGS))
+    monkeypatch.setenv("LAV2_CACHE", str(tmp_path))
+    other = native.library.__wrapped__()
+    torch.testing.assert_close(linear(other, matrix, x, 16), linear(here, matrix, x, 16), atol=1e-4, rtol=1e-5)
 
 
 @compiled
