@@ -243,8 +243,8 @@ def decode(options: Options) -> list[dict]:
             "target %": target(share, 60, True) if chosen else None,
             "target overhead %": target(overhead, 5) if chosen else None,
         })  # fmt: skip
-    read = Spread(tuple(one for some in ceilings.values() for one in some))
-    show(f"decode: one answer after {PROMPT} tokens; memory reads {read} GB/s", rows)
+    ceiling = Spread(tuple(one for around in ceilings.values() for one in around))
+    show(f"decode: one answer after {PROMPT} tokens; memory reads {ceiling} GB/s", rows)
     return rows
 
 
