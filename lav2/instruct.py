@@ -42,6 +42,22 @@ from PIL import Image, ImageDraw, ImageFont
 from experts.evidence import EXPERT_NAMES, Caption, Detections, OcrLines, from_json, to_json
 from lav2 import claims
 from lav2.errors import LAV2Error
+from lav2.grounding import (
+    NTH,
+    NUMBERS,
+    OPPOSITE,
+    PLURAL_ONLY,
+    RELATIONS,
+    UNCOUNTED,
+    WHERE,
+    a,
+    is_or_are,
+    listed,
+    named,
+    plural,
+    several,
+    side,
+)
 from lav2.phrasings import (
     CANNOT_READ,
     NO_TEXT,
@@ -219,55 +235,10 @@ def read_evidence(*files: str | Path) -> EvidenceSource:
 
 # --- English ------------------------------------------------------------------------------------------------
 
-NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
-_PLURALS = {"person": "people", "knife": "knives", "mouse": "mice", "sheep": "sheep", "broccoli": "broccoli"}
-_PLURAL_ONLY = ("skis", "scissors")
-_UNCOUNTED = (*_PLURAL_ONLY, "broccoli")
-_NAMES = {"tv": "TV"}
-
 
 @cache
 def _mentions(label: str) -> frozenset[str]:
     return frozenset([label.split()[-1], *OTHER_NAMES.get(label, "").split()])
-
-
-def plural(label: str) -> str:
-    """More than one of a class: dogs, people, wine glasses."""
-    if label in _PLURALS or label in _PLURAL_ONLY:
-        return _PLURALS.get(label, label)
-    return _named(label) + ("es" if label.endswith(("s", "sh", "ch", "x")) else "s")
-
-
-def a(label: str) -> str:
-    """One of a class, with its article: a dog, an umbrella, a pair of skis, some broccoli."""
-    if label in _PLURAL_ONLY:
-        return f"a pair of {label}"
-    if label in _UNCOUNTED:
-        return f"some {label}"
-    return f"{'an' if label[0] in 'aeiou' else 'a'} {_named(label)}"
-
-
-def several(n: int, label: str) -> str:
-    """n of a class: a dog, two dogs, 14 dogs."""
-    if n > 1 and label in _PLURAL_ONLY:
-        return f"some {label}"
-    if n == 1 or label in _UNCOUNTED:
-        return a(label)
-    return f"{NUMBERS[n] if n < len(NUMBERS) else n} {plural(label)}"
-
-
-def listed(counts: Mapping[str, int]) -> str:
-    """Several classes: a dog, two cats and a person."""
-    parts = [several(n, label) for label, n in counts.items()]
-    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
-
-
-def _be(n: int, label: str) -> str:
-    return "are" if n > 1 and label != "broccoli" else "is"
-
-
-def _named(label: str) -> str:
-    return _NAMES.get(label, label)
 
 
 def sentence(text: str) -> str:
@@ -348,18 +319,6 @@ def action(caption: str) -> tuple[str, str] | None:
     return match[1], " ".join(what)
 
 
-_WHERE = {
-    "left": "on the left",
-    "right": "on the right",
-    "top": "at the top",
-    "bottom": "at the bottom",
-    "middle": "in the middle",
-}
-_RELATIONS = {"left": "to the left of", "right": "to the right of", "above": "above", "below": "below"}
-_OPPOSITE = {"left": "right", "right": "left", "above": "below", "below": "above"}
-_NTH = ("first", "second", "third", "fourth")
-
-
 # --- one maker per kind: photo -> (question, answer, truth) or None where the photo does not suit -----------
 
 Made = tuple[str, str, object] | None
@@ -414,8 +373,8 @@ def _presence(photo: Photo, rng: random.Random, world: _World, turn: int) -> Mad
         if label is None:
             return None
         world.balance[label] -= 1
-        be = "are" if label in _PLURAL_ONLY else "is"
-        return _ask_presence(label, rng), f"No, there {be} no {_named(label)}.", "no"
+        be = "are" if label in PLURAL_ONLY else "is"
+        return _ask_presence(label, rng), f"No, there {be} no {named(label)}.", "no"
     options = [label for label in counts if world.balance[label] < 3]
     if not options:
         return None
@@ -423,7 +382,7 @@ def _presence(photo: Photo, rng: random.Random, world: _World, turn: int) -> Mad
     world.balance[label] += 1
     n = counts[label]
     counted = 0 < n <= 3  # more would be a second claim, and a harder one
-    answer = f"Yes, there {_be(n, label)} {several(n, label)}." if counted else f"Yes, there are {plural(label)}."
+    answer = f"Yes, there {is_or_are(n, label)} {several(n, label)}." if counted else f"Yes, there are {plural(label)}."
     return _ask_presence(label, rng), answer, "yes"
 
 
@@ -432,10 +391,10 @@ _COUNT_TURNS = (0, 1, 2, 3, 1, 2, 4, 3, 2, 5, 1, 6)
 
 
 def _count(photo: Photo, rng: random.Random, world: _World, turn: int) -> Made:
-    counts = {label: n for label, n in photo.counts.items() if n <= 10 and label not in _UNCOUNTED}
+    counts = {label: n for label, n in photo.counts.items() if n <= 10 and label not in UNCOUNTED}
     goal = _COUNT_TURNS[turn % 12]
     if goal == 0:
-        label = world.companion(list(counts), rng, lambda x: x not in _UNCOUNTED and photo.lacks(x))
+        label = world.companion(list(counts), rng, lambda x: x not in UNCOUNTED and photo.lacks(x))
         if label is None:
             return None
         return _ask("count", rng, plural=plural(label)), f"There are no {plural(label)}.", 0
@@ -444,7 +403,7 @@ def _count(photo: Photo, rng: random.Random, world: _World, turn: int) -> Made:
         return None
     label = rng.choice(fitting)
     n = counts[label]
-    number = f"{_be(n, label)} {NUMBERS[n]} {plural(label) if n > 1 else _named(label)}"
+    number = f"{is_or_are(n, label)} {NUMBERS[n]} {plural(label) if n > 1 else named(label)}"
     return _ask("count", rng, plural=plural(label)), f"There {number}.", n
 
 
@@ -452,7 +411,7 @@ def _which(photo: Photo, rng: random.Random, world: _World, turn: int) -> Made:
     if not photo.boxes or photo.size is None:
         return None
     cells = [(b, *(min(2, int(c / s * 3)) for c, s in zip(b.centre, photo.size, strict=True))) for b in photo.boxes]
-    region = rng.choice(list(_WHERE))
+    region = rng.choice(list(WHERE))
     inside = {
         "left": lambda x, y: x == 0,
         "right": lambda x, y: x == 2,
@@ -470,36 +429,36 @@ def _which(photo: Photo, rng: random.Random, world: _World, turn: int) -> Made:
     if list(counts) == ["person"] and rng.random() < 0.6:
         return None  # or "a person" would be the best guess everywhere
     first = next(iter(counts))
-    verb = "are" if len(counts) > 1 else _be(counts[first], first)
+    verb = "are" if len(counts) > 1 else is_or_are(counts[first], first)
     text = listed(counts)
-    answer = f"{text[0].upper()}{text[1:]} {verb} {_WHERE[region]}."
-    return _ask("which", rng, where=_WHERE[region]), answer, sorted(counts)
+    answer = f"{text[0].upper()}{text[1:]} {verb} {WHERE[region]}."
+    return _ask("which", rng, where=WHERE[region]), answer, sorted(counts)
 
 
 def _spatial(photo: Photo, rng: random.Random, world: _World, turn: int) -> Made:
-    single = [b for b in photo.boxes or () if photo.counts.get(b.label) == 1 and b.label not in _UNCOUNTED]
+    single = [b for b in photo.boxes or () if photo.counts.get(b.label) == 1 and b.label not in UNCOUNTED]
     if len(single) < 2 or photo.size is None:
         return None
     one, other = rng.sample(single, 2)
     side = _side(one, other, photo.size)
     if side is None:
         return None
-    names = {"one": _named(one.label), "other": _named(other.label)}
-    truth = f"the {names['one']} is {_RELATIONS[side]} the {names['other']}"
+    names = {"one": named(one.label), "other": named(other.label)}
+    truth = f"the {names['one']} is {RELATIONS[side]} the {names['other']}"
     if turn % 3 == 2:
         return _ask("spatial where", rng, **names), f"T{truth[1:]}.", side
     right = turn % 3 == 0
-    asked = side if right else _OPPOSITE[side]
-    question = _ask("spatial yes-no", rng, **names, relation=_RELATIONS[asked])
+    asked = side if right else OPPOSITE[side]
+    question = _ask("spatial yes-no", rng, **names, relation=RELATIONS[asked])
     return question, f"Yes, {truth}." if right else f"No, {truth}.", "yes" if right else "no"
 
 
 def _side(one: Box, other: Box, size: tuple[int, int]) -> str | None:
-    """On which side of `other` the centre of `one` lies, of _RELATIONS; None where that is not plain."""
-    dx, dy = ((p - q) / s for p, q, s in zip(one.centre, other.centre, size, strict=True))
-    if max(abs(dx), abs(dy)) < 0.15 or not (abs(dx) > 1.5 * abs(dy) or abs(dy) > 1.5 * abs(dx)):
+    """On which side of `other` the centre of `one` lies, of RELATIONS; None where that is not plain."""
+    dx, dy = (abs(p - q) / s for p, q, s in zip(one.centre, other.centre, size, strict=True))
+    if max(dx, dy) < 0.15 or not (dx > 1.5 * dy or dy > 1.5 * dx):
         return None
-    return ("left" if dx < 0 else "right") if abs(dx) > abs(dy) else ("above" if dy < 0 else "below")
+    return side(one.centre, other.centre, size)
 
 
 def _read(photo: Photo, rng: random.Random, world: _World, turn: int) -> Made:
@@ -514,7 +473,7 @@ def _read(photo: Photo, rng: random.Random, world: _World, turn: int) -> Made:
         return _ask("read number", rng), f"The number is {numbers[0]}.", numbers[0]
     if len(lines) > 1 and rng.random() < 0.3:
         n = rng.randrange(len(lines))
-        return _ask("read line", rng, nth=_NTH[n]), f'The {_NTH[n]} line says "{lines[n]}".', lines[n]
+        return _ask("read line", rng, nth=NTH[n]), f'The {NTH[n]} line says "{lines[n]}".', lines[n]
     if rng.random() < 0.25:
         return _ask("read only", rng), text, text
     return _ask("read", rng), f'It says "{text}".', text
@@ -542,8 +501,8 @@ def _detail(photo: Photo, rng: random.Random, world: _World, turn: int) -> Made:
         return None
     parts = [sentence(rng.choice(sorted(captions, key=len)[-2:])), f"The photo shows {listed(counts)}."]
     for box in sorted(photo.boxes, key=lambda b: -b.area):
-        if counts.get(box.label) == 1 and box.label not in _UNCOUNTED and len(parts) < 4:
-            parts.append(f"The {_named(box.label)} is {_place(box, photo.size)}.")
+        if counts.get(box.label) == 1 and box.label not in UNCOUNTED and len(parts) < 4:
+            parts.append(f"The {named(box.label)} is {_place(box, photo.size)}.")
     return _ask("detail", rng), " ".join(parts), None
 
 
@@ -1032,8 +991,8 @@ def _misled(row: Row, evidence: Mapping[str, dict]) -> bool:
         pair = [Box(i["label"], tuple(i["xyxy"])) for name in kinds for i in found["items"] if i["label"] == name]
         side = _side(*pair, tuple(found["size"])) if len(pair) == len(kinds) == 2 else None
         return side is None or not any(
-            f"{one} is {_RELATIONS[way]} the {other}" in answer.lower()
-            for one, other, way in ((*kinds, side), (*kinds[::-1], _OPPOSITE[side]))
+            f"{one} is {RELATIONS[way]} the {other}" in answer.lower()
+            for one, other, way in ((*kinds, side), (*kinds[::-1], OPPOSITE[side]))
         )
     return False
 
@@ -1162,7 +1121,7 @@ def is_right(row: Row, answer: str) -> bool | None:
     if kind == "which":
         return all(re.search(rf"\b({x}|{plural(x)})\b".lower(), text) for x in truth)
     if kind == "spatial":
-        return _RELATIONS[truth] in text
+        return RELATIONS[truth] in text
     if kind == "action":
         return truth in words
     if kind == "refusal":

@@ -23,13 +23,14 @@ ARROWS = {  # room -> rooms that it may import
     "lav2.receipt": {"lav2.events", "lav2.prompts", "lav2.errors", "experts.evidence"},
     "lav2.claims": {"experts.evidence", "experts.render"},
     # the prompt's evidence, for assistant and training
-    "lav2.grounding": {"lav2.claims", "experts.evidence", "experts.render"},
+    "lav2.grounding": {"lav2.claims", "lav2.routing", "experts.evidence", "experts.render"},
     "lav2.routing": {"experts.evidence"},
     "lav2.votes": {"lav2.errors", "lav2.weights"},
     "lav2.openai_api": {"lav2.events", "lav2.errors", "lav2.image", "lav2.prompts", "lav2.routing", "experts.evidence"},
     "lav2.metrics": {"lav2.errors"},
     "lav2.phrasings": set(),
-    "lav2.instruct": {"lav2.claims", "lav2.errors", "lav2.phrasings", "experts.evidence"},  # rows of evidence
+    # rows of evidence, in the same words
+    "lav2.instruct": {"lav2.claims", "lav2.grounding", "lav2.errors", "lav2.phrasings", "experts.evidence"},
     "lav2.adapter": {"lav2.config"},
     "lav2.vision": {"lav2.config", "lav2.weights", "lav2.errors"},
 }

@@ -93,15 +93,6 @@ def test_nothing_found_not_run_and_could_not_run_are_three_different_answers():
     ]
 
 
-def test_what_the_detector_does_not_know_is_told_from_what_it_did_not_find():
-    found = render(PARK, len, NO_LIMIT, ["dog", "giraffe", "zebra"])
-    assert found == GOLDEN.replace("1 cup\n", "1 cup (not looked for: giraffe, zebra)\n")
-    nothing = render({"detection": detections([])}, len, NO_LIMIT, ["dog", "giraffe"])
-    assert "Objects: none found (3 classes known; not looked for: giraffe)" in nothing
-    assert render(PARK, len, NO_LIMIT, ["dog"]) == GOLDEN
-    assert "looked" not in render({"detection": failure("detection")}, len, NO_LIMIT, ["dog"])
-
-
 def test_without_experts_the_block_is_empty():
     assert render({}, len, 0) == ""
 
