@@ -22,6 +22,7 @@ ENLARGED = 512  # px: small photos are enlarged to this long side, by at most MO
 MOST = 2.0
 SMALLEST = 10  # px of the scaled photo: shorter text boxes are specks
 TALL = 1.2  # height over width from which a box may hold a vertical line
+UPRIGHT = 1.2  # a turned reading must be surer by that factor: a lone 2 is a good N as well
 PRICE = re.compile(r"\bS ?(\d+) ?\. ?(\d\d)\b")  # EasyOCR takes the dollar sign of a price for an S
 SUREST_NOISE = 0.2  # lines that the reader is less sure of are mostly texture read as letters
 
@@ -115,7 +116,9 @@ def _read(model: Any, pixels: np.ndarray) -> list[Line]:
         found, _ = _upright(model, turned)
         corner = np.array([left, top])
         readings.append([(_turned_back(quad, turns, part.shape) + corner, *rest) for quad, *rest in found])
-    best = max(readings, key=lambda reading: sum(confidence * len(text) for _, text, confidence in reading))
+    scores = [sum(confidence * len(text) for _, text, confidence in reading) for reading in readings]
+    scores[0] *= UPRIGHT
+    best = readings[int(np.argmax(scores))]
     return [*(line for line in lines if not inside(line)), *best]
 
 

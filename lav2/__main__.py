@@ -64,7 +64,7 @@ def main(arguments: list[str] | None = None) -> int:
         command.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), default="bfloat16")
 
     train = commands.add_parser("train", help="train an adapter")
-    train.add_argument("--stage", required=True, choices=("pretrain", "finetune", "joint", "caption"))
+    train.add_argument("--stage", required=True, choices=("pretrain", "finetune", "joint", "caption", "scst"))
     train.add_argument("--preset", default="embedded", help="whose frozen models are used")
     train.add_argument("--llm", help=LLM_HELP)
     train.add_argument("--data", type=Path, nargs="+", required=True, help="caption and instruction files")
@@ -79,6 +79,7 @@ def main(arguments: list[str] | None = None) -> int:
     train.add_argument("--together", type=int, default=1, help="captions or questions of a photo in one row of "
                        "the batch: what they share is computed once (8 is twice as fast on a CPU)")  # fmt: skip
     train.add_argument("--lr", type=float, default=1e-3)
+    train.add_argument("--prompt-lr", type=float, default=3e-3)
     train.add_argument("--gate-lr", type=float, default=3e-2)
     train.add_argument("--label-smoothing", type=float, default=0.0)
     train.add_argument("--ema", type=float, default=0.0, help="decay of the weights' running average, such as 0.999")
@@ -203,7 +204,7 @@ def _preset(options: argparse.Namespace, adapter: str | None = None) -> config.P
     if adapter:
         from lav2.checkpoint import read_notes
 
-        captions = read_notes(Path(adapter)).get("stage") in ("pretrain", "caption")
+        captions = read_notes(Path(adapter)).get("stage") in ("pretrain", "caption", "scst")
         if captions or options.llm:
             question = "" if captions else preset.caption_question or CAPTION_QUESTION
             preset = replace(preset, caption_adapter=adapter, caption_question=question)
@@ -327,8 +328,8 @@ def run_train(options: argparse.Namespace) -> int:
         defaults,
         **{
             name: getattr(options, name)
-            for name in ("stage", "steps", "batch", "accumulate", "together", "lr", "gate_lr", "label_smoothing", "ema",
-                         "seed")
+            for name in ("stage", "steps", "batch", "accumulate", "together", "lr", "prompt_lr", "gate_lr",
+                         "label_smoothing", "ema", "seed")
         },
     )
     train.run(

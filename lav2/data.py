@@ -283,6 +283,7 @@ class Batch:
     clip_tokens: Tensor | None  # [B, N, C], None: no row has a photo
     has_image: Tensor | None = None  # [B] bool, None: every row has one
     branch: Tensor | None = None  # [B, T] of each token (Sample), None: one question a row
+    weight: Tensor | None = None  # [B, T] of each label in the loss, None: 1
 
     def to(self, device: torch.device) -> dict[str, Tensor | None]:
         """The arguments of AdaptedLlama.loss."""
@@ -419,13 +420,17 @@ class _Batches:
         self._place += count
 
     def __next__(self) -> Batch:
+        return self._rows.collate(self.draw())
+
+    def draw(self) -> list[Sample]:
+        """The next batch's samples."""
         while self._place >= len(self._groups):
             self._place -= len(self._groups)
             self._epoch += 1
             self._groups = self._rows.epoch(self._size, self._seed, self._epoch)
         samples = self._groups[self._place]
         self._place += 1
-        return self._rows.collate(samples)
+        return samples
 
 
 MIRROR_WORDS = re.compile(r"\b(left|right)\b", re.IGNORECASE)  # captions that a mirrored photo would make wrong
@@ -456,12 +461,16 @@ def caption_rows(
             chosen = rng.permutation(len(choices))[:together]
             fit = row.image in features.mirrored and all(mirrorable[place] for place in chosen)
             mirrored = fit and bool(rng.integers(2))
-            learned = [(False, *[True] * (len(choices[place]) - 1)) for place in chosen]
-            parts = [Sample(row.image, choices[c], own, mirrored) for c, own in zip(chosen, learned, strict=True)]
-            drawn.append(_joined(parts, 0))
+            drawn.append(join_captions(row.image, [choices[place] for place in chosen], mirrored))
         return drawn
 
     return Rows(samples, features, eos)
+
+
+def join_captions(image: str, captions: Sequence[tuple[int, ...]], mirrored: bool) -> Sample:
+    """Captions of a photo (token ids, the first one only context) as one sample, each seeing only itself."""
+    parts = [Sample(image, tokens, (False, *[True] * (len(tokens) - 1)), mirrored) for tokens in captions]
+    return _joined(parts, 0)
 
 
 MAX_TOKENS = 1024  # of a conversation that is learned; later turns are left out

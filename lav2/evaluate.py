@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from experts.evidence import EXPERT_NAMES, Caption, Evidence, to_json
+from experts.evidence import EXPERT_NAMES, Caption, Evidence, ExpertFailure, to_json
 from lav2 import generate, metrics, routing
 from lav2.assistant import CAPTION_BEAM, CAPTION_SAMPLING, Assistant
 from lav2.data import FeatureCache, InstructionRow, prompt_of, read_rows
@@ -241,8 +241,11 @@ RECORDED = 64  # photos whose findings are written together
 
 
 def record(bench: Bench, data: Path, out: Path, experts: Sequence[str], images: Path | None = None,
-           split: str | None = None, limit: int | None = None) -> int:  # fmt: skip
+           split: str | None = None, limit: int | None = None,
+           report: Callable[[str], None] = print) -> int:  # fmt: skip
     """What the experts find on the photos of a data file, as `python -m lav2.instruct --evidence` reads it.
+
+    A photo on which an expert failed (say, out of time on a busy machine) is not written: nobody looked at it.
 
     Args:
         data: JSON lines with `image`.
@@ -251,9 +254,10 @@ def record(bench: Bench, data: Path, out: Path, experts: Sequence[str], images: 
         images: folder of the photos; the file's own by default.
         split: only rows of this split.
         limit: photos, the first ones.
+        report: told the failures.
 
     Returns:
-        How many photos were looked at.
+        How many photos were looked at without a failure.
 
     Raises:
         LAV2Error: the data cannot be read, or an unknown expert.
@@ -269,15 +273,21 @@ def record(bench: Bench, data: Path, out: Path, experts: Sequence[str], images: 
     known = whole_lines(out)
     done = {os.path.abspath(here / json.loads(line)["image"]) for line in known}
     wanted = [photo for photo in list(dict.fromkeys(chosen))[:limit] if os.path.abspath(photo) not in done]
+    failed = 0
     with out.open("a", encoding="utf-8") as file:
         for start in tqdm(range(0, len(wanted), RECORDED), desc="experts", unit=f"x{RECORDED} photos", disable=None):
             found = examine(bench, wanted[start : start + RECORDED], experts)
             for photo, evidence in found.items():
+                failures = [value for value in evidence.values() if isinstance(value, ExpertFailure)]
+                if failures:
+                    report(f"{photo}: left out. {failures[0].cause} Run the command again for it.")
+                    failed += 1
+                    continue
                 row = {"image": os.path.relpath(photo, here)}
                 row["evidence"] = {name: to_json(value) for name, value in evidence.items()}
                 file.write(json.dumps(row, ensure_ascii=False) + "\n")
             file.flush()
-    return len(wanted)
+    return len(wanted) - failed
 
 
 def whole_lines(file: Path) -> list[str]:

@@ -226,7 +226,10 @@ def sample(logits: Tensor, sampling: Sampling, generator: torch.Generator, answe
         logits = logits.scatter(1, answer, seen)
     if sampling.temperature <= 0:
         return logits.argmax(-1)
-    chances, order = torch.softmax(logits / sampling.temperature, -1).sort(-1, descending=True)
+    chances = torch.softmax(logits / sampling.temperature, -1)
+    if sampling.top_p >= 1:
+        return torch.multinomial(chances.cpu(), 1, generator=generator).to(logits.device)[:, 0]
+    chances, order = chances.sort(-1, descending=True)
     before = chances.cumsum(-1) - chances
     chances = chances.masked_fill(before >= sampling.top_p, 0)  # the likeliest always stays
     chosen = torch.multinomial(chances.cpu(), 1, generator=generator).to(order.device)

@@ -108,25 +108,30 @@ def caption_scores(candidates: Mapping[Id, str], references: Mapping[Id, Sequenc
 
 
 def cider_d(guesses: Sequence[Sequence[str]], truths: Sequence[Sequence[Sequence[str]]]) -> np.ndarray:
-    """CIDEr-D of each photo -> [n] float64 (Vedantam et al., arXiv:1411.5726, sigma 6, clipped, times 10).
+    """CIDEr-D of each photo -> [n] float64, words weighted by these photos (see CiderD)."""
+    scorer = CiderD(truths)
+    return np.array([scorer(guess, ts) for guess, ts in zip(guesses, truths, strict=True)])
+
+
+class CiderD:
+    """CIDEr-D of a caption (Vedantam et al., arXiv:1411.5726, sigma 6, clipped, times 10).
 
     Tokens in, from `coco_tokens`. The length penalty compares numbers of word pairs, as pycocoevalcap does.
+
+    Args:
+        truths: each photo's captions; word groups that fewer of these photos have weigh more.
     """
-    seen = Counter(gram for ts in truths for gram in set().union(*(_grams(t) for t in ts)))
-    photos = math.log(len(truths))
 
-    def weigh(tokens: Sequence[str]) -> tuple[list[dict], np.ndarray]:
-        weights: list[dict] = [{} for _ in range(MAX_N)]
-        for gram, count in _grams(tokens).items():
-            weights[len(gram) - 1][gram] = count * (photos - math.log(max(1, seen[gram])))
-        return weights, np.sqrt([sum(w * w for w in level.values()) for level in weights])  # norms [4]
+    def __init__(self, truths: Sequence[Sequence[Sequence[str]]]):
+        self._seen = Counter(gram for ts in truths for gram in set().union(*(_grams(t) for t in ts)))
+        self._photos = math.log(len(truths))
 
-    scores = []
-    for guess, ts in zip(guesses, truths, strict=True):
-        weights, norms = weigh(guess)
+    def __call__(self, guess: Sequence[str], truths: Sequence[Sequence[str]]) -> float:
+        """0..10, of one caption against its photo's."""
+        weights, norms = self._weigh(guess)
         total = 0.0
-        for t in ts:
-            true_weights, true_norms = weigh(t)
+        for t in truths:
+            true_weights, true_norms = self._weigh(t)
             dots = np.array(
                 [
                     sum(min(w, r[gram]) * r[gram] for gram, w in level.items() if gram in r)
@@ -137,8 +142,13 @@ def cider_d(guesses: Sequence[Sequence[str]], truths: Sequence[Sequence[Sequence
             cosine = np.divide(dots, length, out=np.zeros(MAX_N), where=length != 0)
             delta = max(len(guess) - 1, 0) - max(len(t) - 1, 0)
             total += cosine.mean() * math.exp(-(delta**2) / (2 * 6.0**2))
-        scores.append(10.0 * total / len(ts))
-    return np.array(scores)
+        return 10.0 * total / len(truths)
+
+    def _weigh(self, tokens: Sequence[str]) -> tuple[list[dict], np.ndarray]:
+        weights: list[dict] = [{} for _ in range(MAX_N)]
+        for gram, count in _grams(tokens).items():
+            weights[len(gram) - 1][gram] = count * (self._photos - math.log(max(1, self._seen[gram])))
+        return weights, np.sqrt([sum(w * w for w in level.values()) for level in weights])  # norms [4]
 
 
 def _grams(tokens: Sequence[str]) -> Counter:

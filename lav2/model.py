@@ -136,6 +136,7 @@ class AdaptedLlama(nn.Module):
         clip_tokens: Tensor | None = None,
         has_image: Tensor | None = None,
         branch: Tensor | None = None,
+        weight: Tensor | None = None,
         label_smoothing: float = 0.0,
     ) -> Tensor:
         """Mean cross-entropy over the labelled positions; only these go through the vocabulary projection.
@@ -146,6 +147,7 @@ class AdaptedLlama(nn.Module):
             has_image: [B] bool, None: every row has one.
             branch: [B, T] of each token: 0 is seen by all that follows, another number by its own branch alone
                 (lav2.data.join); None: one text a row.
+            weight: [B, T] by which each label's cross-entropy is multiplied, None: 1.
         """
         order = {}
         if branch is not None:
@@ -166,7 +168,11 @@ class AdaptedLlama(nn.Module):
             ).last_hidden_state  # [B, T, D]
             learned = labels[:, 1:] != IGNORED
             logits = self.llm.get_output_embeddings()(hidden[:, :-1][learned])  # [M, vocabulary]
-        return F.cross_entropy(logits.float(), labels[:, 1:][learned], label_smoothing=label_smoothing)
+        goal, logits = labels[:, 1:][learned], logits.float()
+        if weight is None:
+            return F.cross_entropy(logits, goal, label_smoothing=label_smoothing)
+        each = F.cross_entropy(logits, goal, label_smoothing=label_smoothing, reduction="none")  # [M]
+        return (each * weight[:, 1:][learned]).mean()
 
 
 def _seen(branch: Tensor, attention_mask: Tensor) -> Tensor:

@@ -34,6 +34,7 @@ from lav2.data import (
     FeatureCache,
     InstructionRow,
     Rows,
+    Sample,
     caption_rows,
     instruction_rows,
     prompt_of,
@@ -44,6 +45,7 @@ from lav2.generate import Sampling
 from lav2.instruct import is_right, obeys
 from lav2.model import AdaptedLlama, base_identity, keep_norms_exact, load_llm
 from lav2.prompts import Turn
+from lav2.selfcritical import Critic
 from lav2.vision import VisionTower
 from lav2.weights import cache_dir
 
@@ -61,7 +63,7 @@ class TrainConfig:
     steps: int = 2000
     batch: int = 32  # rows per optimiser step
     accumulate: int = 1  # parts that a batch is cut into, to save memory
-    together: int = 1  # captions or questions of a photo that make one row
+    together: int = 1  # captions or questions of a photo that make one row; in the stage scst, samples of each photo
     lr: float = 1e-3  # peak; projector, LoRA, norms, biases, scales
     prompt_lr: float = 3e-3  # prompts and queries
     gate_lr: float = 3e-2  # gates start at 0 and hold everything back
@@ -124,6 +126,11 @@ def run(
     place = _join(torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu")))
     first = _rank() == 0
     report = report if first else _silent
+    if settings.stage == "scst" and (settings.together < 2 or settings.batch < _processes()):
+        raise LAV2Error(
+            f"The stage scst cannot learn from {settings.together} sample(s) of each of {settings.batch} photo(s).",
+            "Give --together 5, and a --batch of at least one photo for each process.",
+        )
     kind = dtype or ("float32" if place.type == "cpu" else "bfloat16")
     llm, tokenizer = load_llm(preset.llm, getattr(torch, kind), place)
     keep_norms_exact(llm)
@@ -141,9 +148,10 @@ def run(
 
     encode = partial(_encode, tokenizer)
 
+    together = 1 if settings.stage == "scst" else settings.together
+
     def caption(chosen: list[CaptionRow]) -> Rows:
-        return caption_rows(chosen, encode, tokenizer.bos_token_id, tokenizer.eos_token_id, features,
-                            settings.together)  # fmt: skip
+        return caption_rows(chosen, encode, tokenizer.bos_token_id, tokenizer.eos_token_id, features, together)
 
     def instruction(chosen: list[InstructionRow]) -> Rows:
         return instruction_rows(chosen, tokenizer, preset.template, features, report, settings.together)
@@ -163,7 +171,8 @@ def run(
     if warm_steps and captions["train"] and not (out / STATE).exists():
         words = {row.image: {t for text in row.captions for t in encode(text)} for row in captions["train"]}
         warm_start(model, words, features, warm_steps, seed=settings.seed, report=report)
-    train(model, learn, settings, out, base, validation, notes, report)
+    critic = Critic(captions["train"], tokenizer, settings.together) if settings.stage == "scst" else None
+    train(model, learn, settings, out, base, validation, notes, report, critic)
     if instructions["val"] and first:
         with model.autocast():
             scores = grade(model, tokenizer, preset.template, instructions["val"][:GRADED_ROWS], features)
@@ -185,6 +194,10 @@ def _join(device: torch.device) -> torch.device:
 
 def _rank() -> int:
     return distributed.get_rank() if distributed.is_initialized() else 0
+
+
+def _processes() -> int:
+    return distributed.get_world_size() if distributed.is_initialized() else 1
 
 
 def _wait() -> None:
@@ -361,6 +374,7 @@ def train(
     validation: dict[str, Sequence[Batch]] | None = None,
     notes: dict | None = None,
     report: Callable[[str], None] = print,
+    critic: Critic | None = None,
 ) -> Progress:
     """Train a stage's parameters; writes the adapter, the state for resuming and log.csv into `out`.
 
@@ -370,6 +384,7 @@ def train(
         out: folder; an unfinished run of the same settings in it is resumed.
         base: base_identity, for the checkpoint.
         validation: fixed batches per kind.
+        critic: samples and scores the captions of the stage scst; its logged loss is minus their mean CIDEr-D.
 
     Raises:
         KeyError: the stage needs a kind of rows that is not given.
@@ -403,7 +418,10 @@ def train(
         for room in optim.param_groups:
             room["lr"] = room["peak"] * factor
         torch.manual_seed(config.seed * 1_000_003 + progress.step)  # dropout: the same after a resume
-        loss = _step(model, optim, next(batches[kind]), config)
+        if critic:
+            loss = _critical_step(model, optim, critic, rows[kind], batches[kind].draw(), config, progress.step)
+        else:
+            loss = _step(model, optim, next(batches[kind]), config)
         progress.step += 1
         if average:
             average.update(progress.step)
@@ -430,19 +448,46 @@ def train(
 
 def _step(model: AdaptedLlama, optim: torch.optim.Optimizer, batch: Batch, config: TrainConfig) -> float:
     """One optimiser step on a batch; returns its mean loss per learned token."""
+    processes = _processes()
+    own = [part for n, part in enumerate(batch.split(config.accumulate * processes)) if n % processes == _rank()]
+    return _descend(model, optim, own, _learned(batch), config)
+
+
+def _critical_step(
+    model: AdaptedLlama,
+    optim: torch.optim.Optimizer,
+    critic: Critic,
+    rows: Rows,
+    photos: Sequence[Sample],
+    config: TrainConfig,
+    step: int,
+) -> float:
+    """One optimiser step on sampled captions, each process' of its own photos; returns minus their mean CIDEr-D."""
+    rank, processes = _rank(), _processes()
+    own = photos[rank::processes]
+    batch, reward = critic.batch(model, rows, own, (config.seed * 1_000_003 + step) * processes + rank)
+    count = torch.tensor([_learned(batch), reward * len(own)], dtype=torch.float64)
+    if processes > 1:
+        distributed.all_reduce(count)
+    _descend(model, optim, list(batch.split(config.accumulate)), float(count[0]), config)
+    return -float(count[1]) / len(photos)
+
+
+def _descend(
+    model: AdaptedLlama, optim: torch.optim.Optimizer, own: Sequence[Batch], learned: float, config: TrainConfig
+) -> float:
+    """One optimiser step on this process' parts of a batch with `learned` learned tokens in all; the mean loss."""
     optim.zero_grad(set_to_none=True)
     total = 0.0
-    learned = int((batch.labels[:, 1:] != -100).sum())
-    rank, processes = _rank(), distributed.get_world_size() if distributed.is_initialized() else 1
-    for number, part in enumerate(batch.split(config.accumulate * processes)):
-        own = int((part.labels[:, 1:] != -100).sum())
-        if number % processes != rank or not own:
+    for part in own:
+        count = _learned(part)
+        if not count:
             continue
-        loss = model.loss(**part.to(model.device), label_smoothing=config.label_smoothing) * (own / learned)
+        loss = model.loss(**part.to(model.device), label_smoothing=config.label_smoothing) * (count / learned)
         loss.backward()
         total += loss.item()
     parameters = [p for room in optim.param_groups for p in room["params"] if p.requires_grad]
-    for parameter in parameters if processes > 1 else ():
+    for parameter in parameters if _processes() > 1 else ():
         if parameter.grad is None:  # of a process without rows; all must add the same tensors
             parameter.grad = torch.zeros_like(parameter)
     parameters = [p for p in parameters if p.grad is not None]
@@ -450,6 +495,10 @@ def _step(model: AdaptedLlama, optim: torch.optim.Optimizer, batch: Batch, confi
     torch.nn.utils.clip_grad_norm_(parameters, config.clip)
     optim.step()
     return total
+
+
+def _learned(batch: Batch) -> int:
+    return int((batch.labels[:, 1:] != -100).sum())
 
 
 @torch.no_grad()
@@ -461,7 +510,7 @@ def validate(model: AdaptedLlama, validation: dict[str, Sequence[Batch]]) -> dic
     for kind, batches in validation.items():
         total = count = 0
         for batch in batches:
-            learned = int((batch.labels[:, 1:] != -100).sum())
+            learned = _learned(batch)
             total += model.loss(**batch.to(model.device)).item() * learned
             count += learned
         scores[kind] = round(total / count, 4)

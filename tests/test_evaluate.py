@@ -3,6 +3,7 @@
 import json
 import string
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -19,6 +20,8 @@ from lav2.errors import LAV2Error
 from lav2.events import Done, Request, Sampling
 from lav2.model import AdaptedLlama
 
+ASSETS = Path(__file__).parent.parent / "assets"
+
 
 class Tower:
     """Tokens that tell the photo: its red level."""
@@ -27,16 +30,19 @@ class Tower:
         reds = torch.tensor([picture.getpixel((0, 0))[0] / 255 for picture in pictures])
         return reds.view(-1, 1, 1).expand(-1, VISION.tokens, VISION.width)
 
-
-@pytest.fixture(scope="module")
-def assistant():
+def made(detector):
     words = tokenizer([*string.ascii_letters, *string.digits, *'.,:?!"[]()/-', "Ġ", "Ċ"])  # whole characters only
     sizes = {"vocab_size": len(words), "bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 1,
              "max_position_embeddings": 2048}  # fmt: skip
     models = [open_gates(AdaptedLlama(llama(seed, **sizes), LATE, PROJECTOR, VISION).eval()) for seed in range(2)]
     preset = replace(config.EMBEDDED, template="chat")
-    detector = detection.build("/nonexistent.pt")
-    return Assistant(preset, *models, words, Tower(), detector, {}, {"base": "b", "adapter": "a"})
+    found = detection.build(detector)
+    return Assistant(preset, *models, words, Tower(), found, {}, {"base": "b", "adapter": "a"})
+
+
+@pytest.fixture(scope="module")
+def assistant():
+    return made(str(ASSETS / config.EMBEDDED.detector.removeprefix("assets:")))
 
 
 @pytest.fixture
@@ -209,8 +215,9 @@ def test_pope_and_anls_files_are_answered_and_scored(bench, folder, monkeypatch)
     assert result["scores"]["all"] == 1.0
 
 
-def test_experts_that_fail_are_told_to_the_model_and_unknown_ones_refused(bench, folder):
+def test_experts_that_fail_are_told_to_the_model_and_unknown_ones_refused(folder):
     photo = str(folder / "0.png")
+    bench = evaluate.Bench(made("/nonexistent.pt"), folder / "cache", batch=2, max_new_tokens=5)
     found = evaluate.examine(bench, [photo, photo], ("caption", "detection"))
     assert list(found) == [photo] and list(found[photo]) == ["caption", "detection"]
     assert "nonexistent" in found[photo]["detection"].cause
@@ -262,3 +269,13 @@ def test_recorded_findings_are_what_instructions_are_made_with_and_a_cut_off_rec
     assert [row["evidence"]["caption"] for row in again] == [
         json.loads(line)["evidence"]["caption"] for line in whole.splitlines()
     ]
+
+
+def test_a_photo_on_which_an_expert_failed_is_not_recorded_but_told_and_tried_again(bench, folder):
+    data = lines(folder, "photos.jsonl", [{"image": f"{n}.png"} for n in range(3)])
+    out, told = folder / "made" / "evidence.jsonl", []
+    broken = evaluate.Bench(made("/nonexistent.pt"), folder / "cache")
+    assert evaluate.record(broken, data, out, ("detection",), report=told.append) == 0
+    assert out.read_text() == "" and len(told) == 3 and "nonexistent" in told[0] and "again" in told[0]
+    assert evaluate.record(bench, data, out, ("detection",), report=told.append) == 3
+    assert len(told) == 3 and len(out.read_text().splitlines()) == 3

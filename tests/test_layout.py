@@ -43,7 +43,9 @@ ARROWS["lav2.engine"] = {"lav2.adapter", "lav2.model", "lav2.native", "lav2.conf
 ARROWS["lav2.generate"] = {"lav2.model", "lav2.adapter", "lav2.events", "lav2.engine"}
 # Training rows carry evidence; data only turns it from JSON into the prompt.
 ARROWS["lav2.data"] = {"lav2.config", "lav2.errors", "lav2.image", "lav2.prompts", "lav2.grounding", "experts.evidence"}
+ARROWS["lav2.selfcritical"] = {"lav2.data", "lav2.generate", "lav2.metrics", "lav2.model", "lav2.events"}
 ARROWS["lav2.train"] = {"lav2.data", "lav2.checkpoint", "lav2.model", "lav2.generate", "lav2.instruct", "lav2.prompts"}
+ARROWS["lav2.train"] |= {"lav2.selfcritical"}
 ARROWS["lav2.train"] |= ARROWS["lav2.model"]
 EXPERTS = {room for room in ARROWS if room.startswith("experts.") and "train_detector" not in room}
 ARROWS["experts.train_detector.train"] = {"experts.train_detector.model", "experts.evidence", "experts.detection"}
