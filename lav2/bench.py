@@ -34,6 +34,7 @@ import torch  # isort: skip
 import torch.nn.functional as F
 import transformers
 from PIL import Image
+from transformers.utils import is_bitsandbytes_available
 
 from lav2 import checkpoint, config, generate, model, native, weights
 from lav2.adapter import ATTENTION
@@ -486,10 +487,26 @@ def _start(preset: str, detector: str | None) -> dict[str, float]:
         found["same photo"] = ask(photo(0), QUESTIONS[1])
         found["next photo"] = ask(photo(1), QUESTIONS[0])
         found["24 megapixels"] = ask(photo(2).resize((4000, 6000)), QUESTIONS[0])
-        return {**found, "peak GB": _peak(app.pid)}
+        return {**found, "peak GB": _peak(app.pid), **_paint(f"http://127.0.0.1:{port}")}
     finally:
         app.terminate()
         app.wait(30)
+
+
+def _paint(address: str) -> dict[str, float]:
+    """A browser's first visit: to the first paint and to a box that takes a question; {} without Chromium."""
+    chromium = os.environ.get("CHROMIUM", "/usr/bin/chromium")
+    if find_spec("playwright") is None or not Path(chromium).exists():
+        return {}
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as play, play.chromium.launch(executable_path=chromium, args=["--no-sandbox"]) as browser:
+        page = browser.new_page()
+        page.goto(address)
+        page.wait_for_selector("textarea:visible", timeout=60_000)
+        usable = page.evaluate("performance.now()")
+        paint = page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime")
+    return {"first paint": paint / 1000, "page takes a question": usable / 1000}
 
 
 def start_up(options: Options) -> list[dict]:
@@ -504,7 +521,7 @@ def start_up(options: Options) -> list[dict]:
     spreads = {name: Spread(tuple(start[name] for start in starts)) for name in starts[0]}
     floor = {"ready": Spread(tuple(one["seconds"] for one in bare)),
              "peak GB": Spread(tuple(one["peak GB"] for one in bare))}  # fmt: skip
-    bounds = {"ready": 12, "peak GB": 2.5}
+    bounds = {"ready": 12, "peak GB": 2.5, "first paint": 2}
     rows = [{"start-up": name, "value": spread, "packages alone": floor.get(name),
              "target": target(spread.median, bounds[name]) if name in bounds else None}
             for name, spread in spreads.items()]  # fmt: skip
@@ -515,13 +532,15 @@ def start_up(options: Options) -> list[dict]:
 @torch.inference_mode()
 def agreement(options: Options) -> list[dict]:
     """Whether fast answers are the answers: greedy tokens on prompts about a photo, each position judged after the same
-    tokens of transformers' own forward in bfloat16; what float32 changes stands beside it."""
+    tokens of transformers' own forward in bfloat16; what float32 and packed weights change stands beside it."""
     settings = config.preset(options.preset)
     asked = (ROOT / "assets" / "plain_prompts.txt").read_text(encoding="utf-8").splitlines()[: options.prompts]
     image = photo(0)
 
-    def adapted(dtype: torch.dtype) -> tuple[model.AdaptedLlama, transformers.PreTrainedTokenizerBase]:
-        llm, tokenizer = model.load_llm(settings.llm, dtype)
+    def adapted(
+        dtype: torch.dtype, quantize: model.Quantize | None = None
+    ) -> tuple[model.AdaptedLlama, transformers.PreTrainedTokenizerBase]:
+        llm, tokenizer = model.load_llm(settings.llm, dtype, quantize=quantize)
         return checkpoint.load(weights.find(settings.adapter), llm, tokenizer, lambda line: None).eval(), tokenizer
 
     reference, tokenizer = adapted(torch.bfloat16)
@@ -561,6 +580,10 @@ def agreement(options: Options) -> list[dict]:
     found = {"engine, bf16": same(Engine(reference, int8=False), kv)}
     if native.library() is not None:
         found["engine, int8"] = same(Engine(reference, int8=True), kv)
+    for kind in ("8bit", "4bit") if is_bitsandbytes_available() else ():
+        packed, _ = adapted(torch.bfloat16, kind)
+        found[f"transformers' forward, {kind} by bitsandbytes"] = same(packed, prompts_of(packed))
+        del packed
     del reference
     exact, _ = adapted(torch.float32)
     found = {"transformers' forward, float32": same(exact, prompts_of(exact)), **found}

@@ -5,8 +5,9 @@
    Words: B rows, D width, H query heads, G key/value heads, A head width, F width of the feed-forward, V vocabulary,
    S room of the cache in tokens, K prompt length. Activations are float32, keys and values bfloat16. Weights are
    bfloat16, or int8 in blocks of 32 of a row that share one bfloat16 factor; every row is a multiple of 32 long. What
-   int8 weights are multiplied with is rounded to int16 in such blocks: finer than bfloat16, and the products are whole
-   numbers, half the instructions of products in float32. */
+   int8 weights are multiplied with is rounded to int16 in such blocks: finer than bfloat16, and a block's products are
+   added as whole numbers. Int8 rows lie in tiles of 16, pair by pair of a row's weights, so that one instruction takes a
+   pair of each row, and the 16 sums of a block are converted and weighted together. */
 
 #include <math.h>
 #include <sched.h>
@@ -25,13 +26,15 @@ typedef float v8 __attribute__((vector_size(32)));
 typedef float v4 __attribute__((vector_size(16)));
 typedef int32_t i16 __attribute__((vector_size(64)));
 typedef int16_t h32 __attribute__((vector_size(64)));
+typedef int16_t h16 __attribute__((vector_size(32)));
 #define BLOCK 32     /* weights that share a factor: the blocks of the GGUF file that the embedded model comes from */
-#define AHEAD 2048   /* bytes that are asked for before they are needed; of 0 to 16384 the best on a Zen 4 */
-#define TILE 4       /* rows of an int8 matrix that lie together, block by block: [N / TILE, blocks, TILE, BLOCK] */
+#define AHEAD 4096   /* bytes that are asked for before they are needed; of 512 to 8192 the best on a Zen 4 */
+#define TILE 16      /* rows of an int8 matrix that lie together: weights [N / TILE, blocks, BLOCK / 2, TILE, 2] and
+                        their factors [N / TILE, blocks, TILE] */
 #if defined(__clang__) || __GNUC__ >= 12
-#define PICK(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#define PICK(type, a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
 #else
-#define PICK(a, b, ...) __builtin_shuffle(a, b, (int32_t __attribute__((vector_size(16)))){__VA_ARGS__})
+#define PICK(type, a, b, ...) __builtin_shuffle(a, b, (type){__VA_ARGS__})
 #endif
 #define INLINE static inline __attribute__((always_inline))
 
@@ -50,16 +53,6 @@ INLINE float sum(v16 v) {  /* by halves: one after the other would wait for each
     v4 quarter[2]; memcpy(quarter, half, sizeof quarter); quarter[0] += quarter[1];
     return (quarter[0][0] + quarter[0][1]) + (quarter[0][2] + quarter[0][3]);
 }
-INLINE v4 quarters(v16 v) {
-    v8 half[2]; memcpy(half, &v, sizeof half); half[0] += half[1];
-    v4 quarter[2]; memcpy(quarter, half, sizeof quarter);
-    return quarter[0] + quarter[1];
-}
-INLINE v4 sums(v16 a, v16 b, v16 c, v16 d) {  /* of four at once, in the order of `sum` */
-    const v4 p = quarters(a), q = quarters(b), r = quarters(c), s = quarters(d);
-    const v4 pq = PICK(p, q, 0, 2, 4, 6) + PICK(p, q, 1, 3, 5, 7), rs = PICK(r, s, 0, 2, 4, 6) + PICK(r, s, 1, 3, 5, 7);
-    return PICK(pq, rs, 0, 2, 4, 6) + PICK(pq, rs, 1, 3, 5, 7);
-}
 INLINE float widen(uint16_t h) { uint32_t u = (uint32_t)h << 16; float f; memcpy(&f, &u, 4); return f; }
 INLINE uint16_t narrow(float f) {  /* to the nearest bfloat16 */
     uint32_t u; memcpy(&u, &f, 4);
@@ -75,6 +68,17 @@ INLINE v16 load_bf16(const uint16_t *p) {
     for (int i = 0; i < 16; i++) v[i] = widen(p[i]);
 #endif
     return v;
+}
+
+INLINE void store_bf16(uint16_t *p, v16 v) {
+#ifdef __AVX512F__
+    __m512i u; memcpy(&u, &v, sizeof u);
+    u = _mm512_add_epi32(u, _mm512_add_epi32(_mm512_set1_epi32(0x7fff),
+                                             _mm512_and_epi32(_mm512_srli_epi32(u, 16), _mm512_set1_epi32(1))));
+    _mm256_storeu_si256((__m256i *)p, _mm512_cvtepi32_epi16(_mm512_srli_epi32(u, 16)));
+#else
+    for (int i = 0; i < 16; i++) p[i] = narrow(v[i]);
+#endif
 }
 
 INLINE v16 load_int8(const int8_t *p) {
@@ -104,28 +108,32 @@ INLINE h32 load_whole(const int8_t *p) {
         memcpy((char *)&v + 32 * i, &w, 32);
     }
 #else
-    for (int i = 0; i < BLOCK; i++) v[i] = p[i];
+    for (int i = 0; i < 32; i++) v[i] = p[i];
 #endif
     return v;
 }
 
-/* The 16 sums of two neighbouring products of a block; they are whole and below 2^24, so exact. */
-INLINE v16 products(h32 w, const int16_t *x) {
-    v16 v;
+/* total[j] + the product of row j's pair of weights with the pair of numbers at x; a block's 32 stay below 2^31. */
+INLINE i16 add_products(i16 total, h32 w, const int16_t *x) {
+    int32_t pair; memcpy(&pair, x, sizeof pair);
 #ifdef __AVX512BW__
-    __m512i a; memcpy(&a, &w, sizeof a);
-    __m512 f = _mm512_cvtepi32_ps(_mm512_madd_epi16(a, _mm512_loadu_si512(x)));
-    memcpy(&v, &f, sizeof v);
+    __m512i t, a; memcpy(&t, &total, sizeof t); memcpy(&a, &w, sizeof a);
+#ifdef __AVX512VNNI__
+    t = _mm512_dpwssd_epi32(t, a, _mm512_set1_epi32(pair));
+#else
+    t = _mm512_add_epi32(t, _mm512_madd_epi16(a, _mm512_set1_epi32(pair)));
+#endif
+    memcpy(&total, &t, sizeof t);
 #elif defined(__AVX2__)
     for (int i = 0; i < 2; i++) {
-        __m256i a; memcpy(&a, (char *)&w + 32 * i, sizeof a);
-        __m256 f = _mm256_cvtepi32_ps(_mm256_madd_epi16(a, _mm256_loadu_si256((const __m256i *)(x + 16 * i))));
-        memcpy((char *)&v + 32 * i, &f, 32);
+        __m256i t, a; memcpy(&t, (char *)&total + 32 * i, 32); memcpy(&a, (char *)&w + 32 * i, 32);
+        t = _mm256_add_epi32(t, _mm256_madd_epi16(a, _mm256_set1_epi32(pair)));
+        memcpy((char *)&total + 32 * i, &t, 32);
     }
 #else
-    for (int i = 0; i < 16; i++) v[i] = (float)(w[2 * i] * x[2 * i] + w[2 * i + 1] * x[2 * i + 1]);
+    for (int j = 0; j < TILE; j++) total[j] += w[2 * j] * x[0] + w[2 * j + 1] * x[1];
 #endif
-    return v;
+    return total;
 }
 
 INLINE v16 choose(i16 where, v16 a, v16 b) {
@@ -190,31 +198,31 @@ INLINE Rows below(Rows rows, int64_t count) {  /* the vectors after `count` numb
 }
 
 /* y[r][j] = W[n + j] · x[r] for int8 weights, `many` <= 4 rows, known to the compiler, and j < count <= TILE: what is read
-   once serves all of them, and no sum waits for another. */
+   once serves all of them. */
 INLINE void tile(const Matrix *m, int64_t n, const Rows *rows, float *y, int64_t stride, int64_t count, const int many) {
-    v16 total[4][TILE] = {{{0}}};  /* [r][j] */
+    v16 total[4] = {{0}};
     const int64_t length = m->length, blocks = length / BLOCK;
     const int8_t *w = (const int8_t *)m->weight + n * length;
-    for (int64_t first = 0; first < blocks; first += 16) {  /* 16 factors are made at once */
-        const int64_t end = blocks - first < 16 ? blocks - first : 16;
-        float factor[4][TILE][16];  /* those after the last block have room and no use */
-        for (int j = 0; j < TILE; j++) {
-            const v16 own = load_bf16(m->factor + (n + j) * blocks + first);
-            for (int r = 0; r < many; r++) store(factor[r][j], own * load(rows->factor + r * blocks + first));
-        }
-        for (int64_t g = 0; g < end; g++, w += TILE * BLOCK) {
-            __builtin_prefetch(w + AHEAD);
-            __builtin_prefetch(w + AHEAD + 64);
-            for (int j = 0; j < TILE; j++) {
-                const h32 weights = load_whole(w + j * BLOCK);
-                for (int r = 0; r < many; r++)
-                    total[r][j] += products(weights, rows->whole + r * length + (first + g) * BLOCK) * factor[r][j][g];
+    const uint16_t *factor = m->factor + n * blocks;
+    for (int64_t g = 0; g < blocks; g++, w += TILE * BLOCK, factor += TILE) {
+        i16 whole[4][2] = {{{0}}};  /* two sums, as one would wait for each addition */
+        const int16_t *x = rows->whole + g * BLOCK;
+        for (int p = 0; p < BLOCK / 2; p += 2) {
+            __builtin_prefetch(w + p * 2 * TILE + AHEAD);
+            const h32 one = load_whole(w + p * 2 * TILE), other = load_whole(w + (p + 1) * 2 * TILE);
+            for (int r = 0; r < many; r++) {
+                whole[r][0] = add_products(whole[r][0], one, x + r * length + 2 * p);
+                whole[r][1] = add_products(whole[r][1], other, x + r * length + 2 * p + 2);
             }
         }
+        const v16 own = load_bf16(factor);
+        for (int r = 0; r < many; r++)
+            total[r] += __builtin_convertvector(whole[r][0] + whole[r][1], v16) * (own * rows->factor[r * blocks + g]);
     }
     for (int r = 0; r < many; r++) {
-        const v4 found = sums(total[r][0], total[r][1], total[r][2], total[r][3]);
-        for (int j = 0; j < count; j++) y[r * stride + j] = found[j] + (m->bias ? m->bias[n + j] : 0);
+        if (m->bias && count == TILE) total[r] += load(m->bias + n);
+        if (count == TILE) { store(y + r * stride, total[r]); continue; }
+        for (int j = 0; j < count; j++) y[r * stride + j] = total[r][j] + (m->bias ? m->bias[n + j] : 0);
     }
 }
 
@@ -417,33 +425,49 @@ void lav2_step(const int64_t *shape, const int64_t *layers, const int64_t *state
     }
 }
 
-/* y [B, N] = x [B, length] Wᵀ; scratch: B · length + 16 floats. */
+/* y [B, N] = x [B, length] Wᵀ of int8 weights; scratch: B · length + 16 floats. */
 void lav2_linear(const char *weight, const uint16_t *factor, const float *x, int64_t rows, int64_t length, int64_t many,
-                 int64_t bytes, float *scratch, float *y, int64_t threads) {
-    const Matrix m = {weight, factor, 0, length, bytes};
+                 float *scratch, float *y, int64_t threads) {
+    const Matrix m = {weight, factor, 0, length, 1};
     const Rows vectors = prepared(x, rows * length, &m, (Rows){0, (int16_t *)scratch, scratch + rows * length / 2});
 #pragma omp parallel for num_threads(threads)
     for (int64_t n = 0; n < many; n += 16)
         multiply(&m, n, many - n < 16 ? many - n : 16, vectors, rows, y + n, many);
 }
 
-/* A float32 matrix [N, length] as int8 with one factor for each block [N, blocks]; N is a multiple of TILE. */
+/* A float32 matrix [N, length] as int8 in tiles, with a factor for each block of a row; N is a multiple of TILE. */
 void lav2_quantise(const float *from, int64_t many, int64_t length, int8_t *weight, uint16_t *factor, int64_t threads) {
     const int64_t blocks = length / BLOCK;
 #pragma omp parallel for num_threads(threads)
     for (int64_t n = 0; n < many; n++)
         for (int64_t g = 0; g < blocks; g++) {
             const float *p = from + n * length + g * BLOCK;
-            int8_t *to = weight + ((n / TILE * blocks + g) * TILE + n % TILE) * BLOCK;
+            const int64_t at = n / TILE * blocks + g, row = n % TILE;
             float most = 0;
             for (int i = 0; i < BLOCK; i++) most = fabsf(p[i]) > most ? fabsf(p[i]) : most;
-            factor[n * blocks + g] = narrow(most / 127);
-            float f = widen(factor[n * blocks + g]), inverse = f > 0 ? 1 / f : 0;
+            factor[at * TILE + row] = narrow(most / 127);
+            const float f = widen(factor[at * TILE + row]), inverse = f > 0 ? 1 / f : 0;
             for (int i = 0; i < BLOCK; i++) {
-                float whole = rintf(p[i] * inverse);
-                to[i] = (int8_t)(whole > 127 ? 127 : whole < -127 ? -127 : whole);
+                const float whole = rintf(p[i] * inverse);
+                weight[(at * (BLOCK / 2) + i / 2) * 2 * TILE + 2 * row + i % 2] =
+                    (int8_t)(whole > 127 ? 127 : whole < -127 ? -127 : whole);
             }
         }
+}
+
+/* The pairs of a block, [BLOCK / 2, TILE] of two bytes, as rows [TILE, BLOCK / 2]. Each round turns the eight bits of a
+   pair's place by one. */
+INLINE void upright(const int8_t *from, int8_t *to) {
+    h16 a[16], b[16];
+    memcpy(a, from, sizeof a);
+    for (int round = 0; round < 4; round++) {
+        for (int i = 0; i < 8; i++) {
+            b[2 * i] = PICK(h16, a[i], a[i + 8], 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+            b[2 * i + 1] = PICK(h16, a[i], a[i + 8], 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+        }
+        memcpy(a, b, sizeof a);
+    }
+    memcpy(to, a, sizeof a);
 }
 
 /* The int8 matrix as bfloat16 (`bytes` 2) or float32 (4) [N, length], for many tokens at once. */
@@ -451,18 +475,20 @@ void lav2_expand(const int8_t *weight, const uint16_t *factor, int64_t many, int
                  int64_t threads) {
     const int64_t blocks = length / BLOCK;
 #pragma omp parallel for num_threads(threads)
-    for (int64_t n = 0; n < many; n++)
-        for (int64_t g = 0; g < blocks; g++) {
-            const int8_t *from = weight + ((n / TILE * blocks + g) * TILE + n % TILE) * BLOCK;
-            float f = widen(factor[n * blocks + g]);
-            v16 half[2] = {f * load_int8(from), f * load_int8(from + 16)};
-            if (bytes == 4) {
-                memcpy((float *)out + n * length + g * BLOCK, half, sizeof half);
-                continue;
-            }
-            float wide[BLOCK];
-            uint16_t *to = (uint16_t *)out + n * length + g * BLOCK;
-            memcpy(wide, half, sizeof wide);
-            for (int i = 0; i < BLOCK; i++) to[i] = narrow(wide[i]);
+    for (int64_t n = 0; n < many; n += TILE)
+        for (int64_t first = 0; first < blocks; first += 16) {  /* so many that a row's part is written in one go */
+            const int64_t end = blocks - first < 16 ? blocks - first : 16, at = n / TILE * blocks + first;
+            int8_t rows[16][TILE * BLOCK];
+            for (int64_t g = 0; g < end; g++) upright(weight + (at + g) * TILE * BLOCK, rows[g]);
+            for (int64_t row = 0; row < TILE; row++)
+                for (int64_t g = 0; g < end; g++) {
+                    const int8_t *from = rows[g] + row * BLOCK;
+                    const float f = widen(factor[(at + g) * TILE + row]);
+                    const v16 half[2] = {f * load_int8(from), f * load_int8(from + 16)};
+                    const int64_t place = (n + row) * length + (first + g) * BLOCK;
+                    for (int i = 0; i < 2; i++)
+                        if (bytes == 4) store((float *)out + place + 16 * i, half[i]);
+                        else store_bf16((uint16_t *)out + place + 16 * i, half[i]);
+                }
         }
 }

@@ -28,7 +28,7 @@ from lav2.model import AdaptedLlama
 
 FAMILIES = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
 BLOCK = 32  # int8 weights that share a factor, as in decode.c
-TILE = 4  # rows of an int8 matrix that lie together, as in decode.c
+TILE = 16  # rows of an int8 matrix that lie together, as in decode.c
 PIECE = 128  # tokens of a long prompt at once, cut at its multiples: what a piece computes depends only on what stands
 # before it, so that an answer is the same to the last bit whether or not earlier pieces were kept
 NATIVE_ROWS = 32  # up to which decode.c takes the token; more rows are a matrix product, which torch does better
@@ -62,7 +62,7 @@ def multiplies_bfloat16() -> bool:
 @dataclass
 class Matrix:
     """A weight [out, in] with an optional bias [out]; int8, in the order of decode.c, if it has factors
-    [out, in / BLOCK]."""
+    [out / TILE, in / BLOCK, TILE]."""
 
     weight: Tensor
     bias: Tensor | None = None
@@ -106,12 +106,11 @@ def quantised(weight: Tensor, bias: Tensor | None, room: Room) -> Matrix:
         weight = F.pad(weight, (0, 0, 0, -len(weight) % TILE))
     weight = weight.contiguous()
     whole = room.take(torch.int8, *weight.shape)
-    blocks = weight.numel() // BLOCK
-    factor = room.take(torch.bfloat16, blocks + 16)[:blocks]  # decode.c reads 16 at once, and past the last
+    factor = room.take(torch.bfloat16, len(weight) // TILE, weight.shape[1] // BLOCK, TILE)
     native.library().lav2_quantise(
         weight.data_ptr(), *weight.shape, whole.data_ptr(), factor.data_ptr(), torch.get_num_threads()
     )
-    return Matrix(whole, bias, factor.view(len(weight), -1))
+    return Matrix(whole, bias, factor)
 
 
 def folded(linear: nn.Linear, config: AdapterConfig) -> tuple[Tensor, Tensor]:
@@ -481,7 +480,7 @@ class Engine:
         logits, scratch = torch.empty(len(x), len(self.embedding)), torch.empty(x.numel() + 16)
         self.library.lav2_linear(
             self.head.weight.data_ptr(), self.head.factor.data_ptr(), x.contiguous().data_ptr(), len(x), x.shape[1],
-            logits.shape[1], 1, scratch.data_ptr(), logits.data_ptr(), torch.get_num_threads(),
+            logits.shape[1], scratch.data_ptr(), logits.data_ptr(), torch.get_num_threads(),
         )  # fmt: skip
         return logits
 

@@ -161,8 +161,8 @@ def test_int8_weights_are_within_half_a_step_of_the_weights():
     weight[0, :32] = 0
     matrix = quantised(weight, None, Room())
     kept = matrix(torch.eye(96)).T  # rows of zeros fill up a tile
-    step = matrix.factor.float().repeat_interleave(32, 1)
-    assert kept.shape == (8, 96) and not kept[6:].any()
+    step = matrix.factor[0].float().T.repeat_interleave(32, 1)  # of one tile [blocks, rows]
+    assert kept.shape == (16, 96) and not kept[6:].any()
     assert ((kept[:6] - weight).abs() <= 0.505 * step[:6] + 0.005 * weight.abs()).all()
     whole = kept / step.clamp(min=1e-30)
     torch.testing.assert_close(whole, whole.round(), atol=1e-3, rtol=0)
@@ -382,12 +382,12 @@ def test_a_step_that_fails_is_told_to_every_answer_in_it(monkeypatch):
 
 @compiled
 def test_int8_products_in_bfloat16_and_float32_agree_within_bfloat16s_step():
-    matrix = quantised(torch.randn(8, 96, generator=torch.Generator().manual_seed(0)), torch.ones(8), Room())
+    matrix = quantised(torch.randn(16, 96, generator=torch.Generator().manual_seed(0)), torch.ones(16), Room())
     x = torch.randn(5, 96, generator=torch.Generator().manual_seed(1))
-    exact, fast = matrix(x), matrix(x, torch.empty(8 * 96, dtype=torch.bfloat16))
+    exact, fast = matrix(x), matrix(x, torch.empty(16 * 96, dtype=torch.bfloat16))
     assert exact.dtype == fast.dtype == torch.float32
     assert float((exact - fast).norm() / exact.norm()) < 2**-7
-    exact, fast = torch.empty(8 * 96), torch.empty(8 * 96, dtype=torch.bfloat16)
+    exact, fast = torch.empty(16 * 96), torch.empty(16 * 96, dtype=torch.bfloat16)
     matrix(x, exact), matrix(x, fast)
     assert torch.equal(fast, exact.bfloat16())
 
@@ -412,7 +412,7 @@ def test_the_compiled_product_of_int8_weights_is_that_of_the_expanded_ones(rows,
 def linear(library, matrix, x, many, threads=2):
     found, scratch = torch.empty(len(x), many), torch.empty(x.numel() + 16)
     library.lav2_linear(
-        matrix.weight.data_ptr(), matrix.factor.data_ptr(), x.data_ptr(), len(x), x.shape[1], many, 1,
+        matrix.weight.data_ptr(), matrix.factor.data_ptr(), x.data_ptr(), len(x), x.shape[1], many,
         scratch.data_ptr(), found.data_ptr(), threads,
     )  # fmt: skip
     return found
