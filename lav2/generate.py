@@ -217,12 +217,16 @@ class _Wait:
     error: Exception | None = None
 
 
-def sample(logits: Tensor, sampling: Sampling, generator: torch.Generator, answer: Tensor) -> Tensor:
-    """Next tokens [B] from logits [B, vocabulary]; `answer` [B, n] are the tokens so far."""
+def sample(
+    logits: Tensor, sampling: Sampling, generator: torch.Generator, answer: Tensor, free: Tensor | None = None
+) -> Tensor:
+    """Next tokens [B] from logits [B, vocabulary]; `answer` [B, n] are the tokens so far, `free` [B, vocabulary] those
+    that may come again without a penalty."""
     logits = logits.float()
     if sampling.repetition_penalty != 1 and answer.shape[1]:
-        seen = logits.gather(1, answer)
-        seen = torch.where(seen > 0, seen / sampling.repetition_penalty, seen * sampling.repetition_penalty)
+        plain = logits.gather(1, answer)
+        seen = torch.where(plain > 0, plain / sampling.repetition_penalty, plain * sampling.repetition_penalty)
+        seen = seen if free is None else torch.where(free.gather(1, answer), plain, seen)
         logits = logits.scatter(1, answer, seen)
     if sampling.temperature <= 0:
         return logits.argmax(-1)
@@ -247,6 +251,7 @@ def tokens(
     cache: Cache | None = None,
     turns: Turns | None = None,
     cancel: threading.Event | None = None,
+    prompt: Tensor | None = None,
 ) -> Iterator[Tensor]:
     """New tokens [B], step by step, until every row has met a stop token or max_new_tokens are out.
 
@@ -257,6 +262,8 @@ def tokens(
         cache: of an engine, for the tokens before input_ids.
         turns: shared with the answers of other threads.
         cancel: with turns, ends a prompt that is being read or waits for it; no token comes then.
+        prompt: [B, n], the whole prompt where input_ids is its end; what stands there is not penalised in the answer
+            either: a text that is copied from the findings may hold a letter twice.
     """
     advance = turns.run if turns else prefill
     generator = torch.Generator().manual_seed(sampling.seed)
@@ -265,11 +272,14 @@ def tokens(
         logits, cache = advance(model, input_ids, prompt_kv, attention_mask, cache, **more)
     except Cancelled:
         return
-    answer = input_ids[:, :0]
+    answer, free = input_ids[:, :0], None
+    if sampling.repetition_penalty != 1:
+        free = torch.zeros(logits.shape, dtype=torch.bool, device=logits.device)
+        free.scatter_(1, input_ids if prompt is None else prompt, True)
     open_rows = torch.ones(len(input_ids), dtype=torch.bool, device=input_ids.device)
     ends = torch.tensor(list(stop), device=input_ids.device)
     for left in range(sampling.max_new_tokens, 0, -1):
-        token = torch.where(open_rows, sample(logits, sampling, generator, answer), ends[0])  # [B]
+        token = torch.where(open_rows, sample(logits, sampling, generator, answer, free), ends[0])  # [B]
         open_rows = open_rows & ~torch.isin(token, ends)
         yield token
         if left == 1 or not open_rows.any():
@@ -303,8 +313,9 @@ def stream(
     cache = None
     if isinstance(model, Engine) and kept is not None:
         cache = kept.take(photo, begin) or model.begin(1, prompt_kv)
-    input_ids = torch.tensor([begin[cache.length if cache else 0 :]], device=model.device)
-    found = tokens(model, input_ids, prompt_kv, sampling, stop_ids(tokenizer), None, cache, turns, cancel)
+    whole = torch.tensor([begin], device=model.device)
+    input_ids = whole[:, cache.length if cache else 0 :]
+    found = tokens(model, input_ids, prompt_kv, sampling, stop_ids(tokenizer), None, cache, turns, cancel, whole)
     try:
         with turns.answer() if turns else nullcontext():
             for token in found:

@@ -90,7 +90,25 @@ def test_the_repetition_penalty_counts_the_answer_not_the_prompt():
     plain = Sampling(repetition_penalty=1.5)
     generator = torch.Generator()
     assert int(generate.sample(logits, plain, generator, torch.empty(1, 0, dtype=torch.long))) == 1
-    assert int(generate.sample(logits, plain, generator, torch.tensor([[1]]))) == 2
+    said = torch.tensor([[1]])
+    assert int(generate.sample(logits, plain, generator, said)) == 2
+    assert int(generate.sample(logits, plain, generator, said, torch.tensor([[False, True, False]]))) == 1
+
+
+def test_what_stands_in_the_prompt_may_be_said_again_without_a_penalty():
+    """Also where a kept cache leaves only the prompt's end to be read."""
+    model = open_gates(adapted())
+    prompt_kv, ids = model.prompt_kv(), token_ids()
+
+    def answer(penalty, prompt=None):
+        sampling = Sampling(max_new_tokens=16, repetition_penalty=penalty)
+        return [int(t) for t in generate.tokens(model, ids, prompt_kv, sampling, stop=[-1], prompt=prompt)]
+
+    free, strict = answer(1.0), answer(5.0)
+    repeated = {token for token in free if free.count(token) > 1}
+    assert repeated and strict != free
+    assert answer(5.0, torch.tensor([[*ids[0].tolist(), *set(free)]])) == free
+    assert answer(5.0, ids) == strict
 
 
 def test_a_beam_that_may_not_repeat_says_no_run_of_tokens_twice():
