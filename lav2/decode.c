@@ -368,8 +368,8 @@ void lav2_step(const int64_t *shape, const int64_t *layers, const int64_t *state
                 uint16_t *row = (uint16_t *)rows_state[b * STATE + KV] + (places[b] * 2 * groups + g) * head;
                 if (norm_k) normalise(key, norm_k, epsilon, head, key);
                 rotate(key, cb, sb, head);
-                for (int64_t i = 0; i < head; i++) row[i] = narrow(key[i]);
-                for (int64_t i = 0; i < head; i++) row[groups * head + i] = narrow(value[i]);
+                for (int64_t i = 0; i < head; i += 16) store_bf16(row + i, load(key + i));
+                for (int64_t i = 0; i < head; i += 16) store_bf16(row + groups * head + i, load(value + i));
             }
             meet(&gate, all);
             for (int64_t item = rows * heads * me / all; item < rows * heads * (me + 1) / all; item++) {

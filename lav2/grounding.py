@@ -31,7 +31,6 @@ WHERE = {
 RELATIONS = {"left": "to the left of", "right": "to the right of", "above": "above", "below": "below"}
 OPPOSITE = {"left": "right", "right": "left", "above": "below", "below": "above"}
 NTH = ("first", "second", "third", "fourth")
-_PARTS = {"left": "left", "right": "right", "top": "top", "bottom": "bottom", "middle": "center"}  # words of Item.place
 
 _REGION = re.compile(r"\b(?:on|at|in) the (left|right|top|bottom|middle|cent(?:er|re))\b", re.IGNORECASE)
 _MIDDLE = re.compile(r"cent(?:er|re)")
@@ -86,8 +85,9 @@ def _objects(detections: Detections, items: Sequence[Item], question: str) -> li
         return [_kind(kind, found, detections) for kind, found in by_kind.items()]
     if region := _REGION.search(question):
         where = _MIDDLE.sub("middle", region[1].lower())
+        word = "center" if where == "middle" else where  # of Item.place
         least = 0.01 * detections.size[0] * detections.size[1]
-        inside = [item for item in items if _area(item) >= least and _PARTS[where] in _cells(item)]
+        inside = [item for item in items if _area(item) >= least and word in item.place.split()]
         counts = Counter(item.text for item in sorted(inside, key=_area, reverse=True))
         return [f"{listed(counts) if counts else 'nothing found'} {WHERE[where]}"]
     return []
@@ -99,15 +99,9 @@ def _kind(kind: str, found: Sequence[Item], detections: Detections) -> str:
         return f"{plural(kind)} not looked for"
     if not found:
         return f"no {plural(kind)}"
-    number = NUMBERS[len(found)] if len(found) < len(NUMBERS) else len(found)
     places = [item.place for item in found[:PLACES]]
     more = ", ..." if len(found) > PLACES else ""
-    return f"{number} {named(kind) if len(found) == 1 else plural(kind)} ({', '.join(places)}{more})"
-
-
-def _cells(item: Item) -> tuple[str, ...]:
-    """The parts of the photo that the item lies in: the words of its place, which are none in the middle but that."""
-    return ("center",) if item.place == "center" else tuple(item.place.split())
+    return f"{_number(len(found))} {named(kind) if len(found) == 1 else plural(kind)} ({', '.join(places)}{more})"
 
 
 def _text(lines: Sequence[str], question: str) -> list[str]:
@@ -172,7 +166,11 @@ def several(n: int, label: str) -> str:
         return f"some {label}"
     if n == 1 or label in UNCOUNTED:
         return a(label)
-    return f"{NUMBERS[n] if n < len(NUMBERS) else n} {plural(label)}"
+    return f"{_number(n)} {plural(label)}"
+
+
+def _number(n: int) -> str:
+    return NUMBERS[n] if n < len(NUMBERS) else str(n)
 
 
 def listed(counts: Mapping[str, int]) -> str:
