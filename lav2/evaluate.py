@@ -202,7 +202,8 @@ def chat(bench: Bench, data: Path, split: str = "val", limit: int | None = None)
         raise LAV2Error(f"{data} has no plain questions of the split {split}.", "Make it with `python -m lav2 distil`.")
     after = bench.answers(rows)
     before = [row.turns[-1].answer for row in rows]
-    same = metrics.caption_scores(dict(enumerate(after)), {n: [text] for n, text in enumerate(before)})["ROUGE-L"]
+    pairs = [(metrics.coco_tokens(new), [metrics.coco_tokens(old)]) for new, old in zip(after, before, strict=True)]
+    same = float(np.mean([metrics.rouge_l(*pair) for pair in pairs]))
     scores = {"ROUGE-L": same, "empty": float(np.mean([not text.strip() for text in after])), "questions": len(rows)}
     for name, answers in (("", after), (" before", before)):
         scores[f"loops{name}"] = float(np.mean([loops(text) for text in answers]))

@@ -102,7 +102,7 @@ def caption_scores(candidates: Mapping[Id, str], references: Mapping[Id, Sequenc
     pairs = list(zip(guesses, truths, strict=True))
     scores = {f"BLEU-{n}": value for n, value in enumerate(_bleu(pairs), 1)}
     scores["METEOR-lite"] = float(np.mean([max(_meteor_lite(g, t) for t in ts) for g, ts in pairs]))
-    scores["ROUGE-L"] = float(np.mean([_rouge_l(g, ts) for g, ts in pairs]))
+    scores["ROUGE-L"] = float(np.mean([rouge_l(g, ts) for g, ts in pairs]))
     scores["CIDEr-D"] = float(cider_d(guesses, truths).mean())
     return scores
 
@@ -176,7 +176,7 @@ def _bleu(pairs: Sequence[tuple[list[str], list[list[str]]]]) -> list[float]:
     return [float(brevity * np.prod(precision[:n]) ** (1 / n)) for n in range(1, MAX_N + 1)]
 
 
-def _rouge_l(guess: Sequence[str], truths: Sequence[Sequence[str]]) -> float:
+def rouge_l(guess: Sequence[str], truths: Sequence[Sequence[str]]) -> float:
     """ROUGE-L (Lin 2004) as COCO takes it: best precision and best recall over the references, beta 1.2."""
     common = [_common_length(guess, t) for t in truths]
     precision = max(c / max(1, len(guess)) for c in common)
