@@ -61,7 +61,7 @@ def main(folder: Path, address: str | None) -> None:
         chat(page, folder, "")
         page.locator(".lav2-table [role=row]:visible", has_text="person").first.locator("input").focus()
         shoot(page, folder, "focus", ("laptop", "phone"), ("light",))
-        page.locator(".lav2-table input[type=checkbox]:visible").last.uncheck()
+        page.locator(".lav2-table [data-testid^=cell-] input[type=checkbox]:visible").last.uncheck()
         page.locator(".lav2-panel:visible button", has_text="Answer again").click()
         answered(page)
         page.get_by_role("button", name="Exact prompt").first.click()

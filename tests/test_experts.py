@@ -134,6 +134,11 @@ def test_vertical_lines_are_read_in_their_order_beside_upright_ones_and_prices_h
 
 
 @pytest.mark.slow
+def test_an_upright_letter_is_not_taken_for_a_turned_one(experts):
+    assert experts["ocr"](sign("Z", size=(200, 200), height=60)).texts == ("Z",)  # on its side it is a good N
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("width, height", [(2400, 160), (240, 18)])
 def test_quads_are_in_pixels_of_the_original_whatever_the_scale(width, height, experts):
     size = (width, width * 2 // 3)
