@@ -240,6 +240,16 @@ def test_a_finding_lights_up_in_the_photo_under_the_pointer_and_with_the_keyboar
     assert spot.get_attribute("data-number") == number
 
 
+def test_one_click_unticks_the_last_of_eight_findings(open_page):
+    page = open_page()
+    shorten(page)
+    attach(page, BUS)
+    send(page, "What is this?")
+    answered(page)
+    boxes = page.locator(".lav2-table [data-testid^=cell-] input[type=checkbox]:visible")
+    boxes.nth(7).uncheck()  # a table that must scroll to the row loses the click
+
+
 def test_two_visitors_at_once_do_not_see_each_other(open_page, server):
     pages = {"sign": open_page(), "bus": open_page()}
     photos = {"sign": ROOT / "assets/examples/street-sign.webp", "bus": BUS}
