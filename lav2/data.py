@@ -325,14 +325,15 @@ def join(samples: Sequence[Sample], most: int) -> list[Sample]:
     found = by_photo.pop(None, [])
     for rows in by_photo.values():
         run: list[Sample] = []
-        common = total = 0
+        common = own = 0  # tokens that all of the run share; tokens of its samples together
         for sample in sorted(rows, key=lambda row: row.tokens):
             shared = _shared(run[0], sample, common) if run else 0
-            if len(run) == most or 2 * shared < len(sample.tokens) or total + len(sample.tokens) - shared > JOINED:
+            length = own + len(sample.tokens) - shared * len(run)  # of all joined, with what they share once
+            if len(run) == most or 2 * shared < len(sample.tokens) or length > JOINED:
                 found += [_joined(run, common)] if run else []
-                run, total, shared = [], 0, sample.learned.index(True) - 1
+                run, own, shared = [], 0, sample.learned.index(True) - 1
             run.append(sample)
-            common, total = shared, total + len(sample.tokens) - shared
+            common, own = shared, own + len(sample.tokens)
         found += [_joined(run, common)] if run else []
     return found
 

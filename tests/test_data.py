@@ -14,7 +14,17 @@ from experts import detection
 from experts.evidence import Caption, Detections, ExpertFailure, OcrLines, from_json, to_json
 from lav2 import config, data, train
 from lav2.assistant import Assistant
-from lav2.data import FeatureCache, InstructionRow, caption_rows, instruction_rows, instruction_sample, read_rows
+from lav2.data import (
+    JOINED,
+    FeatureCache,
+    InstructionRow,
+    Sample,
+    caption_rows,
+    instruction_rows,
+    instruction_sample,
+    join,
+    read_rows,
+)
 from lav2.errors import LAV2Error
 from lav2.events import PromptReady, Request, Sampling
 from lav2.model import AdaptedLlama, base_identity
@@ -174,7 +184,23 @@ def test_a_conversation_is_cut_where_it_gets_too_long():
     assert told == ["3 of 3 instructions are longer than 1024 tokens: skipped."]
 
 
-def test_questions_read_together_have_the_losses_and_gradients_of_each_alone(folder):
+def test_questions_are_joined_up_to_the_limit_of_tokens_and_no_further():
+    """However little of the first ones' common start the later ones share."""
+
+    def sample(*parts):
+        tokens = tuple(token for first, count in parts for token in range(first, first + count))
+        return Sample("a photo", (*tokens, 7), (*[False] * len(tokens), True))
+
+    alike = [sample((1000, 100), (2000, 100), (10 * i, 8)) for i in range(1, 6)]
+    others = [sample((1000, 100), (3000 + 100 * i, 90)) for i in range(6)]
+    joined = join([*alike, *others], 8)
+    assert max(len(row.tokens) for row in joined) <= JOINED
+    assert sum(max(row.branch or (1,)) for row in joined) == len(alike) + len(others)
+    assert len(joined) < 6  # of 11
+
+
+def test_questions_read_together_have_the_losses_and_gradients_of_each_alone(folder, monkeypatch):
+    monkeypatch.setattr(data, "JOINED", 1000)  # a token is a letter here
     words, model, features, _, _ = run_pieces(folder)
     open_gates(model)
     image = str(folder / "1.png")
