@@ -245,7 +245,7 @@ def run_batch(options: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     try:
-        lines = [line for line in options.questions.read_text(encoding="utf-8").splitlines() if line.strip()]
+        lines = [line for line in options.questions.read_text(encoding="utf-8").split("\n") if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         raise LAV2Error(f"{options.questions} cannot be read ({error}).", "Check the path.") from error
     from lav2.evaluate import whole_lines
