@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+
 import numpy as np
 
 from experts.evidence import Caption, Detections, Evidence, OcrLines
@@ -55,7 +56,7 @@ COCO = (
 )  # fmt: skip
 
 # Behind the name of a class they make another thing of it.
-COMPOUNDS = frozenset("station stop park booth track lane driver game field player uniform cap team".split())
+COMPOUNDS = ("station", "stop", "park", "booth", "track", "lane", "driver", "game", "field", "player", "uniform", "cap")
 
 NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 _NUMBER = {word: str(i) for i, word in enumerate(NUMBERS)}
