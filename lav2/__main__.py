@@ -229,8 +229,7 @@ def _answer(assistant, image: Path, question: str, options: argparse.Namespace) 
         print(f"auto: {route}", file=sys.stderr)
     request = Request(question, open_image(image), experts=experts, sampling=sampling)
     *_, done = assistant.answer(request)
-    return receipt.answer(done)
-
+    return receipt.answer(done, route)
 
 def run_ask(options: argparse.Namespace) -> int:
     from lav2.image import open_image
