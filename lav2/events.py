@@ -97,7 +97,7 @@ class Token:
 @dataclass(frozen=True)
 class Done:
     """The end. `timings` in seconds: each expert's, `experts` (all, as waited for), `first_token` (from the question
-    on), `answer` (generation), `total`; and `tokens_per_second`. `weights`: hashes of the base and the adapters."""
+    on), `answer` (generation), `total`; and `tokens_per_second`. `weights`: hashes by part."""
 
     answer: str
     evidence: dict[str, Evidence]
