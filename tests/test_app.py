@@ -112,7 +112,7 @@ def value(update):
 
 
 def test_importing_the_app_loads_no_heavy_package():
-    heavy = ("torch", "transformers", "ultralytics", "easyocr")
+    heavy = ("torch", "transformers", "ultralytics", "easyocr", "spaces")
     code = f"import sys, app; print(*[name for name in {heavy} if name in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert found.stdout.split() == []
@@ -209,11 +209,22 @@ def test_a_bug_shows_its_kind_and_no_trace(play):
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"\x89PNG\r\n\x1a\n broken"], ids=["empty", "text", "cut off"])
 def test_a_bad_file_is_named_and_the_question_stays(content, tmp_path):
-    bad = tmp_path / "bad.png"
+    bad = tmp_path / "<b>bad.png"
     bad.write_bytes(content)
     update = CHAT.take({"text": "What?", "files": [str(bad)]}, (), ENGLISH)
-    assert "bad.png" in update[CHAT.notice]["value"]
+    assert "&lt;b&gt;bad.png" in update[CHAT.notice]["value"] and "<b>bad" not in update[CHAT.notice]["value"]
+    assert str(tmp_path) not in update[CHAT.notice]["value"]
     assert set(update) == {CHAT.notice}  # neither the box nor the conversation changes
+
+
+def test_a_photo_of_too_many_pixels_is_refused_at_every_door(monkeypatch, photo):
+    monkeypatch.setattr(lav2.image, "MAX_PIXELS", 9_999)  # it has 10,000
+    for tab, settings in ((CHAT, ((), ENGLISH)), (COMPARE, ("pair", None, ENGLISH))):
+        update = tab.take({"text": "What?", "files": [photo]}, *settings)
+        assert "100 x 100 pixels" in update[tab.notice]["value"] and set(update) == {tab.notice}
+    for called in (lambda: app.ask(photo, "Q", *SETTINGS), lambda: app.examine(photo, ["ocr"])):
+        with pytest.raises(gr.Error, match="100 x 100 pixels"):
+            called()
 
 
 def test_an_empty_question_and_one_asked_too_early_are_refused_with_a_next_step():
