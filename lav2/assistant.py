@@ -163,10 +163,13 @@ class Assistant:
         chat, captioner, how = _fast(chat, captioner, True if int8 else None)
         clock.lap("engine", how)
         tower = VisionTower(chat.vision_config).to(place) if chat.vision_config else None
+        if tower is not None:
+            hashes["image_encoder"] = tower.identity
         clock.lap("image encoder", chat.vision_config.name if chat.vision_config else "none, a text-only adapter")
         expert = _detector(detector or os.environ.get("LAV2_DETECTOR"), settings)
-        return cls(settings, chat, captioner, tokenizer, tower, expert, clock.seconds, hashes)
-
+        ready = cls(settings, chat, captioner, tokenizer, tower, expert, clock.seconds, hashes)
+        ready.versions["engine"] = how  # int8 or not, compiled or not: other sums, so perhaps another answer
+        return ready
     def load_experts(self, report: Callable[[str], None] = print) -> None:
         """Load the experts' weights now rather than at the first question; failures are told, not raised."""
         for name, result in self._orchestrator.load().items():

@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 
@@ -54,6 +55,9 @@ COCO = (
     "refrigerator", "book", "clock", "vase", "scissors", "teddy bear", "hair drier", "toothbrush",
 )  # fmt: skip
 
+# Behind the name of a class they make another thing of it.
+COMPOUNDS = ("station", "stop", "park", "booth", "track", "lane", "driver", "game", "field", "player", "uniform", "cap")
+
 NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 _NUMBER = {word: str(i) for i, word in enumerate(NUMBERS)}
 
@@ -84,30 +88,30 @@ class Conflict:
 
 def words(text: str) -> list[str]:
     """Lower-case words and numbers, without plural endings; numbers in digits, words for a known class as its name."""
-    return [_plain(word) for word in re.findall(r"\d+(?:[.:,]\d+)*|[^\W\d_]+(?:'[^\W\d_]+)?", text.lower())]
+    return [_plain(word) for word in _raw(text)]
+
+
+def _raw(text: str) -> list[str]:
+    return re.findall(r"\d+(?:[.:,]\d+)*|[^\W\d_]+(?:'[^\W\d_]+)?", text.lower())
 
 
 def used(answer: str, evidence: Mapping[str, Evidence]) -> set[int]:
-    """Numbers of the findings whose words are in the answer: of an object all, of a caption or line at least half."""
+    """Numbers of the findings whose words are in the answer: of an object all, of a caption or line at least half.
+    A text of words that claim nothing ("YES", "IN") must stand in the answer as it is written."""
     said = set(words(answer))
     found = set()
     for item in numbered(evidence):
         own = set(words(item.text)) if item.expert == "detection" else _claims(item.text)
         share = len(own & said) / len(own) if own else 0.0
-        if share == 1 or item.text in said or (item.expert != "detection" and share >= 0.5):
+        as_written = not own and re.search(rf"(?<!\w){re.escape(item.text)}(?!\w)", answer)
+        if share == 1 or item.text in said or as_written or (item.expert != "detection" and share >= 0.5):
             found.add(item.number)
     return found
 
 
 def asked(question: str) -> list[str]:
     """The kinds of object (names of COCO) that a question speaks of, in its order."""
-    text = f" {' '.join(words(question))} "
-    found = {}
-    for plain, name in _PLAIN_COCO:
-        if (at := text.find(f" {plain} ")) >= 0:
-            found[at] = name
-            text = text.replace(f" {plain} ", f" {'.' * len(plain)} ")  # "hot dog" is no dog
-    return [found[at] for at in sorted(found)]
+    return list(dict.fromkeys(name for _, _, name in _mentions(_raw(question))))
 
 
 def unsupported(answer: str, question: str, evidence: Mapping[str, Evidence]) -> list[str]:
@@ -150,16 +154,31 @@ def miscounted(answer: str, question: str, evidence: Mapping[str, Evidence]) -> 
 def _named(text: str, detections: Detections) -> list[Conflict]:
     """The classes that `text` names and the detector did not find, or not in the number that stands before them."""
     counts = Counter(detections.labels)
-    raw = re.findall(r"[^\W_]+", text.lower())
-    plain = [_plain(word) for word in raw]
-    found = {}
-    for i, word in enumerate(plain):
-        if word in detections.classes:
-            numbers = [int(other) for other in plain[max(0, i - 2) : i] if other.isdigit()]
-            said = numbers[-1] if numbers else None
-            if not counts[word] or (said is not None and said != counts[word]):
-                found.setdefault(word, Conflict(raw[i], word, said, counts[word]))
+    raw = _raw(text)
+    found: dict[str, Conflict] = {}
+    before = 0  # numbers up to here are of another class: "two people, dogs" are not two dogs
+    for first, end, name in _mentions(raw, detections.classes):
+        numbers = [int(other) for other in map(_plain, raw[max(before, first - 2) : first]) if other.isdigit()]
+        said = numbers[-1] if numbers else None
+        before = end
+        if name in detections.classes and (not counts[name] or said not in (None, counts[name])):
+            found.setdefault(name, Conflict(" ".join(raw[first:end]), name, said, counts[name]))
     return list(found.values())
+
+
+def _mentions(raw: Sequence[str], classes: tuple[str, ...] = ()) -> list[tuple[int, int, str]]:
+    """(first word, the one behind the last, class) wherever lower-case words name a class of COCO or one of `classes`.
+    The longest name wins, since a "hot dog" is no dog; no train is claimed by a "train station"."""
+    tokens = [(token, i) for i, word in enumerate(raw) for token in _plain(word).split()]
+    free = [True] * len(tokens)
+    found = []
+    for name, label in _names(classes):
+        for at in range(len(tokens) - len(name) + 1):
+            here = slice(at, at + len(name))
+            if all(free[here]) and tuple(token for token, _ in tokens[here]) == name:
+                free[here] = [False] * len(name)
+                found.append((tokens[at][1], tokens[here][-1][1] + 1, label))
+    return sorted(m for m in found if m[1] == len(raw) or _plain(raw[m[1]]) not in COMPOUNDS)
 
 
 def corrected(evidence: Mapping[str, Evidence], kept: Mapping[int, str]) -> dict[str, Evidence]:
@@ -198,6 +217,16 @@ def _confidence(items: Sequence[Item], texts: Sequence[str]) -> np.ndarray:
     return np.array([item.confidence if text == item.text else 1.0 for item, text in pairs], np.float32)
 
 
+@lru_cache(8)  # detectors that are asked about
+def _names(classes: tuple[str, ...]) -> list[tuple[tuple[str, ...], str]]:
+    """(words, class), the longest first: each name as it is and as `words` would write it."""
+    found = {}
+    for name in (*COCO, *classes):
+        for plain in (name.lower(), " ".join(words(name))):
+            found[tuple(plain.split())] = name
+    return sorted(found.items(), key=lambda pair: (-len(" ".join(pair[0])), pair))
+
+
 def _claims(text: str) -> set[str]:
     return {word for word in words(text) if word not in EMPTY}
 
@@ -212,9 +241,3 @@ def _plain(word: str) -> str:
         if len(word) > 3 and word.endswith("s") and not word.endswith(("ss", "us", "is")):
             word = word[:-1]
     return _KIND.get(word, _NUMBER.get(word, word))
-
-
-# Longest first, each as it is and as `words` would write it.
-_PLAIN_COCO = sorted(
-    {(plain, name) for name in COCO for plain in (name, " ".join(words(name)))}, key=lambda pair: (-len(pair[0]), pair)
-)

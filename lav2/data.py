@@ -93,7 +93,7 @@ def _raw_rows(text: str) -> Iterator[tuple[int, object]]:
     try:
         document = json.loads(text)
     except json.JSONDecodeError:
-        for number, line in enumerate(text.splitlines(), start=1):
+        for number, line in enumerate(text.split("\n"), start=1):
             if line.strip():
                 try:
                     yield number, json.loads(line)

@@ -266,7 +266,7 @@ def record(bench: Bench, data: Path, out: Path, experts: Sequence[str], images: 
     folder = (images or data.parent).resolve()
     here = out.parent.resolve()
     try:
-        rows = [json.loads(line) for line in data.read_text(encoding="utf-8").splitlines() if line.strip()]
+        rows = [json.loads(line) for line in data.read_text(encoding="utf-8").split("\n") if line.strip()]
         chosen = [str(folder / row["image"]) for row in rows if split is None or row.get("split") == split]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise LAV2Error(f"{data} is not JSON lines with an image ({error}).", "Check the file.") from error
@@ -299,7 +299,7 @@ def whole_lines(file: Path) -> list[str]:
     if text and not text.endswith("\n"):
         text = text[: text.rfind("\n") + 1]
         file.write_text(text, encoding="utf-8")
-    return text.splitlines()
+    return text.split("\n")[:-1]
 
 
 def grounded(

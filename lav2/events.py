@@ -8,7 +8,17 @@ from dataclasses import dataclass
 from PIL import Image
 
 from experts.evidence import EXPERT_NAMES, Evidence
+from lav2.errors import LAV2Error
 from lav2.prompts import Turn
+
+# What can be computed: nothing is drawn by a top_p of 0, and torch takes no seed beyond 64 bits. The page offers less.
+RANGES = {
+    "temperature": (0, 100),
+    "top_p": (1e-6, 1),
+    "max_new_tokens": (1, 100_000),
+    "seed": (0, 2**63 - 1),
+    "repetition_penalty": (0.01, 100),
+}
 
 
 @dataclass(frozen=True)
@@ -18,6 +28,9 @@ class Sampling:
     temperature: 0 takes the likeliest token (greedy). top_p: nucleus size in 0..1. max_new_tokens: upper bound.
     seed: makes sampling repeatable. repetition_penalty: > 1 lowers tokens of the answer so far (CTRL,
     arXiv 1909.05858) that do not stand in the prompt: an answer should repeat words of the evidence.
+
+    Raises:
+        LAV2Error: a value outside its range, here and not in the middle of an answer.
     """
 
     temperature: float = 0.0
@@ -25,6 +38,12 @@ class Sampling:
     max_new_tokens: int = 128
     seed: int = 0
     repetition_penalty: float = 1.1
+
+    def __post_init__(self):
+        for name, (low, high) in RANGES.items():
+            value = getattr(self, name)
+            if not low <= value <= high:  # not a number is in no range either
+                raise LAV2Error(f"{name} is {value}, which is not in {low:g} .. {high:g}.", "Choose one in that range.")
 
 
 @dataclass(frozen=True)
@@ -78,7 +97,7 @@ class Token:
 @dataclass(frozen=True)
 class Done:
     """The end. `timings` in seconds: each expert's, `experts` (all, as waited for), `first_token` (from the question
-    on), `answer` (generation), `total`; and `tokens_per_second`. `weights`: hashes of the base and the adapters."""
+    on), `answer` (generation), `total`; and `tokens_per_second`. `weights`: hashes by part."""
 
     answer: str
     evidence: dict[str, Evidence]

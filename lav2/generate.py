@@ -228,7 +228,7 @@ def sample(
         seen = torch.where(plain > 0, plain / sampling.repetition_penalty, plain * sampling.repetition_penalty)
         seen = seen if free is None else torch.where(free.gather(1, answer), plain, seen)
         logits = logits.scatter(1, answer, seen)
-    if sampling.temperature <= 0:
+    if sampling.temperature < 1e-4:  # anything between 0 and this leaves the likeliest alone, and may overflow
         return logits.argmax(-1)
     chances = torch.softmax(logits / sampling.temperature, -1)
     if sampling.top_p >= 1:

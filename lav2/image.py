@@ -33,7 +33,7 @@ def open_image(source: str | Path | bytes | Image.Image) -> Image.Image:
         path = Path(source)
         name = path.name
         if not path.is_file():
-            raise LAV2Error(f"There is no file {source}.", "Check the path.")
+            raise LAV2Error(f"There is no file {name}.", "Check the path.")
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
     if not data:

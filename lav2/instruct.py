@@ -211,10 +211,10 @@ def read_photos(files: Sequence[str | Path], root: str | Path, split: str | None
 
 def _lines(file: str | Path) -> Iterator[tuple[int, str]]:
     try:
-        lines = Path(file).read_text(encoding="utf-8").splitlines()
+        lines = Path(file).read_text(encoding="utf-8").split("\n")
     except OSError as error:
         raise LAV2Error(f"{file} cannot be read ({error.strerror}).", "Check the path.") from error
-    return enumerate(lines, 1)
+    return ((number, line) for number, line in enumerate(lines, 1) if line.strip())
 
 
 def read_evidence(*files: str | Path) -> EvidenceSource:

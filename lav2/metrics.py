@@ -634,7 +634,7 @@ def _json(path: str | Path):
 
 def _json_lines(path: str | Path) -> list[dict]:
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
+        lines = Path(path).read_text(encoding="utf-8").split("\n")
     except OSError as error:
         raise LAV2Error(f"{path} cannot be read ({error.strerror}).", "Check the path.") from error
     rows = []

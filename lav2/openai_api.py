@@ -15,6 +15,7 @@ import threading
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +36,8 @@ from lav2.prompts import Turn
 if TYPE_CHECKING:
     from lav2.assistant import Assistant
 
+End = Callable[[Done, int], tuple[str, dict, dict]]  # _end of one request: the answer and the prompt's tokens
+
 BODY_LIMIT = 45_000_000  # bytes: a photo of 30 MB in base64, and room for the text
 AT_ONCE = 8  # requests; one more is told to come back (429)
 SHAPE = 'See docs/API.md: {"messages": [{"role": "user", "content": [{"type": "text", ...}, ...]}]}.'
@@ -48,8 +51,11 @@ class _Refused(Exception):
         self.status = status
 
 
-def routes(assistant: Callable[[], Assistant]) -> list[Route]:
-    """Starlette routes; `assistant` is called at each request and may raise LAV2Error while it is loading."""
+def routes(
+    assistant: Callable[[], Assistant], answer: Callable[[Request, threading.Event], Iterator[Event]]
+) -> list[Route]:
+    """Starlette routes; `assistant` is called at each request and may raise LAV2Error while it is loading. `answer`
+    is its own, or one that lends it the GPU."""
     slots = threading.Semaphore(AT_ONCE)
 
     async def complete(http: HttpRequest) -> Response:
@@ -60,16 +66,18 @@ def routes(assistant: Callable[[], Assistant]) -> list[Route]:
             body = await _body(http)
             ready = assistant()
             asked = await run_in_threadpool(to_request, body)
+            _, route = routing.choose(_given(body, "experts", ()) if asked.image else (), asked.question)
+            end = partial(_end, ready, asked, str(route or ""))
             cancel = threading.Event()
-            events = ready.answer(asked, cancel)
+            events = answer(asked, cancel)
             events = chain([await run_in_threadpool(next, events)], events)  # where the line is full, it is told here
             if body.get("stream"):
                 usage = bool((body.get("stream_options") or {}).get("include_usage"))
                 release = False  # the stream does, at its end
-                stream = _stream(ready, events, asked, cancel, usage, slots)
+                stream = _stream(ready, events, end, cancel, usage, slots)
                 first = await anext(stream)  # begun, so that its end comes even where the caller has hung up
                 return StreamingResponse(_joined(first, stream), media_type="text/event-stream")
-            return JSONResponse(await run_in_threadpool(_whole, ready, events, asked))
+            return JSONResponse(await run_in_threadpool(_whole, ready, events, end))
         except _Refused as error:
             return _error(error.status, str(error))
         except Busy as error:
@@ -77,8 +85,7 @@ def routes(assistant: Callable[[], Assistant]) -> list[Route]:
         except LAV2Error as error:
             return _error(400, str(error))
         except Exception as error:
-            logging.getLogger("lav2.openai_api").exception("A request could not be answered.")
-            return _error(500, f"Something inside broke ({type(error).__name__}). The server's log has the details.")
+            return _error(500, _broken(error))
         finally:
             if release:
                 slots.release()
@@ -104,7 +111,7 @@ def to_request(body: Mapping[str, Any]) -> Request:
     """
     try:
         return _to_request(body)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise LAV2Error(f"The request has another shape ({type(error).__name__}: {error}).", SHAPE) from error
 
 
@@ -190,27 +197,34 @@ def _error(status: int, message: str) -> JSONResponse:
     return JSONResponse({"error": {"message": message, "type": kind, "param": None, "code": None}}, status)
 
 
+def _broken(error: Exception) -> str:
+    """What the caller is told of a bug; the log has its trace."""
+    logging.getLogger("lav2.openai_api").error("A request could not be answered.", exc_info=error)
+    return f"Something inside broke ({type(error).__name__}). The server's log has the details."
+
+
 def _head(assistant: Assistant, kind: str) -> dict[str, Any]:
     made = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time())}
     return {**made, "object": kind, "model": assistant.preset}
 
 
-def _end(assistant: Assistant, done: Done, asked: Request, prompt_tokens: int) -> tuple[str, dict, dict]:
+def _end(assistant: Assistant, asked: Request, route: str, done: Done, prompt_tokens: int) -> tuple[str, dict, dict]:
     """(finish reason, usage, what else the answer carries)."""
     said = assistant.count_tokens(done.answer)
     usage = {"prompt_tokens": prompt_tokens, "completion_tokens": said, "total_tokens": prompt_tokens + said}
     evidence = {name: to_json(found) for name, found in done.evidence.items()}
-    more = {"experts": list(asked.experts), "evidence": evidence, "prompt": done.prompt, "seed": done.seed}
+    more = {"experts": list(asked.experts), "route": route, "evidence": evidence, "prompt": done.prompt}
+    more["seed"] = done.seed
     return ("length" if said >= asked.sampling.max_new_tokens else "stop"), usage, more
 
 
-def _whole(assistant: Assistant, events: Iterator[Event], asked: Request) -> dict[str, Any]:
+def _whole(assistant: Assistant, events: Iterator[Event], end: End) -> dict[str, Any]:
     tokens = 0
     for event in events:
         if isinstance(event, PromptReady):
             tokens = event.tokens
         if isinstance(event, Done):
-            reason, usage, more = _end(assistant, event, asked, tokens)
+            reason, usage, more = end(event, tokens)
             message = {"role": "assistant", "content": event.answer, "refusal": None}
             choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": reason}
             return {**_head(assistant, "chat.completion"), "choices": [choice], "usage": usage, "lav2": more}
@@ -226,7 +240,7 @@ async def _joined(first: str, rest: AsyncIterator[str]) -> AsyncIterator[str]:
 async def _stream(
     assistant: Assistant,
     events: Iterator[Event],
-    asked: Request,
+    end: End,
     cancel: threading.Event,
     with_usage: bool,
     slots: threading.Semaphore,
@@ -247,13 +261,14 @@ async def _stream(
                 case Token(text):
                     yield chunk({"content": text})
                 case Done():
-                    reason, usage, more = _end(assistant, event, asked, tokens)
+                    reason, usage, more = end(event, tokens)
                     yield chunk({}, reason, lav2=more)
                     if with_usage:
                         yield f"data: {json.dumps({**head, 'choices': [], 'usage': usage})}\n\n"
         yield "data: [DONE]\n\n"
-    except LAV2Error as error:
-        yield f"data: {json.dumps({'error': {'message': str(error), 'type': 'server_error'}})}\n\n"
+    except Exception as error:
+        message = str(error) if isinstance(error, LAV2Error) else _broken(error)
+        yield f"data: {json.dumps({'error': {'message': message, 'type': 'server_error'}})}\n\n"
     finally:
         cancel.set()  # a caller who hangs up frees the model
         slots.release()

@@ -15,10 +15,15 @@ from experts.evidence import Caption, Evidence, ExpertFailure, from_json, to_jso
 from lav2.errors import LAV2Error
 from lav2.events import Done, Request, Sampling
 from lav2.prompts import Turn
+from lav2.routing import Route
 
 FORMAT = "lav2 receipt 1"
 SIZE_LIMIT = 1_000_000  # bytes
 COMPARED = ("prompt", "preset", "weights", "versions")  # what may explain another answer
+KINDS = {  # what a replay reads beside the request
+    "question": str, "image": (dict, type(None)), "answer": str, "stopped": bool, "prompt": str, "preset": str,
+    "weights": dict, "versions": dict,
+}  # fmt: skip
 
 
 class Answer(TypedDict):
@@ -31,9 +36,11 @@ class Answer(TypedDict):
     seed: int
     preset: str
     versions: dict[str, str]
+    route: str
 
 
-def answer(done: Done) -> Answer:
+def answer(done: Done, route: Route | None = None) -> Answer:
+    """`route`: why these experts, where `auto` chose them."""
     return Answer(
         answer=done.answer,
         evidence={name: to_json(found) for name, found in done.evidence.items()},
@@ -42,6 +49,7 @@ def answer(done: Done) -> Answer:
         seed=done.seed,
         preset=done.preset,
         versions=done.versions,
+        route=str(route or ""),
     )
 
 
@@ -85,9 +93,16 @@ def read(path: Path) -> dict[str, Any]:
         if value["format"] != FORMAT:
             raise ValueError(f"its format is {value['format']!r}, not {FORMAT!r}")
         request(value, None)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        for name, kind in KINDS.items():
+            if not isinstance(value[name], kind):
+                raise ValueError(f"{name} is {value[name]!r}")
+        photo = value["image"]
+        if photo is not None and not (isinstance(photo["sha256"], str) and len(photo["size"]) == 2):
+            raise ValueError(f"image is {photo!r}")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        why = error.strerror if isinstance(error, OSError) else error  # its text has the whole path
         raise LAV2Error(
-            f"{path} is no receipt ({type(error).__name__}: {error}).", "Download it again from the page."
+            f"{path.name} is no receipt ({type(error).__name__}: {why}).", "Download it again from the page."
         ) from error
     return value
 

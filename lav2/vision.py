@@ -5,6 +5,7 @@ Words: B batch, N image tokens, C image width, V projector width, K prompt lengt
 
 from __future__ import annotations
 
+import hashlib
 import json
 import pickle
 from collections.abc import Sequence
@@ -40,6 +41,15 @@ class VisionTower(nn.Module):
         mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (config.mean, config.std))
         self.register_buffer("mean", mean, persistent=False)
         self.register_buffer("std", std, persistent=False)
+
+    @property
+    def identity(self) -> str:
+        """A hash of the weights: of the first 4,096 values of each, as lav2.model.base_identity has it."""
+        digest = hashlib.sha256()
+        for key, tensor in sorted(self.net.state_dict().items()):
+            digest.update(key.encode())
+            digest.update(tensor.flatten()[:4096].to(torch.bfloat16).view(torch.int16).cpu().numpy().tobytes())
+        return digest.hexdigest()
 
     def pixels(self, photos: Sequence[Image.Image]) -> Tensor:
         """Upright RGB photos -> normalised pixels [B, 3, S, S] in the order of channels that the tower wants."""

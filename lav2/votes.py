@@ -58,7 +58,7 @@ def pairs() -> Iterator[dict[str, str]]:
     path = folder() / FILE
     if not path.exists():
         raise LAV2Error(f"There are no votes: {path} is missing.", "Vote on the page's Compare tab, or set LAV2_VOTES.")
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in filter(None, path.read_text(encoding="utf-8").split("\n")):  # splitlines also cuts inside of texts
         row = json.loads(line)
         sides = {"left": row["left"], "right": row["right"]}
         vote = row["vote"]

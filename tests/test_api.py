@@ -55,6 +55,11 @@ def test_messages_become_the_last_question_its_photo_and_the_turns_since():
         ({"messages": [{"role": "assistant", "content": "Hi"}]}, "not a question"),
         ({"messages": [user("Q")], "n": 2}, "one choice"),
         ({"messages": [user("Q")], "temperature": "hot"}, "another shape"),
+        ({"messages": [user("Q")], "top_p": 0, "temperature": 1}, "top_p is 0.0"),
+        ({"messages": [user("Q")], "temperature": float("nan")}, "temperature is nan"),
+        ({"messages": [user("Q")], "seed": 2**70}, "seed is"),
+        ({"messages": [user("Q")], "seed": float("inf")}, "another shape"),
+        ({"messages": [user("Q")], "max_tokens": -1}, "max_new_tokens is -1"),
         ({"messages": 7}, "another shape"),
         ({}, "another shape"),
     ],
@@ -74,19 +79,24 @@ def door():
         yield Queued(1)
         yield PromptReady("p", 7, 2048, 0)
         yield Token("A ")
+        if asked.question == "late bug":
+            raise KeyError("secret")
         yield Token("sign.")
         found = {"caption": Caption("a sign", 0.1, "test")}
         yield Done("A sign.", found, "p", {}, asked.sampling.seed, "embedded", {}, False, {})
 
-    stand_in = SimpleNamespace(answer=answer, preset="embedded", count_tokens=lambda text: len(text.split()))
-    return TestClient(Starlette(routes=openai_api.routes(lambda: stand_in)))
+    stand_in = SimpleNamespace(preset="embedded", count_tokens=lambda text: len(text.split()))
+    return TestClient(Starlette(routes=openai_api.routes(lambda: stand_in, answer)))
 
 
 def test_answers_have_openais_shape_and_carry_the_evidence(door):
     answer = door.post("/v1/chat/completions", json={"messages": [user("What?")]}).json()
     assert answer["choices"][0]["message"]["content"] == "A sign." and answer["choices"][0]["finish_reason"] == "stop"
     assert answer["usage"] == {"prompt_tokens": 7, "completion_tokens": 2, "total_tokens": 9}
-    assert answer["lav2"]["evidence"]["caption"]["text"] == "a sign"
+    assert answer["lav2"]["evidence"]["caption"]["text"] == "a sign" and answer["lav2"]["route"] == ""
+    body = {"messages": [user("What does it say?", URL)], "experts": ["auto"]}
+    routed = door.post("/v1/chat/completions", json=body).json()["lav2"]
+    assert routed["experts"] == ["ocr"] and "it asks about text" in routed["route"]
     short = door.post("/v1/chat/completions", json={"messages": [user("What?")], "max_tokens": 2}).json()
     assert short["choices"][0]["finish_reason"] == "length"
     assert door.get("/v1/models").json()["data"][0]["id"] == "embedded"
@@ -98,6 +108,9 @@ def test_failures_have_openais_shape_and_show_no_inside(door):
     bug = door.post("/v1/chat/completions", json={"messages": [user("bug")]})
     assert (plain.status_code, broken.status_code, bug.status_code) == (415, 400, 500)
     assert "KeyError" in bug.json()["error"]["message"] and "secret" not in bug.text
+    for _ in range(openai_api.AT_ONCE + 1):  # every slot comes back
+        late = door.post("/v1/chat/completions", json={"messages": [user("late bug")], "stream": True}).text
+        assert "A " in late and "Something inside broke (KeyError)" in late and "secret" not in late
     for streamed in (False, True):
         busy = door.post("/v1/chat/completions", json={"messages": [user("crowd")], "stream": streamed})
         assert busy.status_code == 429 and "position 17" in busy.json()["error"]["message"]

@@ -1,6 +1,7 @@
 """The page's handlers: every event and every failure becomes an update of the page. No browser, no models."""
 
 import ast
+import asyncio
 import base64
 import html
 import importlib
@@ -111,7 +112,7 @@ def value(update):
 
 
 def test_importing_the_app_loads_no_heavy_package():
-    heavy = ("torch", "transformers", "ultralytics", "easyocr")
+    heavy = ("torch", "transformers", "ultralytics", "easyocr", "spaces")
     code = f"import sys, app; print(*[name for name in {heavy} if name in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert found.stdout.split() == []
@@ -173,7 +174,7 @@ def test_settings_reach_the_request_and_experts_need_a_photo(play, photo):
     ask("Without")
     assert scripted.requests[0].sampling == Sampling(0.0, 0.9, 128, 7)
     assert [r.experts for r in scripted.requests] == [("caption", "detection", "ocr"), ()]
-
+    assert app.make_request("Q", None, (), (), 0.0, 0.9, 128, None).sampling.seed == 0  # the field was emptied
 
 def test_the_sliders_start_at_the_assistants_own_values():
     settings = CHAT.settings
@@ -208,11 +209,22 @@ def test_a_bug_shows_its_kind_and_no_trace(play):
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"\x89PNG\r\n\x1a\n broken"], ids=["empty", "text", "cut off"])
 def test_a_bad_file_is_named_and_the_question_stays(content, tmp_path):
-    bad = tmp_path / "bad.png"
+    bad = tmp_path / "<b>bad.png"
     bad.write_bytes(content)
     update = CHAT.take({"text": "What?", "files": [str(bad)]}, (), ENGLISH)
-    assert "bad.png" in update[CHAT.notice]["value"]
+    assert "&lt;b&gt;bad.png" in update[CHAT.notice]["value"] and "<b>bad" not in update[CHAT.notice]["value"]
+    assert str(tmp_path) not in update[CHAT.notice]["value"]
     assert set(update) == {CHAT.notice}  # neither the box nor the conversation changes
+
+
+def test_a_photo_of_too_many_pixels_is_refused_at_every_door(monkeypatch, photo):
+    monkeypatch.setattr(lav2.image, "MAX_PIXELS", 9_999)  # it has 10,000
+    for tab, settings in ((CHAT, ((), ENGLISH)), (COMPARE, ("pair", None, ENGLISH))):
+        update = tab.take({"text": "What?", "files": [photo]}, *settings)
+        assert "100 x 100 pixels" in update[tab.notice]["value"] and set(update) == {tab.notice}
+    for called in (lambda: app.ask(photo, "Q", *SETTINGS), lambda: app.examine(photo, ["ocr"])):
+        with pytest.raises(gr.Error, match="100 x 100 pixels"):
+            called()
 
 
 def test_an_empty_question_and_one_asked_too_early_are_refused_with_a_next_step():
@@ -230,6 +242,50 @@ def test_stop_keeps_what_was_said_and_says_so(play):
     run = app.Run()
     app.stop(run)
     assert run.is_set()
+
+
+def test_experts_that_were_stopped_no_longer_look_busy(play, photo):
+    play(ExpertStarted("caption"), ExpertStarted("ocr"), EvidenceFound("ocr", TEXT), PromptReady("p", 1, 2, 0),
+         done("", {"ocr": TEXT}, stopped=True))  # fmt: skip
+    page = ask("Q", photo)
+    states = re.findall('<li class="(\\w+)"', value(page[CHAT.panel.status]))
+    assert states == ["stopped", "stopped", "done"]  # one was not even begun
+    fold = next(m for m in page[CHAT.chat] if m.get("metadata"))
+    assert fold["metadata"]["status"] == "done" and "Caption: stopped" in fold["content"]
+    assert "stopped" in value(compare(photo)[COMPARE.panel.status])
+
+
+def test_a_photo_that_was_deleted_meanwhile_locks_no_conversation(play, photo):
+    found = {"detection": OBJECTS}
+    scripted = play(EvidenceFound("detection", OBJECTS), PromptReady("p", 1, 2, 0), done(evidence=found))
+    asked = ask("One?", photo)
+    Path(photo).unlink()  # as Gradio does half an hour after the last use
+    page = ask("Two?", exchanges=asked[CHAT.exchanges])
+    assert len(scripted.requests) == 1
+    assert page[CHAT.box].value["text"] == "Two?" and "no longer kept" in page[CHAT.notice]["value"]
+    assert [exchange.state for exchange in page[CHAT.exchanges]] == ["done"]
+    assert CHAT.choose(page[CHAT.exchanges], SimpleNamespace(row_value=["true", "1"])) == app.NOTHING
+    undone = CHAT.undo(page[CHAT.exchanges], ENGLISH)
+    assert undone[CHAT.exchanges] == () and undone[CHAT.box].value["files"] == []
+    CHAT.chat.postprocess(page[CHAT.chat])
+    assert all(message["content"] != {"path": photo} for message in page[CHAT.chat])  # Gradio would raise
+
+
+def test_while_an_answer_comes_nothing_is_taken_back_and_the_drawn_findings_stay(photo):
+    asked = (app.Exchange("Q", photo),)
+    undone = CHAT.undo(asked, ENGLISH)
+    assert "stop it first" in undone[CHAT.notice]["value"] and CHAT.exchanges not in undone
+    assert undone[CHAT.chat] == app.messages(asked, app.TEXTS["en"])
+    assert CHAT.choose(asked, SimpleNamespace(row_value=["true", "1"])) == app.NOTHING
+
+
+@pytest.mark.parametrize("name", ["undo", "choose", "vote", "reply"])
+def test_what_changes_nothing_is_no_error_for_gradio(name):
+    for handler in app.demo.fns.values():
+        if handler.name == name:
+            values = asyncio.run(app.demo.postprocess_data(handler, dict(app.NOTHING), None))
+            shown = [v for v, output in zip(values, handler.outputs, strict=True) if not output.stateful]
+            assert shown and all("value" not in update for update in shown)
 
 
 def test_one_who_waits_in_line_sees_the_position_until_it_is_his_turn(play, photo):
@@ -355,19 +411,43 @@ def test_a_vote_is_stored_once_with_both_receipts(monkeypatch, play, photo, tmp_
     monkeypatch.setenv("LAV2_VOTES", str(tmp_path / "votes"))
     play(PromptReady("p", 1, 2, 0), done())
     page = compare(photo)
-    voted = COMPARE.vote("right", page[COMPARE.shown], ENGLISH)
-    assert "stored" in voted[COMPARE.notice]["value"] and voted[COMPARE.voting]["visible"] is False
-    (line,) = (tmp_path / "votes/votes.jsonl").read_text().splitlines()
-    assert json.loads(line)["vote"] == "right" and json.loads(line)["left"]["experts"] == []
-    assert COMPARE.vote("left", None, ENGLISH) == {}
     monkeypatch.setenv("LAV2_VOTES", str(photo))  # a file
     assert "LAV2_VOTES" in COMPARE.vote("left", page[COMPARE.shown], ENGLISH)[COMPARE.notice]["value"]
+    monkeypatch.setenv("LAV2_VOTES", str(tmp_path / "votes"))
+    voted = COMPARE.vote("right", page[COMPARE.shown], ENGLISH)
+    assert "stored" in voted[COMPARE.notice]["value"] and voted[COMPARE.voting]["visible"] is False
+    assert COMPARE.vote("left", page[COMPARE.shown], ENGLISH) == app.NOTHING  # a second click before the buttons go
+    (line,) = (tmp_path / "votes/votes.jsonl").read_text().splitlines()
+    assert json.loads(line)["vote"] == "right" and json.loads(line)["left"]["experts"] == []
+    assert COMPARE.vote("left", None, ENGLISH) == app.NOTHING
 
 
 def test_compare_without_a_photo_or_with_a_failure_says_why(play, photo):
     assert "no photo" in COMPARE.take({"text": "Q", "files": []}, "pair", None, ENGLISH)[COMPARE.notice]["value"]
-    play(LAV2Error("Too long.", "Shorten it."))
-    assert "Too long." in compare(photo)[COMPARE.notice]["value"]
+    play(ExpertStarted("ocr"), LAV2Error("Too long.", "Shorten <it>."))
+    page = compare(photo)
+    assert page[COMPARE.answers].count('<p class="failed">Too long. Shorten &lt;it&gt;.</p>') == 2
+    assert 'class="stopped"' in value(page[COMPARE.panel.status])  # the experts that nobody waits for
+
+
+def test_on_compare_a_side_that_fails_says_why_in_its_place_and_the_others_get_marks_and_receipts(monkeypatch, photo):
+    class OneFails(Scripted):
+        def answer(self, request, cancel):
+            yield Queued(1)
+            if request.experts == ("ocr",):
+                raise LAV2Error("Too long.", "Shorten it.")
+            yield PromptReady("p", 1, 2, 0)
+            yield done(f"A dog {len(request.experts)}.")
+
+    monkeypatch.setattr(app, "ASSISTANT", OneFails())
+    page = compare(photo, "grid")
+    cards = dict(re.findall('<section id="answer-([^"]+)">(.*?)</section>', page[COMPARE.answers]))
+    assert len(cards) == 8 and "Too long. Shorten it." in cards["ocr"] and "receipt" not in cards["ocr"]
+    assert all("lav2-receipt" in card for side, card in cards.items() if side != "ocr")
+    assert "<mark>0.</mark>" in cards["off"] and "<mark>3.</mark>" in cards["caption+detection+ocr"]
+    pair = compare(photo)
+    assert "Too long." in pair[COMPARE.answers] and "<mark>" not in pair[COMPARE.answers]
+    assert not pair[COMPARE.voting]["visible"]
 
 
 def test_an_answer_shows_what_it_rests_on_and_offers_its_receipt(play, photo):
@@ -417,6 +497,66 @@ def test_corrected_findings_replace_the_experts_in_the_next_answer(play, photo):
     assert page[CHAT.exchanges][0].findings.receipt["corrected"] is True
 
 
+def test_corrections_stay_for_the_next_questions_until_retry_a_new_photo_or_another_expert(play, photo, tmp_path):
+    found = {"detection": OBJECTS, "ocr": TEXT}
+    scripted = play(*(EvidenceFound(*i) for i in found.items()), PromptReady("p", 1, 2, 0), done("Old.", found))
+
+    def reply(taken, experts=("detection", "ocr")):
+        answered = CHAT.reply(taken[CHAT.exchanges], taken[CHAT.run], ENGLISH, experts, *SETTINGS[1:])
+        return page_of([taken, *answered])[CHAT.exchanges]
+
+    def follow(exchanges, file=None, experts=("detection", "ocr")):
+        return reply(CHAT.take({"text": "Next?", "files": [file] if file else []}, exchanges, ENGLISH), experts)
+
+    asked = follow((), photo)
+    table = app.rows(asked[-1].findings, app.TEXTS["en"])
+    kept = [[True, number, text] for number, text, *_ in table]
+    kept[0][2], kept[1][0] = "wolf", "false"
+    corrected = reply(CHAT.again(asked, kept, ENGLISH))
+    for exchanges in (corrected, follow(corrected), follow(follow(corrected, experts=()))):
+        exchanges = follow(exchanges)
+        assert exchanges[-1].findings.corrected and exchanges[-1].before is None
+        assert scripted.requests[-1].evidence["detection"].labels == ("wolf",)
+        assert scripted.requests[-1].evidence["ocr"].texts == ()
+    assert "you corrected" in app.messages(exchanges, app.TEXTS["en"])[-2]["content"]
+    edited = reply(CHAT.edit(corrected, SimpleNamespace(index=1, value="Other?"), ENGLISH))
+    assert edited[0].findings.corrected
+    follow(corrected, experts=("detection",))
+    assert list(scripted.requests[-1].evidence) == ["detection"]
+    other = tmp_path / "other.png"
+    Image.new("RGB", (50, 50)).save(other)
+    for fresh in (
+        follow(corrected, experts=("caption", "ocr")),  # the caption expert has not looked yet
+        follow(corrected, experts=()),
+        follow(corrected, str(other)),
+        reply(CHAT.retry(corrected, SimpleNamespace(index=1), ENGLISH)),
+    ):
+        assert not fresh[-1].findings.corrected
+    assert [request.evidence for request in scripted.requests[-4:]] == [None] * 4
+
+
+def test_all_findings_left_out_says_so_and_what_was_answered_before(play, photo):
+    found = {"caption": CAPTION}
+    scripted = play(EvidenceFound("caption", CAPTION), PromptReady("p", 1, 2, 0), done("Old.", found))
+    taken = CHAT.take({"text": "What?", "files": [photo]}, (), ENGLISH)
+    page = page_of(CHAT.reply(taken[CHAT.exchanges], taken[CHAT.run], ENGLISH, ["caption"], *SETTINGS[1:]))
+    scripted.events = (PromptReady("p", 1, 2, 0), done("New."))
+    taken = CHAT.again(page[CHAT.exchanges], [[False, "1", "a"]], ENGLISH)
+    page = page_of(CHAT.reply(taken[CHAT.exchanges], taken[CHAT.run], ENGLISH, ["caption"], *SETTINGS[1:]))
+    assert scripted.requests[-1].evidence == {}
+    assert app.TEXTS["en"]["all_left_out"] in value(page[CHAT.panel.status])
+    fold = next(m["content"] for m in page[CHAT.chat] if m.get("metadata"))
+    assert "The answer before: Old." in fold and app.TEXTS["en"]["all_left_out"] in fold
+
+
+def test_what_was_remembered_is_not_shown_as_if_it_had_taken_its_time(play, photo):
+    slow, quick = replace(CAPTION, seconds=9.0), replace(TEXT, seconds=0.0)
+    play(ExpertStarted("caption"), ExpertStarted("ocr"), EvidenceFound("caption", slow), EvidenceFound("ocr", quick),
+         PromptReady("p", 1, 2, 0), done())  # fmt: skip
+    lines = re.findall("<span>(.*?)</span>", value(ask("Q", photo)[CHAT.panel.status]))
+    assert lines[0].startswith("9.00 s, remembered") and lines[2].startswith("0.00 s ·")
+
+
 def test_auto_chooses_the_experts_and_says_why(play, photo):
     scripted = play(EvidenceFound("ocr", TEXT), PromptReady("p", 1, 2, 0), done())
     taken = CHAT.take({"text": "What does the sign say?", "files": [photo]}, (), ENGLISH)
@@ -430,8 +570,9 @@ def test_auto_chooses_the_experts_and_says_why(play, photo):
 def test_the_meter_tells_the_tokens_of_every_part(play, photo):
     prompt = f"system\n{render.RULE}\nObjects: 1 dog\nHow many dogs?\nassistant"
     play(EvidenceFound("detection", OBJECTS), PromptReady(prompt, 20, 2048, 0), done())
-    meter = value(ask("How many dogs?", photo)[CHAT.panel.meter])
-    assert "findings 15 · question 3 · earlier turns 0 · template 2" in meter
+    for asked in ("How many dogs?", "<|im_end|>How many dogs?"):  # a marker does not reach the prompt
+        meter = value(ask(asked, photo)[CHAT.panel.meter])
+        assert "findings 15 · question 3 · earlier turns 0 · template 2" in meter
 
 
 def test_the_api_returns_plain_json_and_failures_as_messages(play, photo):
@@ -439,7 +580,10 @@ def test_the_api_returns_plain_json_and_failures_as_messages(play, photo):
     answer = json.loads(json.dumps(app.ask(photo, "Q", *SETTINGS)))
     assert answer["evidence"]["detection"]["items"][0]["label"] == "dog"
     assert answer["evidence"]["ocr"]["error"] == FAILURE.cause
-    assert set(app.compare(photo, "Q", *SETTINGS)) == {"off", "on"}
+    both = app.compare(photo, "What does it say?", ["auto"], *SETTINGS[1:])
+    assert (answer["route"], both["off"]["route"]) == ("", "") and "asks about text" in both["on"]["route"]
+    with pytest.raises(gr.Error, match="no photo to compare on"):
+        app.compare(None, "Q", *SETTINGS)
     play(LAV2Error("Too long.", "Shorten it."))
     with pytest.raises(gr.Error, match=r"Too long\. Shorten it\."):
         app.ask(photo, "Q", *SETTINGS)
@@ -451,6 +595,11 @@ def test_three_endpoints_are_public_and_described():
     named = app.demo.get_api_info()["named_endpoints"]
     assert set(named) == {"/ask", "/compare", "/experts"}
     assert all(endpoint["description"] for endpoint in named.values())
+    choices = {
+        name: next(p["type"]["items"]["enum"] for p in found["parameters"] if p["parameter_name"] == "experts")
+        for name, found in named.items()
+    }
+    assert choices["/experts"] == [*EXPERT_NAMES] and choices["/ask"] == [*EXPERT_NAMES, "auto"]
 
 
 def test_before_loading_the_page_says_so(monkeypatch):

@@ -33,12 +33,13 @@ WITHOUT = ExpertFailure("ocr", "No weights.", "Install them.", 0.0)
         ("The shop is closed on Mondays.", {6}),
         ("Two men ride horses.", {1, 2, 3}),
         ("It is red.", set()),
+        ('It says "YES".', {7}),
+        ("Yes, it is.", set()),
     ],
 )
 def test_a_finding_is_used_when_its_words_are_in_the_answer(answer, numbers):
-    assert claims.used(answer, EVIDENCE) == numbers
-
-
+    lines = OcrLines(np.zeros((3, 4, 2)), [0.9, 0.8, 0.9], (*EVIDENCE["ocr"].texts, "YES"), 0.1, (100, 100))
+    assert claims.used(answer, {**EVIDENCE, "ocr": lines}) == numbers
 def test_words_that_stand_in_no_finding_are_from_the_image_alone():
     answer = "Two people with a red umbrella ride a horse; the umbrellas are open, on the left."
     assert claims.unsupported(answer, "What is there?", EVIDENCE) == ["red", "umbrella"]
@@ -70,6 +71,23 @@ def test_the_caption_and_the_detector_can_contradict_each_other():
     assert claims.conflicts({"caption": EVIDENCE["caption"], "ocr": WITHOUT}) == []
 
 
+@pytest.mark.parametrize(
+    "caption, told",
+    [
+        ("a hot dog on a plate", [("hot dog", None)]),
+        ("a man holding a baseball bat", []),
+        ("a train station beside a bus stop", []),
+        ("two people, dogs and a car", [("dogs", None), ("car", None)]),
+        ("two red buses and 3 hot dogs", [("buses", 2), ("hot dogs", 3)]),
+        ("a wine glass and a cell phone on a table", [("wine glass", None), ("cell phone", None)]),
+    ],
+)
+def test_a_caption_contradicts_the_detector_only_in_what_it_names(caption, told):
+    classes = ("person", "dog", "hot dog", "sports ball", "train", "bus", "car", "wine glass", "cell phone")
+    boxes = np.zeros((2, 4), np.float32)
+    objects = Detections(boxes, [0.9, 0.9], ("person", "person"), 0.1, "d.pt", classes, (9, 9))
+    found = claims.conflicts({"caption": Caption(caption, 0.1, "test"), "detection": objects})
+    assert [(conflict.word, conflict.said) for conflict in found] == told
 def test_nothing_changed_leaves_the_prompt_as_it_was():
     same = claims.corrected(EVIDENCE, {item.number: item.text for item in numbered(EVIDENCE)})
     assert render(same, len, 9999) == render(EVIDENCE, len, 9999)
@@ -106,6 +124,10 @@ def test_an_answer_that_counts_otherwise_than_the_detector_is_told(answer, said)
         ("Describe the photo.", ("caption", "detection"), ("describe",)),
         ("How many signs are there, and what do they say?", ("detection", "ocr"), ("read", "objects")),
         ("Is it fun?", ("caption", "detection", "ocr"), ("other",)),
+        ("Is the door open?", ("caption", "detection", "ocr"), ("other",)),
+        ("Is the shop open on Sundays?", ("ocr",), ("read",)),
+        ("Is the man on the phone?", ("caption", "detection", "ocr"), ("other",)),
+        ("What is the phone number?", ("ocr",), ("read",)),
         ("간판에 뭐라고 쓰여 있나요?", ("detection", "ocr"), ("read", "objects")),
         ("사람이 몇 명 있나요?", ("detection",), ("objects",)),
     ],
@@ -138,6 +160,8 @@ def test_votes_keep_receipts_and_photo_and_export_preference_pairs(tmp_path, mon
         votes.store(choice, left, right, photo)
     votes.store("left", left, answered("A c", EVIDENCE, stopped=True), photo)
     votes.store("left", left, answered("A cat.", EVIDENCE), photo)
+    lines_in_a_text = {"ocr": OcrLines(np.zeros((1, 4, 2)), [0.9], ("a\u2028b\u2029c\x85d",), 0.1, (9, 9))}
+    votes.store("tie", left, answered("A b.", lines_in_a_text), photo)
     lines = (tmp_path / "votes/votes.jsonl").read_text().splitlines()
     assert json.loads(lines[0])["right"] == json.loads(json.dumps(right))
     receipt.check_image(right, Image.open(tmp_path / f"votes/photos/{right['image']['sha256']}.webp").convert("RGB"))

