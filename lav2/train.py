@@ -25,7 +25,7 @@ from torch import distributed
 from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
-from lav2 import checkpoint, generate
+from lav2 import checkpoint, generate, preflight
 from lav2.adapter import GROUPS, STAGES, Group, group, trainable
 from lav2.config import Preset
 from lav2.data import (
@@ -117,13 +117,13 @@ def run(
         flips: also learn captions from mirrored photos.
         warm_steps: steps of `warm_start` before a new run.
         device: `cpu`, `cuda` ...; what is there if None.
-        dtype: of the frozen matrices and the products with them; bfloat16 on a GPU and float32 on a CPU if None. What
-            is trained is float32.
+        dtype: of the frozen matrices and the products with them; if None, bfloat16 on a GPU that has it, else float32.
+            What is trained is float32.
 
     Raises:
         LAV2Error: data, weights or settings do not fit.
     """
-    place = _join(torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu")))
+    place = _join(torch.device(preflight.device(device)))
     first = _rank() == 0
     report = report if first else _silent
     if settings.stage == "scst" and (settings.together < 2 or settings.batch < _processes()):
@@ -131,7 +131,10 @@ def run(
             f"The stage scst cannot learn from {settings.together} sample(s) of each of {settings.batch} photo(s).",
             "Give --together 5, and a --batch of at least one photo for each process.",
         )
-    kind = dtype or ("float32" if place.type == "cpu" else "bfloat16")
+    # float16 would need its losses scaled: a GPU without bfloat16 trains in float32
+    real = place.type != "cpu" and preflight.precision(str(place)) == "bfloat16"
+    kind = dtype or ("bfloat16" if real else "float32")
+    report(preflight.check(preset, kind, str(place), training=True))
     llm, tokenizer = load_llm(preset.llm, getattr(torch, kind), place)
     keep_norms_exact(llm)
     base = base_identity(llm, tokenizer, preset.llm)
