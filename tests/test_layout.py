@@ -36,7 +36,7 @@ ARROWS = {  # room -> rooms that it may import
 }
 ARROWS["lav2.model"] = {"lav2.adapter", "lav2.vision", "lav2.config", "lav2.weights", "lav2.errors"}
 ARROWS["lav2.checkpoint"] = {"lav2.model", "lav2.adapter", "lav2.config", "lav2.errors"}
-ARROWS["lav2.released"] = {"lav2.checkpoint"} | ARROWS["lav2.checkpoint"]
+ARROWS["lav2.released"] = {"lav2.checkpoint", "lav2.vision"} | ARROWS["lav2.checkpoint"]
 ARROWS["lav2.preflight"] = {"lav2.config", "lav2.weights", "lav2.errors"}
 ARROWS["lav2.native"] = {"lav2.weights"}
 ARROWS["lav2.engine"] = {"lav2.adapter", "lav2.model", "lav2.native", "lav2.config", "lav2.errors"}

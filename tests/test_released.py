@@ -10,7 +10,7 @@ import pytest
 import sentencepiece
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from tiny import LATE, VISION, adapted, clip_tokens, llama, open_gates, token_ids
 from transformers import AutoTokenizer
 
@@ -259,14 +259,14 @@ def test_an_interrupted_conversion_leaves_nothing_behind(golden, tmp_path, monke
     assert not list(tmp_path.iterdir())
 
 
-DAMAGES = ["no params", "two sizes", "no weights", "no tokenizer", "tensor missing", "tiktoken"]
+DAMAGES = ["no params", "two sizes", "no weights", "no tokenizer", "tensor missing", "shard missing", "tiktoken"]
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_base_folder_that_is_not_complete_is_refused_with_its_reason(golden, tmp_path, damage):
     folder = tmp_path / "llama" / "7B"
     folder.mkdir(parents=True)
-    sharded(golden, folder, 1)
+    sharded(golden, folder, 2 if damage == "shard missing" else 1)
     source, told = folder, ""
     if damage == "no params":
         (folder / "params.json").unlink()
@@ -287,11 +287,63 @@ def test_a_base_folder_that_is_not_complete_is_refused_with_its_reason(golden, t
         del state["layers.2.attention.wk.weight"]
         told = r"tensors 1 missing \(layers.2.attention.wk.weight\)"
         torch.save(state, file)
+    elif damage == "shard missing":
+        (folder / "consolidated.01.pth").unlink()
+        told = "1 of the 2 files consolidated"
     else:
         (folder / "tokenizer.model").write_text("IQ== 0\nIg== 1\n")  # LLaMA 3's kind of file
         told = "no sentencepiece model"
     with pytest.raises(LAV2Error, match=told):
         released.convert_llama(source, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_whose_tensors_have_other_shapes_than_its_config_is_told(imports, tmp_path):
+    for file in (imports / "base").iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    config = json.loads((tmp_path / "config.json").read_text()) | {"intermediate_size": 48}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(LAV2Error, match="cannot load a language model"):
+        load_llm(str(tmp_path))
+
+
+# --- the image encoder's file ---
+
+
+@pytest.mark.parametrize("form", ["TorchScript", "state dict", "safetensors", "checkpoint"])
+def test_a_file_of_the_whole_clip_model_gives_the_image_encoder_in_every_form_that_is_published(vision, tmp_path, form):
+    """OpenAI's is a TorchScript archive in float16 with the towers as its modules."""
+    from dataclasses import replace
+
+    tower = VisionTower(vision)
+    file = tmp_path / ("clip.safetensors" if form == "safetensors" else "clip.pt")
+    wanted = {name: tensor.half().float() for name, tensor in tower.net.state_dict().items()}
+    state = {f"visual.{name}": tensor.half() for name, tensor in wanted.items()} | {"logit_scale": torch.zeros(())}
+    if form == "TorchScript":
+        clip = torch.nn.Module()
+        clip.visual, clip.forward = tower.net, tower.net.forward
+        clip.register_buffer("input_resolution", torch.tensor(224))
+        with torch.no_grad():
+            script = torch.jit.trace(clip, torch.zeros(1, 3, vision.image_size, vision.image_size))
+        script.half().save(file)
+    elif form == "safetensors":
+        save_file(state, file)
+    elif form == "state dict":
+        torch.save(state, file)
+    else:
+        torch.save({"epoch": 3, "state_dict": {f"module.{name}": tensor for name, tensor in state.items()}}, file)
+    found = VisionTower(replace(vision, weights=str(file))).net.state_dict()
+    assert found.keys() == wanted.keys()
+    assert all(torch.equal(found[name], tensor) for name, tensor in wanted.items())
+
+
+def test_a_wrong_file_of_the_image_encoder_is_told_by_the_import(golden, imports, vision, tmp_path):
+    from dataclasses import replace
+
+    wrong = replace(vision, weights=str(golden / "BIAS-tiny.pth"))
+    with pytest.raises(LAV2Error, match="not the state dict of the vision tower"):
+        released.import_released(imports / "base", golden / "BIAS-tiny.pth", tmp_path / "out", vision=wrong)
+    assert not (tmp_path / "out").exists()
 
 
 # --- the tokenizer ---
