@@ -90,7 +90,8 @@ def main(arguments: list[str] | None = None) -> int:
     train.add_argument("--no-flips", action="store_true", help="no mirrored photos")
     train.add_argument("--device", help="cpu, cuda (default: what is there)")
     train.add_argument("--dtype", choices=("float32", "bfloat16"), help="of the frozen matrices (default: bfloat16 on "
-                       "a GPU, float32 on a CPU, where bfloat16 is faster if it has avx512_bf16 or amx)")  # fmt: skip
+                       "a GPU that has it, else float32; CPUs with avx512_bf16 or amx are faster in it)")  # fmt: skip
+    train.add_argument("--gradient-checkpointing", action="store_true", help="less memory, about a third more time")
     train.set_defaults(run=run_train)
 
     distil = commands.add_parser("distil", help="the frozen model's own answers to plain prompts, to be trained with")
@@ -98,6 +99,7 @@ def main(arguments: list[str] | None = None) -> int:
     distil.add_argument("--out", type=Path, required=True, help="Alpaca rows; every fifth is of the split val")
     distil.add_argument("--preset", default="embedded", help="see `python -m lav2 presets`")
     distil.add_argument("--llm", help=LLM_HELP)
+    distil.add_argument("--device", help="cpu, cuda (default: what is there)")
     distil.set_defaults(run=run_distil)
 
     evaluate = commands.add_parser("evaluate", help="captions, benchmarks, and what each expert buys")
@@ -346,6 +348,7 @@ def run_train(options: argparse.Namespace) -> int:
         warm_steps=options.warm_steps,
         device=options.device,
         dtype=options.dtype,
+        checkpointing=options.gradient_checkpointing,
     )
     return 0
 
@@ -353,7 +356,7 @@ def run_train(options: argparse.Namespace) -> int:
 def run_distil(options: argparse.Namespace) -> int:
     from lav2 import train
 
-    train.distil(_preset(options), options.prompts, options.out)
+    train.distil(_preset(options), options.prompts, options.out, options.device)
     return 0
 
 
