@@ -19,13 +19,13 @@ OTHER_DETECTOR = (
 )
 
 
-def build(weights: str, confidence: float = 0.25) -> Detector:
+def build(weights: str, confidence: float = 0.25, device: str | None = None) -> Detector:
     """A detector from a weight file, or from a name like "yolo11n.pt" that ultralytics fetches where it can.
 
-    `confidence` (0..1): boxes below it are not reported. Loading raises ExpertError where the file is
-    missing, cannot be fetched or read, or is no detector.
+    `confidence` (0..1): boxes below it are not reported. `device` of torch; None: a GPU if there is one. Loading
+    raises ExpertError where the file is missing, cannot be fetched or read, or is no detector.
     """
-    return Detector(weights, confidence)
+    return Detector(weights, confidence, device)
 
 
 class Detector(LazyExpert):
@@ -34,10 +34,10 @@ class Detector(LazyExpert):
     name = "detection"
     kind = Detections
 
-    def __init__(self, weights: str, confidence: float):
+    def __init__(self, weights: str, confidence: float, device: str | None = None):
         super().__init__()
         self._weights = weights
-        self._confidence = confidence
+        self._how = {"conf": confidence, "device": device, "verbose": False}
 
     def _open(self) -> Any:
         if not self._weights:
@@ -53,7 +53,7 @@ class Detector(LazyExpert):
             try:
                 model = YOLO(str(path), task="detect")
                 # The first photo builds the backend; on a blank one here, errors come while loading.
-                (result,) = model.predict(Image.new("RGB", (64, 64)), conf=self._confidence, verbose=False)
+                (result,) = model.predict(Image.new("RGB", (64, 64)), **self._how)
             except ImportError as error:
                 raise ExpertError(
                     f"The detector {path.name} needs the Python package {error.name}, which is not installed.",
@@ -86,7 +86,7 @@ class Detector(LazyExpert):
 
     def _look(self, model: Any, image: Image.Image) -> dict[str, Any]:
         # A PIL image is RGB for ultralytics; a NumPy array would be taken for BGR.
-        (result,) = model.predict(image, conf=self._confidence, verbose=False)
+        (result,) = model.predict(image, **self._how)
         names = model.names
         boxes = result.boxes
         return {

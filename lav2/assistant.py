@@ -23,6 +23,7 @@ from experts import caption, detection, ocr
 from experts.evidence import EXPERT_NAMES, Evidence, Expert
 from experts.orchestrator import Orchestrator, fingerprint
 from lav2 import checkpoint, config, generate, grounding, model, native, preflight, prompts, weights
+from lav2.config import CONTEXT
 from lav2.engine import Engine, refusal, unmap
 from lav2.errors import LAV2Error
 from lav2.events import Done, Event, EvidenceFound, ExpertStarted, PromptReady, Queued, Request, Sampling, Token
@@ -30,7 +31,6 @@ from lav2.line import Line
 from lav2.prompts import Turn
 from lav2.vision import VisionTower
 
-CONTEXT = 2048  # tokens of prompt and answer together that the assistant uses at most
 QUESTION_CHARACTERS = 4000
 AT_ONCE, WAITING = 8, 16  # questions that are answered at once, as many as a step takes, and that wait for it
 PHOTOS = 32  # whose features are kept
@@ -81,6 +81,7 @@ class Assistant:
         detector: the detection expert.
         load_seconds: of each part, to be shown.
         hashes: of the weights, by part.
+        at_once: questions that are answered at once.
     """
 
     def __init__(
@@ -93,6 +94,7 @@ class Assistant:
         detector: Expert,
         load_seconds: dict[str, float],
         hashes: dict[str, str],
+        at_once: int = AT_ONCE,
     ):
         self.preset = preset.name
         self.hashes = hashes
@@ -104,12 +106,13 @@ class Assistant:
         experts = {
             "caption": caption.build(captioner=self.caption, source=f"LLaMA-Adapter captioner ({preset.name})"),
             "detection": detector,
-            "ocr": ocr.build(),
+            "ocr": ocr.build(device=str(chat.device)),
         }
         self.experts = tuple(experts)
         self._orchestrator = Orchestrator(experts)
-        self._line = Line(AT_ONCE, WAITING)
-        self._turns = generate.Turns(AT_ONCE)
+        self._line = Line(at_once, WAITING)
+        self._turns = generate.Turns(at_once)
+        self.context = _context(chat.llm)  # tokens of prompt and answer together at most
         self._seen: OrderedDict[bytes, _Seen] = OrderedDict()  # by photo, the newest PHOTOS
         self._seen_lock = threading.Lock()
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="vision")
@@ -132,8 +135,8 @@ class Assistant:
         Args:
             preset: name, or settings (lav2.model.preset_on puts a preset on another language model).
             detector: weights of the detection expert, in place of $LAV2_DETECTOR and the preset's.
-            device: `cpu`, `cuda` ...; chosen by what is there if None.
-            dtype: `float32`, `bfloat16`, `float16`; bfloat16 if None.
+            device: `cpu`, `cuda`, `cuda:1` ... of all models and experts; chosen by what is there if None.
+            dtype: `float32`, `bfloat16`, `float16`; bfloat16 if None, where the device has it.
             quantize: `8bit` or `4bit` weights of the language model, by bitsandbytes; on the CPU 8bit is the engine's.
             device_map: `auto` spreads the language model over the GPUs, then the memory, then the disk.
             report: gets one line per part with its seconds.
@@ -142,16 +145,17 @@ class Assistant:
             LAV2Error: something is missing or does not fit; cause and next step.
         """
         settings = config.preset(preset) if isinstance(preset, str) else preset
-        place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        kind = getattr(torch, dtype or "bfloat16")
+        place = torch.device(preflight.device(device))
+        dtype = dtype or preflight.precision(str(place))
+        kind, room = getattr(torch, dtype), device_map or str(place)
         native.share_arenas()
-        preflight.check(settings, str(kind).removeprefix("torch."), device_map or str(place), quantize)
+        report(f"         memory: {preflight.check(settings, dtype, room, quantize)}")
+        at_once = preflight.at_once(AT_ONCE, settings, dtype, room, quantize)
         clock = _Clock(report)
         int8 = quantize == "8bit" and place.type == "cpu"  # the engine packs them once the adapter is folded
         llm, tokenizer = model.load_llm(settings.llm, kind, place, None if int8 else quantize, device_map)
         hashes = {"base": model.base_identity(llm, tokenizer, "")["weights"]}
-        precision = quantize or str(kind).removeprefix("torch.")
-        clock.lap("language model", f"{settings.llm} on {device_map or place}, {precision}")
+        clock.lap("language model", f"{settings.llm} on {room}, {quantize or dtype}")
         # The captioner shares every frozen matrix with the chat model; only norms and adapters are its own. The twin is
         # made before an adapter is put on the model.
         second = None if settings.caption_adapter == settings.adapter else model.share_frozen(llm)
@@ -166,10 +170,11 @@ class Assistant:
         if tower is not None:
             hashes["image_encoder"] = tower.identity
         clock.lap("image encoder", chat.vision_config.name if chat.vision_config else "none, a text-only adapter")
-        expert = _detector(detector or os.environ.get("LAV2_DETECTOR"), settings)
-        ready = cls(settings, chat, captioner, tokenizer, tower, expert, clock.seconds, hashes)
+        expert = _detector(detector or os.environ.get("LAV2_DETECTOR"), settings, str(place))
+        ready = cls(settings, chat, captioner, tokenizer, tower, expert, clock.seconds, hashes, at_once)
         ready.versions["engine"] = how  # int8 or not, compiled or not: other sums, so perhaps another answer
         return ready
+
     def load_experts(self, report: Callable[[str], None] = print) -> None:
         """Load the experts' weights now rather than at the first question; failures are told, not raised."""
         for name, result in self._orchestrator.load().items():
@@ -276,7 +281,7 @@ class Assistant:
 
         block = grounding.block(evidence, question, self.count_tokens)
         prompt, used, trimmed = self._fit(question, block, request)
-        yield PromptReady(prompt, used, CONTEXT, trimmed)
+        yield PromptReady(prompt, used, self.context, trimmed)
 
         generation = time.perf_counter()
         pieces: list[str] = []
@@ -317,7 +322,7 @@ class Assistant:
 
     def _fit(self, question: str, block: str, request: Request) -> tuple[str, int, int]:
         """(prompt, its tokens, turns left out): the oldest turns go first when the context is too small."""
-        room = CONTEXT - request.sampling.max_new_tokens
+        room = self.context - request.sampling.max_new_tokens
         history = tuple(Turn(prompts.clean(t.question), prompts.clean(t.answer)) for t in request.history)
         for trimmed in range(len(history) + 1):
             prompt = prompts.build(self.settings.template, question, block, history[trimmed:])
@@ -326,7 +331,7 @@ class Assistant:
                 return prompt, used, trimmed
         raise LAV2Error(
             f"The question needs {used} tokens and the answer may take {request.sampling.max_new_tokens}; "
-            f"the model's context has {CONTEXT}.",
+            f"the model's context has {self.context}.",
             "Shorten the question or lower the answer's length.",
         )
 
@@ -366,12 +371,17 @@ def _adapted(source: str, llm, tokenizer, report) -> model.AdaptedLlama:
     return checkpoint.load(weights.find(source), llm, tokenizer, report).eval()
 
 
-def _detector(chosen: str | None, settings: config.Preset) -> Expert:
+def _context(llm: transformers.PreTrainedModel) -> int:
+    """Tokens that the assistant gives a model, which may have been made for fewer."""
+    return min(CONTEXT, getattr(llm.config, "max_position_embeddings", None) or CONTEXT)
+
+
+def _detector(chosen: str | None, settings: config.Preset, device: str) -> Expert:
     """The detection expert: a file or name that the user chose, else the preset's own at the preset's threshold."""
     if chosen:
-        return detection.build(chosen)
+        return detection.build(chosen, device=device)
     own = settings.detector
-    return detection.build(str(weights.find(own)) if own.startswith("assets:") else own, settings.confidence)
+    return detection.build(str(weights.find(own)) if own.startswith("assets:") else own, settings.confidence, device)
 
 
 def _fast(
@@ -384,11 +394,12 @@ def _fast(
                         "Leave --quantize away, or use a GPU.")  # fmt: skip
     if refused:
         return chat, captioner, f"transformers' forward, since {refused}"
+    context = _context(chat.llm)
     if captioner is chat:
-        fast = second = Engine(chat, int8, context=CONTEXT, release=True)
+        fast = second = Engine(chat, int8, context=context, release=True)
     else:
-        second = Engine(captioner, int8, context=CONTEXT)
-        fast = Engine(chat, int8, context=CONTEXT, head=second.head, release=True)
+        second = Engine(captioner, int8, context=context)
+        fast = Engine(chat, int8, context=context, head=second.head, release=True)
     if fast.int8:
         unmap([chat, captioner])
     return fast, second, "int8 weights, compiled step" if fast.int8 else "folded weights, torch"

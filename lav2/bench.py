@@ -37,7 +37,7 @@ from PIL import Image
 from transformers.utils import is_bitsandbytes_available
 
 from lav2 import checkpoint, config, generate, model, native, weights
-from lav2.adapter import ATTENTION
+from lav2.adapter import ATTENTION, transformer_linears
 from lav2.engine import Engine
 from lav2.errors import LAV2Error
 from lav2.events import Request, Sampling
@@ -45,8 +45,10 @@ from lav2.prompts import Turn, build
 from lav2.vision import VisionTower
 
 ROOT = Path(__file__).parent.parent
+NO_ADAPTER = ", no adapter"  # behind the name of a model that is measured beside the adapted one
 PROMPT = 300  # tokens: a question with its findings
 BATCH, LENGTH = 8, 60  # rows and tokens of a training step
+BARE = config.AdapterConfig("late", 1, 1, norm=False, bias=False, scale=False)  # an adapter that changes nothing
 QUESTIONS = ("What is in this photo?", "How many people are there?", "What does the sign say?", "Where is the bus?")
 
 
@@ -129,8 +131,7 @@ def conditions(options: Options) -> dict[str, object]:
         processor = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         processor = platform.processor()
-    git = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True,
-                         cwd=Path(__file__).parent)  # fmt: skip
+    answers = native.library() is not None and not torch.cuda.is_available()
     return {
         "processor": processor,
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
@@ -141,30 +142,50 @@ def conditions(options: Options) -> dict[str, object]:
         "preset": options.preset,
         "memory GB": round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9, 1),
         "python": platform.python_version(),
-        "dtype": "bfloat16" + (", answers by int8 weights" if native.library() is not None else ""),
+        "dtype": "bfloat16" + (", answers by int8 weights" if answers else ""),
         "prompt tokens": PROMPT,
         "answer tokens": options.tokens,
         "repeats": options.repeats,
         "date": time.strftime("%Y-%m-%d"),
-        "commit": git.stdout.strip() or "unknown",
+        "commit": _commit(),
     }
 
 
+def _commit() -> str:
+    """What git says; $LAV2_COMMIT where there is no git, as on a machine that got a copy of the files."""
+    command = ["git", "describe", "--always", "--dirty"]
+    try:
+        said = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parent).stdout.strip()
+    except OSError:
+        said = ""
+    return said or os.environ.get("LAV2_COMMIT", "unknown")
+
+
 def opened(settings: config.Preset) -> tuple[model.AdaptedLlama, transformers.PreTrainedTokenizerBase]:
-    """The preset's language model in bfloat16 with a new adapter whose gates are open: as fast as a trained one."""
+    """The preset's language model in bfloat16 with a new adapter that is as fast as a trained one."""
     llm, tokenizer = model.load_llm(settings.llm, torch.bfloat16)
-    adapted = model.AdaptedLlama(llm, settings.adapter_config, settings.projector, settings.vision).eval()
-    with torch.no_grad():
-        for name, parameter in adapted.adapter_parameters().items():
-            if "gate" in name:
-                parameter.fill_(0.1)
-    return adapted, tokenizer
+    return opening(model.AdaptedLlama(llm, settings.adapter_config, settings.projector, settings.vision)), tokenizer
 
 
-def weight_bytes(engine: Engine) -> int:
+@torch.no_grad()
+def opening(adapted: model.AdaptedLlama) -> model.AdaptedLlama:
+    """The model with its gates open and noise in all else that is trained: a new adapter is the identity, and what is
+    zero (biases) the engine leaves out."""
+    for name, parameter in adapted.adapter_parameters().items():
+        if "gate" in name:
+            parameter.fill_(0.1)
+        else:
+            parameter.add_(0.01 * torch.randn_like(parameter))
+    return adapted.eval()
+
+
+def weight_bytes(one: generate.Model) -> int:
     """Bytes that one token reads: every matrix once."""
-    matrices = [part for layer in engine.layers for part in (layer.qkv, layer.out, layer.gate_up, layer.down)]
-    parts = [part for one in [*matrices, engine.head] for part in (one.weight, one.factor) if part is not None]
+    if isinstance(one, model.AdaptedLlama):
+        linears = [linear.weight for _, linear in transformer_linears(one.decoder)]
+        return sum(weight.nbytes for weight in (*linears, one.llm.get_output_embeddings().weight))
+    matrices = [part for layer in one.layers for part in (layer.qkv, layer.out, layer.gate_up, layer.down)]
+    parts = [part for matrix in [*matrices, one.head] for part in (matrix.weight, matrix.factor) if part is not None]
     return sum(part.nbytes for part in parts)
 
 
@@ -176,12 +197,14 @@ def decode(options: Options) -> list[dict]:
     kv = adapted.prompt_kv(adapted.visual_prompt(torch.randn(1, vision.tokens, vision.width)))
     closed = (None,) * len(kv)
     ids = torch.randint(3, len(tokenizer), (1, PROMPT), generator=torch.Generator().manual_seed(0))
-    engines = {"engine, torch only": Engine(adapted, int8=False, compiled=False)}
-    compiled = Engine(adapted, int8=False)
-    if compiled.library is not None:
-        engines["engine, bf16"] = compiled
-        engines["engine, int8"] = Engine(adapted, int8=True)
     plain = model.load_llm(config.preset(options.preset).llm, torch.bfloat16)[0]
+    bare = model.AdaptedLlama(plain, BARE).eval()
+    kinds = {"engine, torch only": {"int8": False, "compiled": False}}
+    if Engine(adapted, int8=False).library is not None:
+        kinds |= {"engine, bf16": {"int8": False}, "engine, int8": {"int8": True}}
+    engines = {}
+    for name, kind in kinds.items():
+        engines[name], engines[name + NO_ADAPTER] = Engine(adapted, **kind), Engine(bare, **kind)
 
     def generated(count: int) -> float:
         settings = {"do_sample": False, "max_new_tokens": count, "min_new_tokens": count}
@@ -222,21 +245,20 @@ def decode(options: Options) -> list[dict]:
 
     runs = {"transformers generate()": baseline, "transformers' forward with adapter": per_token(adapted, kv)}
     for name, one in engines.items():
-        runs[name] = per_token(one, kv)
-        runs[f"{name}, no prompts"] = per_token(one, closed)
+        runs[name] = per_token(one, closed if name.endswith(NO_ADAPTER) else kv)
     found = in_turns({name: beside(name, run) for name, run in runs.items()}, options.repeats)
     base = found["transformers generate()"].median
     size = sum(p.nbytes for p in plain.parameters())
     rows = []
     for name, rate in found.items():
-        engine = engines.get(name.removesuffix(", no prompts"))
+        engine = engines.get(name)
         read = weight_bytes(engine) if engine else size
-        bare = found.get(f"{name}, no prompts")
+        unadapted = found.get(name + NO_ADAPTER)
         bounds = ceilings[name][1:]  # without the round that does not count
         of_ceiling = Spread(tuple(r * read / 1e7 / most for r, most in zip(rate.values, bounds, strict=True)))
         times, share = rate.median / base, of_ceiling.median
-        overhead = 100 * (bare.median / rate.median - 1) if bare else None
-        chosen = engine is not None and engine is list(engines.values())[-1] and bare is not None  # what answers use
+        overhead = 100 * (unadapted.median / rate.median - 1) if unadapted else None
+        chosen = name == list(kinds)[-1]  # what answers use
         rows.append({
             "decode": name, "tokens/s": rate, "x generate()": times, "MB/token": read / 1e6,
             "GB/s": rate.median * read / 1e9, "of the ceiling %": of_ceiling, "adapter overhead %": overhead,
@@ -356,7 +378,7 @@ def concurrency(options: Options) -> list[dict]:
 
     def users(count: int) -> tuple[float, float]:
         """Tokens/s with prompts, and from the moment on when all prompts are done."""
-        ready = threading.Barrier(count + 1)
+        ready = threading.Barrier(count + 1, timeout=300)  # s: one that failed never comes
 
         def ask(number: int) -> None:
             rng = torch.Generator().manual_seed(number)
@@ -599,6 +621,7 @@ def apart(function: Callable, *args):
         return pool.apply(function, args)
 
 
+GPU_BATCHES = (1, 8, 32)
 SHAPES = {  # sizes of a LLaMA with random weights; the tiny one shows that the section runs, where no GPU is
     "7b": {"vocab_size": 32000, "hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32,
            "num_attention_heads": 32},
@@ -612,23 +635,27 @@ def gpu(options: Options) -> list[dict]:
     without CUDA of a tiny shape, whose numbers say nothing."""
     cuda = torch.cuda.is_available()
     device, shape = torch.device("cuda" if cuda else "cpu"), "7b" if cuda else "tiny"
-    torch.manual_seed(0)
     settings = transformers.LlamaConfig(**SHAPES[shape], max_position_embeddings=2048)
-    with device:
-        llm = transformers.AutoModelForCausalLM.from_config(
-            settings, dtype=torch.bfloat16, attn_implementation=ATTENTION
-        )
     layers = settings.num_hidden_layers - 1
-    adapted = model.AdaptedLlama(llm.eval(), config.AdapterConfig("late", 10, layers, lora_rank=16)).eval()
-    with torch.no_grad():
-        adapted.adapter.gate.fill_(0.1)
+
+    def shaped(adapter: config.AdapterConfig) -> model.AdaptedLlama:
+        torch.manual_seed(0)
+        with device:
+            llm = transformers.AutoModelForCausalLM.from_config(
+                settings, dtype=torch.bfloat16, attn_implementation=ATTENTION
+            )
+        return opening(model.AdaptedLlama(llm.eval(), adapter))
 
     def timed(function: Callable[[], object]) -> float:
+        """Seconds; what was launched before is not counted."""
+
         def run() -> None:
             function()
             if cuda:
                 torch.cuda.synchronize()
 
+        if cuda:
+            torch.cuda.synchronize()
         return seconds(run)
 
     def peak(begin: bool = False) -> float | None:
@@ -639,9 +666,21 @@ def gpu(options: Options) -> list[dict]:
         return torch.cuda.max_memory_allocated() / 1e9
 
     ceiling = _copy_bandwidth(device, timed)
-    rows = _gpu_training(adapted, settings.vocab_size, options.repeats, timed, peak)
-    adapted.requires_grad_(False)
-    rows = [*_gpu_decode(adapted, settings.vocab_size, options, timed, peak, ceiling), *rows]
+    rows = []
+    # One model at a time, made anew after the engine took the last one's matrices, so that each has its own peak.
+    for label, adapter in ((NO_ADAPTER, BARE), ("", config.AdapterConfig("late", 10, layers, lora_rank=16))):
+        adapted = shaped(adapter)
+        if not label:
+            rows += _gpu_training(adapted, settings.vocab_size, options.repeats, timed, peak)
+        adapted.requires_grad_(False)
+        kv = (None,) * settings.num_hidden_layers if label else _prompts(adapted)
+        how = (kv, settings.vocab_size, options, timed, peak, ceiling)
+        rows += _gpu_decode(f"transformers' forward{label}", adapted, *how)
+        engine = Engine(adapted, int8=False, context=PROMPT + options.tokens, release=True)
+        rows += _gpu_decode(f"engine{label}", engine, *how)
+        del adapted, engine, kv
+        gc.collect()
+    rows = _gpu_targets(rows)
     where = torch.cuda.get_device_name() if cuda else "NO GPU: tiny shape on the CPU, only to see that it runs"
     rows = [{"machine": where, "shape": shape, "copy GB/s": ceiling, **row} for row in rows]
     names = list(dict.fromkeys(name for row in rows for name in row))
@@ -649,6 +688,11 @@ def gpu(options: Options) -> list[dict]:
     show(f"gpu: {where}, {shape}, prompt of {PROMPT} tokens, copies at {ceiling:.0f} GB/s",
          [{name: row[name] for name in names[3:]} for row in rows])  # fmt: skip
     return rows
+
+
+@torch.inference_mode()
+def _prompts(adapted: model.AdaptedLlama) -> tuple:
+    return adapted.prompt_kv()
 
 
 def _copy_bandwidth(device: torch.device, timed) -> float:
@@ -659,44 +703,54 @@ def _copy_bandwidth(device: torch.device, timed) -> float:
 
 
 @torch.inference_mode()
-def _gpu_decode(adapted, vocabulary: int, options: Options, timed, peak, ceiling: float) -> list[dict]:
-    kv = adapted.prompt_kv()
-    closed = (None,) * len(kv)
-    models = {"transformers' forward": adapted, "engine": Engine(adapted, int8=False, context=PROMPT + options.tokens)}
-    read = weight_bytes(models["engine"])
-    rows = []
-    for batch in (1, 8, 32):
-        ids = torch.randint(3, vocabulary, (batch, PROMPT), device=adapted.device)
-        for name, one in models.items():
-            found, peaks = {}, {}
-            for label, prompts in (("with prompts", kv), ("no prompts", closed)):
-                def decode_rate(one=one, ids=ids, prompts=prompts, batch=batch, label=label, peaks=peaks) -> float:
-                    peak(begin=True)
-                    last, cache = generate.prefill(one, ids, prompts)
-                    token = last.argmax(-1, keepdim=True)
-                    taken = timed(lambda: [generate.prefill(one, token, prompts, cache=cache)
-                                           for _ in range(options.tokens)])  # fmt: skip
-                    peaks[label] = peak()
-                    return batch * options.tokens / taken
+def _gpu_decode(
+    name: str, one: generate.Model, kv: tuple, vocabulary: int, options: Options, timed, peak, ceiling: float
+) -> list[dict]:
+    """Rows of one model; a batch that does not fit is a row that says so, and ends them."""
+    rows, read = [], weight_bytes(one)
+    for batch in GPU_BATCHES:
+        ids = torch.randint(3, vocabulary, (batch, PROMPT), device=one.device)
+        peaks = []
 
-                found[label] = decode_rate
-                found[f"{label}, prefill"] = lambda one=one, ids=ids, prompts=prompts, batch=batch: (
-                    batch * PROMPT / timed(lambda: generate.prefill(one, ids, prompts))
-                )
-            spreads = in_turns(found, options.repeats)
-            bare = spreads["no prompts"].median
-            for label in ("with prompts", "no prompts"):
-                rate = spreads[label]
-                speed = rate.median / batch * read / 1e9
-                rows.append({
-                    "gpu": f"{name}, {label}", "batch": batch, "prefill tokens/s": spreads[f"{label}, prefill"],
-                    "decode tokens/s": rate, "weights GB/s": speed, "of copy %": 100 * speed / ceiling,
-                    "prompts' overhead %": 100 * (bare / rate.median - 1), "peak GB": peaks[label],
-                })  # fmt: skip
+        def decode_rate(ids=ids, batch=batch, peaks=peaks) -> float:
+            peak(begin=True)
+            last, cache = generate.prefill(one, ids, kv)
+            token = last.argmax(-1, keepdim=True)
+            taken = timed(lambda: [generate.prefill(one, token, kv, cache=cache) for _ in range(options.tokens)])
+            peaks.append(peak())
+            return batch * options.tokens / taken
+
+        def prefill_rate(ids=ids, batch=batch) -> float:
+            return batch * PROMPT / timed(lambda: generate.prefill(one, ids, kv))
+
+        row = {"gpu": name, "batch": batch}
+        try:
+            spreads = in_turns({"decode": decode_rate, "prefill": prefill_rate}, options.repeats)
+        except torch.OutOfMemoryError:
+            return [*rows, {**row, "note": "out of memory"}]
+        rate = spreads["decode"]
+        speed = rate.median / batch * read / 1e9
+        rows.append({**row, "prefill tokens/s": spreads["prefill"], "decode tokens/s": rate, "weights GB/s": speed,
+                     "of copy %": 100 * speed / ceiling, "peak GB": peaks[-1]})  # fmt: skip
     return rows
 
 
-def _gpu_training(adapted, vocabulary: int, repeats: int, timed, peak) -> list[dict]:
+def _gpu_targets(rows: list[dict]) -> list[dict]:
+    """The rows with the adapter's overhead against the same model without one, and what issue 5 asked of the engine's
+    answer to one user."""
+    rates = {(row["gpu"], row["batch"]): row["decode tokens/s"].median for row in rows if "decode tokens/s" in row}
+    found = []
+    for row in rows:
+        own, bare = (rates.get((row["gpu"] + label, row["batch"])) for label in ("", NO_ADAPTER))
+        row = {**row, "adapter overhead %": 100 * (bare / own - 1) if own and bare else None}
+        if row["gpu"] == "engine" and row["batch"] == 1 and own:
+            row["target of copy %"] = target(row["of copy %"], 70, True)
+            row["target overhead %"] = target(row["adapter overhead %"], 5) if bare else None
+        found.append(row)
+    return found
+
+
+def _gpu_training(adapted: model.AdaptedLlama, vocabulary: int, repeats: int, timed, peak) -> list[dict]:
     chosen = list(adapted.set_stage("finetune").values())
     optim = torch.optim.AdamW(chosen, lr=1e-5)
     ids = torch.randint(3, vocabulary, (BATCH, LENGTH), device=adapted.device)
@@ -713,12 +767,16 @@ def _gpu_training(adapted, vocabulary: int, repeats: int, timed, peak) -> list[d
             adapted.loss(ids, mask, ids).backward()
             optim.step()
 
-        rate = in_turns({"step": lambda step=step: BATCH / timed(step)}, repeats)["step"]
         name = "with" if checkpointing else "without"
-        rows.append({"gpu": f"training step {name} gradient checkpointing", "batch": BATCH, "samples/s": rate,
-                     "peak GB": peak()})  # fmt: skip
+        row = {"gpu": f"training step {name} gradient checkpointing", "batch": BATCH}
+        try:
+            rate = in_turns({"step": lambda step=step: BATCH / timed(step)}, repeats)["step"]
+            rows.append({**row, "samples/s": rate, "peak GB": peak()})
+        except torch.OutOfMemoryError:
+            rows.append({**row, "note": "out of memory"})
     adapted.llm.gradient_checkpointing_disable()
     adapted.eval()
+    optim.zero_grad(set_to_none=True)  # what is measured next must not hold the gradients
     return rows
 
 
@@ -752,7 +810,7 @@ def main(arguments: list[str] | None = None) -> int:
     for name in chosen.section:
         try:
             result[name] = SECTIONS[name](options)
-        except LAV2Error as error:
+        except (LAV2Error, torch.OutOfMemoryError) as error:
             failed = True
             result[name] = {"error": str(error)}
             print(f"\n{name}: could not run. {error}", file=sys.stderr)

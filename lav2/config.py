@@ -10,6 +10,8 @@ from typing import Literal
 
 from lav2.errors import LAV2Error
 
+CONTEXT = 2048  # tokens of prompt and answer together that the assistant uses at most
+
 
 @dataclass(frozen=True)
 class VisionConfig:
@@ -76,7 +78,7 @@ class Preset:
     detector: str = "yolo11n.pt"  # what the detection expert loads unless --detector or LAV2_DETECTOR say otherwise
     confidence: float = 0.25  # 0..1, least confidence of a box of that detector (others: 0.25, ultralytics' default)
     licence: str = ""
-    memory_gb: float = 0.0  # peak of the running app in bfloat16: measured, or weights + 2 GB where no one could
+    memory_gb: float = 0.0  # measured peak of the running app in bfloat16; 0: nobody could (lav2.preflight estimates)
 
 
 EFFICIENTNET_LITE2 = VisionConfig(
@@ -140,7 +142,6 @@ LLAMA_7B_V1_MULTIMODAL = Preset(
     template="alpaca",
     caption_question="Generate caption of this image",
     licence="LLaMA 1: Meta's non-commercial research licence; CLIP ViT-L/14: MIT",
-    memory_gb=16.5,
 )
 
 
@@ -158,8 +159,7 @@ def _released(name: str, file: str) -> Preset:
         template="alpaca",
         caption_question="Generate caption of this image",  # of the released caption training
         licence="LLaMA 1: Meta's non-commercial research licence; adapter: GPL-3.0; CLIP ViT-L/14: MIT",
-        memory_gb=16.5,
-    )
+        )
 
 
 PRESETS: dict[str, Preset] = {

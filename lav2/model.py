@@ -282,7 +282,7 @@ def load_llm(
         llm = AutoModelForCausalLM.from_pretrained(
             path, config=config, dtype=dtype, attn_implementation=ATTENTION, **options
         )
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError) as error:  # RuntimeError: tensors of another shape
         raise _unreadable(path, error) from error
     if options:
         _dispatched(llm)

@@ -31,6 +31,7 @@ from lav2 import checkpoint
 from lav2.config import CLIP_VIT_L_14_BGR, AdapterConfig, ProjectorConfig, VisionConfig
 from lav2.errors import LAV2Error
 from lav2.model import AdaptedLlama, base_identity, load_llm
+from lav2.vision import VisionTower
 
 Shapes = dict[str, tuple[int, ...] | None]  # name -> shape that is expected, None: any
 LLM = "llm"  # the frozen model's folder inside an import
@@ -87,8 +88,11 @@ def import_released(
         prompt_length: K of a text-only adapter, which no tensor's shape tells.
 
     Raises:
-        LAV2Error: a file is missing or damaged, or the adapter does not fit the base model.
+        LAV2Error: a file is missing or damaged, or the adapter does not fit the base model, or the file of the image
+            encoder is another's.
     """
+    if vision.weights and Path(vision.weights).is_file():
+        VisionTower(vision)  # a wrong file of CLIP is told now, not at the first question
     out.mkdir(parents=True, exist_ok=True)
     if (llama / "config.json").exists():
         folder = llama
@@ -161,8 +165,21 @@ def _meta_folder(source: Path) -> Path:
 
 
 def _llama_config(params: dict, shards: list[dict[str, Tensor]], tokenizer: PreTrainedTokenizerBase) -> LlamaConfig:
+    """
+    Raises:
+        LAV2Error: files are missing or more than the model's.
+    """
     width = params["dim"]
     first = shards[0]
+    names = ("tok_embeddings.weight", "layers.0.attention.wq.weight", "layers.0.feed_forward.w1.weight")
+    known = {name: first[name] for name in names if name in first}
+    _same_names(dict.fromkeys(names), known, "The base model", "Copy Meta's files again.")
+    queries = known["layers.0.attention.wq.weight"].shape[0]  # rows, of D in all
+    if queries * len(shards) != width:
+        raise LAV2Error(
+            f"{len(shards)} of the {width / queries:g} files consolidated.NN.pth of this model are there.",
+            "Copy the complete folder from Meta.",
+        )
     wide = first["tok_embeddings.weight"].shape[1] == width  # not cut, or cut along the vocabulary
     rows = first["tok_embeddings.weight"].shape[0] * (len(shards) if wide else 1)
     weight = first["layers.0.feed_forward.w1.weight"]

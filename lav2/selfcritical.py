@@ -41,6 +41,8 @@ class Critic:
 
     def batch(self, model: AdaptedLlama, rows: Rows, photos: Sequence[Sample], seed: int) -> tuple[Batch, float]:
         """Sampled captions of the photos, each token weighted by its caption's advantage, and their mean CIDEr-D."""
+        training = model.llm.training
+        model.llm.eval()  # it has no dropout; gradient checkpointing, which training turns on, would do without a cache
         shown = rows.collate([replace(photo, tokens=(0,), learned=(False,), branch=None) for photo in photos])
         with torch.inference_mode(), model.autocast():
             visual = model.visual_prompt(shown.clip_tokens).repeat_interleave(self._samples, dim=0)  # [B * K, ...]
@@ -48,6 +50,7 @@ class Critic:
             sampling = Sampling(1.0, 1.0, LONGEST, seed, repetition_penalty=1.0)
             ends = generate.stop_ids(self._tokenizer)
             columns = list(generate.tokens(model, begin, model.prompt_kv(visual), sampling, ends))
+        model.llm.train(training)
         written = [_ended(ids, ends[0]) for ids in torch.stack(columns, dim=1).tolist()]  # B * K captions
         rewards = np.array([
             self.reward(photos[n // self._samples].image, ids, ids[-1] == ends[0]) for n, ids in enumerate(written)

@@ -25,7 +25,7 @@ from torch import distributed
 from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
-from lav2 import checkpoint, generate
+from lav2 import checkpoint, generate, preflight
 from lav2.adapter import GROUPS, STAGES, Group, group, trainable
 from lav2.config import Preset
 from lav2.data import (
@@ -100,6 +100,7 @@ def run(
     warm_steps: int = 0,
     device: str | None = None,
     dtype: str | None = None,
+    checkpointing: bool = False,
     report: Callable[[str], None] = print,
 ) -> None:
     """Train an adapter on a preset's frozen models from files; what `python -m lav2 train` calls.
@@ -117,13 +118,15 @@ def run(
         flips: also learn captions from mirrored photos.
         warm_steps: steps of `warm_start` before a new run.
         device: `cpu`, `cuda` ...; what is there if None.
-        dtype: of the frozen matrices and the products with them; bfloat16 on a GPU and float32 on a CPU if None. What
-            is trained is float32.
+        dtype: of the frozen matrices and the products with them; if None, bfloat16 on a GPU that has it, else float32.
+            What is trained is float32.
+        checkpointing: keep no activations inside of layers, and compute them again on the way back: less memory, about
+            a third more time.
 
     Raises:
         LAV2Error: data, weights or settings do not fit.
     """
-    place = _join(torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu")))
+    place = _join(torch.device(preflight.device(device)))
     first = _rank() == 0
     report = report if first else _silent
     if settings.stage == "scst" and (settings.together < 2 or settings.batch < _processes()):
@@ -131,7 +134,8 @@ def run(
             f"The stage scst cannot learn from {settings.together} sample(s) of each of {settings.batch} photo(s).",
             "Give --together 5, and a --batch of at least one photo for each process.",
         )
-    kind = dtype or ("float32" if place.type == "cpu" else "bfloat16")
+    kind = dtype or _precision(place)
+    report(preflight.check(preset, kind, str(place), training=True))
     llm, tokenizer = load_llm(preset.llm, getattr(torch, kind), place)
     keep_norms_exact(llm)
     base = base_identity(llm, tokenizer, preset.llm)
@@ -140,6 +144,8 @@ def run(
         model = checkpoint.load(init, llm, tokenizer, report, init_groups)
     else:
         model = AdaptedLlama(llm, preset.adapter_config, preset.projector, preset.vision)
+    if checkpointing:
+        model.llm.gradient_checkpointing_enable({"use_reentrant": False})
     captions, instructions = _by_kind(data, images, settings.stage, report)
     for turn in (True, False):  # the first process encodes, the others then read
         if turn == first:
@@ -178,6 +184,12 @@ def run(
             scores = grade(model, tokenizer, preset.template, instructions["val"][:GRADED_ROWS], features)
         report(f"graded answers: {scores}")
         (out / "scores.json").write_text(json.dumps(scores, indent=1) + "\n", encoding="utf-8")
+
+
+def _precision(place: torch.device) -> str:
+    """bfloat16 on a GPU that has it, else float32: float16 would need its losses scaled."""
+    real = place.type != "cpu" and preflight.precision(str(place)) == "bfloat16"
+    return "bfloat16" if real else "float32"
 
 
 def _join(device: torch.device) -> torch.device:
@@ -555,7 +567,9 @@ HELD_OUT = 5  # every fifth plain prompt validates
 PLAIN_ANSWER = Sampling(max_new_tokens=80, repetition_penalty=1.0)
 
 
-def distil(preset: Preset, prompts: Path, out: Path, report: Callable[[str], None] = print) -> None:
+def distil(
+    preset: Preset, prompts: Path, out: Path, device: str | None = None, report: Callable[[str], None] = print
+) -> None:
     """The frozen model's own answers to plain prompts, as Alpaca rows to be mixed into an instruction training.
 
     So tuned, it keeps its way of chatting; the rows of the split `val` tell whether it does (self-distillation).
@@ -565,9 +579,10 @@ def distil(preset: Preset, prompts: Path, out: Path, report: Callable[[str], Non
         prompts: one per line.
         out: JSON list of {"instruction", "output", "split"}; an answer that does not end within PLAIN_ANSWER's length
             is left out.
+        device: `cpu`, `cuda` ...; what is there if None.
 
     Raises:
-        LAV2Error: the file cannot be read or holds no prompt.
+        LAV2Error: the file cannot be read or holds no prompt, or the device is not there.
     """
     try:
         asked = [line.strip() for line in prompts.read_text(encoding="utf-8").splitlines() if line.strip()]
@@ -575,7 +590,9 @@ def distil(preset: Preset, prompts: Path, out: Path, report: Callable[[str], Non
         raise LAV2Error(f"{prompts} cannot be read ({error}).", "Give a text file with one prompt a line.") from error
     if not asked:
         raise LAV2Error(f"{prompts} holds no prompt.", "Give a text file with one prompt a line.")
-    llm, tokenizer = load_llm(preset.llm)
+    place = torch.device(preflight.device(device))
+    report(preflight.check(preset, _precision(place), str(place)))
+    llm, tokenizer = load_llm(preset.llm, getattr(torch, _precision(place)), place)
     plain = AdaptedLlama(llm, replace(preset.adapter_config, fusion="late")).eval()  # a new adapter is the identity
     texts = [prompt_of(InstructionRow(None, (Turn(text, ""),)), tokenizer, preset.template) for text in asked]
     said = answer_all(plain, tokenizer, texts, [None] * len(texts), None, PLAIN_ANSWER)

@@ -10,10 +10,13 @@ import json
 import pickle
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
@@ -114,7 +117,9 @@ def _open_clip_net(config: VisionConfig) -> nn.Module:
     import open_clip
 
     if config.name.endswith(".json"):
-        return _own_clip_net(config)
+        return _clip_net_of_file(config, _clip_config(config.name))
+    if config.weights and Path(config.weights).is_file():  # import --clip
+        return _clip_net_of_file(config, open_clip.get_model_config(config.name))
     try:
         return open_clip.create_model(config.name, pretrained=config.weights).visual
     except Exception as error:  # open_clip and the Hub's client raise many types for a missing network or name
@@ -124,21 +129,40 @@ def _open_clip_net(config: VisionConfig) -> nn.Module:
         ) from error
 
 
-def _own_clip_net(config: VisionConfig) -> nn.Module:
-    """The vision tower of an open_clip model config (embed_dim, vision_cfg, quick_gelu) and its state dict's file."""
+def _clip_net_of_file(config: VisionConfig, settings: dict) -> nn.Module:
+    """The vision tower of an open_clip model config (embed_dim, vision_cfg, quick_gelu) and a file with its tensors, or
+    with those of the whole CLIP model."""
     from open_clip.model import _build_vision_tower
 
-    settings = _clip_config(config.name)
     net = _build_vision_tower(settings["embed_dim"], settings["vision_cfg"], settings.get("quick_gelu", False))
     if config.weights:
         try:
-            net.load_state_dict(torch.load(weights.find(config.weights), map_location="cpu", weights_only=True))
-        except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
+            net.load_state_dict(_clip_tensors(weights.find(config.weights)))
+        except (RuntimeError, ValueError, pickle.UnpicklingError, EOFError, SafetensorError) as error:
             raise LAV2Error(
                 f"{config.weights} is not the state dict of the vision tower {config.name} ({type(error).__name__}).",
                 "Give the file and the model config that belong together.",
             ) from error
     return net
+
+
+def _clip_tensors(file: Path) -> dict[str, Tensor]:
+    """Tensors of a vision tower by name, from its own file or that of a whole model: safetensors, a state dict, a
+    training's checkpoint, or the TorchScript archive that OpenAI publishes (ViT-L-14.pt), which `torch.load` refuses
+    where it may not run code; torch.jit.load reads its tensors and runs none of it."""
+    if file.suffix == ".safetensors":
+        state = load_file(file)
+    else:
+        try:
+            state = torch.load(file, map_location="cpu", weights_only=True)
+        except RuntimeError as error:
+            if "TorchScript" not in str(error):
+                raise
+            state = torch.jit.load(file, map_location="cpu").state_dict()
+    state = state.get("state_dict", state)
+    state = {name.removeprefix("module."): tensor for name, tensor in state.items()}
+    tower = {name.removeprefix("visual."): tensor for name, tensor in state.items() if name.startswith("visual.")}
+    return tower or state
 
 
 def clip_settings(vision: VisionConfig, source: str) -> VisionConfig:

@@ -247,6 +247,28 @@ def test_template_markers_in_a_question_do_not_open_a_turn(assistant):
     assert done.prompt.count("<|im_start|>system") == 1
 
 
+def test_a_model_made_for_fewer_tokens_is_given_no_more():
+    from dataclasses import replace
+
+    from tiny import LATE, llama, tokenizer
+
+    from experts import detection
+    from lav2.assistant import Assistant, PromptReady, Request, _fast
+    from lav2.config import EMBEDDED
+    from lav2.errors import LAV2Error
+    from lav2.model import AdaptedLlama
+
+    model = AdaptedLlama(llama(max_position_embeddings=128), LATE).eval()
+    chat, captioner, _ = _fast(model, model)
+    assert chat.context == 128
+    preset = replace(EMBEDDED, template="alpaca")
+    small = Assistant(preset, chat, captioner, tokenizer(), None, detection.build(""), {}, {})
+    asked = small.answer(Request("w5", sampling=short(max_new_tokens=20)))
+    assert next(event for event in asked if isinstance(event, PromptReady)).context == 128
+    with pytest.raises(LAV2Error, match="the model's context has 128"):
+        list(small.answer(Request("w5 " * 110, sampling=short(max_new_tokens=20))))
+
+
 def test_odd_pictures_are_answered(assistant):
     for size in ((1, 1), (2000, 3), (3, 2000)):
         assert events(assistant, "What is it?", Image.new("RGB", size, "red"), sampling=short())[-1].answer

@@ -3,8 +3,12 @@
 import json
 
 import pytest
+import torch
+from tiny import adapted, llama, token_ids
 
-from lav2 import bench
+from lav2 import bench, generate
+from lav2.engine import Engine
+from lav2.model import AdaptedLlama
 
 
 def test_quartiles_of_a_spread():
@@ -39,8 +43,71 @@ def test_the_gpu_section_runs_on_a_tiny_shape_where_no_gpu_is_and_says_so(capsys
     found = json.loads(capsys.readouterr().out.strip().splitlines()[-1])["gpu"]
     assert all(row["machine"].startswith("NO GPU") and row["shape"] == "tiny" for row in found)
     decoded = [row for row in found if row["decode tokens/s"]]
-    assert [row["batch"] for row in decoded] == [1] * 4 + [8] * 4 + [32] * 4
+    assert [(row["gpu"], row["batch"]) for row in decoded] == [
+        (name + label, batch)
+        for label in (", no adapter", "")
+        for name in ("transformers' forward", "engine")
+        for batch in (1, 8, 32)
+    ]
     assert all(row["prefill tokens/s"]["median"] > 0 and row["of copy %"] > 0 for row in decoded)
+    assert [row["adapter overhead %"] is None for row in decoded] == [True] * 6 + [False] * 6
+    told = [row for row in decoded if row["target of copy %"] or row["target overhead %"]]
+    assert [(row["gpu"], row["batch"]) for row in told] == [("engine", 1)]
+    assert told[0]["target of copy %"].startswith(">= 70: ")
+    assert told[0]["target overhead %"].startswith("<= 5: ")
     assert [row["gpu"] for row in found if row["samples/s"]] == [
         "training step without gradient checkpointing", "training step with gradient checkpointing"
     ]  # fmt: skip
+
+
+def test_a_batch_that_does_not_fit_the_gpu_is_told_in_its_row_and_the_others_stay(capsys, monkeypatch):
+    prefill = bench.generate.prefill
+
+    def small(model, ids, *args, **kwargs):
+        if len(ids) > 8:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return prefill(model, ids, *args, **kwargs)
+
+    monkeypatch.setattr(bench, "PROMPT", 8)
+    monkeypatch.setattr(bench.torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(bench.generate, "prefill", small)
+    assert bench.main(["--section", "gpu", "--quick"]) == 0
+    found = json.loads(capsys.readouterr().out.strip().splitlines()[-1])["gpu"]
+    assert {row["batch"] for row in found if row["note"] == "out of memory"} == {32}
+    assert {row["batch"] for row in found if row["decode tokens/s"]} == {1, 8}
+
+
+def test_a_section_that_does_not_fit_at_all_is_told_and_the_json_still_comes(capsys, monkeypatch):
+    def full(options):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setitem(bench.SECTIONS, "gpu", full)
+    assert bench.main(["--section", "gpu", "--quick"]) == 1
+    assert json.loads(capsys.readouterr().out.strip().splitlines()[-1])["gpu"] == {"error": "CUDA out of memory"}
+
+
+def test_what_an_issue_asked_for_is_met_or_missed_at_most_or_at_least():
+    assert bench.target(5, 5) == "<= 5: met"
+    assert bench.target(5.1, 5) == "<= 5: MISSED"
+    assert bench.target(70, 70, least=True) == ">= 70: met"
+    assert bench.target(69, 70, least=True) == ">= 70: MISSED"
+
+
+def test_without_git_the_commit_is_what_the_environment_says(monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setenv("LAV2_COMMIT", "abc1234")
+    assert bench._commit() == "abc1234"
+    monkeypatch.delenv("LAV2_COMMIT")
+    assert bench._commit() == "unknown"
+
+
+def test_a_model_that_is_measured_has_nothing_that_a_trained_one_would_not_leave_out():
+    """Biases of a new adapter are zero, and the engine drops zero biases."""
+    measured, unadapted = bench.opening(adapted()), AdaptedLlama(llama(), bench.BARE)
+    assert all(layer.qkv.bias is not None for layer in Engine(measured).layers)
+    assert all(bool((p != 0).any()) for p in measured.adapter_parameters().values())
+    engine = Engine(unadapted)
+    assert all(layer.qkv.bias is None and layer.down.bias is None for layer in engine.layers)
+    ids, closed = token_ids(), (None,) * 4
+    torch.testing.assert_close(generate.prefill(engine, ids, closed)[0], llama()(ids).logits[:, -1])
+    assert bench.weight_bytes(engine) == bench.weight_bytes(unadapted)

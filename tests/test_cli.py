@@ -86,6 +86,9 @@ def test_caption_prints_a_line_per_photo_in_order(tmp_path):
         (["ask", str(SIGN), "Hi", "--preset", "gpt-9"], "There is no preset 'gpt-9'"),
         (["batch", "none.jsonl", "--out", "x.jsonl"], "none.jsonl cannot be read"),
         (["train", "--stage", "pretrain", "--data", "none.jsonl", "--out", "x", "--preset", "gpt-9"], "no preset"),
+        (["train", "--stage", "pretrain", "--data", "x.jsonl", "--out", "x", "--device", "cuda:99"], "torch"),
+        (["ask", str(SIGN), "Hi", "--device", "cuda:99"], "torch"),
+        (["presets", "--device", "tpu"], "There is no device 'tpu'"),
     ],
 )
 def test_a_mistake_is_told_in_two_lines_without_a_trace(arguments, cause, capsys, tmp_path, monkeypatch):

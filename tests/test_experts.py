@@ -198,6 +198,20 @@ def test_a_missing_weight_package_is_named_with_the_command_that_installs_it(mon
         ocr.build().load()
 
 
+@pytest.mark.slow
+def test_experts_that_are_told_to_use_the_cpu_use_it_though_a_gpu_is_there(monkeypatch):
+    from lav2.config import EMBEDDED
+    from lav2.weights import find
+
+    detector, reader = detection.build(str(find(EMBEDDED.detector)), device="cpu"), ocr.build(device="cpu")
+    with monkeypatch.context() as patched:
+        patched.setattr(torch.cuda, "is_available", lambda: True)  # whoever asks would take it, and fail
+        detector.load()
+        reader.load()
+    assert reader._model.device == "cpu"
+    assert reader(sign("STOP")).texts == ("STOP",)
+
+
 def test_a_captioner_is_a_function_or_a_model_not_both_nor_none():
     for arguments in ({}, {"captioner": mean_colour, "model": "blip"}):
         with pytest.raises(ValueError, match="either"):

@@ -36,7 +36,7 @@ ARROWS = {  # room -> rooms that it may import
 }
 ARROWS["lav2.model"] = {"lav2.adapter", "lav2.vision", "lav2.config", "lav2.weights", "lav2.errors"}
 ARROWS["lav2.checkpoint"] = {"lav2.model", "lav2.adapter", "lav2.config", "lav2.errors"}
-ARROWS["lav2.released"] = {"lav2.checkpoint"} | ARROWS["lav2.checkpoint"]
+ARROWS["lav2.released"] = {"lav2.checkpoint", "lav2.vision"} | ARROWS["lav2.checkpoint"]
 ARROWS["lav2.preflight"] = {"lav2.config", "lav2.weights", "lav2.errors"}
 ARROWS["lav2.native"] = {"lav2.weights"}
 ARROWS["lav2.engine"] = {"lav2.adapter", "lav2.model", "lav2.native", "lav2.config", "lav2.errors"}
@@ -45,7 +45,7 @@ ARROWS["lav2.generate"] = {"lav2.model", "lav2.adapter", "lav2.events", "lav2.en
 ARROWS["lav2.data"] = {"lav2.config", "lav2.errors", "lav2.image", "lav2.prompts", "lav2.grounding", "experts.evidence"}
 ARROWS["lav2.selfcritical"] = {"lav2.data", "lav2.generate", "lav2.metrics", "lav2.model", "lav2.events"}
 ARROWS["lav2.train"] = {"lav2.data", "lav2.checkpoint", "lav2.model", "lav2.generate", "lav2.instruct", "lav2.prompts"}
-ARROWS["lav2.train"] |= {"lav2.selfcritical"}
+ARROWS["lav2.train"] |= {"lav2.selfcritical", "lav2.preflight"}
 ARROWS["lav2.train"] |= ARROWS["lav2.model"]
 EXPERTS = {room for room in ARROWS if room.startswith("experts.") and "train_detector" not in room}
 ARROWS["experts.train_detector.train"] = {"experts.train_detector.model", "experts.evidence", "experts.detection"}

@@ -32,18 +32,24 @@ def test_llama_7b_has_its_known_size_and_needs_it_in_each_precision(tmp_path):
     LLAMA_7B.save_pretrained(tmp_path)
     preset = replace(EMBEDDED, llm=str(tmp_path))
     low, high = (preflight.needed(preset, dtype) for dtype in ("bfloat16", "float32"))
-    assert high - low == 2 * 6_738_415_616
-    assert low == pytest.approx(15.2e9, rel=0.01)
+    # weights, keys' and values' projections once more, a cache of 2,048 tokens, and what the app takes beside them
+    assert high == pytest.approx(2 * (13.48e9 + 2.15e9 + 1.07e9) + 1.7e9, rel=0.001)
+    assert low == pytest.approx(13.48e9 + 2.15e9 + 1.07e9 + 1.7e9, rel=0.001)
+    gpu = preflight.needed(preset, "bfloat16", device="cuda")
+    assert gpu == pytest.approx(13.48e9 + 2.15e9 + 5 * 1.07e9 + 1.0e9, rel=0.001)
+    assert preflight.needed(preset, "bfloat16", training=True) == pytest.approx(13.48e9 + 1.7e9, rel=0.001)
 
 
 def test_a_preset_that_does_not_fit_is_refused_with_what_is_needed_free_and_fitting(monkeypatch):
     preset = PRESETS["llama-7b-bias"]
-    monkeypatch.setattr(preflight, "free", lambda device: 18e9)
-    preflight.check(preset, "bfloat16")
-    with pytest.raises(LAV2Error, match=r"needs about 30\.\d GB in float32; cpu has 18\.0 GB free.*--dtype bfloat16"):
+    monkeypatch.setattr(preflight, "free", lambda device: 20e9)
+    assert preflight.check(preset, "bfloat16") == (
+        "llama-7b-bias needs about 19.7 GB in bfloat16; cpu has 20.0 GB free."
+    )
+    with pytest.raises(LAV2Error, match=r"needs about 36\.\d GB in float32; cpu has 20\.0 GB free.*--dtype bfloat16"):
         preflight.check(preset, "float32")
     monkeypatch.setattr(preflight, "free", lambda device: 8e9)
-    with pytest.raises(LAV2Error, match=r"needs about 16\.5 GB in bfloat16; cpu has 8\.0 GB free.*--preset embedded"):
+    with pytest.raises(LAV2Error, match=r"needs about 19\.7 GB in bfloat16; cpu has 8\.0 GB free.*--preset embedded"):
         preflight.check(preset, "bfloat16")
 
 
@@ -95,13 +101,88 @@ def test_packed_weights_need_less_and_are_suggested_where_they_fit(monkeypatch, 
 
     LLAMA_7B.save_pretrained(tmp_path)
     preset = replace(EMBEDDED, llm=str(tmp_path))
-    sizes = {kind: preflight.needed(preset, "bfloat16", kind) / 1e9 for kind in (None, "8bit", "4bit")}
-    assert sizes == pytest.approx({None: 15.2, "8bit": 8.8, "4bit": 5.9}, abs=0.1)
-    for have, advice in ((10e9, "--quantize 8bit"), (7e9, "--quantize 4bit"), (5e9, "--preset embedded")):
+    sizes = {kind: preflight.needed(preset, "bfloat16", kind, "cuda") / 1e9 for kind in (None, "8bit", "4bit")}
+    assert sizes == pytest.approx({None: 22.0, "8bit": 13.4, "4bit": 10.6}, abs=0.1)
+    for have, advice in ((15e9, "--quantize 8bit"), (12e9, "--quantize 4bit"), (9e9, "--preset embedded")):
         monkeypatch.setattr(preflight, "free", lambda device, have=have: have)
         with pytest.raises(LAV2Error, match=advice):
             preflight.check(preset, "bfloat16", "cuda")
-    monkeypatch.setattr(preflight, "free", lambda device: 10e9)
+    monkeypatch.setattr(preflight, "free", lambda device: 15e9)
     preflight.check(preset, "bfloat16", "cuda", "8bit")
-    with pytest.raises(LAV2Error, match=r"15\.2 GB in 8bit; cpu.*--preset embedded"):  # made of whole ones
+    with pytest.raises(LAV2Error, match=r"18\.4 GB in 8bit; cpu.*--preset embedded"):  # made of whole ones
         preflight.check(preset, "bfloat16", "cpu", "8bit")
+
+
+def test_the_estimate_counts_what_a_released_engine_and_its_cache_hold(tmp_path):
+    from dataclasses import replace
+
+    import torch
+    from tiny import llama
+
+    from lav2.config import AdapterConfig
+    from lav2.engine import Engine
+    from lav2.model import AdaptedLlama
+
+    nothing = AdapterConfig("late", 1, 1, norm=False, bias=False, scale=False)
+    llm = llama(max_position_embeddings=96)
+    llm.save_pretrained(tmp_path)
+    engine = Engine(AdaptedLlama(llm, nothing).eval(), context=96, release=True)
+    folded = [part.weight for layer in engine.layers for part in (layer.qkv, layer.out, layer.gate_up, layer.down)]
+    held = sum(tensor.nbytes for tensor in (*folded, *llm.parameters()))
+    cache = engine(torch.tensor([[3, 4]]), (None,) * 4)[1].kv.nbytes
+    told = preflight.needed(replace(EMBEDDED, llm=str(tmp_path)), "float32")
+    assert told - preflight.APP_BYTES == held + cache
+
+
+def test_on_a_gpu_as_many_questions_are_answered_at_once_as_have_room(monkeypatch, tmp_path):
+    from dataclasses import replace
+
+    LLAMA_7B.save_pretrained(tmp_path)
+    preset = replace(EMBEDDED, llm=str(tmp_path))  # 22.0 GB for one, 1.07 GB for each other
+    for have, count in ((10e9, 1), (23e9, 1), (24.5e9, 3), (80e9, 8)):
+        monkeypatch.setattr(preflight, "free", lambda device, have=have: have)
+        assert preflight.at_once(8, preset, "bfloat16", "cuda") == count
+    assert preflight.at_once(8, preset, "bfloat16", "cpu") == 8
+
+
+def test_the_device_is_the_one_asked_for_or_a_gpu_that_torch_can_use_whatever_its_number(monkeypatch, tmp_path):
+    import torch
+
+    monkeypatch.setattr(preflight, "DEV", tmp_path)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert preflight.device() == "cpu"  # torch is not even asked
+    (tmp_path / "nvidia3").touch()
+    assert preflight.device() == "cuda"
+    assert preflight.device("cpu") == "cpu"
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert preflight.device("cuda:1") == "cuda:1"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)  # a driver too old, or torch for the CPU
+    assert preflight.device() == "cpu"
+
+
+@pytest.mark.parametrize(
+    ("asked", "build", "cause"),
+    [("tpu", "13.0", "no device 'tpu'"), ("cuda:", "13.0", "no device 'cuda:'"),
+     ("cuda:2", "13.0", "torch sees 2 GPUs"), ("cuda", None, "built for the CPU alone")],
+)  # fmt: skip
+def test_a_device_that_is_not_there_is_told_with_what_to_give_instead(asked, build, cause, monkeypatch):
+    import torch
+
+    monkeypatch.setattr(torch.version, "cuda", build)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(LAV2Error, match=cause) as told:
+        preflight.device(asked)
+    assert "cpu" in told.value.next_step
+
+
+def test_a_gpu_that_only_imitates_bfloat16_gets_float16(monkeypatch):
+    from contextlib import nullcontext
+
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "device", lambda number: nullcontext())
+    for real, kind in ((True, "bfloat16"), (False, "float16")):
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation, real=real: real)
+        assert preflight.precision("cuda:0") == kind
+    assert preflight.precision("cpu") == "bfloat16"

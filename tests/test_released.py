@@ -10,19 +10,21 @@ import pytest
 import sentencepiece
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from tiny import LATE, VISION, adapted, clip_tokens, llama, open_gates, token_ids
 from transformers import AutoTokenizer
 
 from lav2 import checkpoint, generate, prompts, released
 from lav2.__main__ import main
 from lav2.config import CLIP_VIT_L_14_BGR, PRESETS, RELEASED, AdapterConfig
+from lav2.engine import Engine
 from lav2.errors import LAV2Error
 from lav2.generate import Sampling
 from lav2.model import AdaptedLlama, load_llm
 from lav2.vision import VisionTower, clip_settings
 
-DEVICE = os.environ.get("LAV2_TEST_DEVICE", "cpu")  # of the golden tests named ..._the_released_codes
+DEVICE = os.environ.get("LAV2_TEST_DEVICE", "cpu")  # of the tests marked so
+on_device = pytest.mark.device
 VARIANTS = ("BIAS", "LORA-BIAS")
 GREEDY = Sampling(max_new_tokens=24, repetition_penalty=1.0)
 BFLOAT16_BOUND = 0.25  # of logits up to 4.3; measured 0.11 and 0.17; the base model alone differs by 0.13
@@ -59,8 +61,16 @@ def imports(golden, vision, tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="session")
+def exact():
+    """Full float32: a GPU's convolutions would round to TF32, which is 1e-3 away (its products do so only if asked)."""
+    before, torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.allow_tf32, False
+    yield
+    torch.backends.cudnn.allow_tf32 = before
+
+
 @pytest.fixture(scope="session", params=VARIANTS)
-def case(request, imports, golden):
+def case(request, imports, golden, exact):
     """(model, tokenizer, golden tensors, golden facts) of one variant."""
     model, tokenizer = loaded(imports / request.param)
     facts = json.loads((golden / f"{request.param}-golden.json").read_text())
@@ -79,6 +89,7 @@ def largest(difference):
 # --- the proof against the released code ---
 
 
+@on_device
 def test_image_features_are_the_released_codes(case):
     model, _, golden, _ = case
     features = VisionTower(model.vision_config).to(DEVICE)(golden["images"])
@@ -91,6 +102,7 @@ def prompt_kv(model, golden, index):
     return model.prompt_kv(golden["visual_query"][index : index + 1])
 
 
+@on_device
 @torch.inference_mode()
 def test_logits_at_every_position_prefill_and_cached_steps_are_the_released_codes(case):
     model, _, golden, _ = case
@@ -107,6 +119,7 @@ def test_logits_at_every_position_prefill_and_cached_steps_are_the_released_code
                 last, cache = generate.prefill(model, ids[:, place : place + 1], kv, cache=cache)
 
 
+@on_device
 def test_greedy_tokens_are_the_released_codes(case):
     model, tokenizer, golden, facts = case
     for index, wanted in enumerate(facts["greedy_24_token_ids"]):
@@ -116,22 +129,41 @@ def test_greedy_tokens_are_the_released_codes(case):
         assert [int(t) for t in generate.tokens(model, ids, kv, GREEDY, generate.stop_ids(tokenizer))] == wanted
 
 
+@on_device
+@torch.inference_mode()
+def test_the_engine_gives_the_released_codes_logits_cached_steps_and_greedy_tokens(case):
+    model, tokenizer, golden, facts = case
+    engine, stop = Engine(model), generate.stop_ids(tokenizer)
+    for index, wanted in enumerate(facts["greedy_24_token_ids"]):
+        ids, kv = golden[f"tokens_{index}"], prompt_kv(engine, golden, index)
+        last, cache = engine(ids[:, :-4], kv)
+        for step, logits in enumerate(golden[f"tail_logits_{index}"][0]):
+            assert largest(last[0] - logits) < 1e-4
+            if step < 4:
+                place = ids.shape[1] - 4 + step
+                last, cache = engine(ids[:, place : place + 1], kv, cache=cache)
+        assert largest(engine(ids, kv)[0] - golden[f"last_logits_{index}"]) < 1e-4
+        assert [int(t) for t in generate.tokens(engine, ids, kv, GREEDY, stop)] == wanted
+
+
+@on_device
 @torch.inference_mode()
 def test_saved_and_loaded_again_the_logits_are_bit_equal(case, imports, tmp_path):
     model, _, golden, _ = case
     base = json.loads((imports / "BIAS" / "config.json").read_text())["base"]
     checkpoint.save(model, tmp_path, base)
-    llm, tokenizer = load_llm(str(imports / "base"))
+    llm, tokenizer = load_llm(str(imports / "base"), device=DEVICE)
     again = checkpoint.load(tmp_path, llm, tokenizer, pytest.fail).eval()
     first, second = (m(golden["tokens_0"], prompt_kv(m, golden, 0)).logits for m in (model, again))
     torch.testing.assert_close(first, second, rtol=0, atol=0)
 
 
+@on_device
 @torch.inference_mode()
 @pytest.mark.parametrize("name", VARIANTS)
 def test_in_bfloat16_the_logits_stay_within_the_bound(imports, golden, name):
     model, _ = loaded(imports / name, torch.bfloat16)
-    wanted = load_file(golden / f"{name}-golden.safetensors")
+    wanted = load_file(golden / f"{name}-golden.safetensors", DEVICE)
     for index in range(2):
         logits = model(wanted[f"tokens_{index}"], prompt_kv(model, wanted, index)).logits.float()
         difference = largest(logits - wanted[f"logits_{index}"])
@@ -139,14 +171,15 @@ def test_in_bfloat16_the_logits_stay_within_the_bound(imports, golden, name):
         assert difference < BFLOAT16_BOUND
 
 
+@on_device
 @torch.inference_mode()
 def test_a_batch_of_unequal_lengths_is_as_one_by_one(case):
     model, _, golden, facts = case
     rows = [golden[f"tokens_{index}"][0].tolist() for index in range(2)]
     assert len(rows[0]) != len(rows[1])
     length = max(map(len, rows))
-    ids = torch.tensor([[2] * (length - len(row)) + row for row in rows])
-    mask = torch.tensor([[0] * (length - len(row)) + [1] * len(row) for row in rows])
+    ids = torch.tensor([[2] * (length - len(row)) + row for row in rows], device=DEVICE)
+    mask = torch.tensor([[0] * (length - len(row)) + [1] * len(row) for row in rows], device=DEVICE)
     kv = model.prompt_kv(golden["visual_query"])
     last, _ = generate.prefill(model, ids, kv, mask)
     for index in range(2):
@@ -226,14 +259,14 @@ def test_an_interrupted_conversion_leaves_nothing_behind(golden, tmp_path, monke
     assert not list(tmp_path.iterdir())
 
 
-DAMAGES = ["no params", "two sizes", "no weights", "no tokenizer", "tensor missing", "tiktoken"]
+DAMAGES = ["no params", "two sizes", "no weights", "no tokenizer", "tensor missing", "shard missing", "tiktoken"]
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_base_folder_that_is_not_complete_is_refused_with_its_reason(golden, tmp_path, damage):
     folder = tmp_path / "llama" / "7B"
     folder.mkdir(parents=True)
-    sharded(golden, folder, 1)
+    sharded(golden, folder, 2 if damage == "shard missing" else 1)
     source, told = folder, ""
     if damage == "no params":
         (folder / "params.json").unlink()
@@ -254,11 +287,63 @@ def test_a_base_folder_that_is_not_complete_is_refused_with_its_reason(golden, t
         del state["layers.2.attention.wk.weight"]
         told = r"tensors 1 missing \(layers.2.attention.wk.weight\)"
         torch.save(state, file)
+    elif damage == "shard missing":
+        (folder / "consolidated.01.pth").unlink()
+        told = "1 of the 2 files consolidated"
     else:
         (folder / "tokenizer.model").write_text("IQ== 0\nIg== 1\n")  # LLaMA 3's kind of file
         told = "no sentencepiece model"
     with pytest.raises(LAV2Error, match=told):
         released.convert_llama(source, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_whose_tensors_have_other_shapes_than_its_config_is_told(imports, tmp_path):
+    for file in (imports / "base").iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    config = json.loads((tmp_path / "config.json").read_text()) | {"intermediate_size": 48}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(LAV2Error, match="cannot load a language model"):
+        load_llm(str(tmp_path))
+
+
+# --- the image encoder's file ---
+
+
+@pytest.mark.parametrize("form", ["TorchScript", "state dict", "safetensors", "checkpoint"])
+def test_a_file_of_the_whole_clip_model_gives_the_image_encoder_in_every_form_that_is_published(vision, tmp_path, form):
+    """OpenAI's is a TorchScript archive in float16 with the towers as its modules."""
+    from dataclasses import replace
+
+    tower = VisionTower(vision)
+    file = tmp_path / ("clip.safetensors" if form == "safetensors" else "clip.pt")
+    wanted = {name: tensor.half().float() for name, tensor in tower.net.state_dict().items()}
+    state = {f"visual.{name}": tensor.half() for name, tensor in wanted.items()} | {"logit_scale": torch.zeros(())}
+    if form == "TorchScript":
+        clip = torch.nn.Module()
+        clip.visual, clip.forward = tower.net, tower.net.forward
+        clip.register_buffer("input_resolution", torch.tensor(224))
+        with torch.no_grad():
+            script = torch.jit.trace(clip, torch.zeros(1, 3, vision.image_size, vision.image_size))
+        script.half().save(file)
+    elif form == "safetensors":
+        save_file(state, file)
+    elif form == "state dict":
+        torch.save(state, file)
+    else:
+        torch.save({"epoch": 3, "state_dict": {f"module.{name}": tensor for name, tensor in state.items()}}, file)
+    found = VisionTower(replace(vision, weights=str(file))).net.state_dict()
+    assert found.keys() == wanted.keys()
+    assert all(torch.equal(found[name], tensor) for name, tensor in wanted.items())
+
+
+def test_a_wrong_file_of_the_image_encoder_is_told_by_the_import(golden, imports, vision, tmp_path):
+    from dataclasses import replace
+
+    wrong = replace(vision, weights=str(golden / "BIAS-tiny.pth"))
+    with pytest.raises(LAV2Error, match="not the state dict of the vision tower"):
+        released.import_released(imports / "base", golden / "BIAS-tiny.pth", tmp_path / "out", vision=wrong)
+    assert not (tmp_path / "out").exists()
 
 
 # --- the tokenizer ---

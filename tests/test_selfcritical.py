@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from tiny import VISION, adapted, llama, tokenizer
+from tiny import VISION, adapted, llama, open_gates, tokenizer
 
 from lav2 import config, train
 from lav2.adapter import GROUPS
@@ -68,6 +68,20 @@ def test_each_token_weighs_what_its_caption_wins_over_its_siblings(learner):
             assert weight == pytest.approx(score - (sum(scores) - score) / 3, abs=1e-5)
         assert sum(weights) == pytest.approx(0, abs=1e-5)
     assert mean == pytest.approx(sum(rewards) / 12) and mean > 0
+
+
+def test_captions_are_sampled_alike_where_layers_are_checkpointed(learner):
+    words, found, rows = learner
+    critic, photos = Critic(found, words, 4), rows.batches(3, 0).draw()
+    sampled = []
+    for checkpointing in (False, True):
+        model = open_gates(adapted()).train()
+        model.requires_grad_(True)
+        if checkpointing:
+            model.llm.gradient_checkpointing_enable({"use_reentrant": False})
+        sampled.append(critic.batch(model, rows, photos, 5)[0])
+        assert model.llm.training
+    assert torch.equal(sampled[0].input_ids, sampled[1].input_ids)
 
 
 def test_a_weighted_loss_is_the_weighted_mean(learner):

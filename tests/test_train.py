@@ -77,6 +77,22 @@ def test_a_killed_run_resumes_to_the_same_losses(rows, tmp_path):
     assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
 
 
+def test_gradient_checkpointing_computes_layers_again_and_learns_the_same(rows, tmp_path):
+    base = base_identity(llama(), tokenizer(), "tiny")
+    settings, found, calls = train.TrainConfig(stage="caption", steps=3, batch=4), [], []
+    for checkpointing in (False, True):
+        model, count = open_gates(adapted()), []
+        if checkpointing:
+            model.llm.gradient_checkpointing_enable({"use_reentrant": False})
+        model.decoder.layers[1].input_layernorm.register_forward_hook(lambda *_, count=count: count.append(1))
+        out = tmp_path / str(checkpointing)
+        train.train(model, {"caption": rows}, settings, out, base, report=lambda line: None)
+        found.append([float(loss) for loss in losses(out)])
+        calls.append(len(count))
+    assert calls == [3, 6]
+    assert found[1] == pytest.approx(found[0], abs=1e-3)
+
+
 def test_joint_training_alternates_kinds_and_each_touches_only_its_own_group(rows, tmp_path):
     model = adapted()
     base = base_identity(llama(), tokenizer(), "tiny")

@@ -20,7 +20,7 @@ def llama(seed: int = 0, **changes):
     config = LlamaConfig(
         **{
             "vocab_size": 64, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 4,
-            "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 128,
+            "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 2048,
             "initializer_range": 0.3, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 2, **changes,
         }
     )  # fmt: skip
