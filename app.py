@@ -37,7 +37,7 @@ from PIL import Image, ImageDraw
 
 from experts import render
 from experts.evidence import EXPERT_NAMES, Caption, Detections, Evidence, ExpertFailure, OcrLines, to_json
-from lav2 import claims, openai_api, receipt, routing, votes
+from lav2 import claims, grounding, openai_api, receipt, routing, votes
 from lav2.errors import LAV2Error
 from lav2.events import Done, Event, EvidenceFound, ExpertStarted, PromptReady, Queued, Request, Sampling, Token
 from lav2.image import open_image
@@ -1314,7 +1314,7 @@ def examine(image: str, experts: list[str]) -> dict[str, Any]:
         found = looked(open_image(image), tuple(experts))
     except Exception as error:
         raise api_error(error) from None
-    return {name: to_json(evidence) for name, evidence in found.items()}
+    return {name: to_json(grounding.told(evidence, "")) for name, evidence in found.items()}
 
 
 def api_request(image: str | None, question: str, experts: list[str], *sampling: float) -> Request:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -39,8 +39,9 @@ class Detections:
     Shapes: `xyxy` [n,4] float32, pixels of the upright original (left, top, right, bottom); `confidence` [n]
     float32 in 0..1; `labels` n names, each one of `classes`. `detector` is the weight file's name, `classes`
     every class that this detector knows (so that "no dog found" and "dogs are not in my classes" differ),
-    `size` the width and height of the upright original in pixels. The arrays are read-only: the same value is
-    handed to every user of the cache.
+    `size` the width and height of the upright original in pixels. Boxes less confident than `sure` are kept for
+    questions that name their kind (lav2.grounding.told). The arrays are read-only: the same value is handed to
+    every user of the cache.
 
     Raises ValueError when shapes, ranges or names do not fit.
     """
@@ -52,6 +53,7 @@ class Detections:
     detector: str
     classes: tuple[str, ...]
     size: tuple[int, int]
+    sure: float = 0.0
 
     def __post_init__(self):
         n = len(self.labels)
@@ -65,6 +67,11 @@ class Detections:
         unknown = sorted(set(self.labels) - set(self.classes))
         if unknown:
             raise ValueError(f"Detections.labels has {unknown}, which Detections.classes does not list.")
+
+    def only(self, kept: np.ndarray) -> Detections:
+        """The boxes where `kept` ([n] bool) is True."""
+        labels = tuple(label for label, keep in zip(self.labels, kept, strict=True) if keep)
+        return replace(self, xyxy=self.xyxy[kept], confidence=self.confidence[kept], labels=labels)
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,6 +182,7 @@ def to_json(evidence: Evidence) -> dict[str, Any]:
             "detector": evidence.detector,
             "classes": list(evidence.classes),
             "size": list(evidence.size),
+            "sure": evidence.sure,
         }
     if isinstance(evidence, OcrLines):
         items = [
@@ -210,6 +218,7 @@ def from_json(name: str, value: dict[str, Any]) -> Evidence:
             detector=value["detector"],
             classes=tuple(value["classes"]),
             size=size,
+            sure=value.get("sure", 0.0),  # evidence recorded before 2026-11-25 has none
         )
     return OcrLines(
         quads=np.array([i["quad"] for i in items], np.float32).reshape(-1, 4, 2),

@@ -273,8 +273,8 @@ class Assistant:
             for name in request.experts:
                 yield ExpertStarted(name)
             for name, found in self._orchestrator.run(request.image, request.experts, photo, cancel):
-                evidence[name] = found
-                yield EvidenceFound(name, found)
+                evidence[name] = grounding.told(found, question)
+                yield EvidenceFound(name, evidence[name])
         evidence = _ordered(evidence)
         timings = {name: found.seconds for name, found in evidence.items()}
         timings["queued"], timings["experts"] = begin - start, time.perf_counter() - begin
@@ -379,9 +379,10 @@ def _context(llm: transformers.PreTrainedModel) -> int:
 def _detector(chosen: str | None, settings: config.Preset, device: str) -> Expert:
     """The detection expert: a file or name that the user chose, else the preset's own at the preset's threshold."""
     if chosen:
-        return detection.build(chosen, device=device)
+        return detection.build(chosen, device=device, least=detection.FAINT)
     own = settings.detector
-    return detection.build(str(weights.find(own)) if own.startswith("assets:") else own, settings.confidence, device)
+    file = str(weights.find(own)) if own.startswith("assets:") else own
+    return detection.build(file, settings.confidence, device, detection.FAINT)
 
 
 def _fast(

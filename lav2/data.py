@@ -518,7 +518,8 @@ def prompt_of(
     def count_tokens(text: str) -> int:
         return len(tokenizer(text, add_special_tokens=False).input_ids)
 
-    block = grounding.block(row.evidence, last.question, count_tokens)
+    evidence = {name: grounding.told(found, last.question) for name, found in row.evidence.items()}
+    block = grounding.block(evidence, last.question, count_tokens)
     return prompts.build(template, last.question, block, history)
 
 

@@ -13,6 +13,8 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
+import numpy as np
+
 from experts.evidence import Detections, Evidence, OcrLines
 from experts.render import Item, numbered, render
 from lav2 import claims, routing
@@ -54,6 +56,20 @@ def block(evidence: Mapping[str, Evidence], question: str, count_tokens: Callabl
     if not line:
         return render(evidence, count_tokens, EVIDENCE_BUDGET)
     return f"{render(evidence, count_tokens, EVIDENCE_BUDGET - count_tokens(line) - 1)}\n{line}"  # 1: the line's end
+
+
+def told(found: Evidence, question: str) -> Evidence:
+    """What of an expert's findings one is told who asks `question`: the boxes that are sure, and of a kind that the
+    question names and of which none is, the surest one. Who names a kind has a reason to: where "yes" and "no" are as
+    likely, a faint box makes "yes" the better answer."""
+    if not isinstance(found, Detections):
+        return found
+    kept = found.confidence >= found.sure
+    for kind in claims.asked(question):
+        own = np.array([label == kind for label in found.labels], bool)
+        if own.any() and not (own & kept).any():
+            kept[np.argmax(np.where(own, found.confidence, -1))] = True
+    return found if kept.all() else found.only(kept)
 
 
 def focus(evidence: Mapping[str, Evidence], question: str) -> str:

@@ -40,7 +40,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from experts.evidence import EXPERT_NAMES, Caption, Detections, OcrLines, from_json, to_json
-from lav2 import claims
+from lav2 import claims, grounding
 from lav2.errors import LAV2Error
 from lav2.grounding import (
     NTH,
@@ -789,6 +789,9 @@ def corrupt(evidence: Mapping[str, dict], noise: Noise, rng: random.Random, worl
     if "text" in caption and world.captions and rng.random() < noise.wrong_caption:
         caption["text"] = sentence(rng.choice(world.captions)).lower().rstrip(".")
     if "items" in objects:
+        sure = objects.get("sure", 0.0)
+        faint = [i for i in objects["items"] if i["confidence"] < sure]
+        objects["items"] = [i for i in objects["items"] if i["confidence"] >= sure]
         labels = [i["label"] for i in objects["items"]]
         known = set(objects["classes"])
         kept = [i for i in objects["items"] if rng.random() >= noise.drop_item]
@@ -820,6 +823,8 @@ def corrupt(evidence: Mapping[str, dict], noise: Noise, rng: random.Random, worl
         for item in found.get("items", ()):
             confidence = item["confidence"] + rng.gauss(0, noise.confidence)
             item["confidence"] = round(min(max(confidence, least), 1.0), 4)
+    if "items" in objects:
+        objects["items"] += faint
     return result
 
 
@@ -978,18 +983,19 @@ def _made(kind: str, photo: Photo, rng: random.Random, world: _World, turn: int,
 def _misled(row: Row, evidence: Mapping[str, dict]) -> bool:
     """Whether the boxes, where the detector ran, give another number, another side, or lack an object of the answer."""
     kind, question, answer, truth = (row[key] for key in ("kind", "question", "answer", "truth"))
-    found = evidence.get("detection", {})
-    if "items" not in found:
+    if "items" not in evidence.get("detection", {}):
         return False
-    counts = Counter(item["label"] for item in found["items"])
+    found = grounding.told(from_json("detection", evidence["detection"]), question)
+    counts = Counter(found.labels)
     kinds = claims.asked(question)
     if kind == "count":
-        return len(kinds) == 1 and kinds[0] in found["classes"] and counts[kinds[0]] != truth
+        return len(kinds) == 1 and kinds[0] in found.classes and counts[kinds[0]] != truth
     if kind == "which":
         return not set(truth) <= set(counts)
     if kind == "spatial":
-        pair = [Box(i["label"], tuple(i["xyxy"])) for name in kinds for i in found["items"] if i["label"] == name]
-        side = _side(*pair, tuple(found["size"])) if len(pair) == len(kinds) == 2 else None
+        boxes = [Box(label, tuple(box)) for label, box in zip(found.labels, found.xyxy.tolist(), strict=True)]
+        pair = [box for name in kinds for box in boxes if box.label == name]
+        side = _side(*pair, found.size) if len(pair) == len(kinds) == 2 else None
         return side is None or not any(
             f"{one} is {RELATIONS[way]} the {other}" in answer.lower()
             for one, other, way in ((*kinds, side), (*kinds[::-1], OPPOSITE[side]))

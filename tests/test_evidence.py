@@ -102,6 +102,7 @@ def test_json_has_the_documented_keys():
         "detector": "d.tflite",
         "classes": ["person", "dog"],
         "size": [100, 50],
+        "sure": 0.0,
     }
     assert to_json(lines())["items"] == [
         {"text": "STOP", "confidence": 0.5, "quad": [[0, 0], [10, 1], [10, 5], [0, 4]]}

@@ -14,6 +14,8 @@ from PIL import Image, ImageDraw, ImageFont
 from experts import caption, detection, ocr
 from experts.evidence import EXPERT_NAMES, ExpertError, from_json, to_json
 from experts.ocr import reading_order
+from lav2.config import EMBEDDED
+from lav2.weights import find
 
 
 def mean_colour(image):
@@ -39,6 +41,17 @@ def sign(text, size=(480, 320), ground="white", ink="black", angle=0.0, at=None,
     font = ImageFont.load_default(size=height)
     pen.text(at or (size[0] / 2, size[1] / 2), text, font=font, fill=ink, anchor="mm")
     return picture.rotate(angle, resample=Image.Resampling.BICUBIC, fillcolor=ground)
+
+
+@pytest.mark.slow
+def test_faint_boxes_come_beside_the_sure_ones_and_change_none_of_them(bus):
+    file = str(find(EMBEDDED.detector))
+    sure = detection.build(file, EMBEDDED.confidence)(bus)
+    both = detection.build(file, EMBEDDED.confidence, least=detection.FAINT)(bus)
+    assert both.sure == pytest.approx(EMBEDDED.confidence)
+    assert detection.FAINT <= both.confidence.min() < both.sure
+    kept = both.only(both.confidence >= both.sure)
+    assert (kept.labels, kept.xyxy.tolist()) == (sure.labels, sure.xyxy.tolist())
 
 
 @pytest.mark.slow
@@ -200,9 +213,6 @@ def test_a_missing_weight_package_is_named_with_the_command_that_installs_it(mon
 
 @pytest.mark.slow
 def test_experts_that_are_told_to_use_the_cpu_use_it_though_a_gpu_is_there(monkeypatch):
-    from lav2.config import EMBEDDED
-    from lav2.weights import find
-
     detector, reader = detection.build(str(find(EMBEDDED.detector)), device="cpu"), ocr.build(device="cpu")
     with monkeypatch.context() as patched:
         patched.setattr(torch.cuda, "is_available", lambda: True)  # whoever asks would take it, and fail

@@ -6,6 +6,8 @@ import pytest
 from experts.evidence import Caption, Detections, ExpertFailure, OcrLines
 from experts.render import render
 from lav2 import grounding
+from lav2.data import InstructionRow, prompt_of
+from lav2.prompts import Turn
 
 PHOTO = Detections(
     [[0, 0, 20, 40], [70, 60, 100, 100], [40, 40, 60, 60], [0, 90, 5, 95], [70, 0, 90, 20]],
@@ -101,3 +103,32 @@ def test_english_forms_are_right():
         *("wine glasses", "benches", "toothbrushes", "sheep", "mice", "TVs")
     ]
     assert grounding.a("umbrella") == "an umbrella" and grounding.a("broccoli") == "some broccoli"
+
+
+def test_a_faint_box_is_told_to_those_alone_who_name_its_kind_and_where_no_sure_one_is():
+    boxes = [[0, 0, 20, 40], [70, 60, 100, 100], [40, 40, 60, 60], [0, 90, 5, 95]]
+    names = ("person", "dog", "cup")
+    found = Detections(boxes, [0.9, 0.1, 0.2, 0.3], ("person", "dog", "dog", "person"), 0.1, "d", names, (99, 99), 0.4)
+    assert grounding.told(found, "What is this?").labels == ("person",)
+    dogs = grounding.told(found, "Is there a dog, or a person?")
+    assert dogs.labels == ("person", "dog")
+    assert dogs.confidence.tolist() == pytest.approx([0.9, 0.2])  # the surest of them
+    assert grounding.told(found, "Do you see a cup?").labels == ("person",)
+    assert grounding.told(EVIDENCE["ocr"], "Is there a dog?") is EVIDENCE["ocr"]
+
+
+def test_a_prompt_in_training_tells_of_a_faint_box_that_is_asked_for():
+    found = Detections([[0, 0, 20, 40]], [0.1], ("dog",), 0.1, "d", ("dog",), (99, 99), 0.4)
+
+    class Words:
+        bos_token, eos_token = "", ""
+
+        def __call__(self, text, add_special_tokens=True):
+            return type("Encoded", (), {"input_ids": text.split()})
+
+    def prompt(question):
+        row = InstructionRow("photo", (Turn(question, ""),), {"detection": found})
+        return prompt_of(row, Words(), "alpaca")
+
+    assert "dog 0.10" in prompt("Is there a dog?")
+    assert "dog 0.10" not in prompt("What is this?")

@@ -19,8 +19,8 @@ ARROWS = {  # room -> rooms that it may import
     "lav2.weights": {"lav2.errors", "lav2.config"},
     "lav2.image": {"lav2.errors"},
     "lav2.prompts": {"lav2.errors"},
-    "lav2.events": {"lav2.prompts", "experts.evidence"},
-    "lav2.receipt": {"lav2.events", "lav2.prompts", "lav2.errors", "experts.evidence"},
+    "lav2.events": {"lav2.errors", "lav2.prompts", "experts.evidence"},
+    "lav2.receipt": {"lav2.events", "lav2.prompts", "lav2.errors", "lav2.routing", "experts.evidence"},
     "lav2.claims": {"experts.evidence", "experts.render"},
     # the prompt's evidence, for assistant and training
     "lav2.grounding": {"lav2.claims", "lav2.routing", "experts.evidence", "experts.render"},
@@ -67,7 +67,7 @@ ARROWS["lav2.bench"] = {"lav2", "lav2.adapter", "lav2.assistant", "lav2.config",
 ARROWS["lav2.__main__"] = set(ARROWS) | {"lav2"}
 ARROWS["app"] = {
     "lav2", "lav2.assistant", "lav2.errors", "lav2.events", "lav2.image", "lav2.prompts", "lav2.receipt",
-    "lav2.claims", "lav2.routing", "lav2.votes", "lav2.openai_api",
+    "lav2.claims", "lav2.grounding", "lav2.routing", "lav2.votes", "lav2.openai_api",
     "experts.evidence", "experts.render",
 }  # fmt: skip
 NO_TORCH = ("lav2.errors", "lav2.config", "lav2.weights", "lav2.image", "lav2.prompts", "lav2.grounding",
