@@ -407,15 +407,23 @@ def test_retry_edit_and_undo_act_on_the_last_question(open_page):
     shorten(page)
     send(page, "First question?")
     answered(page)
-    page.get_by_label("Retry").last.click()
-    answered(page)
-    assert page.locator("#chat .user.message").count() == 1
-    page.get_by_label("Edit").last.click()
-    page.locator("#chat textarea:visible").fill("Second question?")
-    page.get_by_label("Submit").last.click()
-    answered(page)
-    assert page.locator("#chat .user.message").all_inner_texts() == ["Second question?"]
-    page.get_by_label("Undo").last.click()
+    chat = page.locator("#chat")
+    page.locator("input[type=number][aria-label*='Longest answer']:visible").fill("1")
+    before = said(page)[-1]
+    chat.get_by_label("Retry").click()
+    page.wait_for_function("""before => {  // too short an answer to wait for the stop button
+        const last = [...document.querySelectorAll("#chat .bot.message")].at(-1)?.innerText;
+        return last && last.trim() !== before.trim();
+    }""", arg=before)
+    assert chat.locator(".user.message").all_inner_texts() == ["First question?"]
+    chat.get_by_label("Edit").click()
+    chat.locator("textarea:visible").fill("Second question?")
+    chat.get_by_label("Submit").click()
+    chat.locator(".user.message", has_text="Second question?").wait_for()
+    chat.locator(".bot.message").wait_for()
+    page.wait_for_selector("button.submit-button:visible")
+    assert chat.locator(".user.message").count() == 1
+    chat.get_by_role("button", name="Undo").click()
     page.wait_for_selector("#chat .example")
     assert page.locator("textarea[data-testid=textbox]:visible").first.input_value() == "Second question?"
 
