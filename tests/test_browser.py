@@ -4,6 +4,7 @@ Needs Chromium ($CHROMIUM or /usr/bin/chromium). No test depends on the words th
 """
 
 import json
+import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
@@ -51,17 +52,16 @@ def browser():
 
 @pytest.fixture
 def open_page(browser, address):
-    """Opens the app as one visitor: own cookies, own session. `page.foreign` lists requests to anyone else."""
-    contexts = []
+    """Opens the app as one visitor: own cookies, own session. In the end no other machine may have been asked."""
+    contexts, foreign = [], []
 
     def start(width=1366, height=900, scheme="light", language="en-GB", address=address):
         context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme, locale=language)
         contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(PATIENCE * 1000)
-        page.foreign = []
         ours = (address, "data:", "blob:")
-        page.on("request", lambda request: None if request.url.startswith(ours) else page.foreign.append(request.url))
+        page.on("request", lambda request: None if request.url.startswith(ours) else foreign.append(request.url))
         page.goto(address)
         page.wait_for_selector("#chat .example")
         return page
@@ -69,6 +69,7 @@ def open_page(browser, address):
     yield start
     for context in contexts:
         context.close()
+    assert foreign == []
 
 
 def rewrite(page, row: int, text: str) -> None:
@@ -107,7 +108,9 @@ def test_two_questions_on_one_photo_show_evidence_and_streamed_answers(open_page
     assert all(state in ("done", "failed") for state in states.evaluate_all("all => all.map(one => one.className)"))
     assert page.locator(".lav2-photo img:visible").count() == 1
     assert page.locator(".lav2-table [role=row]:visible").count() >= 2
-    assert "tokens used" in page.locator(".lav2-meter:visible").inner_text()
+    meter = page.locator(".lav2-meter:visible").inner_text()
+    assert "tokens used" in meter
+    assert all(int(n) > 0 for n in re.search(r"findings (\d+) · question (\d+) · .*template (\d+)", meter).groups())
     first = said(page)
     send(page, "How many people are there?")
     answered(page)
@@ -116,7 +119,7 @@ def test_two_questions_on_one_photo_show_evidence_and_streamed_answers(open_page
     prompt = page.locator("textarea[disabled]:visible").last.input_value()
     assert "How many people are there?" in prompt and "What is in the photo?" in prompt
     assert "Findings of expert programs" in prompt
-    assert page.foreign == []
+    assert "remembered" in states.first.inner_text()  # the seconds are those of the first question
 
 
 def test_compare_answers_on_both_sides_takes_a_vote_and_shows_all_eight_choices(open_page, server, tmp_path):
@@ -238,6 +241,10 @@ def test_a_finding_lights_up_in_the_photo_under_the_pointer_and_with_the_keyboar
     assert spot.get_attribute("data-number") == number
     page.locator("#lead").dispatch_event("pointerover")  # as when focus scrolls the page under a resting pointer
     assert spot.get_attribute("data-number") == number
+    image = page.locator(".lav2-photo img:visible")
+    whole = image.get_attribute("src")
+    row.locator("[data-testid^=cell-]").nth(1).click()  # chosen: the rest of the photo is dimmed
+    page.wait_for_function("([image, src]) => image.src !== src", arg=[image.element_handle(), whole])
 
 
 def test_one_click_unticks_the_last_of_eight_findings(open_page):
@@ -310,6 +317,7 @@ def test_the_page_fits_phones_and_wide_screens(open_page, width, scheme):
     page.locator("#chat .example").nth(1).click()
     answered(page)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert not page.locator("footer .divider:visible").count()  # a dot without what it divides
 
 
 def test_korean_visitors_get_korean_texts(open_page):
@@ -387,9 +395,57 @@ def test_a_stopped_answer_says_so_and_the_next_question_is_answered(open_page, t
     page.locator("button.stop-button:visible").click()
     page.wait_for_selector("button.submit-button:visible")
     assert "stopped" in said(page)[-1]
+    page.locator(".lav2-experts:visible .stopped").first.wait_for()
+    assert page.locator(".lav2-experts:visible").locator(".running, .waiting").count() == 0
     send(page, "And now?")
     answered(page)
     assert "stopped" in said(page)[-2] or len(said(page)) > 2
+
+
+def test_retry_edit_and_undo_act_on_the_last_question(open_page):
+    page = open_page()
+    shorten(page)
+    send(page, "First question?")
+    answered(page)
+    chat = page.locator("#chat")
+    page.locator("input[type=number][aria-label*='Longest answer']:visible").fill("1")
+    before = said(page)[-1]
+    chat.get_by_label("Retry").click()
+    page.wait_for_function("""before => {  // too short an answer to wait for the stop button
+        const last = [...document.querySelectorAll("#chat .bot.message")].at(-1)?.innerText;
+        return last && last.trim() !== before.trim();
+    }""", arg=before)
+    assert chat.locator(".user.message").all_inner_texts() == ["First question?"]
+    chat.get_by_label("Edit").click()
+    chat.locator("textarea:visible").fill("Second question?")
+    chat.get_by_label("Submit").click()
+    chat.locator(".user.message", has_text="Second question?").wait_for()
+    chat.locator(".bot.message").wait_for()
+    page.wait_for_selector("button.submit-button:visible")
+    assert chat.locator(".user.message").count() == 1
+    chat.get_by_role("button", name="Undo").click()
+    page.wait_for_selector("#chat .example")
+    assert page.locator("textarea[data-testid=textbox]:visible").first.input_value() == "Second question?"
+
+
+def test_a_photo_that_was_deleted_meanwhile_locks_no_conversation(open_page, server, tmp_path):
+    page = open_page()
+    shorten(page)
+    own = tmp_path / "deleted-kumquat.png"
+    Image.open(ROOT / "assets/examples/shapes.webp").convert("RGB").rotate(3).save(own)
+    attach(page, own)
+    send(page, "What is this?")
+    answered(page)
+    for kept in (server.folder / "uploads").rglob("deleted-kumquat.png"):  # as Gradio does after half an hour
+        kept.unlink()
+    send(page, "And now?")
+    page.locator(".lav2-notice:visible", has_text="no longer kept").wait_for()
+    page.wait_for_selector("button.submit-button:visible")
+    assert page.locator("textarea[data-testid=textbox]:visible").first.input_value() == "And now?"
+    attach(page, own)
+    send(page, "And now?")
+    answered(page)
+    assert page.locator("#chat .user.message", has_text="And now?").count() == 1 and said(page)[-1].strip()
 
 
 def test_a_busy_server_says_the_place_in_the_queue(open_page, address):
