@@ -164,6 +164,9 @@ class Cache:
 
     def __post_init__(self) -> None:
         layers = []
+        if self.kv.device.type != "cpu":  # decode.c runs on a CPU alone
+            self.state = torch.empty(0)
+            return
         for kv, prompt in zip(self.kv, self.prompts, strict=True):
             rows = range(len(kv))
             prompts = [[0, 0, 0]] * len(kv)

@@ -269,6 +269,21 @@ def test_a_model_made_for_fewer_tokens_is_given_no_more():
         list(small.answer(Request("w5 " * 110, sampling=short(max_new_tokens=20))))
 
 
+def test_one_tiny_question_goes_through_every_part_before_the_first_visitors(assistant, monkeypatch):
+    touched = []
+    parts = (assistant._tower, "encode"), (assistant._chat, "_forward"), (assistant._captioner, "prompt_kv")
+    for owner, name in parts:
+        original = getattr(owner, name)
+        monkeypatch.setattr(owner, name, lambda *args, original=original: touched.append(original) or original(*args))
+    reader, told = assistant._orchestrator._experts["ocr"], []
+    looked = reader._look
+    monkeypatch.setattr(reader, "_look", lambda *args: touched.append(looked) or looked(*args))
+    assistant.load_experts(report=told.append)
+    assert len(set(map(id, touched))) == 4
+    assert told[-1].endswith("warm-up: one tiny question")
+    assert any("detector.pt" in line for line in told)  # an expert that cannot run is told all the same
+
+
 def test_odd_pictures_are_answered(assistant):
     for size in ((1, 1), (2000, 3), (3, 2000)):
         assert events(assistant, "What is it?", Image.new("RGB", size, "red"), sampling=short())[-1].answer

@@ -578,7 +578,14 @@ def test_the_command_imports_a_preset_and_a_missing_one_says_how_to_get_it(golde
     assistant = Assistant.load("llama-7b-bias", dtype="float32", report=lambda line: None)
     from PIL import Image
 
-    assert isinstance(assistant.caption(Image.new("RGB", (50, 40), (9, 200, 30))), str)
+    photo = Image.new("RGB", (50, 40), (9, 200, 30))
+    said = assistant.caption(photo)
+    assert isinstance(said, str)
+    told = []
+    spread = Assistant.load("llama-7b-bias", dtype="float32", device_map="auto", report=told.append)
+    assert spread.caption(photo) == said
+    assert any("on auto, float32" in line for line in told)
+    assert told[0].startswith("         memory: llama-7b-bias needs about ")
     capsys.readouterr()
 
 
