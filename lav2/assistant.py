@@ -170,6 +170,7 @@ class Assistant:
         ready = cls(settings, chat, captioner, tokenizer, tower, expert, clock.seconds, hashes)
         ready.versions["engine"] = how  # int8 or not, compiled or not: other sums, so perhaps another answer
         return ready
+
     def load_experts(self, report: Callable[[str], None] = print) -> None:
         """Load the experts' weights now rather than at the first question; failures are told, not raised."""
         for name, result in self._orchestrator.load().items():
