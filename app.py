@@ -650,6 +650,7 @@ class EvidencePanel:
                 state = {self.status: self._state(findings, photo, say)}  # a stopped answer's experts no longer run
                 return state | self._items(findings, photo, say) | self._claims(findings, say)
         return {}
+
     def whole(self, findings: Findings, photo: Image.Image | None, say: Mapping[str, str]) -> dict[Any, Any]:
         """Everything about an exchange that is over."""
         shown = self.start(findings, photo, say)

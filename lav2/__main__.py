@@ -234,6 +234,7 @@ def _answer(assistant, image: Path, question: str, options: argparse.Namespace) 
     *_, done = assistant.answer(request)
     return receipt.answer(done, route)
 
+
 def run_ask(options: argparse.Namespace) -> int:
     from lav2.image import open_image
 

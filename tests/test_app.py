@@ -176,6 +176,7 @@ def test_settings_reach_the_request_and_experts_need_a_photo(play, photo):
     assert [r.experts for r in scripted.requests] == [("caption", "detection", "ocr"), ()]
     assert app.make_request("Q", None, (), (), 0.0, 0.9, 128, None).sampling.seed == 0  # the field was emptied
 
+
 def test_the_sliders_start_at_the_assistants_own_values():
     settings = CHAT.settings
     shown = [c.value for c in (settings.temperature, settings.top_p, settings.max_new_tokens, settings.seed)]

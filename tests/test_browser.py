@@ -411,10 +411,13 @@ def test_retry_edit_and_undo_act_on_the_last_question(open_page):
     page.locator("input[type=number][aria-label*='Longest answer']:visible").fill("1")
     before = said(page)[-1]
     chat.get_by_label("Retry").click()
-    page.wait_for_function("""before => {  // too short an answer to wait for the stop button
+    page.wait_for_function(
+        """before => {  // too short an answer to wait for the stop button
         const last = [...document.querySelectorAll("#chat .bot.message")].at(-1)?.innerText;
         return last && last.trim() !== before.trim();
-    }""", arg=before)
+    }""",
+        arg=before,
+    )
     assert chat.locator(".user.message").all_inner_texts() == ["First question?"]
     chat.get_by_label("Edit").click()
     chat.locator("textarea:visible").fill("Second question?")

@@ -40,6 +40,8 @@ WITHOUT = ExpertFailure("ocr", "No weights.", "Install them.", 0.0)
 def test_a_finding_is_used_when_its_words_are_in_the_answer(answer, numbers):
     lines = OcrLines(np.zeros((3, 4, 2)), [0.9, 0.8, 0.9], (*EVIDENCE["ocr"].texts, "YES"), 0.1, (100, 100))
     assert claims.used(answer, {**EVIDENCE, "ocr": lines}) == numbers
+
+
 def test_words_that_stand_in_no_finding_are_from_the_image_alone():
     answer = "Two people with a red umbrella ride a horse; the umbrellas are open, on the left."
     assert claims.unsupported(answer, "What is there?", EVIDENCE) == ["red", "umbrella"]
@@ -88,6 +90,8 @@ def test_a_caption_contradicts_the_detector_only_in_what_it_names(caption, told)
     objects = Detections(boxes, [0.9, 0.9], ("person", "person"), 0.1, "d.pt", classes, (9, 9))
     found = claims.conflicts({"caption": Caption(caption, 0.1, "test"), "detection": objects})
     assert [(conflict.word, conflict.said) for conflict in found] == told
+
+
 def test_nothing_changed_leaves_the_prompt_as_it_was():
     same = claims.corrected(EVIDENCE, {item.number: item.text for item in numbered(EVIDENCE)})
     assert render(same, len, 9999) == render(EVIDENCE, len, 9999)

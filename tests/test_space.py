@@ -62,6 +62,7 @@ def GPU(duration):
     ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=space, capture_output=True, text=True)
     assert (ran.returncode, ran.stdout.split()[-1:]) == (0, [str(bool(zero_gpu))]), ran.stderr
 
+
 @pytest.mark.slow
 def test_a_fresh_copy_starts_with_a_read_only_home_and_the_port_of_the_environment(tmp_path):
     from gradio_client import Client, handle_file
