@@ -16,6 +16,7 @@ from PIL import Image
 
 from experts.evidence import from_json
 from lav2 import grounding, instruct
+from lav2.claims import asked
 from lav2.errors import LAV2Error
 from lav2.instruct import Box, Photo
 from lav2.phrasings import CANNOT_READ, ORDERED, QUESTIONS, REFUSALS, SIGN_WORDS
@@ -149,6 +150,24 @@ def test_presence_has_as_many_yes_as_no_overall_and_within_each_class(photos, tm
 
 
 LABELS = sorted({label for _, objects in SCENES for label, _ in objects}, key=len, reverse=True)
+
+
+def test_presence_captions_say_yes_and_no_in_equal_number_and_truly(photos):
+    known = {photo.image: photo for photo in photos}
+    said, told = Counter(), Counter()
+    for row in instruct.presence_captions(photos):
+        photo = known[row["image"]]
+        captions = [text for text in row["captions"] if text in photo.captions]
+        assert len(captions) == min(2, len(photo.captions))
+        for text in (text for text in row["captions"] if text not in photo.captions):
+            for question, word in re.findall(r"([^?]+\?) (Yes|No)\.", text):
+                (kind,) = asked(question)
+                assert any(box.label == kind for box in photo.boxes) if word == "Yes" else photo.lacks(kind)
+                said[word] += 1
+                told[kind] += 1 if word == "Yes" else -1
+    assert said.total() > 100
+    assert said["Yes"] == pytest.approx(said["No"], rel=0.2)
+    assert all(abs(balance) <= 9 for balance in told.values())
 
 
 def test_absent_objects_come_with_those_present_and_no_caption_speaks_of_them():
