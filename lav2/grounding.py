@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from experts.evidence import Detections, Evidence, OcrLines
+from experts.evidence import Detections, Evidence, OcrLines, lines_of
 from experts.render import Item, numbered, render
 from lav2 import claims, routing
 
@@ -86,7 +86,9 @@ def focus(evidence: Mapping[str, Evidence], question: str) -> str:
     if isinstance(detections := evidence.get("detection"), Detections):
         parts += _objects(detections, [item for item in items if item.expert == "detection"], question)
     if isinstance(evidence.get("ocr"), OcrLines) and _READ.search(question):
-        parts += _text([item.text for item in items if item.expert == "ocr"], question)
+        found = [item for item in items if item.expert == "ocr"]
+        lines = lines_of(np.array([item.polygon for item in found], float)) if found else []
+        parts += _text([" ".join(found[i].text for i in line) for line in lines], question)
     return f"For this question: {'; '.join(parts)}" if parts else ""
 
 

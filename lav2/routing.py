@@ -15,8 +15,8 @@ RULES: dict[str, tuple[tuple[str, ...], str]] = {
     "read": (
         ("ocr",),
         r"\b(?:reads?|says?|said|written|writing|texts?|words?|signs?|labels?|letters?|spell|spelled|prices?|costs?"
-        r"|how much|plate|dates?|(?:tele)?phone numbers?|opens?(?= on| at| until| today)|opening|closes?|hours|titles?"
-        r"|menu|when|what time|names?|brands?)\b"
+        r"|how much|numbers?(?! of\b)|plate|dates?|opens?(?= on| at| until| today)|opening|closes?|hours|titles?|menu"
+        r"|when|(?:what|which) time|names?|brands?)\b"
         r"|글자|글씨|읽|쓰여|써 ?있|적혀|간판|가격|얼마|언제|몇 ?시|이름|제목|전화 ?번호",
     ),
     "objects": (

@@ -14,7 +14,14 @@ PHOTO = Detections(
     [0.5, 0.9, 0.8, 0.7, 0.6], ("person", "person", "dog", "cup", "clock"), 0.1, "d.onnx",
     ("person", "dog", "cup", "clock", "cow"), (100, 100),
 )  # fmt: skip
-SIGN = OcrLines(np.zeros((3, 4, 2)), [0.9, 0.8, 0.7], ("OPEN 9:30", "Soup $4.50", "or 12"), 0.1, (100, 100))
+
+
+def quad(left, top, right, bottom):
+    return [(left, top), (right, top), (right, bottom), (left, bottom)]
+
+
+LINES = [quad(10, 10, 80, 20), quad(10, 30, 80, 40), quad(10, 50, 80, 60)]
+SIGN = OcrLines(LINES, [0.9, 0.8, 0.7], ("OPEN 9:30", "Soup $4.50", "or 12"), 0.1, (100, 100))
 EVIDENCE = {"caption": Caption("a dog on grass", 0.1, "test"), "detection": PHOTO, "ocr": SIGN}
 
 
@@ -66,6 +73,15 @@ def test_experts_that_did_not_answer_say_nothing_to_a_question():
     assert focus("What does the sign say about the dog?", {"ocr": SIGN}).startswith("the text is")
     nothing = OcrLines(np.zeros((0, 4, 2)), [], (), 0.1, (100, 100))
     assert focus("What does the sign say?", {"ocr": nothing}) == ""
+
+
+def test_texts_that_stand_side_by_side_are_one_line():
+    pieces = [quad(10, 10, 50, 20), quad(70, 11, 80, 20), quad(10, 30, 80, 40)]
+    sign = {"ocr": OcrLines(pieces, [0.9, 0.8, 0.7], ("TALL FOUNTAINS", "52", "shut"), 0.1, (100, 100))}
+    assert focus("What does the first line say?", sign) == 'the first line is "TALL FOUNTAINS 52"'
+    assert focus("What is written in the second line?", sign) == 'the second line is "shut"'
+    assert focus("Which number do you see?", sign) == "the number is 52"
+    assert focus("What is the number of people?", sign) == ""
 
 
 def test_planted_text_is_quoted_on_its_line():

@@ -426,7 +426,8 @@ def test_of_counts_and_places_that_the_boxes_get_wrong_only_some_are_kept(photos
 
     def found(*items, classes=("dog", "person", "cat")):
         boxes = [{"label": label, "confidence": 0.9, "xyxy": xyxy} for label, xyxy in items]
-        return {"detection": {"items": boxes, "classes": list(classes), "size": [320, 240]}}
+        looked = {"seconds": 0.1, "detector": "d.onnx", "classes": list(classes), "size": [320, 240]}
+        return {"detection": {"items": boxes, **looked}}
 
     left, right = [0, 0, 40, 240], [280, 0, 320, 240]
     two = found(("dog", left), ("dog", right))
