@@ -11,6 +11,7 @@ A head width, F width of the feed-forward, V vocabulary.
 from __future__ import annotations
 
 import ctypes
+import logging
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -31,6 +32,7 @@ BLOCK = 32  # int8 weights that share a factor, as in decode.c
 TILE = 16  # rows of an int8 matrix that lie together, as in decode.c
 PIECE = 128  # tokens of a long prompt at once, cut at its multiples: what a piece computes depends only on what stands
 # before it, so that an answer is the same to the last bit whether or not earlier pieces were kept
+SPAN = 256  # tokens: a recorded step looks at a multiple of so many places of the cache, times a power of two
 NATIVE_ROWS = 32  # up to which decode.c takes the token; more rows are a matrix product, which torch does better
 
 
@@ -151,6 +153,30 @@ class Layer:
     norms: list[Tensor | None]  # before attention [D], before the feed-forward [D], of queries and of keys [A]
 
 
+class Recorded:
+    """One more token of a cache's texts, recorded once as a CUDA graph: launched one by one, the step's many small
+    kernels take longer than the weights take to be read. Good for up to `span` tokens."""
+
+    def __init__(self, engine: Engine, cache: Cache, span: int):
+        self.span = span
+        self._tokens = torch.zeros(len(cache.first), 1, dtype=torch.int64, device=engine.device)
+        self._place = torch.full((), cache.length, device=engine.device)
+        now, aside = torch.cuda.current_stream(), torch.cuda.Stream()
+        aside.wait_stream(now)
+        with torch.cuda.stream(aside):  # a graph wants its kernels loaded beforehand
+            engine.fixed(self._tokens, self._place, cache, span)  # what it writes, the first replay writes again
+        now.wait_stream(aside)
+        self._graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):  # experts go on in other threads
+            self._logits = engine.fixed(self._tokens, self._place, cache, span)
+
+    def __call__(self, tokens: Tensor, length: int) -> Tensor:  # [B, 1] -> [B, V]
+        self._tokens.copy_(tokens)
+        self._place.fill_(length)
+        self._graph.replay()
+        return self._logits.clone()
+
+
 @dataclass
 class Cache:
     """Keys and values of the tokens so far, and the prompts that their photos gave."""
@@ -161,9 +187,11 @@ class Cache:
     padded: bool
     length: int = 0
     state: Tensor = field(init=False)  # [layers, B, 4] the addresses that decode.c reads
+    recorded: Recorded | None = field(init=False)
 
     def __post_init__(self) -> None:
         layers = []
+        self.recorded = None  # it knows the tensors' addresses
         if self.kv.device.type != "cpu":  # decode.c runs on a CPU alone
             self.state = torch.empty(0)
             return
@@ -180,7 +208,8 @@ class Cache:
     def batch_repeat_interleave(self, repeats: int) -> None:
         """Every row becomes `repeats` rows, as transformers' caches do it."""
         rows, room = self.kv.shape[1:3]
-        kv = self.kv.new_empty(len(self.kv), rows * repeats, room, *self.kv.shape[3:])
+        make = self.kv.new_empty if self.kv.device.type == "cpu" else self.kv.new_zeros  # as Engine.begin
+        kv = make((len(self.kv), rows * repeats, room, *self.kv.shape[3:]))
         kv[:, :, : self.length] = self.kv[:, :, : self.length].repeat_interleave(repeats, dim=1)
         self.kv, self.first = kv, self.first.repeat_interleave(repeats)
         self.prompts = [
@@ -244,6 +273,7 @@ class Engine:
         self.dtype = torch.float32 if self.int8 else self.kept  # of activations in torch
         # of int8 weights' products in torch: bfloat16 takes half the time where the processor multiplies it
         self.product = torch.bfloat16 if multiplies_bfloat16() else torch.float32
+        self._records = self.device.type == "cuda"  # steps of one token as CUDA graphs
         self._room = Room()
         with torch.inference_mode():
             self.layers = [self._layer(layer, model.config, release) for layer in model.decoder.layers]
@@ -363,7 +393,10 @@ class Engine:
         while cache.length < end:
             piece = min(end, cache.length // PIECE * PIECE + PIECE) - cache.length
             ids, input_ids = input_ids[:, :piece], input_ids[:, piece:]
-            logits = self._step(ids, [cache]) if one else self._forward(ids, cache)
+            if one:
+                logits = self._step(ids, [cache])
+            else:
+                logits = self._replayed(ids, cache) if count == 1 and self._records else self._forward(ids, cache)
             cache.length += piece
         return logits, cache
 
@@ -377,7 +410,12 @@ class Engine:
         """
         if any(cache.length >= self.context for cache in caches):
             raise LAV2Error(f"{self.context + 1} tokens do not fit into {self.context}.", "Shorten the prompt.")
-        logits = (self._step if self.library is not None else self._shared)(tokens, caches)
+        if self.library is not None:
+            logits = self._step(tokens, caches)
+        elif len(caches) == 1 and self._records:
+            logits = self._replayed(tokens, caches[0])
+        else:
+            logits = self._shared(tokens, caches)
         for cache in caches:
             cache.length += 1
         return logits
@@ -388,7 +426,8 @@ class Engine:
     ) -> Cache:
         """An empty cache for texts with these prompts; attention_mask [B, T] tells the left padding."""
         shape = (len(self.layers), rows, self.context, 2 * self.groups, self.head_width)
-        kv = torch.empty(shape, dtype=self.kept, device=self.device)  # pages that are never written take no memory
+        # On a CPU, pages that are never written take no memory; a recorded step multiplies all it looks at.
+        kv = (torch.zeros if self._records else torch.empty)(shape, dtype=self.kept, device=self.device)
         first = torch.zeros(rows, dtype=torch.int64, device=self.device)
         if attention_mask is not None:
             first = attention_mask.shape[1] - attention_mask.sum(-1)
@@ -411,6 +450,34 @@ class Engine:
         places = (torch.arange(begin, end, device=self.device) - cache.first[:, None]).clamp(min=0)  # [B, T]
         return self._through(input_ids, places, lambda layer, qkv: self._attended(layer, qkv, cache, mask))
 
+    def _replayed(self, tokens: Tensor, cache: Cache) -> Tensor:
+        """`_forward` of one token by the cache's recorded step; recorded anew where it has outgrown the last one."""
+        try:
+            if cache.recorded is None or cache.recorded.span <= cache.length:
+                cache.recorded = Recorded(self, cache, self.span(cache.length + 1))
+            return cache.recorded(tokens, cache.length)
+        except RuntimeError as error:
+            logging.getLogger("lav2.engine").warning("A step could not be recorded as a CUDA graph: %s", error)
+            self._records, cache.recorded = False, None
+            return self._forward(tokens, cache)
+
+    def span(self, tokens: int) -> int:
+        """Places of the cache that a recorded step looks at, for so many tokens."""
+        return min(self.context, SPAN * 2 ** max(0, math.ceil(math.log2(tokens / SPAN))))
+
+    def fixed(self, tokens: Tensor, place: Tensor, cache: Cache, span: int) -> Tensor:
+        """`_forward` of one token whose shapes do not depend on the cache's length, and which moves nothing between
+        processor and GPU: tokens [B, 1] at `place` [] of the cache, whose first `span` places it looks at."""
+        key = torch.arange(span, device=self.device)
+        mask = ((key >= cache.first[:, None]) & (key <= place) | (key == place))[:, None, None]  # [B, 1, 1, S]
+        places = (place - cache.first[:, None]).clamp(min=0)  # [B, 1]
+
+        def attended(layer: int, qkv: Tensor) -> Tensor:
+            cache.kv[layer].index_copy_(1, place[None], qkv[:, :, self.heads :].to(self.kept))
+            return self._mixed(layer, qkv, cache, span, mask)
+
+        return self._through(tokens, places, attended)
+
     def _shared(self, tokens: Tensor, caches: Sequence[Cache]) -> Tensor:
         """`_forward` of one token of texts that have a cache each: all but the attention is done together."""
         places = torch.cat([cache.length - cache.first for cache in caches])[:, None]  # [B, 1]
@@ -424,11 +491,16 @@ class Engine:
 
     def _attended(self, layer: int, qkv: Tensor, cache: Cache, mask: Tensor | None) -> Tensor:
         """[B, T, H + 2G, A] -> [B, H, T, A]; the new keys and values go into the cache."""
+        end = cache.length + qkv.shape[1]
+        cache.kv[layer][:, cache.length : end] = qkv[:, :, self.heads :]
+        return self._mixed(layer, qkv, cache, end, mask)
+
+    def _mixed(self, layer: int, qkv: Tensor, cache: Cache, end: int, mask: Tensor | None) -> Tensor:
+        """What queries [B, T, H + 2G, A] make of the cache up to `end` and of its prompts: [B, H, T, A]."""
         rows, count = qkv.shape[:2]
-        kv, prompt, end = cache.kv[layer], cache.prompts[layer], cache.length + count
-        kv[:, cache.length : end] = qkv[:, :, self.heads :]
+        prompt = cache.prompts[layer]
         query = qkv[:, :, : self.heads].transpose(1, 2).to(self.kept)  # [B, H, T, A]
-        key, value = kv[:, :end].transpose(1, 2).split(self.groups, dim=1)  # [B, G, S, A]
+        key, value = cache.kv[layer][:, :end].transpose(1, 2).split(self.groups, dim=1)  # [B, G, S, A]
         mixed = F.scaled_dot_product_attention(
             query, key, value, mask, is_causal=mask is None and count > 1, scale=self.scaling, enable_gqa=True
         )

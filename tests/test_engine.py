@@ -59,6 +59,41 @@ def test_logits_of_a_llama_are_those_of_transformers_forward(config):
     )
 
 
+@pytest.mark.parametrize("config", [LATE, EARLY, ON_INPUT])
+@torch.inference_mode()
+def test_a_step_of_fixed_shapes_which_a_gpu_records_is_the_forward(config, monkeypatch):
+    """Recording needs a GPU (the golden tests run there, `make bench-gpu`); what is recorded is computed here."""
+
+    class Computed:
+        def __init__(self, engine, cache, span):
+            self.span, self.step = span, lambda *place: engine.fixed(*place, cache, span)
+            made.append((len(cache.first), span))
+
+        def __call__(self, tokens, length):
+            return self.step(tokens, torch.tensor(length))
+
+    made = []
+    monkeypatch.setattr(lav2.engine, "Recorded", Computed)
+    monkeypatch.setattr(lav2.engine, "SPAN", 4)
+    model = open_gates(adapted(config))
+    prompt_kv, ids, padding = photo_prompts(model), token_ids(2, 5), torch.tensor([[0, 0, 1, 1, 1], [1] * 5])
+    results = []
+    for records in (False, True):
+        engine = Engine(model, compiled=False)
+        engine._records = records
+        logits, cache = engine(ids, prompt_kv, padding)
+        cache.kv[:, :, cache.length :] = 7.0  # as what lay in the memory before: must not be looked at
+        found = [logits]
+        for step in range(5):
+            found.append(engine(token_ids(2, 9)[:, step : step + 1], prompt_kv, cache=cache)[0])
+        cache.batch_repeat_interleave(2)
+        cache.kv[:, :, cache.length :] = 7.0
+        found.append(engine(token_ids(4, 1), prompt_kv, cache=cache)[0])
+        results.append(torch.cat(found))
+    torch.testing.assert_close(*results, atol=1e-5, rtol=1e-5)
+    assert made == [(2, 8), (2, 16), (4, 16)]
+
+
 @pytest.mark.parametrize("config", [Qwen2Config, Qwen3Config])
 def test_logits_of_other_families_are_those_of_transformers_forward(config):
     model = of_family(config)
