@@ -1454,6 +1454,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         load(options.preset, options.detector, **placing)
     except LAV2Error as error:
         sys.exit(f"error: {error}")
+    if not ON_ZERO_GPU:  # beside the server's start: who asks before it is done waits as long as without it
+        threading.Thread(target=assistant().warm_up, daemon=True).start()
     try:
         _, address, shared = demo.launch(
             server_name=options.host,

@@ -177,14 +177,16 @@ class Assistant:
         return ready
 
     def load_experts(self, report: Callable[[str], None] = print) -> None:
-        """Load the experts' weights now rather than at the first question, and ask one about a tiny picture, so that
-        nothing is done for the first time while somebody waits; failures are told, not raised."""
+        """Load the experts' weights now rather than at the first question; failures are told, not raised."""
         for name, result in self._orchestrator.load().items():
             if isinstance(result, float):
                 self.load_seconds[name] = result
                 report(f"  {result:5.1f} s  expert {name}")
             else:
                 report(f"         expert {name} cannot run: {result.cause} {result.next_step}")
+
+    def warm_up(self, report: Callable[[str], None] = print) -> None:
+        """Ask one question about a tiny picture, so that nothing is done for the first time while somebody waits."""
         start, tiny = time.perf_counter(), Image.new("RGB", (64, 64), "grey")
         with contextlib.suppress(LAV2Error):  # a model with too small a context for its own template
             list(self.answer(Request("Hi", tiny, experts=self.experts, sampling=Sampling(max_new_tokens=2))))

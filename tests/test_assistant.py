@@ -278,9 +278,10 @@ def test_one_tiny_question_goes_through_every_part_before_the_first_visitors(ass
     reader, told = assistant._orchestrator._experts["ocr"], []
     looked = reader._look
     monkeypatch.setattr(reader, "_look", lambda *args: touched.append(looked) or looked(*args))
-    assistant.load_experts(report=told.append)
+    assistant.warm_up(report=told.append)
     assert len(set(map(id, touched))) == 4
     assert told[-1].endswith("warm-up: one tiny question")
+    assistant.load_experts(report=told.append)
     assert any("detector.pt" in line for line in told)  # an expert that cannot run is told all the same
 
 
