@@ -87,7 +87,8 @@ def main(arguments: list[str] | None = None) -> int:
     train.add_argument("--seed", type=int, default=0)
     train.add_argument("--cache", type=Path, help="folder of cached image features (default: the user's cache)")
     train.add_argument("--warm-steps", type=int, default=0, help="steps of the projector's warm start")
-    train.add_argument("--no-flips", action="store_true", help="no mirrored photos")
+    train.add_argument("--views", type=int, default=2, help="of each photo with captions: 1 the photo, 2 its mirror "
+                       "image too, 4, 6 ...: crops and theirs too")  # fmt: skip
     train.add_argument("--device", help="cpu, cuda (default: what is there)")
     train.add_argument("--dtype", choices=("float32", "bfloat16"), help="of the frozen matrices (default: bfloat16 on "
                        "a GPU that has it, else float32; CPUs with avx512_bf16 or amx are faster in it)")  # fmt: skip
@@ -344,7 +345,7 @@ def run_train(options: argparse.Namespace) -> int:
         init=options.init,
         init_groups=options.init_groups,
         cache=options.cache,
-        flips=not options.no_flips,
+        views=options.views,
         warm_steps=options.warm_steps,
         device=options.device,
         dtype=options.dtype,

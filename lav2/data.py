@@ -11,6 +11,7 @@ import hashlib
 import json
 import re
 import uuid
+import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -210,15 +211,23 @@ class FeatureCache:
         folder: where it lives; one sub-folder per encoder.
         vision: the encoder's settings.
         images: paths of the photos.
-        mirrored: those that are also kept mirrored, for augmentation.
+        augmented: those that are also kept in other views, for augmentation.
+        views: of each augmented photo (view_of): 1 the photo itself, 2 it and its mirror image, more: crops as well.
     """
 
     CHUNK = 32  # photos per forward pass
 
-    def __init__(self, folder: Path, vision: VisionConfig, images: Collection[str], mirrored: Collection[str] = ()):
+    def __init__(
+        self,
+        folder: Path,
+        vision: VisionConfig,
+        images: Collection[str],
+        augmented: Collection[str] = (),
+        views: int = 2,
+    ):
         self.folder = folder / hashlib.sha256(json.dumps(asdict(vision)).encode()).hexdigest()[:16]
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.mirrored = frozenset(mirrored)
+        self._views = dict.fromkeys(augmented, views)
         self._shape = (vision.tokens, vision.width)
         self._names = {image: hashlib.sha256(Path(image).read_bytes()).hexdigest()[:24] for image in images}
         self._rows: dict[str, np.ndarray] = {}  # name -> [N, C] on disk
@@ -229,10 +238,14 @@ class FeatureCache:
         shard = np.load(index.with_suffix(".npy"), mmap_mode="r").reshape(-1, *self._shape)
         self._rows.update(zip(index.read_text().split(), shard, strict=False))  # rows behind the index are not made
 
-    def _wanted(self) -> dict[str, tuple[str, bool]]:
-        """Names that are not there yet -> photo, and whether it is to be mirrored."""
-        wanted = {name: (image, False) for image, name in self._names.items()}
-        wanted |= {_mirror(self._names[image]): (image, True) for image in self.mirrored}
+    def views(self, image: str) -> int:
+        """How many views of a photo there are."""
+        return self._views.get(image, 1)
+
+    def _wanted(self) -> dict[str, tuple[str, int]]:
+        """Names that are not there yet -> photo and view."""
+        every = ((image, name, view) for image, name in self._names.items() for view in range(self.views(image)))
+        wanted = {_name(name, view): (image, view) for image, name, view in every}
         return {name: what for name, what in wanted.items() if name not in self._rows}
 
     @property
@@ -248,7 +261,7 @@ class FeatureCache:
         with index.open("w") as names, tqdm(total=len(wanted), desc="image features", disable=None) as progress:
             for start in range(0, len(wanted), self.CHUNK):
                 part = wanted[start : start + self.CHUNK]
-                photos = [_open(image, mirrored) for _, (image, mirrored) in part]
+                photos = [view_of(open_image(image), view) for _, (image, view) in part]
                 shard[start : start + len(part)] = encode(photos).cpu().half().numpy()
                 shard.flush()
                 names.writelines(f"{name}\n" for name, _ in part)
@@ -256,21 +269,31 @@ class FeatureCache:
                 progress.update(len(part))
         self._add(index)
 
-    def get(self, images: Sequence[str], flip: Sequence[bool] | np.ndarray | None = None) -> Tensor:
-        """clip_tokens [B, N, C] float32 of photos; flip [B] bool: the mirrored ones."""
-        names = [self._names[image] for image in images]
-        if flip is not None:
-            names = [_mirror(name) if side else name for name, side in zip(names, flip, strict=True)]
+    def get(self, images: Sequence[str], views: Sequence[int] | None = None) -> Tensor:
+        """clip_tokens [B, N, C] float32 of photos, each in one of its views [B], or as it is."""
+        chosen = zip(images, [0] * len(images) if views is None else views, strict=True)
+        names = [_name(self._names[image], view) for image, view in chosen]
         return torch.from_numpy(np.stack([self._rows[name] for name in names]).astype(np.float32))
 
 
-def _open(image: str, mirrored: bool) -> Image.Image:
-    photo = open_image(image)
-    return ImageOps.mirror(photo) if mirrored else photo
+CROPPED = (0.6, 1.0)  # of each side of the photo that a crop keeps: a caption's things are mostly still in it
 
 
-def _mirror(name: str) -> str:
-    return f"{name}-mirrored"
+def view_of(photo: Image.Image, view: int) -> Image.Image:
+    """A photo as augmentation shows it: view 0 is itself, 2, 4 ... are crops; each odd one is the one before, mirrored.
+
+    A crop is drawn by its number and the photo's pixels alone, so that a cache on disk can hold it.
+    """
+    if view >= 2:
+        rng = np.random.default_rng((view // 2, zlib.crc32(photo.tobytes())))
+        kept = rng.uniform(*CROPPED, size=2) * photo.size  # [width, height]
+        left, top = rng.uniform(size=2) * (photo.size - kept)
+        photo = photo.crop((round(left), round(top), round(left + kept[0]), round(top + kept[1])))
+    return ImageOps.mirror(photo) if view % 2 else photo
+
+
+def _name(name: str, view: int) -> str:
+    return f"{name}-view{view}" if view >= 2 else f"{name}-mirrored" if view else name
 
 
 @dataclass(frozen=True)
@@ -303,7 +326,7 @@ class Sample:
     image: str | None
     tokens: tuple[int, ...]
     learned: tuple[bool, ...]  # of each token
-    mirrored: bool = False
+    view: int = 0  # of the photo (view_of)
     branch: tuple[int, ...] | None = None  # of each token: 0 shared by all questions, 1, 2 ... its own; None: one only
 
 
@@ -354,7 +377,7 @@ def _joined(samples: Sequence[Sample], common: int) -> Sample:
         tokens += sample.tokens[common:]
         learned += sample.learned[common:]
         branch += [number] * (len(sample.tokens) - common)
-    return Sample(first.image, tuple(tokens), tuple(learned), first.mirrored, tuple(branch))
+    return Sample(first.image, tuple(tokens), tuple(learned), first.view, tuple(branch))
 
 
 class Rows:
@@ -400,8 +423,7 @@ class Rows:
         shown = [sample for sample in samples if sample.image is not None]
         if not shown:
             return Batch(input_ids, attention_mask, labels, None, None, branch)
-        flip = np.array([sample.mirrored for sample in shown])
-        tokens = self._features.get([sample.image for sample in shown], flip)
+        tokens = self._features.get([sample.image for sample in shown], [sample.view for sample in shown])
         if len(shown) == len(samples):
             return Batch(input_ids, attention_mask, labels, tokens, None, branch)
         has_image = torch.tensor([sample.image is not None for sample in samples])
@@ -445,7 +467,7 @@ def caption_rows(
     features: FeatureCache,
     together: int = 1,
 ) -> Rows:
-    """Captions as samples: begin token, caption, end token; some captions of each photo per epoch, mirrored at random.
+    """Captions as samples: begin token, caption, end token; some captions of each photo per epoch, in one of its views.
 
     Args:
         encode: text -> token ids without special ones.
@@ -460,17 +482,18 @@ def caption_rows(
         drawn = []
         for row, choices, mirrorable in zip(rows, tokens, mirrors, strict=True):
             chosen = rng.permutation(len(choices))[:together]
-            fit = row.image in features.mirrored and all(mirrorable[place] for place in chosen)
-            mirrored = fit and bool(rng.integers(2))
-            drawn.append(join_captions(row.image, [choices[place] for place in chosen], mirrored))
+            view = int(rng.integers(features.views(row.image)))
+            if not all(mirrorable[place] for place in chosen):
+                view -= view % 2
+            drawn.append(join_captions(row.image, [choices[place] for place in chosen], view))
         return drawn
 
     return Rows(samples, features, eos)
 
 
-def join_captions(image: str, captions: Sequence[tuple[int, ...]], mirrored: bool) -> Sample:
+def join_captions(image: str, captions: Sequence[tuple[int, ...]], view: int) -> Sample:
     """Captions of a photo (token ids, the first one only context) as one sample, each seeing only itself."""
-    parts = [Sample(image, tokens, (False, *[True] * (len(tokens) - 1)), mirrored) for tokens in captions]
+    parts = [Sample(image, tokens, (False, *[True] * (len(tokens) - 1)), view) for tokens in captions]
     return _joined(parts, 0)
 
 

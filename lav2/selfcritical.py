@@ -61,7 +61,7 @@ class Critic:
         for number, photo in enumerate(photos):
             own = written[number * self._samples : (number + 1) * self._samples]
             captions = [(self._tokenizer.bos_token_id, *ids) for ids in own]
-            joined.append(join_captions(photo.image, captions, photo.mirrored))
+            joined.append(join_captions(photo.image, captions, photo.view))
             weights.append(np.repeat(advantage[number], [len(ids) for ids in captions]))
         batch = rows.collate(joined)
         weight = torch.zeros(batch.input_ids.shape)

@@ -96,7 +96,7 @@ def run(
     init: Path | None = None,
     init_groups: Sequence[Group] = GROUPS,
     cache: Path | None = None,
-    flips: bool = True,
+    views: int = 2,
     warm_steps: int = 0,
     device: str | None = None,
     dtype: str | None = None,
@@ -115,7 +115,7 @@ def run(
         init: an adapter's folder to start from; its settings are kept. Otherwise the preset's settings start anew.
         init_groups: what is taken from `init`; the other group starts as the identity.
         cache: folder of cached image features.
-        flips: also learn captions from mirrored photos.
+        views: of each photo that captions are learned from (lav2.data.view_of): 1: only itself.
         warm_steps: steps of `warm_start` before a new run.
         device: `cpu`, `cuda` ...; what is there if None.
         dtype: of the frozen matrices and the products with them; if None, bfloat16 on a GPU that has it, else float32.
@@ -149,7 +149,7 @@ def run(
     captions, instructions = _by_kind(data, images, settings.stage, report)
     for turn in (True, False):  # the first process encodes, the others then read
         if turn == first:
-            features = _features(model, captions, instructions, cache or cache_dir() / "features", flips)
+            features = _features(model, captions, instructions, cache or cache_dir() / "features", views)
         _wait()
 
     encode = partial(_encode, tokenizer)
@@ -255,15 +255,14 @@ def _by_kind(data: Sequence[Path], images: Path | None, stage: str, report: Call
 
 
 def _features(
-    model: AdaptedLlama, captions: dict, instructions: dict, folder: Path, flips: bool
+    model: AdaptedLlama, captions: dict, instructions: dict, folder: Path, views: int
 ) -> FeatureCache | None:
     """The features of every photo in the rows, encoded where they are missing; None without photos."""
     shown = {row.image: None for rows in (captions, instructions) for part in rows.values() for row in part}
     shown.pop(None, None)
     if not shown or model.vision_config is None:
         return None
-    mirrored = {row.image for row in captions["train"]} if flips else ()
-    features = FeatureCache(folder, model.vision_config, shown, mirrored)
+    features = FeatureCache(folder, model.vision_config, shown, {row.image for row in captions["train"]}, views)
     if not features.complete:
         features.fill(VisionTower(model.vision_config).encode)
     return features
@@ -315,13 +314,12 @@ def warm_start(
     )
     schedule = torch.optim.lr_scheduler.OneCycleLR(optim, [lr, 10 * lr], total_steps=steps, pct_start=0.1)
     rng = np.random.default_rng(seed)
-    mirrorable = np.array([image in features.mirrored for image in images])
+    views = np.array([features.views(image) for image in images])
     model.projector.train()
     bar = tqdm(range(steps), desc="warm start", unit="step")
     for step in bar:
         rows = rng.choice(len(images), batch, replace=False)
-        flip = rng.integers(2, size=batch).astype(bool) & mirrorable[rows]
-        tokens = features.get([images[row] for row in rows], flip)
+        tokens = features.get([images[row] for row in rows], rng.integers(views[rows]))
         prompt = model.visual_prompt(tokens)  # [B, K, D]
         match = torch.logsumexp(scale * prompt @ embedding.T, dim=1)  # [B, W]
         loss = F.binary_cross_entropy_with_logits(match + offset, truth[rows]) * len(known)

@@ -260,7 +260,7 @@ def test_features_are_shared_by_runs_and_made_anew_for_a_changed_photo(folder):
         return encode(pictures)
 
     FeatureCache(folder / "cache", VISION, images[:2]).fill(watched)
-    more = FeatureCache(folder / "cache", VISION, images, mirrored=images[3:])
+    more = FeatureCache(folder / "cache", VISION, images, images[3:])
     more.fill(watched)
     assert sum(seen) == 2 + 2 + 1
     assert FeatureCache(folder / "cache", VISION, images[::-1]).complete

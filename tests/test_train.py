@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from safetensors.torch import load_file
 from tiny import LATE, PROJECTOR, VISION, adapted, llama, open_gates, tokenizer
 
@@ -193,11 +193,29 @@ def test_captions_of_all_sources_are_spelled_alike():
 def test_mirrored_photos_are_not_learned_with_captions_that_name_a_side(photos):
     found = [data.CaptionRow(str(photos / name), ("w5 left w6",)) for name in PHOTOS]
     images = [row.image for row in found]
-    features = FeatureCache(photos / "c2", VISION, images, images)
+    features = FeatureCache(photos / "c2", VISION, images, images, views=6)
     rows = caption_rows(found, lambda text: [5, 6], 1, 2, features)
     drawn = [sample for epoch in range(4) for group in rows.epoch(4, 0, epoch) for sample in group]
     assert len(drawn) == 48
-    assert not any(sample.mirrored for sample in drawn)
+    assert {sample.view for sample in drawn} == {0, 2, 4}
+
+
+def test_a_photo_is_learned_in_all_of_its_views_and_its_crops_are_always_the_same():
+    photo = Image.effect_noise((60, 40), 80)
+    views = [data.view_of(photo, number) for number in range(6)]
+    assert views[0] is photo
+    for odd in (1, 3, 5):
+        assert ImageOps.mirror(views[odd]).tobytes() == views[odd - 1].tobytes()
+    for crop in (views[2], views[4]):
+        assert 0.6 * 60 - 1 <= crop.width <= 60
+        assert 0.6 * 40 - 1 <= crop.height <= 40
+        assert any(
+            photo.crop((x, y, x + crop.width, y + crop.height)).tobytes() == crop.tobytes()
+            for x in range(61 - crop.width)
+            for y in range(41 - crop.height)
+        )
+    assert views[2].size != views[4].size
+    assert data.view_of(photo, 4).tobytes() == views[4].tobytes()
 
 
 def test_interrupted_feature_caching_goes_on_where_it_was(photos):

@@ -14,9 +14,7 @@ from lav2.model import base_identity
 class Features:
     """Tokens that tell the photo."""
 
-    mirrored = frozenset()
-
-    def get(self, images, flip=None):
+    def get(self, images, views=None):
         return torch.tensor([float(image) for image in images]).view(-1, 1, 1).expand(-1, VISION.tokens, VISION.width)
 
 
