@@ -77,7 +77,7 @@ def focus(evidence: Mapping[str, Evidence], question: str) -> str:
 
     Kinds of object (those of lav2.claims.asked): how many and where, or that there are none, or that the detector does
     not look for them; of two kinds whose places are compared, on which side the surer ones lie. A part of the photo:
-    what is there. Text: all of it in one piece, or the line, price, time or number that is asked for.
+    what is there. Text: all of it in one piece, or the line, price, time or number that is asked for (of several the surest first).
 
     Texts are cleaned as in the block, and quoted.
     """
@@ -88,7 +88,7 @@ def focus(evidence: Mapping[str, Evidence], question: str) -> str:
     if isinstance(evidence.get("ocr"), OcrLines) and _READ.search(question):
         found = [item for item in items if item.expert == "ocr"]
         lines = lines_of(np.array([item.polygon for item in found], float)) if found else []
-        parts += _text([" ".join(found[i].text for i in line) for line in lines], question)
+        parts += _text([[found[i] for i in line] for line in lines], question)
     return f"For this question: {'; '.join(parts)}" if parts else ""
 
 
@@ -122,20 +122,21 @@ def _kind(kind: str, found: Sequence[Item], detections: Detections) -> str:
     return f"{_number(len(found))} {named(kind) if len(found) == 1 else plural(kind)} ({', '.join(places)}{more})"
 
 
-def _text(lines: Sequence[str], question: str) -> list[str]:
+def _text(lines: Sequence[Sequence[Item]], question: str) -> list[str]:
     if not lines:
         return []
-    text = " ".join(lines)
-    parts = [f'the text is "{text if len(text) <= TEXT_CHARS else text[: TEXT_CHARS - 3] + "..."}"']
-    if nth := _LINE.search(question):
-        n = len(lines) - 1 if nth[1].lower() == "last" else NTH.index(nth[1].lower())
-        parts = [f'the {nth[1].lower()} line is "{lines[n]}"' if n < len(lines) else f"the text has {len(lines)} lines"]
     for name, (asked, written) in _VALUES.items():
         if re.search(asked, question, re.IGNORECASE):
-            values = [word for word in text.split() if re.fullmatch(written, word)]
+            surest = sorted((item for line in lines for item in line), key=lambda item: -item.confidence)
+            values = [word for item in surest for word in item.text.split() if re.fullmatch(written, word)]
             if values:
                 return [f"the {name} is {' or '.join(dict.fromkeys(values))}"]
-    return parts
+    texts = [" ".join(item.text for item in line) for line in lines]
+    if nth := _LINE.search(question):
+        n = len(texts) - 1 if nth[1].lower() == "last" else NTH.index(nth[1].lower())
+        return [f'the {nth[1].lower()} line is "{texts[n]}"' if n < len(texts) else f"the text has {len(texts)} lines"]
+    text = " ".join(texts)
+    return [f'the text is "{text if len(text) <= TEXT_CHARS else text[: TEXT_CHARS - 3] + "..."}"']
 
 
 def side(one: Sequence[float], other: Sequence[float], size: tuple[int, int]) -> str:
