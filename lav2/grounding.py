@@ -77,7 +77,7 @@ def focus(evidence: Mapping[str, Evidence], question: str) -> str:
 
     Kinds of object (those of lav2.claims.asked): how many and where, or that there are none, or that the detector does
     not look for them; of two kinds whose places are compared, on which side the surer ones lie. A part of the photo:
-    what is there. Text: all of it in one piece, or the line, price, time or number that is asked for (of several the surest first).
+    what is there. Text: all of it in one piece, or the line, price, time or number that is asked for (`read`).
 
     Texts are cleaned as in the block, and quoted.
     """
@@ -85,10 +85,10 @@ def focus(evidence: Mapping[str, Evidence], question: str) -> str:
     parts = []
     if isinstance(detections := evidence.get("detection"), Detections):
         parts += _objects(detections, [item for item in items if item.expert == "detection"], question)
-    if isinstance(evidence.get("ocr"), OcrLines) and _READ.search(question):
-        found = [item for item in items if item.expert == "ocr"]
-        lines = lines_of(np.array([item.polygon for item in found], float)) if found else []
-        parts += _text([[found[i] for i in line] for line in lines], question)
+    if any(item.expert == "ocr" for item in items) and _READ.search(question):
+        what, said = read(evidence["ocr"], question)
+        quote = "" if what.removeprefix("the ") in _VALUES else '"'
+        parts.append(f"{what} is {quote}{' or '.join(said)}{quote}" if said else what)
     return f"For this question: {'; '.join(parts)}" if parts else ""
 
 
@@ -122,21 +122,25 @@ def _kind(kind: str, found: Sequence[Item], detections: Detections) -> str:
     return f"{_number(len(found))} {named(kind) if len(found) == 1 else plural(kind)} ({', '.join(places)}{more})"
 
 
-def _text(lines: Sequence[Sequence[Item]], question: str) -> list[str]:
-    if not lines:
-        return []
+def read(found: OcrLines, question: str) -> tuple[str, tuple[str, ...]]:
+    """What of a text that is not empty is asked for, and what that is: ("the number", ("52", "3")), the surest first;
+    ("the second line", ("open daily",)); ("the text", ("Gate 42 open daily",)) where no part of it is asked for. Or
+    that it is not there, and nothing: ("no number in the text", ())."""
+    items = numbered({"ocr": found})
+    lines = [[items[i] for i in line] for line in lines_of(np.array([item.polygon for item in items], float))]
     for name, (asked, written) in _VALUES.items():
         if re.search(asked, question, re.IGNORECASE):
             surest = sorted((item for line in lines for item in line), key=lambda item: -item.confidence)
             values = [word for item in surest for word in item.text.split() if re.fullmatch(written, word)]
-            if values:
-                return [f"the {name} is {' or '.join(dict.fromkeys(values))}"]
+            return (f"the {name}", tuple(dict.fromkeys(values))) if values else (f"no {name} in the text", ())
     texts = [" ".join(item.text for item in line) for line in lines]
     if nth := _LINE.search(question):
         n = len(texts) - 1 if nth[1].lower() == "last" else NTH.index(nth[1].lower())
-        return [f'the {nth[1].lower()} line is "{texts[n]}"' if n < len(texts) else f"the text has {len(texts)} lines"]
+        if n < len(texts):
+            return f"the {nth[1].lower()} line", (texts[n],)
+        return f"the text has {_number(len(texts))} line{'s' if len(texts) > 1 else ''}", ()
     text = " ".join(texts)
-    return [f'the text is "{text if len(text) <= TEXT_CHARS else text[: TEXT_CHARS - 3] + "..."}"']
+    return "the text", (text if len(text) <= TEXT_CHARS else text[: TEXT_CHARS - 3] + "...",)
 
 
 def side(one: Sequence[float], other: Sequence[float], size: tuple[int, int]) -> str:

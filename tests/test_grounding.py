@@ -44,7 +44,7 @@ def focus(question, evidence=EVIDENCE):
         ("What does the sign say?", 'the text is "OPEN 9:30 Soup $4.50 or 12"'),
         ("What does the second line say?", 'the second line is "Soup $4.50"'),
         ("Read the last line.", 'the last line is "or 12"'),
-        ("Read the fourth line.", "the text has 3 lines"),
+        ("Read the fourth line.", "the text has three lines"),
         ("What is the price?", "the price is $4.50"),
         ("What time does it open?", "the time is 9:30"),
         ("Which number is written here?", "the number is 9:30 or $4.50 or 12"),
@@ -73,6 +73,10 @@ def test_experts_that_did_not_answer_say_nothing_to_a_question():
     assert focus("What does the sign say about the dog?", {"ocr": SIGN}).startswith("the text is")
     nothing = OcrLines(np.zeros((0, 4, 2)), [], (), 0.1, (100, 100))
     assert focus("What does the sign say?", {"ocr": nothing}) == ""
+    bare = OcrLines(LINES[:1], [0.9], ("SKIERS",), 0.1, (100, 100))
+    assert focus("Which number is on the sign?", {"ocr": bare}) == "no number in the text"
+    assert focus("What is the price?", {"ocr": bare}) == "no price in the text"
+    assert focus("Read the second line.", {"ocr": bare}) == "the text has one line"
 
 
 def test_texts_that_stand_side_by_side_are_one_line():
