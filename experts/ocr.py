@@ -85,7 +85,7 @@ class Reader(LazyExpert):
         found = _read(model, np.asarray(scaled)[:, :, ::-1])
         quads = np.array([f[0] for f in found], np.float32).reshape(-1, 4, 2)  # [n,4,2] px of `scaled`
         quads = quads * (np.array(image.size) / np.array(size)).astype(np.float32)
-        order = reading_order(quads)
+        order = [i for line in lines_of(quads) for i in line]  # reading order
         return {
             "quads": quads[order],
             "confidence": np.clip([found[i][2] for i in order], 0, 1),
@@ -174,11 +174,6 @@ def quicker(detector: Any) -> Any:
             return scores.float(), features
 
     return Quicker()
-
-
-def reading_order(quads: np.ndarray) -> list[int]:
-    """Indices of `quads` [n,4,2] in the order of `lines_of`."""
-    return [i for line in lines_of(quads) for i in line]
 
 
 def _packaged() -> Path:

@@ -89,11 +89,25 @@ def main(arguments: list[str] | None = None) -> int:
     train.add_argument("--warm-steps", type=int, default=0, help="steps of the projector's warm start")
     train.add_argument("--views", type=int, default=2, help="of each photo with captions: 1 the photo, 2 its mirror "
                        "image too, 4, 6 ...: crops and theirs too")  # fmt: skip
+    train.add_argument("--encoder", help="weights of the image encoder, in place of the preset's or that of --init "
+                       "(see `python -m lav2 encoder`)")  # fmt: skip
     train.add_argument("--device", help="cpu, cuda (default: what is there)")
     train.add_argument("--dtype", choices=("float32", "bfloat16"), help="of the frozen matrices (default: bfloat16 on "
                        "a GPU that has it, else float32; CPUs with avx512_bf16 or amx are faster in it)")  # fmt: skip
     train.add_argument("--gradient-checkpointing", action="store_true", help="less memory, about a third more time")
     train.set_defaults(run=run_train)
+
+    encoder = commands.add_parser("encoder", help="tune the image encoder on what captions and boxes tell of photos")
+    encoder.add_argument("data", type=Path, nargs="+", help="captions.jsonl, boxes.jsonl, teacher_boxes.jsonl")
+    encoder.add_argument("--images", type=Path, help="folder of the photos (default: that of the first file)")
+    encoder.add_argument("--out", type=Path, required=True, help="folder of encoder.safetensors, for train --encoder")
+    encoder.add_argument("--epochs", type=int, default=3)
+    encoder.add_argument("--batch", type=int, default=32)
+    encoder.add_argument("--lr", type=float, default=2.5e-4)
+    encoder.add_argument("--seed", type=int, default=0)
+    encoder.add_argument("--device", help="cpu, cuda (default: what is there)")
+    encoder.add_argument("--dtype", choices=("float32", "bfloat16"), default="bfloat16", help="of the products")
+    encoder.set_defaults(run=run_encoder)
 
     distil = commands.add_parser("distil", help="the frozen model's own answers to plain prompts, to be trained with")
     distil.add_argument("prompts", type=Path, help="one per line, such as assets/plain_prompts.txt")
@@ -350,7 +364,22 @@ def run_train(options: argparse.Namespace) -> int:
         device=options.device,
         dtype=options.dtype,
         checkpointing=options.gradient_checkpointing,
+        encoder=options.encoder,
     )
+    return 0
+
+
+def run_encoder(options: argparse.Namespace) -> int:
+    from lav2 import concepts, preflight
+    from lav2.instruct import read_photos
+
+    root = options.images or options.data[0].parent
+    train, validation = (read_photos(options.data, root, split) for split in ("train", "val"))
+    settings = concepts.EncoderConfig(
+        epochs=options.epochs, batch=options.batch, lr=options.lr, seed=options.seed
+    )
+    device = preflight.device(options.device)
+    concepts.tune(config.EFFICIENTNET_LITE2, train, validation, options.out, settings, device, options.dtype)
     return 0
 
 

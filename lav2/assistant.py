@@ -83,6 +83,7 @@ class Assistant:
         load_seconds: of each part, to be shown.
         hashes: of the weights, by part.
         at_once: questions that are answered at once.
+        caption_tower: the captioner's image encoder, where it is not that of the chat model.
     """
 
     def __init__(
@@ -96,6 +97,7 @@ class Assistant:
         load_seconds: dict[str, float],
         hashes: dict[str, str],
         at_once: int = AT_ONCE,
+        caption_tower: VisionTower | None = None,
     ):
         self.preset = preset.name
         self.hashes = hashes
@@ -103,7 +105,8 @@ class Assistant:
         self.versions = {**versions(), "device": chat.llm.device.type, "dtype": dtype}
         self.settings = preset
         self.load_seconds = load_seconds
-        self._chat, self._captioner, self._tokenizer, self._tower = chat, captioner, tokenizer, tower
+        self._chat, self._captioner, self._tokenizer = chat, captioner, tokenizer
+        self._tower, self._caption_tower = tower, caption_tower or tower
         experts = {
             "caption": caption.build(captioner=self.caption, source=f"LLaMA-Adapter captioner ({preset.name})"),
             "detection": detector,
@@ -170,9 +173,13 @@ class Assistant:
         tower = VisionTower(chat.vision_config).to(place) if chat.vision_config else None
         if tower is not None:
             hashes["image_encoder"] = tower.identity
+        own = None  # of the captioner, which may have been trained on another image encoder
+        if captioner.vision_config not in (None, chat.vision_config):
+            own = VisionTower(captioner.vision_config).to(place)
+            hashes["caption_encoder"] = own.identity
         clock.lap("image encoder", chat.vision_config.name if chat.vision_config else "none, a text-only adapter")
         expert = _detector(detector or os.environ.get("LAV2_DETECTOR"), settings, str(place))
-        ready = cls(settings, chat, captioner, tokenizer, tower, expert, clock.seconds, hashes, at_once)
+        ready = cls(settings, chat, captioner, tokenizer, tower, expert, clock.seconds, hashes, at_once, own)
         ready.versions["engine"] = how  # int8 or not, compiled or not: other sums, so perhaps another answer
         return ready
 
@@ -216,9 +223,12 @@ class Assistant:
     @torch.inference_mode()
     def caption(self, image: Image.Image) -> str:
         """One sentence about a photo by the adapter tuned on captions (the paper's caption expert, Sec. 4.4)."""
-        if self._tower is None:
+        if self._caption_tower is None:
             raise LAV2Error(f"The adapter of {self.preset} is text only.", "Choose a preset with an image encoder.")
-        clip_tokens = self._look(image).clip_tokens()
+        if self._caption_tower is self._tower:
+            clip_tokens = self._look(image).clip_tokens()
+        else:
+            clip_tokens = self._caption_tower.encode([image])
         prompt_kv = self._captioner.prompt_kv(self._captioner.visual_prompt(clip_tokens))
         begin = generate.encode(self._tokenizer, self.caption_prompt)
         input_ids = torch.tensor([begin], device=self._captioner.device)

@@ -24,7 +24,7 @@ from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
 from experts.evidence import Evidence, from_json
-from lav2 import grounding, prompts
+from lav2 import grounding, prompts, weights
 from lav2.config import VisionConfig
 from lav2.errors import LAV2Error
 from lav2.image import open_image
@@ -225,7 +225,10 @@ class FeatureCache:
         augmented: Collection[str] = (),
         views: int = 2,
     ):
-        self.folder = folder / hashlib.sha256(json.dumps(asdict(vision)).encode()).hexdigest()[:16]
+        encoder = json.dumps(asdict(vision)).encode()
+        if (vision.weights or "").endswith(".safetensors"):  # tuned by someone, and perhaps again under the same name
+            encoder += hashlib.sha256(weights.find(vision.weights).read_bytes()).digest()
+        self.folder = folder / hashlib.sha256(encoder).hexdigest()[:16]
         self.folder.mkdir(parents=True, exist_ok=True)
         self._views = dict.fromkeys(augmented, views)
         self._shape = (vision.tokens, vision.width)

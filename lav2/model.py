@@ -36,7 +36,7 @@ from lav2 import weights
 from lav2.adapter import ATTENTION, Adapter, LayerPrompt, group, place, trainable, tune_linears
 from lav2.config import AdapterConfig, Preset, ProjectorConfig, VisionConfig
 from lav2.errors import LAV2Error
-from lav2.vision import PooledProjector, VisualProjector
+from lav2.vision import PooledProjector, VisualProjector, weights_digest
 
 IGNORED = -100  # a label that is not learned, as in transformers
 Quantize = Literal["8bit", "4bit"]
@@ -389,26 +389,25 @@ def base_identity(llm: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name
     """What an adapter belongs to: `name`, `architecture`, `tokenizer` and `weights`.
 
     `architecture` (class and shapes) and `tokenizer` (vocabulary) must agree for an adapter to mean anything;
-    `weights` hashes the first 4,096 values of each frozen tensor as bfloat16, so it is the same in every dtype. Call
-    it before an adapter's norms are loaded. Packed weights (bitsandbytes) are others than those they were made of.
+    `weights` is the digest of the frozen tensors (lav2.vision.weights_digest). Call it before an adapter's norms are
+    loaded. Packed weights (bitsandbytes) are others than those they were made of.
     """
     config = llm.config
     keys = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads",
             "vocab_size")  # fmt: skip
     architecture = {"class": type(llm).__name__, **{key: getattr(config, key) for key in keys}}
     vocabulary = json.dumps(sorted(tokenizer.get_vocab().items(), key=lambda item: item[1]))
-    digest = hashlib.sha256()
-    for key, tensor in sorted(llm.state_dict().items()):
+    frozen = {}
+    for key, tensor in llm.state_dict().items():
         if "adapter_" in key or "lora_" in key:
             continue
-        digest.update(key.encode())
         if tensor.is_meta:  # offloaded
             parent, _, leaf = key.rpartition(".")
             tensor = llm.get_submodule(parent)._hf_hook.weights_map[leaf]
-        digest.update(tensor.flatten()[:4096].to(torch.bfloat16).view(torch.int16).cpu().numpy().tobytes())
+        frozen[key] = tensor
     return {
         "name": name,
         "architecture": json.dumps(architecture),
         "tokenizer": hashlib.sha256(vocabulary.encode()).hexdigest(),
-        "weights": digest.hexdigest(),
+        "weights": weights_digest(frozen.items()),
     }

@@ -101,6 +101,7 @@ def run(
     device: str | None = None,
     dtype: str | None = None,
     checkpointing: bool = False,
+    encoder: str | None = None,
     report: Callable[[str], None] = print,
 ) -> None:
     """Train an adapter on a preset's frozen models from files; what `python -m lav2 train` calls.
@@ -122,6 +123,7 @@ def run(
             What is trained is float32.
         checkpointing: keep no activations inside of layers, and compute them again on the way back: less memory, about
             a third more time.
+        encoder: weights of the image encoder, in place of the preset's or that of `init`.
 
     Raises:
         LAV2Error: data, weights or settings do not fit.
@@ -144,6 +146,10 @@ def run(
         model = checkpoint.load(init, llm, tokenizer, report, init_groups)
     else:
         model = AdaptedLlama(llm, preset.adapter_config, preset.projector, preset.vision)
+    if encoder:
+        if model.vision_config is None:
+            raise LAV2Error(f"The preset {preset.name} has no image encoder.", "Leave --encoder away.")
+        model.vision_config = replace(model.vision_config, weights=encoder)
     if checkpointing:
         model.llm.gradient_checkpointing_enable({"use_reentrant": False})
     captions, instructions = _by_kind(data, images, settings.stage, report)

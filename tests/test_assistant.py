@@ -1,11 +1,16 @@
 """The assistant with real models on real photos: events, evidence, multi-turn, failures that lose nothing."""
 
+import json
+import shutil
 import threading
+from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
 pytestmark = pytest.mark.slow
+ASSETS = Path(__file__).parent.parent / "assets"
 
 
 @pytest.fixture(scope="module")
@@ -288,3 +293,24 @@ def test_one_tiny_question_goes_through_every_part_before_the_first_visitors(ass
 def test_odd_pictures_are_answered(assistant):
     for size in ((1, 1), (2000, 3), (3, 2000)):
         assert events(assistant, "What is it?", Image.new("RGB", size, "red"), sampling=short())[-1].answer
+
+
+def test_a_captioner_trained_on_another_image_encoder_looks_through_its_own(assistant, bus, tmp_path):
+    """Here it is one that wants blue first: the features of the chat model's would be wrong, without an error."""
+    from dataclasses import replace
+
+    from lav2.assistant import Assistant
+    from lav2.config import EMBEDDED
+
+    folder = tmp_path / "caption"
+    shutil.copytree(ASSETS / "caption", folder)
+    settings = json.loads((folder / "config.json").read_text())
+    settings["vision"]["channel_order"] = "bgr"
+    (folder / "config.json").write_text(json.dumps(settings))
+    other = Assistant.load(
+        replace(EMBEDDED, caption_adapter=str(folder)), detector="/nonexistent/detector.pt", report=lambda line: None
+    )
+    swapped = Image.fromarray(np.asarray(bus)[:, :, ::-1].copy())
+    assert other.caption(swapped) == assistant.caption(bus)
+    assert assistant.caption(swapped) != assistant.caption(bus)  # or the test could not tell
+    assert "caption_encoder" in other.hashes and "caption_encoder" not in assistant.hashes

@@ -273,6 +273,16 @@ def test_features_are_shared_by_runs_and_made_anew_for_a_changed_photo(folder):
     torch.testing.assert_close(again.get(images)[:, 0, 0], levels, atol=1e-3, rtol=0)
 
 
+def test_an_encoder_tuned_again_under_the_same_name_is_asked_again(folder, tmp_path):
+    file = tmp_path / "encoder.safetensors"
+    vision = replace(VISION, weights=str(file))
+    file.write_bytes(b"first")
+    FeatureCache(tmp_path, vision, [str(folder / "0.png")]).fill(encode)
+    assert FeatureCache(tmp_path, vision, [str(folder / "0.png")]).complete
+    file.write_bytes(b"second")
+    assert not FeatureCache(tmp_path, vision, [str(folder / "0.png")]).complete
+
+
 # --- in a run ---
 
 

@@ -12,8 +12,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from experts import caption, detection, ocr
-from experts.evidence import EXPERT_NAMES, ExpertError, from_json, to_json
-from experts.ocr import reading_order
+from experts.evidence import EXPERT_NAMES, ExpertError, from_json, lines_of, to_json
 from lav2.config import EMBEDDED
 from lav2.weights import find
 
@@ -165,6 +164,10 @@ def test_quads_are_in_pixels_of_the_original_whatever_the_scale(width, height, e
 
 def box(x, y, width=40, height=10):
     return [[x, y], [x + width, y], [x + width, y + height], [x, y + height]]
+
+
+def reading_order(quads):
+    return [i for line in lines_of(quads) for i in line]
 
 
 def test_lines_are_in_reading_order():

@@ -34,6 +34,8 @@ ARROWS = {  # room -> rooms that it may import
     "lav2.adapter": {"lav2.config"},
     "lav2.vision": {"lav2.config", "lav2.weights", "lav2.errors"},
 }
+# what boxes and captions tell, as instructions read them
+ARROWS["lav2.concepts"] = {"lav2.vision", "lav2.instruct", "lav2.config", "lav2.image", "lav2.errors"}
 ARROWS["lav2.model"] = {"lav2.adapter", "lav2.vision", "lav2.config", "lav2.weights", "lav2.errors"}
 ARROWS["lav2.checkpoint"] = {"lav2.model", "lav2.adapter", "lav2.config", "lav2.errors"}
 ARROWS["lav2.released"] = {"lav2.checkpoint", "lav2.vision"} | ARROWS["lav2.checkpoint"]
@@ -42,7 +44,8 @@ ARROWS["lav2.native"] = {"lav2.weights"}
 ARROWS["lav2.engine"] = {"lav2.adapter", "lav2.model", "lav2.native", "lav2.config", "lav2.errors"}
 ARROWS["lav2.generate"] = {"lav2.model", "lav2.adapter", "lav2.events", "lav2.engine"}
 # Training rows carry evidence; data only turns it from JSON into the prompt.
-ARROWS["lav2.data"] = {"lav2.config", "lav2.errors", "lav2.image", "lav2.prompts", "lav2.grounding", "experts.evidence"}
+ARROWS["lav2.data"] = {"lav2.config", "lav2.errors", "lav2.image", "lav2.prompts", "lav2.grounding", "lav2.weights",
+                       "experts.evidence"}  # fmt: skip
 ARROWS["lav2.selfcritical"] = {"lav2.data", "lav2.generate", "lav2.metrics", "lav2.model", "lav2.events"}
 ARROWS["lav2.train"] = {"lav2.data", "lav2.checkpoint", "lav2.model", "lav2.generate", "lav2.instruct", "lav2.prompts"}
 ARROWS["lav2.train"] |= {"lav2.selfcritical", "lav2.preflight"}
@@ -54,7 +57,8 @@ ARROWS["experts.train_detector.__main__"] = {
     "experts.evidence", "experts.train_detector.data", "experts.train_detector.train",
     "experts.train_detector.evaluate", "experts.detection", "experts.render",
 }  # fmt: skip
-ENGINE = {room for room in ARROWS if room.startswith("lav2.")} - {"lav2.train", "lav2.data", "lav2.instruct"}
+ENGINE = {room for room in ARROWS if room.startswith("lav2.")}
+ENGINE -= {"lav2.train", "lav2.data", "lav2.instruct", "lav2.concepts"}
 ARROWS["lav2.openai_api"] |= {"lav2.assistant", "lav2.line"}  # the assistant for its type alone
 ARROWS["lav2.assistant"] = EXPERTS | ENGINE | {"lav2"}
 ARROWS["lav2.evaluate"] = {

@@ -1,0 +1,333 @@
+"""Teach a CNN image encoder the words that people use of a photo: `python -m lav2 encoder`.
+
+An encoder trained on ImageNet tells a hundred breeds of dogs from each other, but no man from a woman, no colours and
+no game. Its later stages and a linear layer learn which words stand in a photo's captions and which kinds of object in
+its boxes, as seen in all places together (visual concepts, arXiv 1411.4952, Sec. 3). The layer is then dropped, and
+adapters are trained on the frozen encoder. Not in the method's papers; what it brings stands in docs/LOG.md.
+
+Words: B batch, W words, L kinds of object, N image tokens, C their width, S side of the encoder's pictures in px.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors.torch import save_file
+from timm.layers import DropPath
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from lav2.config import VisionConfig
+from lav2.errors import LAV2Error
+from lav2.image import open_image
+from lav2.instruct import Photo
+from lav2.vision import VisionTower
+
+ENCODER, STATE = "encoder.safetensors", "state.pt"
+TEACHER = 0.3  # least confidence of a box that a teacher, not a person, drew
+COMMON = 0.39  # a word is one of the photo's, in validation, where two of five captions have it
+FEWEST = 5  # photos of validation that have a word or kind which is scored
+LARGER = 1.12  # photos are read at this many times S, so that crops keep their sharpness
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """How long and how fast to learn."""
+
+    epochs: int = 3
+    batch: int = 32  # photos per step
+    lr: float = 2.5e-4  # peak, of the encoder; OneCycle
+    head_lr: float = 2e-3  # peak, of the linear layer, which is new
+    weight_decay: float = 0.02  # on matrices; the linear layer's is 0.05
+    frozen_stages: int = 3  # of the encoder, from the photo on: edges and textures need no words
+    drop_path: float = 0.1  # share of residual branches left out
+    least: int = 15  # photos that a word must be said of
+    seed: int = 0
+    save_every: int = 100  # steps
+
+
+# --- what is learned -----------------------------------------------------------------------------------------
+
+_STOP = frozenset(
+    re.findall(
+        "[a-z]+",
+        "a an the of in on at to and with is are be being been it its his her their this that there as by from for up "
+        "down out off over into through while near next him them he she they or who which what has have having s t "
+        "very some each other another one i",
+    )
+)
+_ENDINGS = (("sses", "ss"), ("ies", "y"), ("ches", "ch"), ("shes", "sh"), ("xes", "x"))
+
+
+def words_of(caption: str) -> set[str]:
+    """The words of a caption that say something, without their endings: `Two dogs are running` -> {two, dog, run}."""
+    return {_stem(word) for word in re.findall(r"[a-z]+", caption.lower()) if word not in _STOP}
+
+
+def _stem(word: str) -> str:
+    for ending, short in _ENDINGS:
+        if word.endswith(ending):
+            return word[: -len(ending)] + short
+    if word.endswith("s") and not word.endswith("ss") and len(word) > 3:
+        word = word[:-1]
+    if word.endswith("ing") and len(word) > 5:
+        word = word[:-3]
+        if len(word) > 2 and word[-1] == word[-2] and word[-1] not in "sl":
+            word = word[:-1]
+    return word
+
+
+@dataclass(frozen=True)
+class Names:
+    """What the linear layer tells: words of captions, kinds of object."""
+
+    words: tuple[str, ...]
+    kinds: tuple[str, ...]
+
+    @classmethod
+    def of(cls, photos: Sequence[Photo], least: int) -> Names:
+        """The words said of at least `least` of the photos, the most frequent first, and every kind in their boxes."""
+        count = Counter(word for photo in photos for word in set().union(*map(words_of, photo.captions)))
+        words = tuple(word for word, n in sorted(count.items(), key=lambda item: (-item[1], item[0])) if n >= least)
+        return cls(words, tuple(sorted({box.label for photo in photos for box in photo.boxes or ()})))
+
+    def labels(self, photos: Sequence[Photo]) -> tuple[Tensor, Tensor]:
+        """(share of a photo's captions with each word, and 0 or 1 for each kind [B, W + L]; known [B, W + L] bool:
+        not where a photo has no captions, or nobody drew boxes)."""
+        words = {word: i for i, word in enumerate(self.words)}
+        kinds = {kind: i for i, kind in enumerate(self.kinds, start=len(words))}
+        labels = torch.zeros(len(photos), len(words) + len(kinds))
+        known = torch.zeros(labels.shape, dtype=torch.bool)
+        for row, photo in enumerate(photos):
+            known[row, : len(words)] = bool(photo.captions)
+            known[row, len(words) :] = photo.boxes is not None
+            for caption in photo.captions:
+                for word in words_of(caption) & words.keys():
+                    labels[row, words[word]] += 1 / len(photo.captions)
+            for box in photo.boxes or ():
+                if box.confidence >= TEACHER and box.label in kinds:
+                    labels[row, kinds[box.label]] = 1
+        return labels, known
+
+
+class Head(nn.Module):
+    """clip_tokens [B, N, C] -> logits [B, W + L]: each name's mean over the places plus a soft maximum over them."""
+
+    def __init__(self, width: int, frequency: Tensor):
+        """frequency [W + L]: how often each name is right, which is what the layer starts from."""
+        super().__init__()
+        self.linear = nn.Linear(width, 2 * len(frequency))
+        nn.init.normal_(self.linear.weight, 0, 0.01)
+        bias = torch.logit(frequency.clamp(1e-3, 0.9))
+        self.linear.bias.data = torch.cat([bias, torch.zeros_like(bias)])
+
+    def forward(self, clip_tokens: Tensor) -> Tensor:
+        mean, most = self.linear(clip_tokens).chunk(2, dim=-1)  # [B, N, W + L] each
+        most = most.clamp(-12, 12)  # one place cannot outvote the photo for ever
+        return mean.mean(1) + torch.logsumexp(most, 1) - math.log(most.shape[1])
+
+
+def crops(photos: Tensor, side: int, generator: torch.Generator) -> Tensor:
+    """Photos [B, 3, *, *] of 0..255 -> pictures [B, 3, S, S]: 45 to 100 % of each, mirrored at random, with another
+    brightness and contrast."""
+    n = len(photos)
+    area, ratio, x, y, mirror, light, contrast = torch.rand(7, n, generator=generator)
+    area, ratio = 0.45 + 0.55 * area, torch.exp((ratio - 0.5) * 0.5)
+    width, height = (area * ratio).sqrt().clamp(max=1), (area / ratio).sqrt().clamp(max=1)
+    turn = torch.zeros(n, 2, 3)
+    turn[:, 0, 0], turn[:, 0, 2] = width * torch.where(mirror < 0.5, -1.0, 1.0), (2 * x - 1) * (1 - width)
+    turn[:, 1, 1], turn[:, 1, 2] = height, (2 * y - 1) * (1 - height)
+    grid = F.affine_grid(turn, [n, 3, side, side], align_corners=False)
+    pictures = F.grid_sample(photos, grid, align_corners=False, padding_mode="border")
+    mean = pictures.mean((1, 2, 3), keepdim=True)
+    light, contrast = (0.8 + 0.4 * value.view(-1, 1, 1, 1) for value in (light, contrast))
+    return (((pictures - mean) * contrast + mean) * light).clamp(0, 255)
+
+
+# --- learning ------------------------------------------------------------------------------------------------
+
+
+def tune(
+    vision: VisionConfig,
+    photos: Sequence[Photo],
+    validation: Sequence[Photo],
+    out: Path,
+    settings: EncoderConfig = EncoderConfig(),
+    device: str = "cpu",
+    dtype: str = "bfloat16",
+    report: Callable[[str], None] = print,
+) -> VisionConfig:
+    """Tune a timm EfficientNet on photos with captions, boxes or both; out/encoder.safetensors is what
+    `VisionConfig.weights` takes. A run that was interrupted goes on where it was saved.
+
+    Args:
+        vision: the encoder to start from.
+        photos, validation: of lav2.instruct.read_photos.
+        dtype: of the products; the weights are float32.
+
+    Returns:
+        `vision` with the tuned weights.
+
+    Raises:
+        LAV2Error: too few photos, or an encoder without timm's stages.
+    """
+    tower = VisionTower(vision).to(device)
+    stages = getattr(tower.net, "blocks", None)
+    if vision.library != "timm" or stages is None:
+        raise LAV2Error(f"{vision.name} is not one of timm's EfficientNets.", "Only those can be tuned.")
+    names = Names.of(photos, settings.least)
+    if len(photos) < settings.batch or not names.words + names.kinds:
+        raise LAV2Error(
+            f"{len(photos)} photos with {len(names.words)} words and {len(names.kinds)} kinds are too few.",
+            f"Give at least {settings.batch} photos, and words that are said of {settings.least}.",
+        )
+    labels, known = names.labels(photos)
+    torch.manual_seed(settings.seed)
+    frequency = (labels * known).sum(0) / known.sum(0).clamp(min=1)
+    head = Head(vision.width, frequency).to(device)
+    learned = _learned(tower.net, stages, settings)
+    steps = len(photos) // settings.batch * settings.epochs
+    optim = torch.optim.AdamW(
+        [
+            {"params": [p for p in learned if p.ndim > 1], "lr": settings.lr, "weight_decay": settings.weight_decay},
+            {"params": [p for p in learned if p.ndim <= 1], "lr": settings.lr, "weight_decay": 0.0},
+            {"params": head.parameters(), "lr": settings.head_lr, "weight_decay": 0.05},
+        ]
+    )
+    peaks = [group["lr"] for group in optim.param_groups]
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optim, peaks, total_steps=steps, pct_start=0.08, cycle_momentum=False, div_factor=10, final_div_factor=50
+    )
+    parts = {"net": tower.net, "head": head, "optim": optim, "schedule": schedule}
+    out.mkdir(parents=True, exist_ok=True)
+    start = _resumed(out / STATE, parts, settings)
+    report(f"{sum(p.numel() for p in learned):,} weights learn {len(names.words)} words, {len(names.kinds)} kinds")
+    products = _products(device, dtype)
+    with tqdm(range(start, steps), initial=start, total=steps, desc="encoder", unit="step") as bar:
+        for step in bar:
+            tower.net.train()
+            rows = _rows(len(photos), step, settings)
+            generator = torch.Generator().manual_seed(settings.seed + step)
+            torch.manual_seed(settings.seed + step)  # of what is dropped: a resumed run drops the same
+            pixels = crops(_read([photos[row] for row in rows], vision), vision.image_size, generator)
+            with products():
+                clip_tokens = tower(_normalised(tower, pixels.to(device)))
+            logits = head(F.dropout(clip_tokens.float(), 0.2))
+            loss = _loss(logits, labels[rows].to(device), known[rows].to(device))
+            optim.zero_grad(set_to_none=True)
+            loss.backward()
+            nn.utils.clip_grad_norm_([*learned, *head.parameters()], 5.0)
+            optim.step()
+            schedule.step()
+            bar.set_postfix(loss=f"{loss.item():.2f}")
+            if (step + 1) % settings.save_every == 0 or step == steps - 1:
+                _save(out / STATE, parts, settings, step + 1)
+    scores = score(tower, head, names, validation, products) if validation else {}
+    report(", ".join(f"{name} {value:.3f}" for name, value in scores.items()))
+    kept = {key: tensor for key, tensor in tower.net.state_dict().items() if not key.startswith("classifier.")}
+    save_file({key: tensor.half().contiguous() for key, tensor in kept.items()}, out / ENCODER)
+    record = {"start": asdict(vision), "settings": asdict(settings), "words": len(names.words), "kinds": names.kinds,
+              "photos": len(photos), "validation": scores}  # fmt: skip
+    (out / "encoder.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    (out / STATE).unlink()
+    return replace(vision, weights=str(out / ENCODER))
+
+
+def _products(device: str, dtype: str) -> Callable[[], contextlib.AbstractContextManager]:
+    """A context in which products are made in `dtype`."""
+    kind = getattr(torch, dtype)
+    return lambda: torch.autocast(torch.device(device).type, kind, enabled=kind != torch.float32)
+
+
+def _learned(net: nn.Module, stages: nn.Sequential, settings: EncoderConfig) -> list[nn.Parameter]:
+    """The parameters behind the frozen stages, with branches that are left out at random before them."""
+    net.requires_grad_(True)
+    for part in (net.conv_stem, *stages[: settings.frozen_stages]):
+        part.requires_grad_(False)
+    for block in stages[settings.frozen_stages :].modules():
+        if isinstance(getattr(block, "drop_path", None), nn.Identity):
+            block.drop_path = DropPath(settings.drop_path)
+    return [p for p in net.parameters() if p.requires_grad]
+
+
+def _rows(photos: int, step: int, settings: EncoderConfig) -> Tensor:
+    """Indices of a step's photos [B]: each once per epoch."""
+    epoch, place = divmod(step, photos // settings.batch)
+    order = torch.randperm(photos, generator=torch.Generator().manual_seed(settings.seed + 1_000_003 * (epoch + 1)))
+    return order[place * settings.batch : (place + 1) * settings.batch]
+
+
+def _read(photos: Sequence[Photo], vision: VisionConfig) -> Tensor:
+    """Whole photos squeezed to squares [B, 3, 1.12 S, 1.12 S] of 0..255."""
+    side = round(LARGER * vision.image_size)
+    arrays = [np.asarray(open_image(photo.image).resize((side, side)), np.float32) for photo in photos]
+    return torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2)
+
+
+def _normalised(tower: VisionTower, pixels: Tensor) -> Tensor:
+    return (pixels / 255 - tower.mean) / tower.std
+
+
+def _loss(logits: Tensor, labels: Tensor, known: Tensor) -> Tensor:
+    """Binary cross-entropy, summed over the names and averaged over the photos."""
+    each = F.binary_cross_entropy_with_logits(logits, labels, reduction="none")
+    return (each * known).sum() / len(logits)
+
+
+@torch.no_grad()
+def score(
+    tower: VisionTower, head: Head, names: Names, photos: Sequence[Photo], products: Callable, batch: int = 64
+) -> dict[str, float]:
+    """Mean average precision of words and of kinds, of those that FEWEST photos have, and the loss."""
+    tower.net.eval()
+    logits = []
+    for first in tqdm(range(0, len(photos), batch), desc="validation", leave=False):
+        with products():
+            clip_tokens = tower(tower.pixels([open_image(photo.image) for photo in photos[first : first + batch]]))
+        logits.append(head(clip_tokens.float()).cpu())
+    logits, (labels, known) = torch.cat(logits), names.labels(photos)
+    right = torch.where(known, labels >= COMMON, False)
+    found: dict[str, list[float]] = {"words": [], "kinds": []}
+    for column in range(logits.shape[1]):
+        if right[:, column].sum() >= FEWEST:
+            rows = known[:, column]
+            kind = "words" if column < len(names.words) else "kinds"
+            found[kind].append(average_precision(logits[rows, column], right[rows, column]))
+    scores = {f"mean AP of {len(values)} {kind}": float(np.mean(values)) for kind, values in found.items() if values}
+    return scores | {"loss": _loss(logits, labels, known).item()}
+
+
+def average_precision(scores: Tensor, right: Tensor) -> float:
+    """Mean precision at the rank of each right one: scores [P], right [P] bool, at least one."""
+    right = right[scores.argsort(descending=True)].float()
+    precision = right.cumsum(0) / torch.arange(1, len(right) + 1)
+    return float((precision * right).sum() / right.sum())
+
+
+def _save(file: Path, parts: dict, settings: EncoderConfig, step: int) -> None:
+    state = {name: part.state_dict() for name, part in parts.items()} | {"settings": asdict(settings), "step": step}
+    torch.save(state, file.with_suffix(".new"))
+    os.replace(file.with_suffix(".new"), file)
+
+
+def _resumed(file: Path, parts: dict, settings: EncoderConfig) -> int:
+    """The step that a saved run goes on from; 0: there is none."""
+    if not file.exists():
+        return 0
+    state = torch.load(file, weights_only=True)
+    if state["settings"] != asdict(settings):
+        raise LAV2Error(f"{file} is of a run with other settings.", "Choose another --out, or the same settings.")
+    for name, part in parts.items():
+        part.load_state_dict(state[name])
+    return state["step"]
