@@ -27,8 +27,8 @@ from tokenizers import Regex, Tokenizer, decoders, models, normalizers, processo
 from torch import Tensor
 from transformers import LlamaConfig, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from lav2 import checkpoint
-from lav2.config import CLIP_VIT_L_14_BGR, AdapterConfig, ProjectorConfig, VisionConfig
+from lav2 import checkpoint, preflight
+from lav2.config import CLIP_VIT_L_14_BGR, PRESETS, AdapterConfig, ProjectorConfig, VisionConfig
 from lav2.errors import LAV2Error
 from lav2.model import AdaptedLlama, base_identity, load_llm
 from lav2.vision import VisionTower
@@ -106,6 +106,7 @@ def import_released(
             raise LAV2Error(f"{link} already holds another base model.", "Choose another --out, or remove it.")
         link.unlink(missing_ok=True)
         link.symlink_to(folder.resolve(), target_is_directory=True)
+    report(preflight.check(replace(PRESETS["llama-7b-bias"], llm=str(folder)), "float16", training=True))
     llm, tokenizer = load_llm(str(folder), torch.float16)
     identity = base_identity(llm, tokenizer, llama.resolve().name)
     found = read_adapter(adapter, llm.config, projector_heads, prompt_length)

@@ -337,6 +337,16 @@ def test_a_file_of_the_whole_clip_model_gives_the_image_encoder_in_every_form_th
     assert all(torch.equal(found[name], tensor) for name, tensor in wanted.items())
 
 
+def test_an_import_that_the_memory_is_too_small_for_is_told_before_anything_loads(
+    golden, imports, vision, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(released.preflight, "free", lambda device: 1e6)
+    monkeypatch.setattr(released.preflight, "BIG_BYTES", 0)
+    monkeypatch.setattr(released, "load_llm", lambda *args: pytest.fail("loaded"))
+    with pytest.raises(LAV2Error, match="GB free"):
+        released.import_released(imports / "base", golden / "BIAS-tiny.pth", tmp_path / "out", vision=vision)
+
+
 def test_a_wrong_file_of_the_image_encoder_is_told_by_the_import(golden, imports, vision, tmp_path):
     from dataclasses import replace
 
