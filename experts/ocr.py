@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import importlib.util
 import re
 import tempfile
@@ -22,6 +23,7 @@ ENLARGED = 512  # px: small photos are enlarged to this long side, by at most MO
 MOST = 2.0
 SMALLEST = 10  # px of the scaled photo: shorter text boxes are specks
 TALL = 1.2  # height over width from which a box may hold a vertical line
+KNOWN = 2.0  # see _read
 UPRIGHT = 1.2  # a turned reading must be surer by that factor: a lone 2 is a good N as well
 PRICE = re.compile(r"\bS ?(\d+) ?\. ?(\d\d)\b")  # EasyOCR takes the dollar sign of a price for an S
 SUREST_NOISE = 0.2  # lines that the reader is less sure of are mostly texture read as letters
@@ -72,6 +74,7 @@ class Reader(LazyExpert):
             )
         except (FileNotFoundError, ValueError) as error:  # weights missing or damaged; unknown language
             raise ExpertError(f"EasyOCR cannot read {self._languages} with {folder} ({error}).", INSTALL) from error
+        self._words = _dictionary(self._languages)
         if reader.device == "cpu":
             reader.detector = quicker(reader.detector)
         return reader
@@ -82,7 +85,7 @@ class Reader(LazyExpert):
         size = tuple(max(1, round(side * scale)) for side in image.size)
         scaled = image if size == image.size else image.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
         # EasyOCR takes a colour array for BGR when it makes the grey picture that the recogniser reads.
-        found = _read(model, np.asarray(scaled)[:, :, ::-1])
+        found = _read(model, np.asarray(scaled)[:, :, ::-1], self._words)
         quads = np.array([f[0] for f in found], np.float32).reshape(-1, 4, 2)  # [n,4,2] px of `scaled`
         quads = quads * (np.array(image.size) / np.array(size)).astype(np.float32)
         order = [i for line in lines_of(quads) for i in line]  # reading order
@@ -97,9 +100,10 @@ class Reader(LazyExpert):
 Line = tuple[np.ndarray, str, float]  # quad [4,2] px, text, confidence
 
 
-def _read(model: Any, pixels: np.ndarray) -> list[Line]:
+def _read(model: Any, pixels: np.ndarray, words: frozenset[str]) -> list[Line]:
     """Lines of a picture [H, W, 3]; where boxes stand upright, their part of it is read a quarter turned as well, both
-    ways, and the surest reading is kept (EasyOCR alone reads vertical lines as noise)."""
+    ways, and the surest reading is kept (EasyOCR alone reads vertical lines as noise). EasyOCR is as sure of many words
+    that stand on their heads ("LV HIIYS", which is shirt 47), but those are in no dictionary."""
     lines, boxes = _upright(model, pixels)
     tall = np.array([box for box in boxes if box[3] - box[2] > TALL * (box[1] - box[0])])  # left, right, top, bottom
     if not len(tall):
@@ -120,10 +124,27 @@ def _read(model: Any, pixels: np.ndarray) -> list[Line]:
         found, _ = _upright(model, turned)
         corner = np.array([left, top])
         readings.append([(_turned_back(quad, turns, part.shape) + corner, *rest) for quad, *rest in found])
-    scores = [sum(confidence * len(text) for _, text, confidence in reading) for reading in readings]
+    scores = [sum(sure * _weight(text, words) for _, text, sure in reading) for reading in readings]
     scores[0] *= UPRIGHT
     best = readings[int(np.argmax(scores))]
     return [*(line for line in lines if not inside(line)), *best]
+
+
+def _weight(text: str, words: frozenset[str]) -> float:
+    """Its characters; those of known words count KNOWN times."""
+    return sum(len(word) * (KNOWN if word.lower() in words else 1) for word in text.split())
+
+
+def _dictionary(languages: Sequence[str]) -> frozenset[str]:
+    """English words of three letters and more, where English is read: those that are one token of CLIP's vocabulary,
+    which open_clip brings (EasyOCR's package has no list, and the few misread words must not cost a dependency)."""
+    found = importlib.util.find_spec("open_clip")
+    if found is None or "en" not in languages:
+        return frozenset()
+    vocabulary = Path(found.submodule_search_locations[0]) / "bpe_simple_vocab_16e6.txt.gz"
+    with gzip.open(vocabulary, "rt", encoding="utf-8") as file:
+        whole = (line.replace(" ", "").strip().removesuffix("</w>") for line in file if line.endswith("</w>\n"))
+        return frozenset(word for word in whole if len(word) >= 3 and word.isalpha())
 
 
 def _upright(model: Any, pixels: np.ndarray) -> tuple[list[Line], list[list[int]]]:

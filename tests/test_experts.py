@@ -302,3 +302,11 @@ def test_the_quicker_text_search_finds_what_easyocr_alone_finds():
     assert plain.max() > 0.7  # there is text to find
     assert (plain - quick).abs().max() < 0.03  # bfloat16; the thresholds are 0.4 and 0.7
     assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in ours._model.detector.modules())
+
+
+def test_a_vertical_text_is_read_the_way_that_gives_words():
+    """EasyOCR was 0.85 sure of LV HIIYS on a sign that says shirt 47, which it was 0.75 sure of."""
+    words = ocr._dictionary(["en"])
+    assert {"shirt", "library", "parking"} <= words and not words & {"hiiys", "lv", "47"}
+    assert 0.75 * ocr._weight("shirt 47", words) > 0.85 * ocr._weight("LV HIIYS", words)
+    assert ocr._weight("LV HIIYS", words) == ocr._weight("shirt 47", ocr._dictionary(["ko"])) == 7
