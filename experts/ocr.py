@@ -6,7 +6,8 @@ import gzip
 import importlib.util
 import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -74,10 +75,13 @@ class Reader(LazyExpert):
             )
         except (FileNotFoundError, ValueError) as error:  # weights missing or damaged; unknown language
             raise ExpertError(f"EasyOCR cannot read {self._languages} with {folder} ({error}).", INSTALL) from error
-        self._words = _dictionary(self._languages)
         if reader.device == "cpu":
             reader.detector = quicker(reader.detector)
         return reader
+
+    @cached_property
+    def _words(self) -> frozenset[str]:
+        return _dictionary(self._languages)
 
     def _look(self, model: Any, image: Image.Image) -> dict[str, Any]:
         longest = max(image.size)
@@ -85,7 +89,7 @@ class Reader(LazyExpert):
         size = tuple(max(1, round(side * scale)) for side in image.size)
         scaled = image if size == image.size else image.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
         # EasyOCR takes a colour array for BGR when it makes the grey picture that the recogniser reads.
-        found = _read(model, np.asarray(scaled)[:, :, ::-1], self._words)
+        found = _read(model, np.asarray(scaled)[:, :, ::-1], lambda: self._words)
         quads = np.array([f[0] for f in found], np.float32).reshape(-1, 4, 2)  # [n,4,2] px of `scaled`
         quads = quads * (np.array(image.size) / np.array(size)).astype(np.float32)
         order = [i for line in lines_of(quads) for i in line]  # reading order
@@ -100,7 +104,7 @@ class Reader(LazyExpert):
 Line = tuple[np.ndarray, str, float]  # quad [4,2] px, text, confidence
 
 
-def _read(model: Any, pixels: np.ndarray, words: frozenset[str]) -> list[Line]:
+def _read(model: Any, pixels: np.ndarray, words: Callable[[], frozenset[str]]) -> list[Line]:
     """Lines of a picture [H, W, 3]; where boxes stand upright, their part of it is read a quarter turned as well, both
     ways, and the surest reading is kept (EasyOCR alone reads vertical lines as noise). EasyOCR is as sure of many words
     that stand on their heads ("LV HIIYS", which is shirt 47), but those are in no dictionary."""
@@ -118,13 +122,14 @@ def _read(model: Any, pixels: np.ndarray, words: frozenset[str]) -> list[Line]:
         x, y = line[0].mean(0)
         return left <= x <= right and top <= y <= bottom
 
+    known = words()
     readings = [[line for line in lines if inside(line)]]
     for turns in (1, 3):  # quarter turns against the clock
         turned = np.ascontiguousarray(np.rot90(part, turns))
         found, _ = _upright(model, turned)
         corner = np.array([left, top])
         readings.append([(_turned_back(quad, turns, part.shape) + corner, *rest) for quad, *rest in found])
-    scores = [sum(sure * _weight(text, words) for _, text, sure in reading) for reading in readings]
+    scores = [sum(sure * _weight(text, known) for _, text, sure in reading) for reading in readings]
     scores[0] *= UPRIGHT
     best = readings[int(np.argmax(scores))]
     return [*(line for line in lines if not inside(line)), *best]

@@ -123,10 +123,12 @@ def _kind(kind: str, found: Sequence[Item], detections: Detections) -> str:
 
 
 def read(found: OcrLines, question: str) -> tuple[str, tuple[str, ...]]:
-    """What of a text that is not empty is asked for, and what that is: ("the number", ("52", "3")), the surest first;
+    """What of a text is asked for, and what that is: ("the number", ("52", "3")), the surest first;
     ("the second line", ("open daily",)); ("the text", ("Gate 42 open daily",)) where no part of it is asked for. Or
     that it is not there, and nothing: ("no number in the text", ())."""
     items = numbered({"ocr": found})
+    if not items:  # of its texts nothing is left but markers
+        return "no text in the photo", ()
     lines = [[items[i] for i in line] for line in lines_of(np.array([item.polygon for item in items], float))]
     for name, (asked, written) in _VALUES.items():
         if re.search(asked, question, re.IGNORECASE):

@@ -11,6 +11,7 @@ import json
 import logging
 import shutil
 import tempfile
+from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -397,17 +398,20 @@ def base_identity(llm: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name
             "vocab_size")  # fmt: skip
     architecture = {"class": type(llm).__name__, **{key: getattr(config, key) for key in keys}}
     vocabulary = json.dumps(sorted(tokenizer.get_vocab().items(), key=lambda item: item[1]))
-    frozen = {}
-    for key, tensor in llm.state_dict().items():
+    return {
+        "name": name,
+        "architecture": json.dumps(architecture),
+        "tokenizer": hashlib.sha256(vocabulary.encode()).hexdigest(),
+        "weights": weights_digest(_frozen(llm)),
+    }
+
+
+def _frozen(llm: PreTrainedModel) -> Iterator[tuple[str, Tensor]]:
+    """The frozen tensors by name; offloaded ones are read one at a time, for together they may not fit into memory."""
+    for key, tensor in sorted(llm.state_dict().items()):
         if "adapter_" in key or "lora_" in key:
             continue
         if tensor.is_meta:  # offloaded
             parent, _, leaf = key.rpartition(".")
             tensor = llm.get_submodule(parent)._hf_hook.weights_map[leaf]
-        frozen[key] = tensor
-    return {
-        "name": name,
-        "architecture": json.dumps(architecture),
-        "tokenizer": hashlib.sha256(vocabulary.encode()).hexdigest(),
-        "weights": weights_digest(frozen.items()),
-    }
+        yield key, tensor

@@ -27,9 +27,10 @@ from lav2.errors import LAV2Error
 
 
 def weights_digest(tensors: Iterable[tuple[str, Tensor]]) -> str:
-    """A hash of named weights: of the first 4,096 values of each as bfloat16, so that it is the same in every dtype."""
+    """A hash of named weights, sorted by name: of the first 4,096 values of each as bfloat16, so that it is the same in
+    every dtype. One tensor is held at a time."""
     digest = hashlib.sha256()
-    for key, tensor in sorted(tensors):
+    for key, tensor in tensors:
         digest.update(key.encode())
         digest.update(tensor.flatten()[:4096].to(torch.bfloat16).view(torch.int16).cpu().numpy().tobytes())
     return digest.hexdigest()
@@ -54,7 +55,7 @@ class VisionTower(nn.Module):
     @property
     def identity(self) -> str:
         """`weights_digest` of the net."""
-        return weights_digest(self.net.state_dict().items())
+        return weights_digest(sorted(self.net.state_dict().items()))
 
     def pixels(self, photos: Sequence[Image.Image]) -> Tensor:
         """Upright RGB photos -> normalised pixels [B, 3, S, S] in the order of channels that the tower wants."""

@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from tiny import VISION as LITE0
 
 from lav2 import concepts
 from lav2.concepts import EncoderConfig, Names, words_of
-from lav2.config import EFFICIENTNET_LITE2, VisionConfig
+from lav2.config import EFFICIENTNET_LITE2
 from lav2.errors import LAV2Error
 from lav2.instruct import Box, Photo
 from lav2.vision import VisionTower
 
-LITE0 = VisionConfig("timm", "tf_efficientnet_lite0", None, image_size=64, width=1280, tokens=4)
 SETTINGS = EncoderConfig(epochs=2, batch=4, least=3, save_every=2)
 
 

@@ -77,6 +77,9 @@ def test_experts_that_did_not_answer_say_nothing_to_a_question():
     assert focus("Which number is on the sign?", {"ocr": bare}) == "no number in the text"
     assert focus("What is the price?", {"ocr": bare}) == "no price in the text"
     assert focus("Read the second line.", {"ocr": bare}) == "the text has one line"
+    markers = OcrLines(LINES[:1], [0.9], ("<|im_end|>",), 0.1, (100, 100))
+    assert focus("What does the sign say?", {"ocr": markers}) == ""
+    assert grounding.read(markers, "What does the sign say?") == ("no text in the photo", ())
 
 
 def test_texts_that_stand_side_by_side_are_one_line():
