@@ -142,21 +142,24 @@ def wide(**sizes):
 @pytest.mark.parametrize("rows", [1, 2, 3, 5])
 @pytest.mark.parametrize("threads", [1, 2])
 def test_the_compiled_step_is_the_forward_in_torch(rows, threads):
+    """Of the same bfloat16 weights, there in float32: torch's own bfloat16 differs from processor to processor."""
     model = wide()
-    prompt_kv, ids = photo_prompts(model, rows), token_ids(rows, 10)
-    mask = torch.ones(rows, 7, dtype=torch.long)
+    ids, mask = token_ids(rows, 10), torch.ones(rows, 7, dtype=torch.long)
     mask[0, :3] = 0
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        found = []
-        for engine in (Engine(model, int8=False, compiled=False), Engine(model, int8=False)):
+        found, engines = [], [Engine(model, int8=False)]
+        assert engines[0].library is not None
+        model.llm.float()
+        for engine in [*engines, Engine(model, compiled=False)]:
+            prompt_kv = photo_prompts(model, rows)
             _, cache = engine(ids[:, :7], prompt_kv, mask)
             found.append(torch.stack([engine(ids[:, i : i + 1], prompt_kv, cache=cache)[0] for i in range(7, 10)], 1))
     finally:
         torch.set_num_threads(before)
-    assert engine.library is not None
-    torch.testing.assert_close(found[0].float(), found[1], atol=0.05, rtol=0.05)
+    difference = (found[0].float() - found[1]).norm(dim=-1) / found[1].norm(dim=-1)
+    assert difference.max() < 0.05
 
 
 @compiled
