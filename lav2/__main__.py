@@ -159,7 +159,7 @@ def main(arguments: list[str] | None = None) -> int:
     examine.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), help=DTYPE_HELP)
     examine.set_defaults(run=run_examine, adapter=None, what="photos")
 
-    for command in (ask, batch, captions, replay, evaluate, examine):
+    for command in (ask, batch, captions, replay, evaluate, examine, train):
         command.add_argument("--quantize", choices=("8bit", "4bit"), help=QUANTIZE_HELP)
         command.add_argument("--device-map", choices=("auto",), help="the model over all GPUs, then memory, then disk")
 
@@ -365,6 +365,8 @@ def run_train(options: argparse.Namespace) -> int:
         dtype=options.dtype,
         checkpointing=options.gradient_checkpointing,
         encoder=options.encoder,
+        quantize=options.quantize,
+        device_map=options.device_map,
     )
     return 0
 

@@ -181,13 +181,14 @@ def check(
 
     Args:
         device: of torch, or `auto` for a device map.
-        quantize: as asked for; on the CPU, 8bit is made of whole weights, so it needs their memory while it loads.
+        quantize: as asked for; to answer on the CPU, 8bit is made of whole weights, so it needs their memory while it
+            loads.
         training: see `needed`.
 
     Raises:
         LAV2Error: with what is needed, what is free and which preset fits.
     """
-    whole = "8bit" if device == "cpu" else None
+    whole = "8bit" if device == "cpu" and not training else None
 
     def size(dtype: str = dtype, quantize: str | None = quantize) -> float:
         return needed(preset, dtype, None if quantize == whole else quantize, device, training)
@@ -197,7 +198,7 @@ def check(
     if need <= max(have, BIG_BYTES):
         return f"The frozen models need {told}." if training else f"{preset.name} needs {told}."
     ways = {"--dtype bfloat16": size("bfloat16") if BYTES[dtype] > 2 else need}
-    if device != "cpu" and not training:  # on a CPU, bitsandbytes would answer too slowly to be advised
+    if device != "cpu":  # on a CPU, bitsandbytes would answer too slowly to be advised
         ways |= {f"--quantize {kind}": size(quantize=kind) for kind in PACKED_BYTES}
     fitting = next((way for way, wanted in ways.items() if wanted <= have), f"--preset {suggestion(have, device)}")
     raise LAV2Error(

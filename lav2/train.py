@@ -43,7 +43,7 @@ from lav2.data import (
 from lav2.errors import LAV2Error
 from lav2.generate import Sampling
 from lav2.instruct import is_right, obeys
-from lav2.model import AdaptedLlama, base_identity, keep_norms_exact, load_llm
+from lav2.model import AdaptedLlama, Quantize, base_identity, keep_norms_exact, load_llm
 from lav2.prompts import Turn
 from lav2.selfcritical import Critic
 from lav2.vision import VisionTower
@@ -102,6 +102,8 @@ def run(
     dtype: str | None = None,
     checkpointing: bool = False,
     encoder: str | None = None,
+    quantize: Quantize | None = None,
+    device_map: str | dict[str, str | int] | None = None,
     report: Callable[[str], None] = print,
 ) -> None:
     """Train an adapter on a preset's frozen models from files; what `python -m lav2 train` calls.
@@ -124,6 +126,9 @@ def run(
         checkpointing: keep no activations inside of layers, and compute them again on the way back: less memory, about
             a third more time.
         encoder: weights of the image encoder, in place of the preset's or that of `init`.
+        quantize: `8bit` or `4bit`: the frozen matrices packed by bitsandbytes, the adapter on top as it is (as QLoRA,
+            arXiv 2305.14314). An adapter remembers that it was trained on them.
+        device_map: `auto` spreads the frozen model over the GPUs, for one process.
 
     Raises:
         LAV2Error: data, weights or settings do not fit.
@@ -137,8 +142,11 @@ def run(
             "Give --together 5, and a --batch of at least one photo for each process.",
         )
     kind = dtype or _precision(place)
-    report(preflight.check(preset, kind, str(place), training=True))
-    llm, tokenizer = load_llm(preset.llm, getattr(torch, kind), place)
+    if device_map and _processes() > 1:
+        raise LAV2Error("A model that is spread over the devices has them for itself.",
+                        "Leave --device-map away, or start one process without torchrun.")  # fmt: skip
+    report(preflight.check(preset, kind, device_map or str(place), quantize, training=True))
+    llm, tokenizer = load_llm(preset.llm, getattr(torch, kind), place, quantize, device_map)
     keep_norms_exact(llm)
     base = base_identity(llm, tokenizer, preset.llm)
     torch.manual_seed(settings.seed)

@@ -1,6 +1,8 @@
 """Packed weights and layers on several devices: the adapter on top computes what it computes on the plain model."""
 
 import copy
+import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,8 +10,9 @@ from tiny import EARLY, LATE, PROJECTOR, VISION, adapted, clip_tokens, llama, op
 from torch import nn
 from transformers.utils import is_bitsandbytes_available
 
-from lav2 import checkpoint, engine, generate
+from lav2 import checkpoint, engine, generate, train
 from lav2.adapter import transformer_linears
+from lav2.config import Preset
 from lav2.errors import LAV2Error
 from lav2.model import AdaptedLlama, base_identity, load_llm, share_frozen
 
@@ -106,6 +109,31 @@ def test_on_packed_weights_the_adapter_computes_what_it_computes_on_their_unpack
     found, second, wanted = (logits_of(one) for one in models)
     torch.testing.assert_close(second, found)
     assert (found - wanted).norm() / wanted.norm() < 0.05
+
+
+@packed
+@pytest.mark.parametrize("quantize", QUANTIZE)
+def test_an_adapter_is_trained_on_packed_weights_which_stay_as_they_are(folder, tmp_path, quantize, monkeypatch):
+    """And is then read on them: its norms, biases and scales have moved."""
+    loaded = []
+    monkeypatch.setattr(train, "load_llm", lambda *given: loaded.append(load_llm(*given)) or loaded[-1])
+    rows = [{"instruction": f"w{3 + i} w{9 + i}", "output": f"w{20 + i}"} for i in range(8)]
+    (tmp_path / "rows.json").write_text(json.dumps(rows))
+    preset = Preset("tiny", "", str(folder), None, None, None, replace(LATE, lora_rank=2), template="alpaca")
+    settings = train.TrainConfig(stage="finetune", steps=30, batch=4, lr=1e-2)
+    out = tmp_path / "run"
+    train.run(preset, settings, [tmp_path / "rows.json"], out, quantize=quantize, report=lambda line: None)
+    llm, words = loaded[0]
+    assert "bitsandbytes" in type(llm.model.layers[0].mlp.up_proj).__module__
+    fresh, _ = load_llm(str(folder), torch.float32, quantize=quantize)
+    packed = {key: value for key, value in fresh.state_dict().items() if "proj.weight" in key}
+    assert packed and all(torch.equal(llm.state_dict()[key], value) for key, value in packed.items())
+    losses = [float(line.split(",")[2]) for line in (out / "log.csv").read_text().splitlines()[1:]]
+    assert sum(losses[-5:]) < 0.9 * sum(losses[:5])
+    told = []
+    model = checkpoint.load(out, fresh, words, told.append)
+    assert not told
+    assert all(p.any() for name, p in model.adapter_parameters().items() if name.endswith(("adapter_bias", "lora_b")))
 
 
 @torch.inference_mode()
