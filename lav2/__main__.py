@@ -132,7 +132,6 @@ def main(arguments: list[str] | None = None) -> int:
     evaluate.add_argument("--arms", help="for grounded: sets of experts with commas, such as none,detection,all,auto")
     evaluate.add_argument("--split", default="val", help="of captions.jsonl and of plain questions")
     evaluate.add_argument("--suffix", default="", help='behind questions, such as "Answer with one word."')
-    evaluate.add_argument("--beams", type=int, default=1, help="width of the search for captions; 1: greedy")
     evaluate.add_argument("--coco-results", type=Path, help="captions as a COCO result file")
     evaluate.add_argument("--limit", type=int, help="only the first rows")
     evaluate.add_argument("--batch", type=int, default=32, help="prompts at once")
@@ -159,6 +158,10 @@ def main(arguments: list[str] | None = None) -> int:
     examine.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), help=DTYPE_HELP)
     examine.set_defaults(run=run_examine, adapter=None, what="photos")
 
+    for command in (evaluate, examine):
+        command.add_argument("--beams", type=int, help="width of the search for captions; 1: greedy (default: 3)")
+        command.add_argument("--drafts", type=int, help="captions sampled from a photo, and as many from its mirror "
+                             "image, of which one is told; 0: none (default: the preset's)")  # fmt: skip
     for command in (ask, batch, captions, replay, evaluate, examine, train):
         command.add_argument("--quantize", choices=("8bit", "4bit"), help=QUANTIZE_HELP)
         command.add_argument("--device-map", choices=("auto",), help="the model over all GPUs, then memory, then disk")
@@ -396,7 +399,9 @@ def run_examine(options: argparse.Namespace) -> int:
     from lav2 import evaluate
     from lav2.weights import cache_dir
 
-    bench = evaluate.Bench(_measured(options), options.cache or cache_dir() / "features")
+    assistant = _measured(options)
+    cache = options.cache or cache_dir() / "features"
+    bench = evaluate.Bench(assistant, cache, captioning=_captioning(options, assistant))
     experts = _experts(options.experts)
     count = evaluate.record(
         bench, options.data, options.out, experts, options.images, options.split, options.limit
@@ -416,7 +421,9 @@ def run_evaluate(options: argparse.Namespace) -> int:
         known = ", ".join((*evaluate.ARMS, evaluate.AUTO))
         raise LAV2Error(f"There is no arm {unknown[0]!r}.", f"Choose of: {known}.")
     cache = options.cache or cache_dir() / "features"
-    bench = evaluate.Bench(_measured(options), cache, options.batch, options.max_new_tokens, options.beams)
+    assistant = _measured(options)
+    how = _captioning(options, assistant)
+    bench = evaluate.Bench(assistant, cache, options.batch, options.max_new_tokens, how)
     if options.what == "captions":
         scores, answers = evaluate.captions(bench, options.data, options.images, options.split, options.limit)
         results = {"scores": scores, "captions": answers}
@@ -438,6 +445,12 @@ def run_evaluate(options: argparse.Namespace) -> int:
         print(json.dumps(scores, indent=1))
     evaluate.write(evaluate.report(bench, options.arguments, options.seed, options.data, **results), options.out)
     return 0
+
+
+def _captioning(options: argparse.Namespace, assistant):
+    """The assistant's way to write captions with --beams and --drafts in it."""
+    given = {name: getattr(options, name) for name in ("beams", "drafts")}
+    return replace(assistant.captioning, **{name: value for name, value in given.items() if value is not None})
 
 
 def _measured(options: argparse.Namespace):

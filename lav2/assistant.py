@@ -16,14 +16,14 @@ from typing import Any, NamedTuple
 
 import torch
 import transformers
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 
 import lav2
 from experts import caption, detection, ocr
 from experts.evidence import EXPERT_NAMES, Evidence, Expert
 from experts.orchestrator import Orchestrator, fingerprint
-from lav2 import checkpoint, config, generate, grounding, model, native, preflight, prompts, weights
+from lav2 import captioning, checkpoint, config, generate, grounding, model, native, preflight, prompts, weights
 from lav2.config import CONTEXT
 from lav2.engine import Engine, refusal, unmap
 from lav2.errors import LAV2Error
@@ -35,8 +35,6 @@ from lav2.vision import VisionTower
 QUESTION_CHARACTERS = 4000
 AT_ONCE, WAITING = 8, 16  # questions that are answered at once, as many as a step takes, and that wait for it
 PHOTOS = 32  # whose features are kept
-CAPTION_SAMPLING = Sampling(max_new_tokens=30, repetition_penalty=1.0)  # greedy, for evaluation
-CAPTION_BEAM = {"width": 3, "max_new_tokens": 30, "no_repeat": 3}
 
 
 class Parts(NamedTuple):
@@ -46,6 +44,7 @@ class Parts(NamedTuple):
     captioner: generate.Model
     tokenizer: transformers.PreTrainedTokenizerBase
     tower: VisionTower | None
+    caption_tower: VisionTower | None
 
 
 class _Once:
@@ -104,6 +103,7 @@ class Assistant:
         dtype = str(chat.llm.dtype).removeprefix("torch.")
         self.versions = {**versions(), "device": chat.llm.device.type, "dtype": dtype}
         self.settings = preset
+        self.captioning = captioning.Captioning(drafts=preset.caption_drafts)
         self.load_seconds = load_seconds
         self._chat, self._captioner, self._tokenizer = chat, captioner, tokenizer
         self._tower, self._caption_tower = tower, caption_tower or tower
@@ -226,15 +226,14 @@ class Assistant:
         if self._caption_tower is None:
             raise LAV2Error(f"The adapter of {self.preset} is text only.", "Choose a preset with an image encoder.")
         if self._caption_tower is self._tower:
-            clip_tokens = self._look(image).clip_tokens()
+            seen = [self._look(image).clip_tokens()]
         else:
-            clip_tokens = self._caption_tower.encode([image])
-        prompt_kv = self._captioner.prompt_kv(self._captioner.visual_prompt(clip_tokens))
-        begin = generate.encode(self._tokenizer, self.caption_prompt)
-        input_ids = torch.tensor([begin], device=self._captioner.device)
-        stop = generate.stop_ids(self._tokenizer)
-        ids = generate.beam(self._captioner, input_ids, prompt_kv, stop, **CAPTION_BEAM, turns=self._turns)
-        return self._tokenizer.decode(ids, skip_special_tokens=True).strip()
+            seen = [self._caption_tower.encode([image])]
+        if captioning.views(self.captioning.drafts) > 1:
+            seen.append(self._caption_tower.encode([ImageOps.mirror(image)]))
+        return captioning.write(
+            self._captioner, self._tokenizer, self.caption_prompt, torch.cat(seen), self.captioning, self._turns
+        )
 
     @property
     def caption_prompt(self) -> str:
@@ -247,7 +246,7 @@ class Assistant:
     @property
     def parts(self) -> Parts:
         """The models themselves, for evaluation in batches."""
-        return Parts(self._chat, self._captioner, self._tokenizer, self._tower)
+        return Parts(self._chat, self._captioner, self._tokenizer, self._tower, self._caption_tower)
 
     def count_tokens(self, text: str) -> int:
         return len(self._tokenizer(text, add_special_tokens=False).input_ids)

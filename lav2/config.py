@@ -75,6 +75,7 @@ class Preset:
     projector: ProjectorConfig | None = None  # of a new adapter
     template: str = "chat"  # of lav2.prompts: chat, alpaca or the Jinja text of a tokenizer's chat template
     caption_question: str = ""  # what the captioner is asked; "": nothing, it writes a caption at once
+    caption_drafts: int = 0  # captions sampled of a photo, of which one is told (lav2.captioning)
     detector: str = "yolo11n.pt"  # what the detection expert loads unless --detector or LAV2_DETECTOR say otherwise
     confidence: float = 0.25  # 0..1, least confidence of a box of that detector (others: 0.25, ultralytics' default)
     licence: str = ""
@@ -113,6 +114,7 @@ EMBEDDED = Preset(
     vision=EFFICIENTNET_LITE2_WORDS,
     adapter="assets:chat",
     caption_adapter="assets:caption",
+    caption_drafts=16,
     detector="assets:detector/lite0-coco.onnx",
     confidence=0.4,  # precision 0.76 on COCO val photos (assets/detector/README.md)
     adapter_config=AdapterConfig(fusion="late", prompt_length=16, adapter_layers=26, lora_rank=8),

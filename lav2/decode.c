@@ -147,6 +147,24 @@ INLINE sums add_products(sums total, pairs w, const int16_t *x) {
     return total;
 }
 
+/* total + whole · scale. Rounded once wherever the processor can: left to the compiler, it would depend on how many rows
+   there are, and an answer on who else is answered. */
+INLINE lanes add_scaled(lanes total, sums whole, lanes scale) {
+    lanes found = __builtin_convertvector(whole, lanes);
+#ifdef __AVX512BW__
+    __m512 t, f, s; memcpy(&t, &total, sizeof t); memcpy(&f, &found, sizeof f); memcpy(&s, &scale, sizeof s);
+    t = _mm512_fmadd_ps(f, s, t);
+    memcpy(&found, &t, sizeof t);
+#elif defined(__AVX2__) && defined(__FMA__)
+    __m256 t, f, s; memcpy(&t, &total, sizeof t); memcpy(&f, &found, sizeof f); memcpy(&s, &scale, sizeof s);
+    t = _mm256_fmadd_ps(f, s, t);
+    memcpy(&found, &t, sizeof t);
+#else
+    found = total + found * scale;
+#endif
+    return found;
+}
+
 INLINE v16 choose(i16 where, v16 a, v16 b) {
     i16 p, q; memcpy(&p, &a, sizeof p); memcpy(&q, &b, sizeof q);
     p = (where & p) | (~where & q);
@@ -243,8 +261,8 @@ INLINE void tile(const Matrix *m, int64_t n, const Rows *rows, float *y, int64_t
                 }
             }
             for (int r = 0; r < many; r++)
-                total[r][part] += __builtin_convertvector(whole[r][0] + whole[r][1], lanes)
-                                  * (own[part] * rows->factor[r * blocks + g]);
+                total[r][part] = add_scaled(total[r][part], whole[r][0] + whole[r][1],
+                                            own[part] * rows->factor[r * blocks + g]);
         }
     }
     for (int r = 0; r < many; r++) {

@@ -190,31 +190,40 @@ class Cache:
     recorded: Recorded | None = field(init=False)
 
     def __post_init__(self) -> None:
-        layers = []
         self.recorded = None  # it knows the tensors' addresses
         if self.kv.device.type != "cpu":  # decode.c runs on a CPU alone
             self.state = torch.empty(0)
             return
+
+        def places(part: Tensor, count: int) -> list[int]:  # of `count` rows; one of which may stand for all
+            step = part.stride(0) * part.element_size() if len(part) > 1 else 0
+            return [part.data_ptr() + row * step for row in range(count)]
+
+        layers = []
         for kv, prompt in zip(self.kv, self.prompts, strict=True):
-            rows = range(len(kv))
-            prompts = [[0, 0, 0]] * len(kv)
+            columns = [places(kv, len(kv))] + [[0] * len(kv)] * 3
             if prompt is not None:
-                key, value = prompt
-                at = [row % len(key) for row in rows]
-                prompts = [[key[i].data_ptr(), value[i].data_ptr(), key.shape[2]] for i in at]
-            layers.append([[kv[row].data_ptr(), *prompts[row]] for row in rows])
+                columns[1:] = [places(part, len(kv)) for part in prompt] + [[prompt[0].shape[2]] * len(kv)]
+            layers.append(list(zip(*columns, strict=True)))
         self.state = torch.tensor(layers)
+
+    @property
+    def room(self) -> int:
+        """Tokens that it holds at most."""
+        return self.kv.shape[2]
 
     def batch_repeat_interleave(self, repeats: int) -> None:
         """Every row becomes `repeats` rows, as transformers' caches do it."""
-        rows, room = self.kv.shape[1:3]
+        self.batch_select_indices(torch.arange(len(self.first), device=self.first.device).repeat_interleave(repeats))
+
+    def batch_select_indices(self, rows: Tensor) -> None:
+        """Row i becomes what row rows[i] was, and there are as many as `rows`, as transformers' caches do it."""
         make = self.kv.new_empty if self.kv.device.type == "cpu" else self.kv.new_zeros  # as Engine.begin
-        kv = make((len(self.kv), rows * repeats, room, *self.kv.shape[3:]))
-        kv[:, :, : self.length] = self.kv[:, :, : self.length].repeat_interleave(repeats, dim=1)
-        self.kv, self.first = kv, self.first.repeat_interleave(repeats)
+        kv = make((len(self.kv), len(rows), *self.kv.shape[2:]))
+        kv[:, :, : self.length] = self.kv[:, rows, : self.length]
+        self.kv, self.first = kv, self.first[rows]
         self.prompts = [
-            None if prompt is None else tuple(p if len(p) == 1 else p.repeat_interleave(repeats, 0) for p in prompt)
-            for prompt in self.prompts
+            None if prompt is None else tuple(p if len(p) == 1 else p[rows] for p in prompt) for prompt in self.prompts
         ]
         self.__post_init__()
 
@@ -387,8 +396,8 @@ class Engine:
             cache = self.begin(len(input_ids), prompt_kv, attention_mask)
         rows, count = input_ids.shape
         end = cache.length + count
-        if end > self.context:
-            raise LAV2Error(f"{end} tokens do not fit into {self.context}.", "Shorten the prompt.")
+        if end > cache.room:
+            raise LAV2Error(f"{end} tokens do not fit into {cache.room}.", "Shorten the prompt.")
         one = count == 1 and self.library is not None and rows <= NATIVE_ROWS
         while cache.length < end:
             piece = min(end, cache.length // PIECE * PIECE + PIECE) - cache.length
@@ -396,7 +405,8 @@ class Engine:
             if one:
                 logits = self._step(ids, [cache])
             else:
-                logits = self._replayed(ids, cache) if count == 1 and self._records else self._forward(ids, cache)
+                recorded = count == 1 and self._records and cache.room == self.context  # short texts are not worth it
+                logits = self._replayed(ids, cache) if recorded else self._forward(ids, cache)
             cache.length += piece
         return logits, cache
 
@@ -408,11 +418,11 @@ class Engine:
         Raises:
             LAV2Error: one of them is as long as the context.
         """
-        if any(cache.length >= self.context for cache in caches):
-            raise LAV2Error(f"{self.context + 1} tokens do not fit into {self.context}.", "Shorten the prompt.")
+        if full := [cache.room for cache in caches if cache.length >= cache.room]:
+            raise LAV2Error(f"{full[0] + 1} tokens do not fit into {full[0]}.", "Shorten the prompt.")
         if self.library is not None:
             logits = self._step(tokens, caches)
-        elif len(caches) == 1 and self._records:
+        elif len(caches) == 1 and self._records and caches[0].room == self.context:
             logits = self._replayed(tokens, caches[0])
         else:
             logits = self._shared(tokens, caches)
@@ -422,10 +432,16 @@ class Engine:
 
     @torch.inference_mode()
     def begin(
-        self, rows: int, prompt_kv: tuple[LayerPrompt | None, ...], attention_mask: Tensor | None = None
+        self,
+        rows: int,
+        prompt_kv: tuple[LayerPrompt | None, ...],
+        attention_mask: Tensor | None = None,
+        room: int | None = None,
     ) -> Cache:
-        """An empty cache for texts with these prompts; attention_mask [B, T] tells the left padding."""
-        shape = (len(self.layers), rows, self.context, 2 * self.groups, self.head_width)
+        """An empty cache for texts with these prompts; attention_mask [B, T] tells the left padding, `room` how many
+        tokens will be enough (all of the context if None)."""
+        room = min(room or self.context, self.context)
+        shape = (len(self.layers), rows, room, 2 * self.groups, self.head_width)
         # On a CPU, pages that are never written take no memory; a recorded step multiplies all it looks at.
         kv = (torch.zeros if self._records else torch.empty)(shape, dtype=self.kept, device=self.device)
         first = torch.zeros(rows, dtype=torch.int64, device=self.device)

@@ -13,16 +13,16 @@ import platform
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import torch
 from tqdm import tqdm
 
 from experts.evidence import EXPERT_NAMES, Caption, Evidence, ExpertFailure, to_json
-from lav2 import generate, metrics, routing
-from lav2.assistant import CAPTION_BEAM, CAPTION_SAMPLING, Assistant
+from lav2 import captioning, metrics, routing
+from lav2.assistant import Assistant
+from lav2.captioning import Captioning
 from lav2.data import FeatureCache, InstructionRow, prompt_of, read_rows
 from lav2.errors import LAV2Error
 from lav2.events import Sampling
@@ -32,6 +32,7 @@ from lav2.metrics import Question, bootstrap_interval
 from lav2.model import AdaptedLlama
 from lav2.prompts import Turn
 from lav2.train import answer_all
+from lav2.vision import VisionTower
 
 ROOT = Path(__file__).resolve().parent.parent
 BENCHMARKS: dict[str, tuple[Callable, Callable]] = {  # name -> reader of its files, scores
@@ -59,38 +60,42 @@ class Bench:
         cache: folder of image features (lav2.data.FeatureCache).
         batch: prompts that go through the model together.
         max_new_tokens: of an answer; answers are greedy.
-        beams: width of the beam search for captions, photo by photo; 1: greedy, as the assistant's caption expert is.
+        captioning: how captions are written; None: as the assistant's caption expert does it. Greedy ones without
+            drafts are written `batch` photos at a time, others photo by photo.
     """
 
     assistant: Assistant
     cache: Path
     batch: int = 32
     max_new_tokens: int = 64
-    beams: int = 1
+    captioning: Captioning | None = None
 
-    def features(self, images: Iterable[str | None]) -> FeatureCache | None:
+    def features(
+        self, images: Iterable[str | None], tower: VisionTower | None = None, views: int = 1
+    ) -> FeatureCache | None:
+        """Of photos, by the chat model's image encoder unless another is given."""
         shown = dict.fromkeys(image for image in images if image is not None)
         if not shown:
             return None
-        features = FeatureCache(self.cache, self.assistant.parts.chat.vision_config, shown)
+        tower = tower or self.assistant.parts.tower
+        features = FeatureCache(self.cache, tower.config, shown, shown, views)
         if not features.complete:
-            features.fill(self.assistant.parts.tower.encode)
+            features.fill(tower.encode)
         return features
 
     def captions(self, images: Sequence[str]) -> list[str]:
         """The caption expert's sentences about photos."""
-        prompt, (_, model, words, _) = self.assistant.caption_prompt, self.assistant.parts
-        if self.beams == 1:
-            return self._generate(model, [prompt] * len(images), images, CAPTION_SAMPLING)
-        features = self.features(images)
-        begin = torch.tensor([generate.encode(words, prompt)], device=model.device)
-        found = []
-        for image in tqdm(images, desc="beam search", unit="photo", disable=None):
-            with torch.inference_mode():
-                kv = model.prompt_kv(model.visual_prompt(features.get([image])))
-            ids = generate.beam(model, begin, kv, generate.stop_ids(words), **{**CAPTION_BEAM, "width": self.beams})
-            found.append(words.decode(ids, skip_special_tokens=True).strip())
-        return found
+        how, parts = self.captioning or self.assistant.captioning, self.assistant.parts
+        prompt, model, words = self.assistant.caption_prompt, parts.captioner, parts.tokenizer
+        if how.beams == 1 and not how.drafts:
+            greedy = Sampling(max_new_tokens=how.max_new_tokens, repetition_penalty=1.0)
+            return self._generate(model, [prompt] * len(images), images, greedy, parts.caption_tower)
+        views = range(captioning.views(how.drafts))
+        features = self.features(images, parts.caption_tower, len(views))
+        return [
+            captioning.write(model, words, prompt, features.get([image] * len(views), views), how)
+            for image in tqdm(images, desc="captions", unit="photo", disable=None)
+        ]
 
     def answers(self, rows: Sequence[InstructionRow]) -> list[str]:
         """Greedy answers to the rows' last questions with their evidence in the prompt."""
@@ -100,11 +105,16 @@ class Bench:
         return self._generate(parts.chat, prompts, [row.image for row in rows], sampling)
 
     def _generate(
-        self, model: AdaptedLlama, prompts: Sequence[str], images: Sequence[str | None], sampling: Sampling
+        self,
+        model: AdaptedLlama,
+        prompts: Sequence[str],
+        images: Sequence[str | None],
+        sampling: Sampling,
+        tower: VisionTower | None = None,
     ) -> list[str]:
         asked = list(dict.fromkeys(zip(prompts, images, strict=True)))  # what several arms share is answered once
         texts, photos = [prompt for prompt, _ in asked], [image for _, image in asked]
-        features = self.features(photos)
+        features = self.features(photos, tower)
         said = answer_all(model, self.assistant.parts.tokenizer, texts, photos, features, sampling, self.batch)
         found = dict(zip(asked, said, strict=True))
         return [found[pair] for pair in zip(prompts, images, strict=True)]
@@ -420,7 +430,7 @@ def report(bench: Bench, command: Sequence[str], seed: int, data: Path, **result
         "commit": commit(),
         "seed": seed,
         "batch": bench.batch,
-        "beams": bench.beams,
+        "captioning": asdict(bench.captioning or bench.assistant.captioning),
         "machine": f"{platform.machine()}, {platform.system()}",
         "data": {"file": str(data), "sha256": None if data.is_dir() else _sha256(data)},
         **results,

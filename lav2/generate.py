@@ -147,7 +147,7 @@ class Turns:
             Cancelled: `cancel` was set before the prompt was read.
         """
         one = cache is not None and input_ids.shape == (1, 1)
-        if one and isinstance(model, Engine) and cache.length < model.context:
+        if one and isinstance(model, Engine) and cache.length < cache.room:
             return self._token(model, input_ids, cache), cache
         if isinstance(model, Engine) and cache is None:
             cache = model.begin(len(input_ids), prompt_kv, attention_mask)
@@ -373,7 +373,9 @@ def beam(
         turns: shared with the answers of other threads, which go on between two steps.
     """
     advance = turns.run if turns else prefill
-    logits, cache = advance(model, input_ids, prompt_kv)
+    room = input_ids.shape[1] + max_new_tokens
+    cache = model.begin(1, prompt_kv, room=room) if isinstance(model, Engine) else None
+    logits, cache = advance(model, input_ids, prompt_kv, cache=cache)
     cache.batch_repeat_interleave(width)
     chances, first = torch.log_softmax(logits[0].float(), -1).topk(min(2 * width, logits.shape[1]))
     candidates = [(float(c), [int(t)], 0) for c, t in zip(chances, first, strict=True)]  # log-probability, ids, row
@@ -403,6 +405,48 @@ def beam(
             found.setdefault((*running[row][1], token), (total, [*running[row][1], token], row))
         candidates = list(found.values())
     return best[1]
+
+
+@torch.inference_mode()
+def drafts(
+    model: Model,
+    input_ids: Tensor,
+    prompt_kv: tuple[LayerPrompt | None, ...],
+    sampling: Sampling,
+    stop: Sequence[int],
+    count: int,
+    turns: Turns | None = None,
+) -> list[list[int]]:
+    """`count` answers to one prompt, sampled side by side, without their stop tokens.
+
+    Args:
+        input_ids: [1, T].
+        turns: shared with the answers of other threads, which go on between two steps.
+    """
+    advance = turns.run if turns else prefill
+    generator = torch.Generator().manual_seed(sampling.seed)
+    room = input_ids.shape[1] + sampling.max_new_tokens
+    cache = model.begin(1, prompt_kv, room=room) if isinstance(model, Engine) else None
+    logits, cache = advance(model, input_ids, prompt_kv, cache=cache)
+    answers: list[list[int]] = [[] for _ in range(count)]
+    going = [(answer, 0) for answer in answers]  # those that have not ended, and the row that computes each
+    for left in range(sampling.max_new_tokens, 0, -1):
+        so_far = input_ids.new_tensor([answer for answer, _ in going])  # [going, n]
+        token = sample(logits[[row for _, row in going]], sampling, generator, so_far)
+        rows: dict[tuple[int, int], int] = {}  # answers that have said the same so far share a row
+        on = []
+        for (answer, row), new in zip(going, token.tolist(), strict=True):
+            if new not in stop:
+                answer.append(new)
+                on.append((answer, rows.setdefault((row, new), len(rows))))
+        if left == 1 or not on:
+            break
+        going = on
+        parents = [row for row, _ in rows]
+        if parents != list(range(len(logits))):
+            cache.batch_select_indices(torch.tensor(parents, device=input_ids.device))
+        logits, cache = advance(model, input_ids.new_tensor([[new] for _, new in rows]), prompt_kv, cache=cache)
+    return answers
 
 
 def _repeats(ids: list[int], length: int) -> bool:

@@ -113,42 +113,54 @@ def cider_d(guesses: Sequence[Sequence[str]], truths: Sequence[Sequence[Sequence
     return np.array([scorer(guess, ts) for guess, ts in zip(guesses, truths, strict=True)])
 
 
+class Weighed(NamedTuple):
+    """A caption as CiderD compares it."""
+
+    words: int
+    weights: list[dict[tuple[str, ...], float]]  # of its word groups, by their length
+    norms: np.ndarray  # [4]
+
+
 class CiderD:
     """CIDEr-D of a caption (Vedantam et al., arXiv:1411.5726, sigma 6, clipped, times 10).
 
     Tokens in, from `coco_tokens`. The length penalty compares numbers of word pairs, as pycocoevalcap does.
 
     Args:
-        truths: each photo's captions; word groups that fewer of these photos have weigh more.
+        truths: each photo's captions; word groups that fewer of these photos have weigh more. None: all weigh the same.
     """
 
-    def __init__(self, truths: Sequence[Sequence[Sequence[str]]]):
-        self._seen = Counter(gram for ts in truths for gram in set().union(*(_grams(t) for t in ts)))
-        self._photos = math.log(len(truths))
+    def __init__(self, truths: Sequence[Sequence[Sequence[str]]] | None):
+        self._seen = None
+        if truths is not None:
+            self._seen = Counter(gram for ts in truths for gram in set().union(*(_grams(t) for t in ts)))
+            self._photos = math.log(len(truths))
 
     def __call__(self, guess: Sequence[str], truths: Sequence[Sequence[str]]) -> float:
         """0..10, of one caption against its photo's."""
-        weights, norms = self._weigh(guess)
-        total = 0.0
-        for t in truths:
-            true_weights, true_norms = self._weigh(t)
-            dots = np.array(
-                [
-                    sum(min(w, r[gram]) * r[gram] for gram, w in level.items() if gram in r)
-                    for level, r in zip(weights, true_weights, strict=True)
-                ]
-            )
-            length = norms * true_norms  # [4]
-            cosine = np.divide(dots, length, out=np.zeros(MAX_N), where=length != 0)
-            delta = max(len(guess) - 1, 0) - max(len(t) - 1, 0)
-            total += cosine.mean() * math.exp(-(delta**2) / (2 * 6.0**2))
-        return 10.0 * total / len(truths)
+        weighed = self.weigh(guess)
+        return sum(self.like(weighed, self.weigh(t)) for t in truths) / len(truths)
 
-    def _weigh(self, tokens: Sequence[str]) -> tuple[list[dict], np.ndarray]:
+    def weigh(self, tokens: Sequence[str]) -> Weighed:
+        """A caption, ready to be compared."""
         weights: list[dict] = [{} for _ in range(MAX_N)]
         for gram, count in _grams(tokens).items():
-            weights[len(gram) - 1][gram] = count * (self._photos - math.log(max(1, self._seen[gram])))
-        return weights, np.sqrt([sum(w * w for w in level.values()) for level in weights])  # norms [4]
+            weight = 1.0 if self._seen is None else self._photos - math.log(max(1, self._seen[gram]))
+            weights[len(gram) - 1][gram] = count * weight
+        return Weighed(len(tokens), weights, np.sqrt([sum(w * w for w in level.values()) for level in weights]))
+
+    def like(self, guess: Weighed, truth: Weighed) -> float:
+        """0..10, of one caption against another."""
+        dots = np.array(
+            [
+                sum(min(w, r[gram]) * r[gram] for gram, w in level.items() if gram in r)
+                for level, r in zip(guess.weights, truth.weights, strict=True)
+            ]
+        )
+        length = guess.norms * truth.norms  # [4]
+        cosine = np.divide(dots, length, out=np.zeros(MAX_N), where=length != 0)
+        delta = max(guess.words - 1, 0) - max(truth.words - 1, 0)
+        return 10.0 * cosine.mean() * math.exp(-(delta**2) / (2 * 6.0**2))
 
 
 def _grams(tokens: Sequence[str]) -> Counter:

@@ -16,6 +16,7 @@ from experts.evidence import EXPERT_NAMES
 from lav2 import config, evaluate, instruct
 from lav2.__main__ import main
 from lav2.assistant import Assistant
+from lav2.captioning import Captioning
 from lav2.errors import LAV2Error
 from lav2.events import Done, Request, Sampling
 from lav2.model import AdaptedLlama
@@ -26,9 +27,12 @@ ASSETS = Path(__file__).parent.parent / "assets"
 class Tower:
     """Tokens that tell the photo: its red level."""
 
+    config = VISION
+
     def encode(self, pictures):
         reds = torch.tensor([picture.getpixel((0, 0))[0] / 255 for picture in pictures])
         return reds.view(-1, 1, 1).expand(-1, VISION.tokens, VISION.width)
+
 
 def made(detector):
     words = tokenizer([*string.ascii_letters, *string.digits, *'.,:?!"[]()/-', "Ġ", "Ċ"])  # whole characters only
@@ -190,7 +194,7 @@ def test_beam_search_finds_captions_that_the_model_thinks_as_likely_or_likelier(
     model = bench.assistant.parts.captioner
     words = bench.assistant.parts.tokenizer
     begin = words(bench.assistant.caption_prompt).input_ids
-    greedy, wide = (replace(bench, beams=beams).captions(images) for beams in (1, 4))
+    greedy, wide = (replace(bench, captioning=Captioning(beams)).captions(images) for beams in (1, 4))
 
     def chance(image, text):
         ids = torch.tensor([[*begin, *words(text, add_special_tokens=False).input_ids]])

@@ -43,6 +43,7 @@ ARROWS["lav2.preflight"] = {"lav2.config", "lav2.weights", "lav2.errors"}
 ARROWS["lav2.native"] = {"lav2.weights"}
 ARROWS["lav2.engine"] = {"lav2.adapter", "lav2.model", "lav2.native", "lav2.config", "lav2.errors"}
 ARROWS["lav2.generate"] = {"lav2.model", "lav2.adapter", "lav2.events", "lav2.engine"}
+ARROWS["lav2.captioning"] = {"lav2.generate", "lav2.events", "lav2.metrics"}
 # Training rows carry evidence; data only turns it from JSON into the prompt.
 ARROWS["lav2.data"] = {"lav2.config", "lav2.errors", "lav2.image", "lav2.prompts", "lav2.grounding", "lav2.weights",
                        "experts.evidence"}  # fmt: skip
@@ -62,7 +63,8 @@ ENGINE -= {"lav2.train", "lav2.data", "lav2.instruct", "lav2.concepts"}
 ARROWS["lav2.openai_api"] |= {"lav2.assistant", "lav2.line"}  # the assistant for its type alone
 ARROWS["lav2.assistant"] = EXPERTS | ENGINE | {"lav2"}
 ARROWS["lav2.evaluate"] = {
-    "lav2.assistant", "lav2.data", "lav2.errors", "lav2.events", "lav2.generate", "lav2.image", "lav2.instruct",
+    "lav2.assistant", "lav2.captioning", "lav2.vision",
+    "lav2.data", "lav2.errors", "lav2.events", "lav2.generate", "lav2.image", "lav2.instruct",
     "lav2.metrics", "lav2.model", "lav2.prompts", "lav2.routing", "lav2.train", "experts.evidence",
 }  # fmt: skip
 ARROWS["lav2.bench"] = {"lav2", "lav2.adapter", "lav2.assistant", "lav2.config", "lav2.engine", "lav2.errors",

@@ -1,0 +1,86 @@
+"""Captions: drafts that are sampled side by side, and the one that most of them agree with."""
+
+import pytest
+import torch
+from tiny import LATE, PROJECTOR, VISION, adapted, clip_tokens, llama, open_gates, token_ids, tokenizer
+
+from lav2 import captioning, generate
+from lav2.captioning import Captioning, consensus
+from lav2.engine import Engine
+from lav2.errors import LAV2Error
+from lav2.events import Sampling
+from lav2.model import AdaptedLlama
+
+STOP = [2, 9, 17, 30]  # several, so that answers of a model without training end at all
+
+
+def photo_prompts(model, seed=0):
+    with torch.no_grad():
+        return model.prompt_kv(model.visual_prompt(clip_tokens(seed=seed)))
+
+
+def sampled(model, temperature=1.0, seed=3, count=6, length=12):
+    sampling = Sampling(temperature, 1.0, length, seed, repetition_penalty=1.0)
+    return generate.drafts(model, token_ids(1, 4), photo_prompts(model), sampling, STOP, count)
+
+
+def test_the_text_that_most_agree_with_is_told():
+    said = ["a cat on a mat", "a dog runs on the grass", "a dog runs in the grass", "a brown dog runs on the grass"]
+    assert consensus(said) == 1
+    assert consensus(["a cat on a mat", *["two men play football"] * 2, "a cat on a bed"]) == 1
+    assert consensus(["A dog.", "a dog"]) == 0  # alike but for their writing: the first
+    assert consensus([""]) == 0
+
+
+def test_drafts_differ_end_where_they_stop_and_are_the_same_again():
+    model = open_gates(adapted())
+    found = sampled(model)
+    assert len(found) == 6 and len(set(map(tuple, found))) == 6
+    assert not {token for answer in found for token in answer} & set(STOP)
+    assert min(map(len, found)) < max(map(len, found)) <= 12
+    assert sampled(model) == found != sampled(model, seed=4)
+
+
+def test_the_engines_drafts_are_those_of_the_forward_of_transformers():
+    """Rows of ended answers leave both kinds of cache on the way."""
+    model = open_gates(AdaptedLlama(llama(seed=2), LATE, PROJECTOR, VISION).eval())
+    engine = Engine(model)
+    for seed in range(3):
+        assert sampled(engine, seed=seed) == sampled(model, seed=seed)
+
+
+@pytest.mark.parametrize("kind", [lambda model: model, Engine])
+def test_cold_drafts_are_the_greedy_answer(kind):
+    model = kind(open_gates(adapted()))
+    sampling = Sampling(max_new_tokens=12, repetition_penalty=1.0)
+    greedy = [int(t) for t in generate.tokens(model, token_ids(1, 4), photo_prompts(model), sampling, STOP)]
+    assert sampled(model, temperature=0.0, count=2) == [[t for t in greedy if t not in STOP]] * 2
+
+
+def test_a_cache_that_was_given_less_room_refuses_what_does_not_fit():
+    engine = Engine(open_gates(adapted()))
+    cache = engine.begin(1, photo_prompts(engine), room=5)
+    assert cache.room == 5
+    engine(token_ids(1, 5), (), cache=cache)
+    with pytest.raises(LAV2Error, match="6 tokens do not fit into 5"):
+        engine(token_ids(1, 1), (), cache=cache)
+
+
+def test_a_caption_is_the_drafts_consensus_and_mirrored_ones_name_no_side(monkeypatch):
+    model, words = open_gates(adapted()), tokenizer()
+    seen = []
+    monkeypatch.setattr(captioning, "consensus", lambda texts: seen.append(texts) or 1)
+    said = {0: "w5 w6", 1: "w7 left w8"}
+
+    def drafts(model, input_ids, prompt_kv, sampling, stop, count, turns=None):
+        assert sampling.temperature == 0.7
+        return [said[sampling.seed], "w9 w11"][:count]
+
+    monkeypatch.setattr(generate, "drafts", drafts)
+    monkeypatch.setattr(generate, "beam", lambda *given, **more: "w3 w4")
+    monkeypatch.setattr(type(words), "decode", lambda self, ids, **more: ids)
+    how = Captioning(drafts=2, temperature=0.7)
+    assert captioning.write(model, words, "w1", clip_tokens(2), how) == "w5 w6"
+    assert seen == [["w3 w4", "w5 w6", "w9 w11", "w9 w11"]]
+    seen.clear()
+    assert captioning.write(model, words, "w1", clip_tokens(1), Captioning()) == "w3 w4" and not seen
