@@ -234,7 +234,12 @@ def preset_on(preset: Preset, llm: str) -> Preset:
     plain = settings.visual_layers if settings.fusion == "early" else 1  # the first layers get no adaptation prompt
     settings = replace(settings, adapter_layers=min(settings.adapter_layers, config.num_hidden_layers - plain))
     return replace(
-        preset, name=f"{preset.name} on {llm}", llm=llm, adapter_config=settings, template=_template(tokenizer)
+        preset,
+        name=f"{preset.name} on {llm}",
+        llm=llm,
+        adapter_config=settings,
+        template=_template(tokenizer),
+        caption_drafts=0,  # those of a big model take long, and nobody has measured their worth
     )
 
 

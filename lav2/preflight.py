@@ -22,9 +22,9 @@ BIG_BYTES = 4e9  # smaller presets start without being checked
 CLIP_BYTES = 1.3e9  # the vision tower of ViT-L/14 in float32
 CLIP_REPOSITORY = "timm/vit_large_patch14_clip_224.openai"  # where open_clip finds OpenAI's ViT-L/14
 CGROUP, DEV = Path("/sys/fs/cgroup"), Path("/dev")
-# Caches of a whole context that one user's question takes on a GPU: its answer's, the one that is kept of the last
-# answer, and a caption's three beams. On a CPU a cache takes memory as it fills, about one's for all of these.
-CACHES = 5
+# Caches of a whole context that one user's question takes on a GPU: its answer's, and the one that is kept of the last
+# answer. On a CPU a cache takes memory as it fills, about one's for both. A caption's are short.
+CACHES = 2
 GPU_FILES = ("nvidia[0-9]*", "dxg", "kfd")  # in /dev of a Linux that has a GPU: NVIDIA's, that of WSL, AMD's
 LLAMA_7B = {  # the config of the presets whose language model has to be imported first
     "model_type": "llama", "vocab_size": 32000, "hidden_size": 4096, "intermediate_size": 11008,

@@ -141,6 +141,7 @@ def test_a_preset_on_another_model_leaves_its_first_layer_without_prompts_and_ta
     source = folder(tmp_path, FAMILIES["qwen2"], "{{ bos_token }}" + said)
     preset = preset_on(EMBEDDED, source)
     assert preset.adapter_config.adapter_layers == 3
+    assert EMBEDDED.caption_drafts and not preset.caption_drafts
     wanted = f"<s><system>{SYSTEM}</s><user>q1</s><assistant>a1</s><user>found\nq2</s>"
     assert prompts.build(preset.template, "q2", "found", (Turn("q1", "a1"),)) == wanted
 
