@@ -21,25 +21,29 @@
 #include <immintrin.h>
 #endif
 
-typedef float v16 __attribute__((vector_size(64)));
-typedef float v8 __attribute__((vector_size(32)));
-typedef float v4 __attribute__((vector_size(16)));
-typedef int32_t i16 __attribute__((vector_size(64)));
-typedef int16_t h16 __attribute__((vector_size(32)));
 #define BLOCK 32     /* weights that share a factor: the blocks of the GGUF file that the embedded model comes from */
 #define AHEAD 4096   /* bytes that are asked for before they are needed; of 512 to 8192 the best on a Zen 4 */
 #define TILE 16      /* rows of an int8 matrix that lie together: weights [N / TILE, blocks, BLOCK / 2, TILE, 2] and
                         their factors [N / TILE, blocks, TILE] */
-#if defined(__AVX2__) && !defined(__AVX512BW__)
-#define LANES 8      /* of them at once: a register full. More would be kept in memory, which takes four times as long */
-#define ROLLED _Pragma("GCC unroll 1")  /* unrolled, the compiler reads ahead into more registers than there are */
-#else
-#define LANES TILE
+/* Numbers in a register of this processor. Of longer vectors the compiler keeps parts in memory: four times as slow. */
+#ifdef __AVX512BW__
+#define LANES 16
 #define ROLLED
+#else
+#define ROLLED _Pragma("GCC unroll 1")  /* unrolled, it reads ahead into more registers than there are */
+#ifdef __AVX2__
+#define LANES 8
+#else
+#define LANES 4
+#endif
 #endif
 typedef float lanes __attribute__((vector_size(4 * LANES)));
 typedef int32_t sums __attribute__((vector_size(4 * LANES)));
 typedef int16_t pairs __attribute__((vector_size(4 * LANES)));
+typedef int16_t shorts __attribute__((vector_size(2 * LANES)));
+typedef float v8 __attribute__((vector_size(32)));
+typedef float v4 __attribute__((vector_size(16)));
+typedef int16_t h16 __attribute__((vector_size(32)));
 #if defined(__clang__) || __GNUC__ >= 12
 #define PICK(type, a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
 #else
@@ -56,11 +60,17 @@ typedef struct { const char *weight; const uint16_t *factor; const float *bias; 
 typedef struct { const float *x; int16_t *whole; float *factor; } Rows;  /* vectors, and rounded for int8 weights */
 typedef struct { atomic_int arrived, phase; } Gate;
 
-INLINE v16 load(const float *p) { v16 v; memcpy(&v, p, sizeof v); return v; }
-INLINE void store(float *p, v16 v) { memcpy(p, &v, sizeof v); }
-INLINE float sum(v16 v) {  /* by halves: one after the other would wait for each addition */
+INLINE lanes load(const float *p) { lanes v; memcpy(&v, p, sizeof v); return v; }
+INLINE void store(float *p, lanes v) { memcpy(p, &v, sizeof v); }
+INLINE float sum(lanes v) {  /* by halves: one after the other would wait for each addition */
+    v4 quarter[LANES / 4];
+#if LANES == 16
     v8 half[2]; memcpy(half, &v, sizeof half); half[0] += half[1];
-    v4 quarter[2]; memcpy(quarter, half, sizeof quarter); quarter[0] += quarter[1];
+    memcpy(quarter, half, sizeof(v8)); quarter[0] += quarter[1];
+#else
+    memcpy(quarter, &v, sizeof quarter);
+    if (LANES == 8) quarter[0] += quarter[LANES / 4 - 1];
+#endif
     return (quarter[0][0] + quarter[0][1]) + (quarter[0][2] + quarter[0][3]);
 }
 INLINE float widen(uint16_t h) { uint32_t u = (uint32_t)h << 16; float f; memcpy(&f, &u, 4); return f; }
@@ -69,45 +79,38 @@ INLINE uint16_t narrow(float f) {  /* to the nearest bfloat16 */
     return (uint16_t)((u + 0x7fff + ((u >> 16) & 1)) >> 16);
 }
 
-INLINE v16 load_bf16(const uint16_t *p) {
-    v16 v;
-#ifdef __AVX512F__
+INLINE lanes load_bf16(const uint16_t *p) {
+    lanes v;
+#ifdef __AVX512BW__
     __m512i u = _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)p)), 16);
     memcpy(&v, &u, sizeof v);
 #elif defined(__AVX2__)
-    for (int i = 0; i < 2; i++) {
-        __m256i u = _mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)(p + 8 * i))), 16);
-        memcpy((char *)&v + 32 * i, &u, 32);
-    }
+    __m256i u = _mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)p)), 16);
+    memcpy(&v, &u, sizeof v);
 #else
-    for (int i = 0; i < 16; i++) v[i] = widen(p[i]);
+    for (int i = 0; i < LANES; i++) v[i] = widen(p[i]);
 #endif
     return v;
 }
 
-INLINE void store_bf16(uint16_t *p, v16 v) {
-#ifdef __AVX512F__
-    __m512i u; memcpy(&u, &v, sizeof u);
-    u = _mm512_add_epi32(u, _mm512_add_epi32(_mm512_set1_epi32(0x7fff),
-                                             _mm512_and_epi32(_mm512_srli_epi32(u, 16), _mm512_set1_epi32(1))));
-    _mm256_storeu_si256((__m256i *)p, _mm512_cvtepi32_epi16(_mm512_srli_epi32(u, 16)));
-#else
-    for (int i = 0; i < 16; i++) p[i] = narrow(v[i]);
-#endif
+INLINE void store_bf16(uint16_t *p, lanes v) {
+    sums u; memcpy(&u, &v, sizeof u);
+    u += 0x7fff + ((u >> 16) & 1);
+    u >>= 16;  /* with the sign, whose copies the next line drops */
+    const shorts h = __builtin_convertvector(u, shorts);
+    memcpy(p, &h, sizeof h);
 }
 
-INLINE v16 load_int8(const int8_t *p) {
-    v16 v;
-#ifdef __AVX512F__
+INLINE lanes load_int8(const int8_t *p) {
+    lanes v;
+#ifdef __AVX512BW__
     __m512 f = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)p)));
     memcpy(&v, &f, sizeof v);
 #elif defined(__AVX2__)
-    for (int i = 0; i < 2; i++) {
-        __m256 f = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(p + 8 * i))));
-        memcpy((char *)&v + 32 * i, &f, 32);
-    }
+    __m256 f = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)p)));
+    memcpy(&v, &f, sizeof v);
 #else
-    for (int i = 0; i < 16; i++) v[i] = (float)p[i];
+    for (int i = 0; i < LANES; i++) v[i] = (float)p[i];
 #endif
     return v;
 }
@@ -165,23 +168,23 @@ INLINE lanes add_scaled(lanes total, sums whole, lanes scale) {
     return found;
 }
 
-INLINE v16 choose(i16 where, v16 a, v16 b) {
-    i16 p, q; memcpy(&p, &a, sizeof p); memcpy(&q, &b, sizeof q);
+INLINE lanes choose(sums where, lanes a, lanes b) {
+    sums p, q; memcpy(&p, &a, sizeof p); memcpy(&q, &b, sizeof q);
     p = (where & p) | (~where & q);
     memcpy(&a, &p, sizeof a);
     return a;
 }
 
-INLINE v16 exponential(v16 x) {  /* 2^n · e^r, |r| <= ln(2)/2; relative error 2e-7 */
-    const v16 low = (v16){0} - 87.0f, high = (v16){0} + 87.0f;
+INLINE lanes exponential(lanes x) {  /* 2^n · e^r, |r| <= ln(2)/2; relative error 2e-7 */
+    const lanes low = (lanes){0} - 87.0f, high = (lanes){0} + 87.0f;
     x = choose(x > low, choose(x < high, x, high), low);
-    v16 n = (x * 1.44269504f + NEAREST) - NEAREST;
-    i16 whole = __builtin_convertvector(n, i16);
-    v16 r = x - n * 0.693359375f + n * 2.12194440e-4f;
-    v16 e = 1.0f + r * (1.0f + r * (0.5f + r * (1.6666667e-1f + r * (4.1666310e-2f + r * (8.3345162e-3f
-            + r * 1.3888889e-3f)))));
-    i16 bits = (whole + 127) << 23;
-    v16 power; memcpy(&power, &bits, sizeof power);
+    lanes n = (x * 1.44269504f + NEAREST) - NEAREST;
+    sums whole = __builtin_convertvector(n, sums);
+    lanes r = x - n * 0.693359375f + n * 2.12194440e-4f;
+    lanes e = 1.0f + r * (1.0f + r * (0.5f + r * (1.6666667e-1f + r * (4.1666310e-2f + r * (8.3345162e-3f
+              + r * 1.3888889e-3f)))));
+    sums bits = (whole + 127) << 23;
+    lanes power; memcpy(&power, &bits, sizeof power);
     return e * power;
 }
 
@@ -202,8 +205,8 @@ static void meet(Gate *gate, int team) {
     }
 }
 
-INLINE v16 magnitude(v16 x) {
-    i16 bits; memcpy(&bits, &x, sizeof bits);
+INLINE lanes magnitude(lanes x) {
+    sums bits; memcpy(&bits, &x, sizeof bits);
     bits &= 0x7fffffff;
     memcpy(&x, &bits, sizeof x);
     return x;
@@ -213,17 +216,21 @@ INLINE v16 magnitude(v16 x) {
    of a step's time. */
 static void whole(const float *x, int64_t count, Rows *rows) {
     for (int64_t g = 0; g < count / BLOCK; g++) {
-        const v16 half[2] = {load(x + g * BLOCK), load(x + g * BLOCK + 16)};
-        const v16 a = magnitude(half[0]), b = magnitude(half[1]);
-        float most[16]; store(most, choose(a > b, a, b));
-        for (int left = 8; left; left /= 2)
+        const float *p = x + g * BLOCK;
+        lanes top = magnitude(load(p));
+        for (int i = LANES; i < BLOCK; i += LANES) {
+            const lanes other = magnitude(load(p + i));
+            top = choose(other > top, other, top);
+        }
+        float most[LANES]; store(most, top);
+        for (int left = LANES / 2; left; left /= 2)
             for (int i = 0; i < left; i++) most[i] = most[i + left] > most[i] ? most[i + left] : most[i];
         const float inverse = most[0] > 0 ? 32767 / most[0] : 0;
         rows->factor[g] = most[0] / 32767;
-        for (int i = 0; i < 2; i++) {
-            const v16 shifted = half[i] * inverse + NEAREST;
-            const h16 rounded = __builtin_convertvector(__builtin_convertvector(shifted - NEAREST, i16), h16);
-            memcpy(rows->whole + g * BLOCK + 16 * i, &rounded, sizeof rounded);
+        for (int i = 0; i < BLOCK; i += LANES) {
+            const lanes nearest = (load(p + i) * inverse + NEAREST) - NEAREST;
+            const shorts rounded = __builtin_convertvector(__builtin_convertvector(nearest, sums), shorts);
+            memcpy(rows->whole + g * BLOCK + i, &rounded, sizeof rounded);
         }
     }
 }
@@ -247,11 +254,10 @@ INLINE void tile(const Matrix *m, int64_t n, const Rows *rows, float *y, int64_t
     const uint16_t *factor = m->factor + n * blocks;
     for (int64_t g = 0; g < blocks; g++, w += TILE * BLOCK, factor += TILE) {
         const int16_t *x = rows->whole + g * BLOCK;
-        const v16 factors = load_bf16(factor);
-        lanes own[TILE / LANES]; memcpy(own, &factors, sizeof own);
         ROLLED for (int part = 0; part < TILE / LANES; part++) {
             sums whole[4][2] = {{{0}}};  /* two sums, as one would wait for each addition */
             const int8_t *at = w + part * 2 * LANES;
+            const lanes own = load_bf16(factor + part * LANES);
             ROLLED for (int p = 0; p < BLOCK / 2; p += 2) {
                 if (!part) __builtin_prefetch(at + p * 2 * TILE + AHEAD);
                 const pairs one = load_whole(at + p * 2 * TILE), other = load_whole(at + (p + 1) * 2 * TILE);
@@ -262,27 +268,31 @@ INLINE void tile(const Matrix *m, int64_t n, const Rows *rows, float *y, int64_t
             }
             for (int r = 0; r < many; r++)
                 total[r][part] = add_scaled(total[r][part], whole[r][0] + whole[r][1],
-                                            own[part] * rows->factor[r * blocks + g]);
+                                            own * rows->factor[r * blocks + g]);
         }
     }
     for (int r = 0; r < many; r++) {
-        v16 found; memcpy(&found, total[r], sizeof found);
-        if (m->bias && count == TILE) found += load(m->bias + n);
-        if (count == TILE) { store(y + r * stride, found); continue; }
-        for (int j = 0; j < count; j++) y[r * stride + j] = found[j] + (m->bias ? m->bias[n + j] : 0);
+        float found[TILE];
+        for (int i = 0; i < TILE; i += LANES) {
+            if (m->bias && count == TILE) total[r][i / LANES] += load(m->bias + n + i);
+            store(count == TILE ? y + r * stride + i : found + i, total[r][i / LANES]);
+        }
+        for (int j = 0; j < count && count < TILE; j++) y[r * stride + j] = found[j] + (m->bias ? m->bias[n + j] : 0);
     }
 }
 
 /* y[r] = W[n] · x[r] for bfloat16 weights and `many` <= 4 rows, known to the compiler. */
 INLINE void dot(const Matrix *m, int64_t n, const Rows *rows, float *y, int64_t stride, const int many) {
-    v16 total[4][2] = {{{0}}};  /* two sums, as one would wait for each addition */
+    lanes total[4][2] = {{{0}}};  /* two sums, as one would wait for each addition */
     const uint16_t *w = (const uint16_t *)m->weight + n * m->length;
     for (int64_t k = 0; k < m->length; k += BLOCK) {
         __builtin_prefetch(w + k + AHEAD / 2);
-        const v16 a = load_bf16(w + k), b = load_bf16(w + k + 16);
-        for (int r = 0; r < many; r++) {
-            total[r][0] += load(rows->x + r * m->length + k) * a;
-            total[r][1] += load(rows->x + r * m->length + k + 16) * b;
+        ROLLED for (int i = 0; i < BLOCK; i += 2 * LANES) {
+            const lanes a = load_bf16(w + k + i), b = load_bf16(w + k + i + LANES);
+            for (int r = 0; r < many; r++) {
+                total[r][0] += load(rows->x + r * m->length + k + i) * a;
+                total[r][1] += load(rows->x + r * m->length + k + i + LANES) * b;
+            }
         }
     }
     for (int r = 0; r < many; r++) y[r * stride] = sum(total[r][0] + total[r][1]) + (m->bias ? m->bias[n] : 0);
@@ -315,10 +325,15 @@ INLINE int64_t part(int64_t count, int me, int all) {  /* where a thread's part 
 }
 
 static void normalise(const float *x, const float *weight, float epsilon, int64_t length, float *y) {
-    v16 squares = {0};
-    for (int64_t i = 0; i < length; i += 16) squares += load(x + i) * load(x + i);
+    lanes squares = {0};
+    for (int64_t i = 0; i < length; i += LANES) squares += load(x + i) * load(x + i);
     float scale = 1 / sqrtf(sum(squares) / length + epsilon);
-    for (int64_t i = 0; i < length; i += 16) store(y + i, load(x + i) * scale * load(weight + i));
+    for (int64_t i = 0; i < length; i += LANES) store(y + i, load(x + i) * scale * load(weight + i));
+}
+
+static void add(float *x, int64_t width, const float *y, int64_t rows) {  /* 16 numbers of y to those of each row */
+    for (int64_t b = 0; b < rows; b++)
+        for (int i = 0; i < 16; i += LANES) store(x + b * width + i, load(x + b * width + i) + load(y + b * 16 + i));
 }
 
 static void rotate(float *x, const float *cosine, const float *sine, int64_t head) {
@@ -335,29 +350,33 @@ static void attend(const float *q, const uint16_t *key, const uint16_t *value, i
                    int64_t head, float scaling, float *scores, float *out) {
     int64_t s;
     for (s = 0; s < count; s++) {
-        v16 t = {0};
-        for (int64_t i = 0; i < head; i += 16) t += load(q + i) * load_bf16(key + s * step + i);
-        scores[s] = sum(t) * scaling;
+        lanes t[2] = {{0}};
+        for (int64_t i = 0; i < head; i += 2 * LANES)
+            for (int j = 0; j < 2; j++) t[j] += load(q + i + j * LANES) * load_bf16(key + s * step + i + j * LANES);
+        scores[s] = sum(t[0] + t[1]) * scaling;
     }
-    for (s = count; s % 16; s++) scores[s] = -INFINITY;
-    v16 most = load(scores), total = {0};
-    for (s = 16; s < count; s += 16) most = choose(load(scores + s) > most, load(scores + s), most);
+    for (s = count; s % LANES; s++) scores[s] = -INFINITY;
+    lanes most = load(scores), total = {0};
+    for (s = LANES; s < count; s += LANES) most = choose(load(scores + s) > most, load(scores + s), most);
     float top = most[0];
-    for (int i = 1; i < 16; i++) top = most[i] > top ? most[i] : top;
-    for (s = 0; s < count; s += 16) {
-        v16 e = exponential(load(scores + s) - top);
+    for (int i = 1; i < LANES; i++) top = most[i] > top ? most[i] : top;
+    for (s = 0; s < count; s += LANES) {
+        lanes e = exponential(load(scores + s) - top);
         store(scores + s, e);
     }
-    for (s = count; s % 16; s++) scores[s] = 0;
-    for (s = 0; s < count; s += 16) total += load(scores + s);
+    for (s = count; s % LANES; s++) scores[s] = 0;
+    for (s = 0; s < count; s += LANES) total += load(scores + s);
     float share = 1 / sum(total);
-    for (int64_t i = 0; i < head; i += 32) {
-        v16 t[4] = {{0}};  /* one sum would wait for each addition */
+    enum { SOME = 32 / LANES };
+    for (int64_t i = 0; i < head; i += SOME * LANES) {
+        lanes t[2][SOME] = {{{0}}};  /* one sum would wait for each addition */
         for (s = 0; s + 2 <= count; s += 2)
-            for (int j = 0; j < 4; j++) t[j] += scores[s + j / 2] * load_bf16(value + (s + j / 2) * step + i + j % 2 * 16);
+            for (int k = 0; k < 2; k++)
+                for (int j = 0; j < SOME; j++) t[k][j] += scores[s + k] * load_bf16(value + (s + k) * step + i + j * LANES);
         if (s < count)
-            for (int j = 0; j < 2; j++) t[j] += scores[s] * load_bf16(value + s * step + i + j * 16);
-        for (int j = 0; j < 2; j++) store(out + i + j * 16, load(out + i + j * 16) + (t[j] + t[j + 2]) * share);
+            for (int j = 0; j < SOME; j++) t[0][j] += scores[s] * load_bf16(value + s * step + i + j * LANES);
+        for (int j = 0; j < SOME; j++)
+            store(out + i + j * LANES, load(out + i + j * LANES) + (t[0][j] + t[1][j]) * share);
     }
 }
 
@@ -415,8 +434,8 @@ void lav2_step(const int64_t *shape, const int64_t *layers, const int64_t *state
                 uint16_t *row = (uint16_t *)rows_state[b * STATE + KV] + (places[b] * 2 * groups + g) * head;
                 if (norm_k) normalise(key, norm_k, epsilon, head, key);
                 rotate(key, cb, sb, head);
-                for (int64_t i = 0; i < head; i += 16) store_bf16(row + i, load(key + i));
-                for (int64_t i = 0; i < head; i += 16) store_bf16(row + groups * head + i, load(value + i));
+                for (int64_t i = 0; i < head; i += LANES) store_bf16(row + i, load(key + i));
+                for (int64_t i = 0; i < head; i += LANES) store_bf16(row + groups * head + i, load(value + i));
             }
             meet(&gate, all);
             for (int64_t item = rows * heads * me / all; item < rows * heads * (me + 1) / all; item++) {
@@ -439,7 +458,7 @@ void lav2_step(const int64_t *shape, const int64_t *layers, const int64_t *state
             vectors = prepared(mixed, rows * heads * head, &mo, space);
             for (int64_t n = part(width, me, all); n < part(width, me + 1, all); n += 16) {
                 multiply(&mo, n, 16, vectors, rows, y[0], 16);
-                for (int64_t b = 0; b < rows; b++) store(x + b * width + n, load(x + b * width + n) + load(y[0] + b * 16));
+                add(x + n, width, y[0], rows);
             }
             meet(&gate, all);
 
@@ -449,17 +468,18 @@ void lav2_step(const int64_t *shape, const int64_t *layers, const int64_t *state
             for (int64_t n = part(hidden, me, all); n < part(hidden, me + 1, all); n += 16) {
                 multiply(&mg, n, 16, vectors, rows, y[0], 16);
                 multiply(&mg, hidden + n, 16, vectors, rows, y[1], 16);
-                for (int64_t b = 0; b < rows; b++) {
-                    v16 t = load(y[0] + b * 16);
-                    store(active + b * hidden + n, t / (1.0f + exponential(-t)) * load(y[1] + b * 16));
-                }
+                for (int64_t b = 0; b < rows; b++)
+                    for (int i = 0; i < 16; i += LANES) {
+                        lanes t = load(y[0] + b * 16 + i);
+                        store(active + b * hidden + n + i, t / (1.0f + exponential(-t)) * load(y[1] + b * 16 + i));
+                    }
             }
             meet(&gate, all);
 
             vectors = prepared(active, rows * hidden, &md, space);
             for (int64_t n = part(width, me, all); n < part(width, me + 1, all); n += 16) {
                 multiply(&md, n, 16, vectors, rows, y[0], 16);
-                for (int64_t b = 0; b < rows; b++) store(x + b * width + n, load(x + b * width + n) + load(y[0] + b * 16));
+                add(x + n, width, y[0], rows);
             }
             meet(&gate, all);
         }
@@ -531,11 +551,10 @@ void lav2_expand(const int8_t *weight, const uint16_t *factor, int64_t many, int
                 for (int64_t g = 0; g < end; g++) {
                     const int8_t *from = rows[g] + row * BLOCK;
                     const float f = widen(factor[(at + g) * TILE + row]);
-                    const v16 half[2] = {f * load_int8(from), f * load_int8(from + 16)};
                     const int64_t place = (n + row) * length + (first + g) * BLOCK;
-                    for (int i = 0; i < 2; i++)
-                        if (bytes == 4) store((float *)out + place + 16 * i, half[i]);
-                        else store_bf16((uint16_t *)out + place + 16 * i, half[i]);
+                    for (int i = 0; i < BLOCK; i += LANES)
+                        if (bytes == 4) store((float *)out + place + i, f * load_int8(from + i));
+                        else store_bf16((uint16_t *)out + place + i, f * load_int8(from + i));
                 }
         }
 }
