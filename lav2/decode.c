@@ -162,6 +162,8 @@ INLINE lanes add_scaled(lanes total, sums whole, lanes scale) {
     __m256 t, f, s; memcpy(&t, &total, sizeof t); memcpy(&f, &found, sizeof f); memcpy(&s, &scale, sizeof s);
     t = _mm256_fmadd_ps(f, s, t);
     memcpy(&found, &t, sizeof t);
+#elif defined(__FP_FAST_FMAF)
+    for (int i = 0; i < LANES; i++) found[i] = __builtin_fmaf(found[i], scale[i], total[i]);
 #else
     found = total + found * scale;
 #endif

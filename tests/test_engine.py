@@ -3,6 +3,7 @@
 import itertools
 import platform
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -349,13 +350,16 @@ def test_an_answer_goes_on_while_another_prompt_is_read_and_both_are_as_alone(mo
     sampling = Sampling(max_new_tokens=40, repetition_penalty=1.0)
     prompts = ["w5 w9", " ".join(f"w{3 + i}" for i in range(40))]
     alone = ["".join(t for t, _ in generate.stream(engine, words, p, prompt_kv, sampling)) for p in prompts]
-    work, first_is_decoding, come_back = [], threading.Event(), threading.Event()
+    work, first_is_decoding, second_is_read = [], threading.Event(), threading.Event()
     pieces, steps = engine._forward, engine.together
 
     def forward(ids, cache):
         work.append("piece")
-        if len(work) > 1:
-            come_back.wait(10)  # by then the first answer waits for its next token
+        if work.count("piece") == 2:  # the first of the second prompt
+            second_is_read.set()
+            end = time.monotonic() + 10
+            while not turns._waiting and time.monotonic() < end:  # until the first answer waits for its next token
+                time.sleep(0.001)
         return pieces(ids, cache)
 
     def together(ids, caches):
@@ -371,7 +375,7 @@ def test_an_answer_goes_on_while_another_prompt_is_read_and_both_are_as_alone(mo
             said += text
             if count == 2:
                 first_is_decoding.set()
-                come_back.set()
+                second_is_read.wait(10)
         return said
 
     def second():
