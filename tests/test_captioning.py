@@ -50,6 +50,26 @@ def test_the_engines_drafts_are_those_of_the_forward_of_transformers():
 
 
 @pytest.mark.parametrize("kind", [lambda model: model, Engine])
+def test_every_draft_goes_on_from_what_it_has_said_itself(kind, monkeypatch):
+    """Although those that have said the same share a row: the logits are those of prompt and draft read anew."""
+    model = open_gates(adapted())
+    prompt_kv, original, seen = photo_prompts(model), generate.sample, []
+
+    def watched(logits, sampling, generator, answer):
+        seen.append((logits, answer))
+        return original(logits, sampling, generator, answer)
+
+    monkeypatch.setattr(generate, "sample", watched)
+    sampled(kind(model), temperature=0.3, count=8)
+    assert len({tuple(answer) for _, answers in seen for answer in answers.tolist()}) > 8
+    for logits, answers in seen:
+        for row, answer in zip(logits, answers, strict=True):
+            with torch.no_grad():
+                whole = model(torch.cat([token_ids(1, 4), answer[None].long()], 1), prompt_kv).logits[0, -1]
+            torch.testing.assert_close(row.float(), whole, atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize("kind", [lambda model: model, Engine])
 def test_cold_drafts_are_the_greedy_answer(kind):
     model = kind(open_gates(adapted()))
     sampling = Sampling(max_new_tokens=12, repetition_penalty=1.0)
