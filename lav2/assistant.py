@@ -65,6 +65,7 @@ class _Seen(NamedTuple):
     """What the models make of a photo."""
 
     clip_tokens: Callable[[], Tensor]  # [1, N, C], which the captioner reads as well
+    mirrored: Callable[[], Tensor]  # those of its mirror image
     prompt_kv: Callable[[], tuple]  # of the chat adapter
 
 
@@ -225,14 +226,11 @@ class Assistant:
         """One sentence about a photo by the adapter tuned on captions (the paper's caption expert, Sec. 4.4)."""
         if self._caption_tower is None:
             raise LAV2Error(f"The adapter of {self.preset} is text only.", "Choose a preset with an image encoder.")
-        if self._caption_tower is self._tower:
-            seen = [self._look(image).clip_tokens()]
-        else:
-            seen = [self._caption_tower.encode([image])]
-        if captioning.views(self.captioning.drafts) > 1:
-            seen.append(self._caption_tower.encode([ImageOps.mirror(image)]))
+        shared = self._caption_tower is self._tower
+        views = self._look(image)[:2] if shared else _views(self._caption_tower, image)
+        clip_tokens = torch.cat([view() for view in views[: captioning.views(self.captioning.drafts)]])
         return captioning.write(
-            self._captioner, self._tokenizer, self.caption_prompt, torch.cat(seen), self.captioning, self._turns
+            self._captioner, self._tokenizer, self.caption_prompt, clip_tokens, self.captioning, self._turns
         )
 
     @property
@@ -358,8 +356,8 @@ class Assistant:
         photo = photo or fingerprint(image)
         with self._seen_lock:
             if photo not in self._seen:
-                clip_tokens = _Once(lambda: self._tower.encode([image]))
-                self._seen[photo] = _Seen(clip_tokens, _Once(lambda: self._prompts(clip_tokens())))
+                clip_tokens, mirrored = _views(self._tower, image)
+                self._seen[photo] = _Seen(clip_tokens, mirrored, _Once(lambda: self._prompts(clip_tokens())))
                 while len(self._seen) > PHOTOS:
                     self._seen.popitem(last=False)
             self._seen.move_to_end(photo)
@@ -373,6 +371,12 @@ class Assistant:
     def _blind(self) -> tuple:
         """Prompts of a question without a photo."""
         return self._chat.prompt_kv()
+
+
+def _views(tower: VisionTower, image: Image.Image) -> tuple[Callable[[], Tensor], Callable[[], Tensor]]:
+    """clip_tokens of a photo and of its mirror image, made when they are needed; the photo is scaled once for both."""
+    small = _Once(lambda: tower.resized(image))
+    return _Once(lambda: tower.encode([small()])), _Once(lambda: tower.encode([ImageOps.mirror(small())]))
 
 
 def versions() -> dict[str, str]:

@@ -122,7 +122,7 @@ def test_a_large_photo_is_scaled_once_by_each_who_looks_and_encoded_once_for_cap
     for thread in threads:
         thread.join()
     assert sorted(scaled) == ["OpenCV", "Pillow", "Pillow"]  # the detector; the reader and the image encoder
-    assert encoded == [1]
+    assert encoded == [1, 1]  # the photo; its mirror image, for the caption
 
 
 def test_a_second_question_reads_only_what_its_prompt_does_not_share_with_the_first(assistant, bus, monkeypatch):
