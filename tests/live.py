@@ -96,6 +96,18 @@ def answered(page) -> None:
     page.wait_for_selector("button.submit-button:visible")
 
 
+def settled(page) -> None:
+    """Until the conversation has stood still for a second: what comes with an answer's end closes a box to edit in."""
+    before = None
+    for _ in range(PATIENCE):
+        now = page.locator("#chat").inner_html()
+        if now == before:
+            return
+        before = now
+        page.wait_for_timeout(1000)
+    pytest.fail("The conversation does not stand still.")
+
+
 def said(page) -> list[str]:
     """What the assistant said, one entry per bubble, without the fold about the experts."""
     return page.locator("#chat .bot.message").all_inner_texts()

@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from live import CHROMIUM, PATIENCE, ROOT, answered, attach, chromium, said, send, serve, shorten
+from live import CHROMIUM, PATIENCE, ROOT, answered, attach, chromium, said, send, serve, settled, shorten
 from PIL import Image, ImageOps
 
 from experts.evidence import from_json
@@ -419,6 +419,8 @@ def test_retry_edit_and_undo_act_on_the_last_question(open_page):
         arg=before,
     )
     assert chat.locator(".user.message").all_inner_texts() == ["First question?"]
+    page.wait_for_selector("button.submit-button:visible")
+    settled(page)
     chat.get_by_label("Edit").click()
     chat.locator("textarea:visible").fill("Second question?")
     chat.get_by_label("Submit").click()
