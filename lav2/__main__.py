@@ -397,11 +397,8 @@ def run_distil(options: argparse.Namespace) -> int:
 
 def run_examine(options: argparse.Namespace) -> int:
     from lav2 import evaluate
-    from lav2.weights import cache_dir
 
-    assistant = _measured(options)
-    cache = options.cache or cache_dir() / "features"
-    bench = evaluate.Bench(assistant, cache, captioning=_captioning(options, assistant))
+    bench = _bench(options)
     experts = _experts(options.experts)
     count = evaluate.record(
         bench, options.data, options.out, experts, options.images, options.split, options.limit
@@ -413,17 +410,13 @@ def run_examine(options: argparse.Namespace) -> int:
 def run_evaluate(options: argparse.Namespace) -> int:
     from lav2 import evaluate
     from lav2.metrics import write_coco_results
-    from lav2.weights import cache_dir
 
     arms = tuple(options.arms.split(",")) if options.arms else tuple(evaluate.ARMS)
     unknown = [arm for arm in arms if arm not in (*evaluate.ARMS, evaluate.AUTO)]
     if unknown:
         known = ", ".join((*evaluate.ARMS, evaluate.AUTO))
         raise LAV2Error(f"There is no arm {unknown[0]!r}.", f"Choose of: {known}.")
-    cache = options.cache or cache_dir() / "features"
-    assistant = _measured(options)
-    how = _captioning(options, assistant)
-    bench = evaluate.Bench(assistant, cache, options.batch, options.max_new_tokens, how)
+    bench = replace(_bench(options), batch=options.batch, max_new_tokens=options.max_new_tokens)
     if options.what == "captions":
         scores, answers = evaluate.captions(bench, options.data, options.images, options.split, options.limit)
         results = {"scores": scores, "captions": answers}
@@ -447,10 +440,16 @@ def run_evaluate(options: argparse.Namespace) -> int:
     return 0
 
 
-def _captioning(options: argparse.Namespace, assistant):
-    """The assistant's way to write captions with --beams and --drafts in it."""
-    given = {name: getattr(options, name) for name in ("beams", "drafts")}
-    return replace(assistant.captioning, **{name: value for name, value in given.items() if value is not None})
+def _bench(options: argparse.Namespace):
+    """What `evaluate` and `examine` measure with; captions as --beams and --drafts say."""
+    from lav2.evaluate import Bench
+    from lav2.weights import cache_dir
+
+    assistant = _measured(options)
+    given = {name: getattr(options, name) for name in ("beams", "drafts") if getattr(options, name) is not None}
+    return Bench(
+        assistant, options.cache or cache_dir() / "features", captioning=replace(assistant.captioning, **given)
+    )
 
 
 def _measured(options: argparse.Namespace):

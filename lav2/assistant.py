@@ -228,7 +228,7 @@ class Assistant:
             raise LAV2Error(f"The adapter of {self.preset} is text only.", "Choose a preset with an image encoder.")
         shared = self._caption_tower is self._tower
         views = self._look(image)[:2] if shared else _views(self._caption_tower, image)
-        clip_tokens = torch.cat([view() for view in views[: captioning.views(self.captioning.drafts)]])
+        clip_tokens = torch.cat([view() for view in views[: self.captioning.views]])
         return captioning.write(
             self._captioner, self._tokenizer, self.caption_prompt, clip_tokens, self.captioning, self._turns
         )

@@ -18,9 +18,8 @@ from transformers import PreTrainedTokenizerBase
 
 from lav2 import generate
 from lav2.events import Sampling
+from lav2.image import MIRROR_WORDS
 from lav2.metrics import CiderD, coco_tokens
-
-MIRRORED = ("left", "right")  # captions of the mirror image that say one of these are wrong of the photo
 
 
 @dataclass(frozen=True)
@@ -38,10 +37,10 @@ class Captioning:
     max_new_tokens: int = 30
     no_repeat: int = 3  # of the beam, see generate.beam
 
-
-def views(drafts: int) -> int:
-    """How many views of a photo are looked at: itself and, for drafts, its mirror image."""
-    return 2 if drafts else 1
+    @property
+    def views(self) -> int:
+        """How many views of a photo are looked at: itself and, for drafts, its mirror image."""
+        return 2 if self.drafts else 1
 
 
 @torch.inference_mode()
@@ -76,8 +75,7 @@ def write(
     for seed, prompt_kv in enumerate(prompts):
         sampling = Sampling(settings.temperature, 1.0, length, seed, repetition_penalty=1.0)
         found = generate.drafts(model, input_ids, prompt_kv, sampling, ends, settings.drafts, turns)
-        said = map(text, found)
-        written += [t for t in said if not seed or not set(MIRRORED) & set(t.lower().split())]
+        written += [said for said in map(text, found) if not seed or not MIRROR_WORDS.search(said)]
     return written[consensus(written)]
 
 

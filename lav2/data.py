@@ -27,7 +27,7 @@ from experts.evidence import Evidence, from_json
 from lav2 import grounding, prompts, weights
 from lav2.config import VisionConfig
 from lav2.errors import LAV2Error
-from lav2.image import open_image
+from lav2.image import MIRROR_WORDS, open_image
 from lav2.prompts import Turn
 
 
@@ -457,9 +457,6 @@ class _Batches:
         samples = self._groups[self._place]
         self._place += 1
         return samples
-
-
-MIRROR_WORDS = re.compile(r"\b(left|right)\b", re.IGNORECASE)  # captions that a mirrored photo would make wrong
 
 
 def caption_rows(

@@ -405,8 +405,7 @@ class Engine:
             if one:
                 logits = self._step(ids, [cache])
             else:
-                recorded = count == 1 and self._records and cache.room == self.context  # short texts are not worth it
-                logits = self._replayed(ids, cache) if recorded else self._forward(ids, cache)
+                logits = self._replayed(ids, cache) if count == 1 and self._records else self._forward(ids, cache)
             cache.length += piece
         return logits, cache
 
@@ -422,7 +421,7 @@ class Engine:
             raise LAV2Error(f"{full[0] + 1} tokens do not fit into {full[0]}.", "Shorten the prompt.")
         if self.library is not None:
             logits = self._step(tokens, caches)
-        elif len(caches) == 1 and self._records and caches[0].room == self.context:
+        elif len(caches) == 1 and self._records:
             logits = self._replayed(tokens, caches[0])
         else:
             logits = self._shared(tokens, caches)
@@ -468,6 +467,8 @@ class Engine:
 
     def _replayed(self, tokens: Tensor, cache: Cache) -> Tensor:
         """`_forward` of one token by the cache's recorded step; recorded anew where it has outgrown the last one."""
+        if cache.room < self.context:  # a short text's few steps are not worth it
+            return self._forward(tokens, cache)
         try:
             if cache.recorded is None or cache.recorded.span <= cache.length:
                 cache.recorded = Recorded(self, cache, self.span(cache.length + 1))

@@ -90,7 +90,7 @@ class Bench:
         if how.beams == 1 and not how.drafts:
             greedy = Sampling(max_new_tokens=how.max_new_tokens, repetition_penalty=1.0)
             return self._generate(model, [prompt] * len(images), images, greedy, parts.caption_tower)
-        views = range(captioning.views(how.drafts))
+        views = range(how.views)
         features = self.features(images, parts.caption_tower, len(views))
         return [
             captioning.write(model, words, prompt, features.get([image] * len(views), views), how)

@@ -373,9 +373,7 @@ def beam(
         turns: shared with the answers of other threads, which go on between two steps.
     """
     advance = turns.run if turns else prefill
-    room = input_ids.shape[1] + max_new_tokens
-    cache = model.begin(1, prompt_kv, room=room) if isinstance(model, Engine) else None
-    logits, cache = advance(model, input_ids, prompt_kv, cache=cache)
+    logits, cache = advance(model, input_ids, prompt_kv, cache=_short(model, input_ids, prompt_kv, max_new_tokens))
     cache.batch_repeat_interleave(width)
     chances, first = torch.log_softmax(logits[0].float(), -1).topk(min(2 * width, logits.shape[1]))
     candidates = [(float(c), [int(t)], 0) for c, t in zip(chances, first, strict=True)]  # log-probability, ids, row
@@ -425,8 +423,7 @@ def drafts(
     """
     advance = turns.run if turns else prefill
     generator = torch.Generator().manual_seed(sampling.seed)
-    room = input_ids.shape[1] + sampling.max_new_tokens
-    cache = model.begin(1, prompt_kv, room=room) if isinstance(model, Engine) else None
+    cache = _short(model, input_ids, prompt_kv, sampling.max_new_tokens)
     logits, cache = advance(model, input_ids, prompt_kv, cache=cache)
     answers: list[list[int]] = [[] for _ in range(count)]
     going = [(answer, 0) for answer in answers]  # those that have not ended, and the row that computes each
@@ -447,6 +444,14 @@ def drafts(
             cache.batch_select_indices(torch.tensor(parents, device=input_ids.device))
         logits, cache = advance(model, input_ids.new_tensor([[new] for _, new in rows]), prompt_kv, cache=cache)
     return answers
+
+
+def _short(
+    model: Model, input_ids: Tensor, prompt_kv: tuple[LayerPrompt | None, ...], max_new_tokens: int
+) -> Cache | None:
+    """An engine's cache with room for a prompt [1, T] and so many tokens, as it will have many rows."""
+    room = input_ids.shape[1] + max_new_tokens
+    return model.begin(1, prompt_kv, room=room) if isinstance(model, Engine) else None
 
 
 def _repeats(ids: list[int], length: int) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import warnings
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from lav2.errors import LAV2Error
 
 MAX_PIXELS = 50_000_000  # larger pictures are refused before they are decoded
 MAX_BYTES = 30_000_000
+MIRROR_WORDS = re.compile(r"\b(left|right)\b", re.IGNORECASE)  # captions that a mirrored photo would make wrong
 _NEXT_FORMAT = "Use a JPEG, PNG, WebP, GIF, BMP or TIFF picture."
 
 
