@@ -2,14 +2,17 @@
 
 import pytest
 import torch
+from PIL import Image
 from tiny import LATE, PROJECTOR, VISION, adapted, clip_tokens, llama, open_gates, token_ids, tokenizer
 
 from lav2 import captioning, generate
+from lav2.assistant import _views
 from lav2.captioning import Captioning, consensus
 from lav2.engine import Engine
 from lav2.errors import LAV2Error
 from lav2.events import Sampling
 from lav2.model import AdaptedLlama
+from lav2.vision import VisionTower
 
 STOP = [2, 9, 17, 30]  # several, so that answers of a model without training end at all
 
@@ -84,6 +87,28 @@ def test_a_cache_that_was_given_less_room_refuses_what_does_not_fit():
     engine(token_ids(1, 5), (), cache=cache)
     with pytest.raises(LAV2Error, match="6 tokens do not fit into 5"):
         engine(token_ids(1, 1), (), cache=cache)
+
+
+def test_a_photo_is_scaled_once_and_its_mirror_image_is_seen_as_the_photos_features_are():
+    class Tower(VisionTower):
+        def __init__(self):
+            torch.nn.Module.__init__(self)
+            self.config, self.scaled = VISION, []
+
+        def resized(self, photo):
+            self.scaled.append(photo.size)
+            return photo.resize((4, 4))
+
+        def encode(self, photos):
+            return torch.tensor([list(photo.getdata(0)) for photo in photos])
+
+    photo = Image.new("RGB", (40, 20))
+    photo.paste((200, 0, 0), (0, 0, 20, 20))
+    tower = Tower()
+    plain, mirrored = (view() for view in _views(tower, photo))
+    assert plain.view(4, 4)[0, 0] > 150 > 50 > plain.view(4, 4)[0, -1]
+    assert torch.equal(mirrored.view(4, 4), plain.view(4, 4).flip(-1))
+    assert tower.scaled == [(40, 20)]
 
 
 def test_a_caption_is_the_drafts_consensus_and_mirrored_ones_name_no_side(monkeypatch):

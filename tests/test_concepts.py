@@ -123,5 +123,5 @@ def test_what_cannot_be_tuned_is_told(photos, tmp_path):
     torch.manual_seed(0)
     concepts.tune(LITE0, photos, (), tmp_path / "a", replace(SETTINGS, epochs=1), report=lambda line: None)
     wrong = replace(EFFICIENTNET_LITE2, weights=str(tmp_path / "a" / concepts.ENCODER))
-    with pytest.raises(LAV2Error, match="is not of timm"):
+    with pytest.raises(LAV2Error, match=r"is not of timm.*`python -m lav2 encoder` made"):
         VisionTower(wrong)

@@ -136,6 +136,13 @@ def test_an_adapter_is_trained_on_packed_weights_which_stay_as_they_are(folder, 
     assert all(p.any() for name, p in model.adapter_parameters().items() if name.endswith(("adapter_bias", "lora_b")))
 
 
+def test_a_spread_model_is_trained_by_one_process(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(train, "_processes", lambda: 2)
+    preset = Preset("tiny", "", str(folder), None, None, None, LATE, template="alpaca")
+    with pytest.raises(LAV2Error, match="Leave --device-map away"):
+        train.run(preset, train.TrainConfig(stage="finetune"), [], tmp_path / "run", device_map="auto")
+
+
 @torch.inference_mode()
 def logits_of(model):
     return model(token_ids(), model.prompt_kv(model.visual_prompt(clip_tokens()))).logits

@@ -113,6 +113,17 @@ def test_packed_weights_need_less_and_are_suggested_where_they_fit(monkeypatch, 
         preflight.check(preset, "bfloat16", "cpu", "8bit")
 
 
+def test_to_train_packed_weights_need_their_packed_size_on_a_cpu_too_and_are_suggested_on_a_gpu(monkeypatch, tmp_path):
+    from dataclasses import replace
+
+    LLAMA_7B.save_pretrained(tmp_path)
+    preset = replace(EMBEDDED, llm=str(tmp_path))
+    monkeypatch.setattr(preflight, "free", lambda device: 12e9)
+    assert "8.8 GB in 8bit" in preflight.check(preset, "bfloat16", "cpu", "8bit", training=True)
+    with pytest.raises(LAV2Error, match="--quantize 8bit"):
+        preflight.check(preset, "bfloat16", "cuda", training=True)
+
+
 def test_the_estimate_counts_what_a_released_engine_and_its_cache_hold(tmp_path):
     from dataclasses import replace
 
