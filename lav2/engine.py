@@ -30,8 +30,9 @@ from lav2.model import AdaptedLlama
 FAMILIES = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
 BLOCK = 32  # int8 weights that share a factor, as in decode.c
 TILE = 16  # rows of an int8 matrix that lie together, as in decode.c
-PIECE = 128  # tokens of a long prompt at once, cut at its multiples: what a piece computes depends only on what stands
-# before it, so that an answer is the same to the last bit whether or not earlier pieces were kept
+PIECE = 128  # tokens of a long prompt at once, cut at its multiples (and behind Cache.lead): what a piece computes
+# depends only on what stands before it, so that an answer is the same to the last bit whether or not earlier pieces
+# were kept
 SPAN = 256  # tokens: a recorded step looks at a multiple of so many places of the cache, times a power of two
 NATIVE_ROWS = 32  # up to which decode.c takes the token; more rows are a matrix product, which torch does better
 
@@ -185,6 +186,7 @@ class Cache:
     prompts: list[tuple[Tensor, Tensor] | None]  # per layer keys and gated values, [B or 1, H, K, A] each
     first: Tensor  # [B] where each row's text begins (left padding)
     padded: bool
+    lead: int = 0  # tokens of a beginning that many texts share: a piece ends behind it as well
     length: int = 0
     state: Tensor = field(init=False)  # [layers, B, 4] the addresses that decode.c reads
     recorded: Recorded | None = field(init=False)
@@ -211,6 +213,12 @@ class Cache:
     def room(self) -> int:
         """Tokens that it holds at most."""
         return self.kv.shape[2]
+
+    @property
+    def piece(self) -> int:
+        """Tokens to the next place where pieces are cut."""
+        end = self.length // PIECE * PIECE + PIECE
+        return (min(end, self.lead) if self.length < self.lead else end) - self.length
 
     def batch_repeat_interleave(self, repeats: int) -> None:
         """Every row becomes `repeats` rows, as transformers' caches do it."""
@@ -400,7 +408,7 @@ class Engine:
             raise LAV2Error(f"{end} tokens do not fit into {cache.room}.", "Shorten the prompt.")
         one = count == 1 and self.library is not None and rows <= NATIVE_ROWS
         while cache.length < end:
-            piece = min(end, cache.length // PIECE * PIECE + PIECE) - cache.length
+            piece = min(end - cache.length, cache.piece)
             ids, input_ids = input_ids[:, :piece], input_ids[:, piece:]
             if one:
                 logits = self._step(ids, [cache])
@@ -436,9 +444,10 @@ class Engine:
         prompt_kv: tuple[LayerPrompt | None, ...],
         attention_mask: Tensor | None = None,
         room: int | None = None,
+        lead: int = 0,
     ) -> Cache:
         """An empty cache for texts with these prompts; attention_mask [B, T] tells the left padding, `room` how many
-        tokens will be enough (all of the context if None)."""
+        tokens will be enough (all of the context if None), `lead` see Cache."""
         room = min(room or self.context, self.context)
         shape = (len(self.layers), rows, room, 2 * self.groups, self.head_width)
         # On a CPU, pages that are never written take no memory; a recorded step multiplies all it looks at.
@@ -457,7 +466,7 @@ class Engine:
                 key.repeat_interleave(share, dim=1).to(self.kept).contiguous(),
                 (value.repeat_interleave(share, dim=1) * gate).to(self.kept).contiguous(),
             ))  # fmt: skip
-        return Cache(kv, prompts, first, bool(first.any()))
+        return Cache(kv, prompts, first, bool(first.any()), lead)
 
     def _forward(self, input_ids: Tensor, cache: Cache) -> Tensor:
         begin, end = cache.length, cache.length + input_ids.shape[1]

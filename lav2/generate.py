@@ -27,34 +27,46 @@ class Kept:
     """Caches of finished answers: a prompt about the same photo begins where it parts from one of them.
 
     A cache belongs to one answer at a time: `take` removes it, `put` brings it back.
+
+    Args:
+        size: caches that are kept.
+        lead: tokens that all prompts begin with (lav2.engine.Cache); they are taken up as well.
     """
 
-    def __init__(self, size: int = 4):
+    def __init__(self, size: int = 4, lead: int = 0):
+        self.lead = lead
         self._size, self._lock = size, threading.Lock()
         self._entries: list[tuple[object, list[int], Cache]] = []  # the oldest first
 
     def take(self, photo: object, ids: list[int]) -> Cache | None:
         """The cache with the most whole pieces (lav2.engine.PIECE) of `ids`, cut to them; the last token is left."""
-
-        def shared(entry: tuple[object, list[int], Cache]) -> int:
-            if entry[0] is not photo:
-                return 0
-            pairs = zip(entry[1], ids[:-1], strict=False)
-            same = next((n for n, (a, b) in enumerate(pairs) if a != b), min(len(entry[1]), len(ids) - 1))
-            return same // PIECE * PIECE
-
         with self._lock:
-            best = max(self._entries, key=shared, default=None)
-            if best is None or not shared(best):
+            best = max(self._entries, key=lambda entry: self._shared(entry, photo, ids[:-1]), default=None)
+            if best is None or not (length := self._shared(best, photo, ids[:-1])):
                 return None
             self._entries = [entry for entry in self._entries if entry is not best]
-        best[2].length = shared(best)
+        best[2].length = length
         return best[2]
 
     def put(self, photo: object, ids: list[int], cache: Cache) -> None:
         """`ids` is the prompt that the cache begins with, asked about `photo` (compared by identity)."""
         with self._lock:
             self._entries = [*self._entries, (photo, ids[: cache.length], cache)][-self._size :]
+
+    def knows(self, photo: object, ids: list[int]) -> bool:
+        """Whether all whole pieces of `ids` could be taken up."""
+        with self._lock:
+            return any(self._shared(entry, photo, ids) == self.whole(len(ids)) for entry in self._entries)
+
+    def whole(self, length: int) -> int:
+        """So many of `length` tokens are whole pieces."""
+        return max(length // PIECE * PIECE, self.lead if length >= self.lead else 0)
+
+    def _shared(self, entry: tuple[object, list[int], Cache], photo: object, ids: list[int]) -> int:
+        if entry[0] is not photo:
+            return 0
+        pairs = zip(entry[1], ids, strict=False)
+        return self.whole(next((n for n, (a, b) in enumerate(pairs) if a != b), min(len(entry[1]), len(ids))))
 
 
 def prefill(
@@ -156,7 +168,7 @@ class Turns:
             self._prompts.append(prompt)
         try:
             while True:
-                piece = PIECE - cache.length % PIECE if isinstance(model, Engine) else input_ids.shape[1]
+                piece = cache.piece if isinstance(model, Engine) else input_ids.shape[1]
                 now, input_ids = input_ids[:, :piece], input_ids[:, piece:]
                 with self._piece(prompt, cancel):
                     logits, cache = prefill(model, now, prompt_kv, attention_mask, cache)
@@ -312,7 +324,7 @@ def stream(
     shown = ""
     cache = None
     if isinstance(model, Engine) and kept is not None:
-        cache = kept.take(photo, begin) or model.begin(1, prompt_kv)
+        cache = kept.take(photo, begin) or model.begin(1, prompt_kv, lead=kept.lead)
     whole = torch.tensor([begin], device=model.device)
     input_ids = whole[:, cache.length if cache else 0 :]
     found = tokens(model, input_ids, prompt_kv, sampling, stop_ids(tokenizer), None, cache, turns, cancel, whole)
@@ -329,6 +341,31 @@ def stream(
     finally:  # also when the answer is stopped
         if cache is not None:
             kept.put(photo, begin, cache)
+
+
+@torch.inference_mode()
+def read_ahead(
+    model: Engine,
+    tokenizer: PreTrainedTokenizerBase,
+    beginning: str,
+    prompt_kv: tuple[LayerPrompt | None, ...],
+    kept: Kept,
+    photo: object,
+    turns: Turns,
+    cancel: threading.Event | None = None,
+) -> None:
+    """Read what a prompt begins with before the rest is known: its whole pieces wait in `kept` for `stream`.
+
+    Raises:
+        Cancelled: `cancel` was set before it was read.
+    """
+    ids = encode(tokenizer, beginning)[: model.context - 1]
+    ids = ids[: kept.whole(len(ids))]
+    if not ids or kept.knows(photo, ids):
+        return
+    cache = model.begin(1, prompt_kv, lead=kept.lead)
+    turns.run(model, torch.tensor([ids], device=model.device), prompt_kv, cache=cache, cancel=cancel)
+    kept.put(photo, ids, cache)
 
 
 def batch(

@@ -84,6 +84,12 @@ def build(template: str, question: str, evidence: str = "", history: Sequence[Tu
         ) from error
 
 
+def beginning(template: str, history: Sequence[Turn] = ()) -> str:
+    """What every prompt with that history begins with, whatever is asked."""
+    gap = "\ufffc"  # stands in no template and in no text that means something
+    return build(template, gap, "", history).partition(gap)[0]
+
+
 def _rendered(template: str, said: Sequence[tuple[str, str]]) -> str:
     """A chat template on (role, text) turns, in the environment that transformers gives it."""
 

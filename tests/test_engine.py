@@ -260,6 +260,50 @@ def test_a_second_question_takes_up_the_pieces_it_shares_and_answers_to_the_last
     assert ask("w5 w9 w33 w7 w8 w40", object())[1][0][:2] == (0, 4)
 
 
+def test_what_prompts_begin_with_is_read_ahead_and_the_answer_is_to_the_last_bit_the_same(monkeypatch):
+    for room in (lav2.engine, generate):
+        monkeypatch.setattr(room, "PIECE", 4)
+    model = open_gates(adapted())
+    engine, words, turns, photo = Engine(model), tokenizer(), generate.Turns(), object()
+    prompt_kv = photo_prompts(model)
+    done = []
+    original = engine._forward
+
+    def forward(ids, cache):
+        logits = original(ids, cache)
+        done.append((cache.length, ids.shape[1], logits))
+        return logits
+
+    monkeypatch.setattr(engine, "_forward", forward)
+
+    def ask(kept):
+        done.clear()
+        text = "".join(t for t, _ in generate.stream(engine, words, prompt, prompt_kv, GREEDY, kept, photo, turns))
+        return text, list(done)
+
+    def ahead(kept, beginning):
+        done.clear()
+        generate.read_ahead(engine, words, beginning, prompt_kv, kept, photo, turns)
+        return [step[:2] for step in done]
+
+    prompt = "w5 w9 w33 w7 w8 w9 w10 w11 w12 w13"
+    alone, all_steps = ask(generate.Kept(lead=3))
+    assert [step[:2] for step in all_steps[:4]] == [(0, 3), (3, 1), (4, 4), (8, 2)]
+    for beginning, read in ((prompt[:9], [(0, 3)]), (prompt[:15], [(0, 3), (3, 1)])):
+        kept = generate.Kept(lead=3)
+        assert ahead(kept, beginning) == read and ahead(kept, beginning) == []
+        text, steps = ask(kept)
+        assert text == alone and len(steps) == len(all_steps) - len(read)
+        assert all(torch.equal(a[2], b[2]) for a, b in zip(steps, all_steps[len(read) :], strict=True))
+        assert ahead(kept, prompt[:15]) == []  # the answer's own cache holds it, and stays whole
+        assert ask(kept)[1][0][:2] == (8, 2)
+    assert ahead(generate.Kept(lead=3), "w5 w9") == []  # shorter than what all prompts share
+    cancel = threading.Event()
+    cancel.set()
+    with pytest.raises(generate.Cancelled):
+        generate.read_ahead(engine, words, prompt, prompt_kv, generate.Kept(lead=3), photo, turns, cancel)
+
+
 def test_a_wide_beam_finds_what_brute_force_finds():
     model = open_gates(AdaptedLlama(llama(vocab_size=8), LATE, PROJECTOR, VISION).eval())
     prompt_kv = photo_prompts(model)

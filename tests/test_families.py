@@ -223,3 +223,15 @@ def test_the_command_trains_and_asks_on_another_model_and_refuses_an_adapter_of_
     ask[ask.index(source)] = other
     assert main([str(word) for word in ask]) == 1
     assert "its architecture differs" in capsys.readouterr().err
+
+
+JINJA = "{% for m in messages %}[{{ m.role }}: {{ m.content }}]{% endfor %}"
+
+
+@pytest.mark.parametrize("template", ["chat", "alpaca", JINJA])
+@pytest.mark.parametrize("history", [(), (Turn("q1", "a1"), Turn("q2", "a2"))])
+def test_every_prompt_begins_with_its_beginning_and_ends_it_where_the_findings_come(template, history):
+    begin = prompts.beginning(template, history)
+    for asked in ((template, "q3"), (template, "q3", "Findings: none")):
+        prompt = prompts.build(*asked, history=history)
+        assert prompt.startswith(begin) and prompt[len(begin) :].startswith(("q3", "Findings"))
