@@ -1,5 +1,5 @@
-"""The command line: `python -m lav2 ask | batch | caption | replay | votes | train | distil | examine | evaluate |
-import | export | presets`."""
+"""The command line: `python -m lav2 ask | batch | caption | replay | votes | train | phrases | encoder | distil |
+examine | evaluate | import | export | presets`."""
 
 from __future__ import annotations
 
@@ -97,6 +97,16 @@ def main(arguments: list[str] | None = None) -> int:
     train.add_argument("--gradient-checkpointing", action="store_true", help="less memory, about a third more time")
     train.set_defaults(run=run_train)
 
+    phrases = commands.add_parser("phrases", help="teach the judge of a captioner's drafts what people say of photos")
+    phrases.add_argument("data", type=Path, nargs="+", help="caption files")
+    phrases.add_argument("--adapter", required=True, help="folder of the caption adapter, where the judge is put")
+    phrases.add_argument("--images", type=Path, help="folder of the photos (default: each file's own)")
+    phrases.add_argument("--views", type=int, default=2, help="of each photo, as for train")
+    phrases.add_argument("--seed", type=int, default=0)
+    phrases.add_argument("--cache", type=Path, help="folder of cached image features (default: the user's cache)")
+    phrases.add_argument("--device", help="cpu, cuda (default: what is there)")
+    phrases.set_defaults(run=run_phrases)
+
     encoder = commands.add_parser("encoder", help="tune the image encoder on what captions and boxes tell of photos")
     encoder.add_argument("data", type=Path, nargs="+", help="captions.jsonl, boxes.jsonl, teacher_boxes.jsonl")
     encoder.add_argument("--images", type=Path, help="folder of the photos (default: that of the first file)")
@@ -160,8 +170,8 @@ def main(arguments: list[str] | None = None) -> int:
 
     for command in (evaluate, examine):
         command.add_argument("--beams", type=int, help="width of the search for captions; 1: greedy (default: 3)")
-        command.add_argument("--drafts", type=int, help="captions sampled from a photo, and as many from its mirror "
-                             "image, of which one is told; 0: none (default: the preset's)")  # fmt: skip
+        command.add_argument("--drafts", type=int, help="captions sampled of a photo, of which one is told; 0: the "
+                             "likeliest is (default: the preset's)")  # fmt: skip
     for command in (ask, batch, captions, replay, evaluate, examine, train):
         command.add_argument("--quantize", choices=("8bit", "4bit"), help=QUANTIZE_HELP)
         command.add_argument("--device-map", choices=("auto",), help="the model over all GPUs, then memory, then disk")
@@ -370,6 +380,22 @@ def run_train(options: argparse.Namespace) -> int:
         encoder=options.encoder,
         quantize=options.quantize,
         device_map=options.device_map,
+    )
+    return 0
+
+
+def run_phrases(options: argparse.Namespace) -> int:
+    from lav2 import train
+    from lav2.weights import find
+
+    train.learn_phrases(
+        find(options.adapter),
+        options.data,
+        images=options.images,
+        cache=options.cache,
+        views=options.views,
+        seed=options.seed,
+        device=options.device,
     )
     return 0
 

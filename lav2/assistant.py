@@ -16,14 +16,26 @@ from typing import Any, NamedTuple
 
 import torch
 import transformers
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
 import lav2
 from experts import caption, detection, ocr
 from experts.evidence import EXPERT_NAMES, Evidence, Expert
 from experts.orchestrator import Orchestrator, fingerprint
-from lav2 import captioning, checkpoint, config, generate, grounding, model, native, preflight, prompts, weights
+from lav2 import (
+    captioning,
+    checkpoint,
+    config,
+    generate,
+    grounding,
+    model,
+    native,
+    phrases,
+    preflight,
+    prompts,
+    weights,
+)
 from lav2.config import CONTEXT
 from lav2.engine import Engine, refusal, unmap
 from lav2.errors import LAV2Error
@@ -45,6 +57,7 @@ class Parts(NamedTuple):
     tokenizer: transformers.PreTrainedTokenizerBase
     tower: VisionTower | None
     caption_tower: VisionTower | None
+    phrases: phrases.Phrases | None
 
 
 class _Once:
@@ -65,7 +78,6 @@ class _Seen(NamedTuple):
     """What the models make of a photo."""
 
     clip_tokens: Callable[[], Tensor]  # [1, N, C], which the captioner reads as well
-    mirrored: Callable[[], Tensor]  # those of its mirror image
     prompt_kv: Callable[[], tuple]  # of the chat adapter
 
 
@@ -84,6 +96,7 @@ class Assistant:
         hashes: of the weights, by part.
         at_once: questions that are answered at once.
         caption_tower: the captioner's image encoder, where it is not that of the chat model.
+        judge: of the captioner's drafts.
     """
 
     def __init__(
@@ -98,6 +111,7 @@ class Assistant:
         hashes: dict[str, str],
         at_once: int = AT_ONCE,
         caption_tower: VisionTower | None = None,
+        judge: phrases.Phrases | None = None,
     ):
         self.preset = preset.name
         self.hashes = hashes
@@ -107,7 +121,7 @@ class Assistant:
         self.captioning = captioning.Captioning(drafts=preset.caption_drafts)
         self.load_seconds = load_seconds
         self._chat, self._captioner, self._tokenizer = chat, captioner, tokenizer
-        self._tower, self._caption_tower = tower, caption_tower or tower
+        self._tower, self._caption_tower, self._judge = tower, caption_tower or tower, judge
         experts = {
             "caption": caption.build(captioner=self.caption, source=f"LLaMA-Adapter captioner ({preset.name})"),
             "detection": detector,
@@ -121,7 +135,8 @@ class Assistant:
         self._seen: OrderedDict[bytes, _Seen] = OrderedDict()  # by photo, the newest PHOTOS
         self._seen_lock = threading.Lock()
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="vision")
-        self._kept = generate.Kept(4 if chat.device.type == "cpu" else 1)  # only a GPU pays for a cache's unused room
+        lead = len(generate.encode(tokenizer, prompts.beginning(preset.template)))
+        self._kept = generate.Kept(4 if chat.device.type == "cpu" else 1, lead)  # only a GPU pays for unused room
 
     @classmethod
     def load(
@@ -179,8 +194,13 @@ class Assistant:
             own = VisionTower(captioner.vision_config).to(place)
             hashes["caption_encoder"] = own.identity
         clock.lap("image encoder", chat.vision_config.name if chat.vision_config else "none, a text-only adapter")
+        folder = weights.find(settings.caption_adapter)
+        judge = phrases.load(folder, captioner.vision_config)
+        if judge is not None:
+            judge.to(place)
+            hashes["caption_phrases"] = hashlib.sha256((folder / phrases.FILE).read_bytes()).hexdigest()
         expert = _detector(detector or os.environ.get("LAV2_DETECTOR"), settings, str(place))
-        ready = cls(settings, chat, captioner, tokenizer, tower, expert, clock.seconds, hashes, at_once, own)
+        ready = cls(settings, chat, captioner, tokenizer, tower, expert, clock.seconds, hashes, at_once, own, judge)
         ready.versions["engine"] = how  # int8 or not, compiled or not: other sums, so perhaps another answer
         return ready
 
@@ -227,11 +247,9 @@ class Assistant:
         if self._caption_tower is None:
             raise LAV2Error(f"The adapter of {self.preset} is text only.", "Choose a preset with an image encoder.")
         shared = self._caption_tower is self._tower
-        views = self._look(image)[:2] if shared else _views(self._caption_tower, image)
-        clip_tokens = torch.cat([view() for view in views[: self.captioning.views]])
-        return captioning.write(
-            self._captioner, self._tokenizer, self.caption_prompt, clip_tokens, self.captioning, self._turns
-        )
+        clip_tokens = self._look(image).clip_tokens() if shared else self._caption_tower.encode([image])
+        model, words, how = self._captioner, self._tokenizer, self.captioning
+        return captioning.write(model, words, self.caption_prompt, clip_tokens, how, self._judge, self._turns)
 
     @property
     def caption_prompt(self) -> str:
@@ -244,7 +262,7 @@ class Assistant:
     @property
     def parts(self) -> Parts:
         """The models themselves, for evaluation in batches."""
-        return Parts(self._chat, self._captioner, self._tokenizer, self._tower, self._caption_tower)
+        return Parts(self._chat, self._captioner, self._tokenizer, self._tower, self._caption_tower, self._judge)
 
     def count_tokens(self, text: str) -> int:
         return len(self._tokenizer(text, add_special_tokens=False).input_ids)
@@ -280,7 +298,7 @@ class Assistant:
             photo = fingerprint(request.image)
             if self._tower is not None:
                 seen = self._look(request.image, photo)
-                prompt_kv = self._pool.submit(seen.prompt_kv)  # beside the experts
+                prompt_kv = self._pool.submit(self._ahead, seen, request, cancel)  # beside the experts
         if request.evidence is not None:
             for name, found in request.evidence.items():
                 evidence[name] = found
@@ -336,10 +354,20 @@ class Assistant:
             weights=self.hashes,
         )
 
+    def _ahead(self, seen: _Seen, request: Request, cancel: threading.Event) -> tuple:
+        """The photo's prompts. Where experts are still looking, what the text begins with is read meanwhile."""
+        prompt_kv = seen.prompt_kv()
+        if isinstance(self._chat, Engine) and request.evidence is None and request.experts:
+            beginning = prompts.beginning(self.settings.template, _cleaned(request.history))
+            words, kept, turns = self._tokenizer, self._kept, self._turns
+            with contextlib.suppress(generate.Cancelled):
+                generate.read_ahead(self._chat, words, beginning, prompt_kv, kept, seen, turns, cancel)
+        return prompt_kv
+
     def _fit(self, question: str, block: str, request: Request) -> tuple[str, int, int]:
         """(prompt, its tokens, turns left out): the oldest turns go first when the context is too small."""
         room = self.context - request.sampling.max_new_tokens
-        history = tuple(Turn(prompts.clean(t.question), prompts.clean(t.answer)) for t in request.history)
+        history = _cleaned(request.history)
         for trimmed in range(len(history) + 1):
             prompt = prompts.build(self.settings.template, question, block, history[trimmed:])
             used = self.count_tokens(prompt)
@@ -356,8 +384,8 @@ class Assistant:
         photo = photo or fingerprint(image)
         with self._seen_lock:
             if photo not in self._seen:
-                clip_tokens, mirrored = _views(self._tower, image)
-                self._seen[photo] = _Seen(clip_tokens, mirrored, _Once(lambda: self._prompts(clip_tokens())))
+                clip_tokens = _Once(lambda: self._tower.encode([image]))
+                self._seen[photo] = _Seen(clip_tokens, _Once(lambda: self._prompts(clip_tokens())))
                 while len(self._seen) > PHOTOS:
                     self._seen.popitem(last=False)
             self._seen.move_to_end(photo)
@@ -373,12 +401,6 @@ class Assistant:
         return self._chat.prompt_kv()
 
 
-def _views(tower: VisionTower, image: Image.Image) -> tuple[Callable[[], Tensor], Callable[[], Tensor]]:
-    """clip_tokens of a photo and of its mirror image, made when they are needed; the photo is scaled once for both."""
-    small = _Once(lambda: tower.resized(image))
-    return _Once(lambda: tower.encode([small()])), _Once(lambda: tower.encode([ImageOps.mirror(small())]))
-
-
 def versions() -> dict[str, str]:
     """What an answer depends on besides its preset."""
     return {
@@ -387,6 +409,10 @@ def versions() -> dict[str, str]:
         "torch": torch.__version__,
         "transformers": transformers.__version__,
     }
+
+
+def _cleaned(history: tuple[Turn, ...]) -> tuple[Turn, ...]:
+    return tuple(Turn(prompts.clean(turn.question), prompts.clean(turn.answer)) for turn in history)
 
 
 def _adapted(source: str, llm, tokenizer, report) -> model.AdaptedLlama:

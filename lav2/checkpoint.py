@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -12,6 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from lav2 import phrases
 from lav2.adapter import GROUPS, Group, group
 from lav2.config import AdapterConfig, ProjectorConfig, VisionConfig
 from lav2.errors import LAV2Error
@@ -60,7 +62,7 @@ def write(
 
 
 def export(folder: Path, out: Path) -> None:
-    """A copy of an adapter in float16, half as large, for shipping; training states are left behind.
+    """A copy of an adapter in float16, half as large, and of its judge, for shipping; training states are left behind.
 
     Raises:
         LAV2Error: `folder` holds no adapter.
@@ -70,6 +72,18 @@ def export(folder: Path, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     save_file(tensors, out / TENSORS)
     (out / CONFIG).write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
+    if (folder / phrases.FILE).exists():
+        shutil.copyfile(folder / phrases.FILE, out / phrases.FILE)
+
+
+def read_vision(folder: Path) -> VisionConfig | None:
+    """The image encoder that an adapter was trained on.
+
+    Raises:
+        LAV2Error: `folder` holds no adapter.
+    """
+    vision = _read_config(folder)["vision"]
+    return _config(VisionConfig, vision) if vision else None
 
 
 def _read_tensors(folder: Path) -> dict[str, torch.Tensor]:
@@ -114,7 +128,7 @@ def load(
         )
     adapter = _config(AdapterConfig, config["adapter"])
     projector = _config(ProjectorConfig, config["projector"]) if config["projector"] else None
-    vision = _config(VisionConfig, config["vision"]) if config["vision"] else None
+    vision = read_vision(folder)
     model = AdaptedLlama(llm, adapter, projector, vision)
     load_tensors(model, folder, groups)
     return model

@@ -70,15 +70,13 @@ class Bench:
     max_new_tokens: int = 64
     captioning: Captioning | None = None
 
-    def features(
-        self, images: Iterable[str | None], tower: VisionTower | None = None, views: int = 1
-    ) -> FeatureCache | None:
+    def features(self, images: Iterable[str | None], tower: VisionTower | None = None) -> FeatureCache | None:
         """Of photos, by the chat model's image encoder unless another is given."""
         shown = dict.fromkeys(image for image in images if image is not None)
         if not shown:
             return None
         tower = tower or self.assistant.parts.tower
-        features = FeatureCache(self.cache, tower.config, shown, shown, views)
+        features = FeatureCache(self.cache, tower.config, shown)
         if not features.complete:
             features.fill(tower.encode)
         return features
@@ -90,10 +88,9 @@ class Bench:
         if how.beams == 1 and not how.drafts:
             greedy = Sampling(max_new_tokens=how.max_new_tokens, repetition_penalty=1.0)
             return self._generate(model, [prompt] * len(images), images, greedy, parts.caption_tower)
-        views = range(how.views)
-        features = self.features(images, parts.caption_tower, len(views))
+        features = self.features(images, parts.caption_tower)
         return [
-            captioning.write(model, words, prompt, features.get([image] * len(views), views), how)
+            captioning.write(model, words, prompt, features.get([image]), how, parts.phrases)
             for image in tqdm(images, desc="captions", unit="photo", disable=None)
         ]
 

@@ -25,7 +25,7 @@ from torch import distributed
 from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
-from lav2 import checkpoint, generate, preflight
+from lav2 import checkpoint, generate, phrases, preflight
 from lav2.adapter import GROUPS, STAGES, Group, group, trainable
 from lav2.config import Preset
 from lav2.data import (
@@ -44,6 +44,7 @@ from lav2.errors import LAV2Error
 from lav2.generate import Sampling
 from lav2.instruct import is_right, obeys
 from lav2.model import AdaptedLlama, Quantize, base_identity, keep_norms_exact, load_llm
+from lav2.phrases import PhrasesConfig
 from lav2.prompts import Turn
 from lav2.selfcritical import Critic
 from lav2.vision import VisionTower
@@ -198,6 +199,50 @@ def run(
             scores = grade(model, tokenizer, preset.template, instructions["val"][:GRADED_ROWS], features)
         report(f"graded answers: {scores}")
         (out / "scores.json").write_text(json.dumps(scores, indent=1) + "\n", encoding="utf-8")
+
+
+def learn_phrases(
+    folder: Path,
+    data: Sequence[Path],
+    *,
+    images: Path | None = None,
+    cache: Path | None = None,
+    views: int = 2,
+    seed: int = 0,
+    device: str | None = None,
+    report: Callable[[str], None] = print,
+) -> None:
+    """Teach a captioner's judge (lav2.phrases) on captions; what `python -m lav2 phrases` calls.
+
+    Args:
+        folder: of a caption adapter, through whose image encoder the photos are seen; the judge is written into it.
+        data: caption files (lav2.data.read_rows); rows of the split `val` are told the loss of.
+        images, cache, views, seed, device: as `run` has them.
+
+    Raises:
+        LAV2Error: no adapter, an adapter without an image encoder, or too few captions.
+    """
+    vision = checkpoint.read_vision(folder)
+    if vision is None:
+        raise LAV2Error(f"The adapter in {folder} is text only.", "Give the folder of a caption adapter.")
+    place = preflight.device(device)
+    captions, _ = _by_kind(data, images, "caption", report)
+    learned = {row.image: None for row in captions["train"]}
+    shown = learned | {row.image: None for row in captions["val"]}
+    features = FeatureCache(cache or cache_dir() / "features", vision, shown, learned, views)
+    if not features.complete:
+        features.fill(VisionTower(vision).to(place).encode)
+
+    def seen(rows: Sequence[CaptionRow], view: int) -> torch.Tensor:  # [photos, 2C]; their tokens are read in parts
+        parts = [rows[i : i + FeatureCache.CHUNK] for i in range(0, len(rows), FeatureCache.CHUNK)]
+        return torch.cat([phrases.pooled(features.get([r.image for r in part], [view] * len(part))) for part in parts])
+
+    train_rows, val_rows = captions["train"], captions["val"]
+    photos = torch.stack([seen(train_rows, view) for view in range(views)], 1)  # [photos, views, 2C]
+    held = (seen(val_rows, 0), [row.captions for row in val_rows]) if val_rows else None
+    said, settings = [row.captions for row in train_rows], PhrasesConfig(seed=seed)
+    model = phrases.learn(photos, said, vision, held, settings, place, report)
+    phrases.save(model, folder, {"data": [str(file) for file in data], "views": views, **asdict(settings)})
 
 
 def _precision(place: torch.device) -> str:

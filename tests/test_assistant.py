@@ -90,6 +90,23 @@ def test_a_follow_up_question_reuses_evidence_and_features_and_carries_the_histo
     assert second.prompt.index("What is in this photo?") < second.prompt.index("Findings")
 
 
+def test_the_caption_expert_writes_drafts_and_the_photo_judges_them(assistant, bus, monkeypatch):
+    from lav2 import captioning
+
+    seen, original = [], captioning.best
+
+    def best(texts, expected=None):
+        seen.append((texts, expected))
+        return original(texts, expected)
+
+    monkeypatch.setattr(captioning, "best", best)
+    said = assistant.caption(bus)
+    ((texts, expected),) = seen
+    assert len(texts) == assistant.settings.caption_drafts and said in texts
+    assert expected.chance(("bus",)) > 10 * expected.chance(("dog",))
+    assert "caption_phrases" in assistant.hashes
+
+
 def test_a_large_photo_is_scaled_once_by_each_who_looks_and_encoded_once_for_captions_and_answers(bus, monkeypatch):
     import cv2
 
@@ -122,7 +139,7 @@ def test_a_large_photo_is_scaled_once_by_each_who_looks_and_encoded_once_for_cap
     for thread in threads:
         thread.join()
     assert sorted(scaled) == ["OpenCV", "Pillow", "Pillow"]  # the detector; the reader and the image encoder
-    assert encoded == [1, 1]  # the photo; its mirror image, for the caption
+    assert encoded == [1]
 
 
 def test_a_second_question_reads_only_what_its_prompt_does_not_share_with_the_first(assistant, bus, monkeypatch):
@@ -140,6 +157,41 @@ def test_a_second_question_reads_only_what_its_prompt_does_not_share_with_the_fi
     first, _ = sum(read), read.clear()
     events(assistant, "What is written there?", bus, evidence=given, sampling=short())
     assert first > PIECE and sum(read) <= first - PIECE
+
+
+def test_what_the_prompt_begins_with_is_read_while_the_experts_look(assistant, bus, monkeypatch):
+    """System message and earlier turns; the answer is that of the same findings given at once."""
+    from lav2.events import EvidenceFound, PromptReady, Request
+    from lav2.prompts import Turn, beginning
+
+    photo = bus.rotate(3)  # one that nobody has seen yet
+    history = (Turn("Hello", "Hello! What would you like to know about the photo?"),) * 12
+    read, beside, forward = [], threading.Event(), assistant._chat._forward
+
+    def watched(ids, cache):
+        read.append(ids.shape[1])
+        return forward(ids, cache)
+
+    def ahead(*given, original=assistant._ahead):
+        prompt_kv = original(*given)
+        beside.set()
+        return prompt_kv
+
+    monkeypatch.setattr(assistant._chat, "_forward", watched)
+    monkeypatch.setattr(assistant, "_ahead", ahead)
+    look = assistant._orchestrator._experts["caption"]
+    monkeypatch.setitem(assistant._orchestrator._experts, "caption", lambda image: beside.wait(60) and look(image))
+    found = []
+    for event in assistant.answer(Request("What is it?", photo, history, ("caption",), short())):
+        if isinstance(event, EvidenceFound):
+            assert beside.is_set()
+            known, _ = sum(read), read.clear()
+        found.append(event)
+    whole = assistant.count_tokens(beginning(assistant.settings.template, history)) // 128 * 128
+    used = next(event.tokens for event in found if isinstance(event, PromptReady))
+    assert whole >= 128 and known == whole and sum(read) == used - whole
+    given = events(assistant, "What is it?", photo, history, evidence=found[-1].evidence, sampling=short())
+    assert given[-1].answer == found[-1].answer
 
 
 def signs(lines):
@@ -299,6 +351,7 @@ def test_a_captioner_trained_on_another_image_encoder_looks_through_its_own(assi
     """Here it is one that wants blue first: the features of the chat model's would be wrong, without an error."""
     from dataclasses import replace
 
+    from lav2 import phrases
     from lav2.assistant import Assistant
     from lav2.config import EMBEDDED
 
@@ -307,6 +360,9 @@ def test_a_captioner_trained_on_another_image_encoder_looks_through_its_own(assi
     settings = json.loads((folder / "config.json").read_text())
     settings["vision"]["channel_order"] = "bgr"
     (folder / "config.json").write_text(json.dumps(settings))
+    judge = phrases.load(ASSETS / "caption", EMBEDDED.vision)
+    judge.vision = replace(EMBEDDED.vision, channel_order="bgr")
+    phrases.save(judge, folder)
     other = Assistant.load(
         replace(EMBEDDED, caption_adapter=str(folder)), detector="/nonexistent/detector.pt", report=lambda line: None
     )

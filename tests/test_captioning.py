@@ -1,18 +1,17 @@
-"""Captions: drafts that are sampled side by side, and the one that most of them agree with."""
+"""Captions: drafts that are sampled side by side, and the one that photo and drafts agree with."""
 
+import numpy as np
 import pytest
 import torch
-from PIL import Image
 from tiny import LATE, PROJECTOR, VISION, adapted, clip_tokens, llama, open_gates, token_ids, tokenizer
 
 from lav2 import captioning, generate
-from lav2.assistant import _views
-from lav2.captioning import Captioning, consensus
+from lav2.captioning import Captioning, best
 from lav2.engine import Engine
 from lav2.errors import LAV2Error
 from lav2.events import Sampling
 from lav2.model import AdaptedLlama
-from lav2.vision import VisionTower
+from lav2.phrases import Expected
 
 STOP = [2, 9, 17, 30]  # several, so that answers of a model without training end at all
 
@@ -29,10 +28,21 @@ def sampled(model, temperature=1.0, seed=3, count=6, length=12):
 
 def test_the_text_that_most_agree_with_is_told():
     said = ["a cat on a mat", "a dog runs on the grass", "a dog runs in the grass", "a brown dog runs on the grass"]
-    assert consensus(said) == 1
-    assert consensus(["a cat on a mat", *["two men play football"] * 2, "a cat on a bed"]) == 1
-    assert consensus(["A dog.", "a dog"]) == 0  # alike but for their writing: the first
-    assert consensus([""]) == 0
+    assert best(said) == 1
+    assert best(["a cat on a mat", *["two men play football"] * 2, "a cat on a bed"]) == 1
+    assert best(["A dog.", "a dog"]) == 0  # alike but for their writing: the first
+    assert best([""]) == 0
+
+
+def test_what_the_photo_makes_likely_outweighs_what_most_drafts_say():
+    said = ["a cat on a mat", "a dog runs on the grass", "a dog runs in the grass", "a dog runs on some grass"]
+    assert best(said, photo(cat=0.9, mat=0.9)) == 0
+    assert best(said, photo(dog=0.9, runs=0.5)) == best(said, photo()) == 1  # among those alike, the drafts decide
+
+
+def photo(**chances):
+    names = {(word,): i for i, word in enumerate(("cat", "mat", "dog", "runs"))}
+    return Expected(names, np.ones(4), np.array([chances.get(word, 0.0) for (word,) in names]), np.full(4, 4.0), 6.0)
 
 
 def test_drafts_differ_end_where_they_stop_and_are_the_same_again():
@@ -89,43 +99,22 @@ def test_a_cache_that_was_given_less_room_refuses_what_does_not_fit():
         engine(token_ids(1, 1), (), cache=cache)
 
 
-def test_a_photo_is_scaled_once_and_its_mirror_image_is_seen_as_the_photos_features_are():
-    class Tower(VisionTower):
-        def __init__(self):
-            torch.nn.Module.__init__(self)
-            self.config, self.scaled = VISION, []
+def test_the_drafts_are_judged_by_the_photo_and_without_drafts_the_likeliest_is_told(monkeypatch):
+    model, words, judged = open_gates(adapted()), tokenizer(), []
 
-        def resized(self, photo):
-            self.scaled.append(photo.size)
-            return photo.resize((4, 4))
-
-        def encode(self, photos):
-            return torch.tensor([list(photo.getdata(0)) for photo in photos])
-
-    photo = Image.new("RGB", (40, 20))
-    photo.paste((200, 0, 0), (0, 0, 20, 20))
-    tower = Tower()
-    plain, mirrored = (view() for view in _views(tower, photo))
-    assert plain.view(4, 4)[0, 0] > 150 > 50 > plain.view(4, 4)[0, -1]
-    assert torch.equal(mirrored.view(4, 4), plain.view(4, 4).flip(-1))
-    assert tower.scaled == [(40, 20)]
-
-
-def test_a_caption_is_the_drafts_consensus_and_mirrored_ones_name_no_side(monkeypatch):
-    model, words = open_gates(adapted()), tokenizer()
-    seen = []
-    monkeypatch.setattr(captioning, "consensus", lambda texts: seen.append(texts) or 1)
-    said = {0: "w5 w6", 1: "w7 left w8"}
+    class Judge:
+        def expect(self, clip_tokens):
+            judged.append(clip_tokens)
+            return photo(cat=1.0)
 
     def drafts(model, input_ids, prompt_kv, sampling, stop, count, turns=None):
         assert sampling.temperature == 0.7
-        return [said[sampling.seed], "w9 w11"][:count]
+        return ["a dog", "a dog", "a cat "][:count]
 
     monkeypatch.setattr(generate, "drafts", drafts)
-    monkeypatch.setattr(generate, "beam", lambda *given, **more: "w3 w4")
+    monkeypatch.setattr(generate, "beam", lambda *given, **more: " w3 w4")
     monkeypatch.setattr(type(words), "decode", lambda self, ids, **more: ids)
-    how = Captioning(drafts=2, temperature=0.7)
-    assert captioning.write(model, words, "w1", clip_tokens(2), how) == "w5 w6"
-    assert seen == [["w3 w4", "w5 w6", "w9 w11", "w9 w11"]]
-    seen.clear()
-    assert captioning.write(model, words, "w1", clip_tokens(1), Captioning()) == "w3 w4" and not seen
+    seen, how = clip_tokens(), Captioning(drafts=3, temperature=0.7)
+    assert captioning.write(model, words, "w1", seen, how, Judge()) == "a cat" and judged[0] is seen
+    assert captioning.write(model, words, "w1", seen, how) == "a dog"
+    assert captioning.write(model, words, "w1", seen, Captioning(), Judge()) == "w3 w4" and len(judged) == 1

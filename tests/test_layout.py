@@ -33,23 +33,24 @@ ARROWS = {  # room -> rooms that it may import
     "lav2.instruct": {"lav2.claims", "lav2.grounding", "lav2.errors", "lav2.phrasings", "experts.evidence"},
     "lav2.adapter": {"lav2.config"},
     "lav2.vision": {"lav2.config", "lav2.weights", "lav2.errors"},
+    "lav2.phrases": {"lav2.config", "lav2.errors", "lav2.metrics"},
 }
 # what boxes and captions tell, as instructions read them
 ARROWS["lav2.concepts"] = {"lav2.vision", "lav2.instruct", "lav2.config", "lav2.image", "lav2.errors"}
 ARROWS["lav2.model"] = {"lav2.adapter", "lav2.vision", "lav2.config", "lav2.weights", "lav2.errors"}
-ARROWS["lav2.checkpoint"] = {"lav2.model", "lav2.adapter", "lav2.config", "lav2.errors"}
+ARROWS["lav2.checkpoint"] = {"lav2.model", "lav2.adapter", "lav2.phrases", "lav2.config", "lav2.errors"}
 ARROWS["lav2.released"] = {"lav2.checkpoint", "lav2.preflight", "lav2.vision"} | ARROWS["lav2.checkpoint"]
 ARROWS["lav2.preflight"] = {"lav2.config", "lav2.weights", "lav2.errors"}
 ARROWS["lav2.native"] = {"lav2.weights"}
 ARROWS["lav2.engine"] = {"lav2.adapter", "lav2.model", "lav2.native", "lav2.config", "lav2.errors"}
 ARROWS["lav2.generate"] = {"lav2.model", "lav2.adapter", "lav2.events", "lav2.engine"}
-ARROWS["lav2.captioning"] = {"lav2.generate", "lav2.events", "lav2.image", "lav2.metrics"}
+ARROWS["lav2.captioning"] = {"lav2.generate", "lav2.events", "lav2.metrics", "lav2.phrases"}
 # Training rows carry evidence; data only turns it from JSON into the prompt.
 ARROWS["lav2.data"] = {"lav2.config", "lav2.errors", "lav2.image", "lav2.prompts", "lav2.grounding", "lav2.weights",
                        "experts.evidence"}  # fmt: skip
 ARROWS["lav2.selfcritical"] = {"lav2.data", "lav2.generate", "lav2.metrics", "lav2.model", "lav2.events"}
 ARROWS["lav2.train"] = {"lav2.data", "lav2.checkpoint", "lav2.model", "lav2.generate", "lav2.instruct", "lav2.prompts"}
-ARROWS["lav2.train"] |= {"lav2.selfcritical", "lav2.preflight"}
+ARROWS["lav2.train"] |= {"lav2.selfcritical", "lav2.preflight", "lav2.phrases"}
 ARROWS["lav2.train"] |= ARROWS["lav2.model"]
 EXPERTS = {room for room in ARROWS if room.startswith("experts.") and "train_detector" not in room}
 ARROWS["experts.train_detector.train"] = {"experts.train_detector.model", "experts.evidence", "experts.detection"}
