@@ -170,8 +170,8 @@ def main(arguments: list[str] | None = None) -> int:
 
     for command in (evaluate, examine):
         command.add_argument("--beams", type=int, help="width of the search for captions; 1: greedy (default: 3)")
-        command.add_argument("--drafts", type=int, help="captions sampled of a photo, of which one is told; 0: the "
-                             "likeliest is (default: the preset's)")  # fmt: skip
+        command.add_argument("--drafts", type=int, help="captions sampled of a photo; of them and half as many of "
+                             "its mirror image one is told; 0: the likeliest is (default: the preset's)")  # fmt: skip
     for command in (ask, batch, captions, replay, evaluate, examine, train):
         command.add_argument("--quantize", choices=("8bit", "4bit"), help=QUANTIZE_HELP)
         command.add_argument("--device-map", choices=("auto",), help="the model over all GPUs, then memory, then disk")

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import torch
 import transformers
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 
 import lav2
@@ -78,6 +78,7 @@ class _Seen(NamedTuple):
     """What the models make of a photo."""
 
     clip_tokens: Callable[[], Tensor]  # [1, N, C], which the captioner reads as well
+    mirrored: Callable[[], Tensor]  # those of its mirror image
     prompt_kv: Callable[[], tuple]  # of the chat adapter
 
 
@@ -247,8 +248,9 @@ class Assistant:
         if self._caption_tower is None:
             raise LAV2Error(f"The adapter of {self.preset} is text only.", "Choose a preset with an image encoder.")
         shared = self._caption_tower is self._tower
-        clip_tokens = self._look(image).clip_tokens() if shared else self._caption_tower.encode([image])
         model, words, how = self._captioner, self._tokenizer, self.captioning
+        views = self._look(image)[:2] if shared else _views(self._caption_tower, image)
+        clip_tokens = torch.cat([view() for view in views[: how.views]])
         return captioning.write(model, words, self.caption_prompt, clip_tokens, how, self._judge, self._turns)
 
     @property
@@ -384,8 +386,8 @@ class Assistant:
         photo = photo or fingerprint(image)
         with self._seen_lock:
             if photo not in self._seen:
-                clip_tokens = _Once(lambda: self._tower.encode([image]))
-                self._seen[photo] = _Seen(clip_tokens, _Once(lambda: self._prompts(clip_tokens())))
+                clip_tokens, mirrored = _views(self._tower, image)
+                self._seen[photo] = _Seen(clip_tokens, mirrored, _Once(lambda: self._prompts(clip_tokens())))
                 while len(self._seen) > PHOTOS:
                     self._seen.popitem(last=False)
             self._seen.move_to_end(photo)
@@ -399,6 +401,12 @@ class Assistant:
     def _blind(self) -> tuple:
         """Prompts of a question without a photo."""
         return self._chat.prompt_kv()
+
+
+def _views(tower: VisionTower, image: Image.Image) -> tuple[Callable[[], Tensor], Callable[[], Tensor]]:
+    """clip_tokens of a photo and of its mirror image, made when they are needed; the photo is scaled once for both."""
+    small = _Once(lambda: tower.resized(image))
+    return _Once(lambda: tower.encode([small()])), _Once(lambda: tower.encode([ImageOps.mirror(small())]))
 
 
 def versions() -> dict[str, str]:

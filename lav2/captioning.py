@@ -1,9 +1,10 @@
 """How the caption expert puts a photo into words: many captions are written, and the one that photo and captions agree
 with is told.
 
-A likelier caption is not a better one. Of samples, that one is chosen which says what the photo makes likely
-(lav2.phrases), and which is on average most like all of them: minimum Bayes risk (Kumar and Byrne, NAACL 2004; for
-captions: consensus, Devlin et al., arXiv 1505.04467). What either brings stands in assets/caption/README.md.
+A likelier caption is not a better one. Of samples from the photo and from its mirror image, that one is chosen which
+says what the photo makes likely (lav2.phrases), and which is on average most like all of them: minimum Bayes risk
+(Kumar and Byrne, NAACL 2004; for captions: consensus, Devlin et al., arXiv 1505.04467). What either brings stands in
+assets/caption/README.md.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from transformers import PreTrainedTokenizerBase
 
 from lav2 import generate
 from lav2.events import Sampling
+from lav2.image import MIRROR_WORDS
 from lav2.metrics import CiderD, coco_tokens
 from lav2.phrases import Expected, Phrases
 
@@ -28,7 +30,8 @@ AGREED = 0.5  # what the drafts' likeness among each other counts beside that to
 class Captioning:
     """How many captions are written, and how.
 
-    drafts: samples, of which one is told; 0: the likeliest caption is, which a beam finds.
+    drafts: samples of the photo; of them and half as many of its mirror image one is told. 0: the likeliest caption is,
+        which a beam finds.
     temperature: of the samples.
     beams: width of the beam; 1: greedy.
     no_repeat: of the beam, see generate.beam.
@@ -39,6 +42,11 @@ class Captioning:
     beams: int = 3
     max_new_tokens: int = 30
     no_repeat: int = 3
+
+    @property
+    def views(self) -> int:
+        """How many views of a photo are looked at: itself and, for drafts, its mirror image."""
+        return 2 if self.drafts else 1
 
 
 @torch.inference_mode()
@@ -55,24 +63,27 @@ def write(
 
     Args:
         prompt: what the model goes on from.
-        clip_tokens: [1, N, C] of the photo.
+        clip_tokens: [views, N, C] of the photo and, where `settings` wants drafts, of its mirror image.
         phrases: what judges the drafts; None: they are judged by each other alone.
         turns: shared with the answers of other threads.
     """
     input_ids = torch.tensor([generate.encode(tokenizer, prompt)], device=model.device)
     ends, length = generate.stop_ids(tokenizer), settings.max_new_tokens
-    prompt_kv = model.prompt_kv(model.visual_prompt(clip_tokens))
-    if settings.drafts:
-        sampling = Sampling(settings.temperature, 1.0, length, repetition_penalty=1.0)
-        found = generate.drafts(model, input_ids, prompt_kv, sampling, ends, settings.drafts, turns)
-    else:
-        found = [
-            generate.beam(
-                model, input_ids, prompt_kv, ends, settings.beams, length, no_repeat=settings.no_repeat, turns=turns
-            )
-        ]
-    written = [tokenizer.decode(ids, skip_special_tokens=True).strip() for ids in found]
-    return written[best(written, phrases.expect(clip_tokens) if phrases and settings.drafts else None)]
+    prompts = [model.prompt_kv(model.visual_prompt(view[None])) for view in clip_tokens]
+
+    def text(ids: list[int]) -> str:
+        return tokenizer.decode(ids, skip_special_tokens=True).strip()
+
+    if not settings.drafts:
+        more = {"no_repeat": settings.no_repeat, "turns": turns}
+        return text(generate.beam(model, input_ids, prompts[0], ends, settings.beams, length, **more))
+    written: list[str] = []
+    for mirrored, prompt_kv in enumerate(prompts):
+        sampling = Sampling(settings.temperature, 1.0, length, seed=mirrored, repetition_penalty=1.0)
+        count = settings.drafts // 2 if mirrored else settings.drafts
+        found = map(text, generate.drafts(model, input_ids, prompt_kv, sampling, ends, count, turns))
+        written += [said for said in found if not mirrored or not MIRROR_WORDS.search(said)]
+    return written[best(written, phrases.expect(clip_tokens[:1]) if phrases else None)]
 
 
 def best(texts: Sequence[str], expected: Expected | None = None) -> int:

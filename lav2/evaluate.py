@@ -70,13 +70,15 @@ class Bench:
     max_new_tokens: int = 64
     captioning: Captioning | None = None
 
-    def features(self, images: Iterable[str | None], tower: VisionTower | None = None) -> FeatureCache | None:
+    def features(
+        self, images: Iterable[str | None], tower: VisionTower | None = None, views: int = 1
+    ) -> FeatureCache | None:
         """Of photos, by the chat model's image encoder unless another is given."""
         shown = dict.fromkeys(image for image in images if image is not None)
         if not shown:
             return None
         tower = tower or self.assistant.parts.tower
-        features = FeatureCache(self.cache, tower.config, shown)
+        features = FeatureCache(self.cache, tower.config, shown, shown, views)
         if not features.complete:
             features.fill(tower.encode)
         return features
@@ -88,9 +90,10 @@ class Bench:
         if how.beams == 1 and not how.drafts:
             greedy = Sampling(max_new_tokens=how.max_new_tokens, repetition_penalty=1.0)
             return self._generate(model, [prompt] * len(images), images, greedy, parts.caption_tower)
-        features = self.features(images, parts.caption_tower)
+        views = range(how.views)
+        features = self.features(images, parts.caption_tower, len(views))
         return [
-            captioning.write(model, words, prompt, features.get([image]), how, parts.phrases)
+            captioning.write(model, words, prompt, features.get([image] * len(views), views), how, parts.phrases)
             for image in tqdm(images, desc="captions", unit="photo", disable=None)
         ]
 

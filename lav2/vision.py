@@ -59,13 +59,14 @@ class VisionTower(nn.Module):
 
     def pixels(self, photos: Sequence[Image.Image]) -> Tensor:
         """Upright RGB photos -> normalised pixels [B, 3, S, S] in the order of channels that the tower wants."""
-        arrays = np.stack([np.asarray(self._resize(photo), dtype=np.float32) for photo in photos])  # [B, S, S, 3]
+        arrays = np.stack([np.asarray(self.resized(photo), dtype=np.float32) for photo in photos])  # [B, S, S, 3]
         if self.config.channel_order == "bgr":
             arrays = arrays[..., ::-1].copy()
         pixels = torch.from_numpy(arrays).to(self.mean.device).permute(0, 3, 1, 2) / 255
         return (pixels - self.mean) / self.std
 
-    def _resize(self, photo: Image.Image) -> Image.Image:
+    def resized(self, photo: Image.Image) -> Image.Image:
+        """The S x S pixels of a photo that the encoder looks at; those of `resized` are themselves."""
         side = self.config.image_size
         if not self.config.keep_aspect:
             return photo.resize((side, side), Image.Resampling.BICUBIC)

@@ -102,7 +102,7 @@ def test_the_caption_expert_writes_drafts_and_the_photo_judges_them(assistant, b
     monkeypatch.setattr(captioning, "best", best)
     said = assistant.caption(bus)
     ((texts, expected),) = seen
-    assert len(texts) == assistant.settings.caption_drafts and said in texts
+    assert len(texts) == 16 + 8 and said in texts
     assert expected.chance(("bus",)) > 10 * expected.chance(("dog",))
     assert "caption_phrases" in assistant.hashes
 
@@ -139,7 +139,7 @@ def test_a_large_photo_is_scaled_once_by_each_who_looks_and_encoded_once_for_cap
     for thread in threads:
         thread.join()
     assert sorted(scaled) == ["OpenCV", "Pillow", "Pillow"]  # the detector; the reader and the image encoder
-    assert encoded == [1]
+    assert encoded == [1, 1]  # the photo; its mirror image, for the caption
 
 
 def test_a_second_question_reads_only_what_its_prompt_does_not_share_with_the_first(assistant, bus, monkeypatch):

@@ -3,15 +3,18 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from tiny import LATE, PROJECTOR, VISION, adapted, clip_tokens, llama, open_gates, token_ids, tokenizer
 
 from lav2 import captioning, generate
+from lav2.assistant import _views
 from lav2.captioning import Captioning, best
 from lav2.engine import Engine
 from lav2.errors import LAV2Error
 from lav2.events import Sampling
 from lav2.model import AdaptedLlama
 from lav2.phrases import Expected
+from lav2.vision import VisionTower
 
 STOP = [2, 9, 17, 30]  # several, so that answers of a model without training end at all
 
@@ -99,8 +102,32 @@ def test_a_cache_that_was_given_less_room_refuses_what_does_not_fit():
         engine(token_ids(1, 1), (), cache=cache)
 
 
-def test_the_drafts_are_judged_by_the_photo_and_without_drafts_the_likeliest_is_told(monkeypatch):
-    model, words, judged = open_gates(adapted()), tokenizer(), []
+def test_a_photo_is_scaled_once_and_its_mirror_image_is_seen_as_the_photos_features_are():
+    class Tower(VisionTower):
+        def __init__(self):
+            torch.nn.Module.__init__(self)
+            self.config, self.scaled = VISION, []
+
+        def resized(self, photo):
+            self.scaled.append(photo.size)
+            return photo.resize((4, 4))
+
+        def encode(self, photos):
+            return torch.tensor([list(photo.getdata(0)) for photo in photos])
+
+    picture = Image.new("RGB", (40, 20))
+    picture.paste((200, 0, 0), (0, 0, 20, 20))
+    tower = Tower()
+    plain, mirrored = (view() for view in _views(tower, picture))
+    assert plain.view(4, 4)[0, 0] > 150 > 50 > plain.view(4, 4)[0, -1]
+    assert torch.equal(mirrored.view(4, 4), plain.view(4, 4).flip(-1))
+    assert tower.scaled == [(40, 20)]
+
+
+def test_the_photo_judges_its_drafts_and_those_of_its_mirror_image_that_name_no_side(monkeypatch):
+    model, words, judged, pool = open_gates(adapted()), tokenizer(), [], []
+    original = captioning.best
+    said = [["a dog", "a dog", "dog left", "dogs"], ["a cat on the left", "a cat"]]
 
     class Judge:
         def expect(self, clip_tokens):
@@ -109,12 +136,14 @@ def test_the_drafts_are_judged_by_the_photo_and_without_drafts_the_likeliest_is_
 
     def drafts(model, input_ids, prompt_kv, sampling, stop, count, turns=None):
         assert sampling.temperature == 0.7
-        return ["a dog", "a dog", "a cat "][:count]
+        return said[sampling.seed][:count]
 
     monkeypatch.setattr(generate, "drafts", drafts)
     monkeypatch.setattr(generate, "beam", lambda *given, **more: " w3 w4")
+    monkeypatch.setattr(captioning, "best", lambda texts, *given: pool.append(texts) or original(texts, *given))
     monkeypatch.setattr(type(words), "decode", lambda self, ids, **more: ids)
-    seen, how = clip_tokens(), Captioning(drafts=3, temperature=0.7)
-    assert captioning.write(model, words, "w1", seen, how, Judge()) == "a cat" and judged[0] is seen
+    seen, how = clip_tokens(2), Captioning(drafts=4, temperature=0.7)
+    assert captioning.write(model, words, "w1", seen, how, Judge()) == "a cat"
+    assert pool == [["a dog", "a dog", "dog left", "dogs", "a cat"]] and torch.equal(judged[0], seen[:1])
     assert captioning.write(model, words, "w1", seen, how) == "a dog"
-    assert captioning.write(model, words, "w1", seen, Captioning(), Judge()) == "w3 w4" and len(judged) == 1
+    assert captioning.write(model, words, "w1", seen[:1], Captioning(), Judge()) == "w3 w4" and len(judged) == 1
