@@ -169,7 +169,8 @@ def main(arguments: list[str] | None = None) -> int:
     examine.set_defaults(run=run_examine, adapter=None, what="photos")
 
     for command in (evaluate, examine):
-        command.add_argument("--beams", type=int, help="width of the search for captions; 1: greedy (default: 3)")
+        command.add_argument("--beams", type=int, help="captions by a beam of that width, 1: greedy, in place "
+                             "of drafts")  # fmt: skip
         command.add_argument("--drafts", type=int, help="captions sampled of a photo; of them and half as many of "
                              "its mirror image one is told; 0: the likeliest is (default: the preset's)")  # fmt: skip
     for command in (ask, batch, captions, replay, evaluate, examine, train):
@@ -473,6 +474,8 @@ def _bench(options: argparse.Namespace):
 
     assistant = _measured(options)
     given = {name: getattr(options, name) for name in ("beams", "drafts") if getattr(options, name) is not None}
+    if "beams" in given:
+        given = {"drafts": 0} | given
     return Bench(
         assistant, options.cache or cache_dir() / "features", captioning=replace(assistant.captioning, **given)
     )

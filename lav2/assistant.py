@@ -57,7 +57,7 @@ class Parts(NamedTuple):
     tokenizer: transformers.PreTrainedTokenizerBase
     tower: VisionTower | None
     caption_tower: VisionTower | None
-    phrases: phrases.Phrases | None
+    judge: phrases.Phrases | None
 
 
 class _Once:
@@ -136,6 +136,7 @@ class Assistant:
         self._seen: OrderedDict[bytes, _Seen] = OrderedDict()  # by photo, the newest PHOTOS
         self._seen_lock = threading.Lock()
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="vision")
+        self._readers = ThreadPoolExecutor(at_once, thread_name_prefix="ahead")  # they take turns with the answers
         lead = len(generate.encode(tokenizer, prompts.beginning(preset.template)))
         self._kept = generate.Kept(4 if chat.device.type == "cpu" else 1, lead)  # only a GPU pays for unused room
 
@@ -295,12 +296,14 @@ class Assistant:
     def _served(self, request: Request, question: str, cancel: threading.Event, start: float) -> Iterator[Event]:
         begin = time.perf_counter()
         evidence: dict[str, Evidence] = {}
-        seen, prompt_kv = None, None
+        seen, prompt_kv, ahead = None, None, None
         if request.image is not None and not cancel.is_set():
             photo = fingerprint(request.image)
             if self._tower is not None:
                 seen = self._look(request.image, photo)
-                prompt_kv = self._pool.submit(self._ahead, seen, request, cancel)  # beside the experts
+                prompt_kv = self._pool.submit(seen.prompt_kv)  # beside the experts
+                if isinstance(self._chat, Engine) and request.evidence is None and request.experts:
+                    ahead = self._readers.submit(self._ahead, seen, question, request, cancel)
         if request.evidence is not None:
             for name, found in request.evidence.items():
                 evidence[name] = found
@@ -324,8 +327,9 @@ class Assistant:
         count = 0
         if not cancel.is_set():
             given = prompt_kv.result() if prompt_kv else self._blind()
+            more = {"turns": self._turns, "cancel": cancel, "ahead": ahead.result() if ahead else None}
             stream = generate.stream(
-                self._chat, self._tokenizer, prompt, given, request.sampling, self._kept, seen, self._turns, cancel
+                self._chat, self._tokenizer, prompt, given, request.sampling, self._kept, seen, **more
             )
         while not cancel.is_set():
             piece = next(stream, None)
@@ -356,15 +360,17 @@ class Assistant:
             weights=self.hashes,
         )
 
-    def _ahead(self, seen: _Seen, request: Request, cancel: threading.Event) -> tuple:
-        """The photo's prompts. Where experts are still looking, what the text begins with is read meanwhile."""
-        prompt_kv = seen.prompt_kv()
-        if isinstance(self._chat, Engine) and request.evidence is None and request.experts:
-            beginning = prompts.beginning(self.settings.template, _cleaned(request.history))
-            words, kept, turns = self._tokenizer, self._kept, self._turns
-            with contextlib.suppress(generate.Cancelled):
-                generate.read_ahead(self._chat, words, beginning, prompt_kv, kept, seen, turns, cancel)
-        return prompt_kv
+    def _ahead(self, seen: _Seen, question: str, request: Request, cancel: threading.Event) -> generate.Ahead:
+        """What the text begins with, read while the experts look. Of a history that may be too long only what every
+        prompt begins with: `_fit` leaves turns out of it."""
+        history, template = _cleaned(request.history), self.settings.template
+        most = self.count_tokens(prompts.build(template, question, "", history)) + grounding.EVIDENCE_BUDGET
+        if most > self.context - request.sampling.max_new_tokens:
+            history = ()
+        beginning, given = prompts.beginning(template, history), seen.prompt_kv()
+        return generate.read_ahead(
+            self._chat, self._tokenizer, beginning, given, self._kept, seen, self._turns, cancel
+        )
 
     def _fit(self, question: str, block: str, request: Request) -> tuple[str, int, int]:
         """(prompt, its tokens, turns left out): the oldest turns go first when the context is too small."""

@@ -23,7 +23,8 @@ from lav2.image import MIRROR_WORDS
 from lav2.metrics import CiderD, coco_tokens
 from lav2.phrases import Expected, Phrases
 
-AGREED = 0.5  # what the drafts' likeness among each other counts beside that to the photo's phrases
+AGREED = 0.5  # what the drafts' likeness among each other counts beside that to the photo's phrases; chosen on photos
+# that the captions' scores are not told of (assets/caption/README.md)
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ def write(
     prompt: str,
     clip_tokens: Tensor,
     settings: Captioning,
-    phrases: Phrases | None = None,
+    judge: Phrases | None = None,
     turns: generate.Turns | None = None,
 ) -> str:
     """The caption of a photo; the same each time.
@@ -64,7 +65,7 @@ def write(
     Args:
         prompt: what the model goes on from.
         clip_tokens: [views, N, C] of the photo and, where `settings` wants drafts, of its mirror image.
-        phrases: what judges the drafts; None: they are judged by each other alone.
+        judge: of the drafts; None: they are judged by each other alone.
         turns: shared with the answers of other threads.
     """
     input_ids = torch.tensor([generate.encode(tokenizer, prompt)], device=model.device)
@@ -83,7 +84,7 @@ def write(
         count = settings.drafts // 2 if mirrored else settings.drafts
         found = map(text, generate.drafts(model, input_ids, prompt_kv, sampling, ends, count, turns))
         written += [said for said in found if not mirrored or not MIRROR_WORDS.search(said)]
-    return written[best(written, phrases.expect(clip_tokens[:1]) if phrases else None)]
+    return written[best(written, judge.expect(clip_tokens[:1]) if judge else None)]
 
 
 def best(texts: Sequence[str], expected: Expected | None = None) -> int:

@@ -72,8 +72,10 @@ def export(folder: Path, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     save_file(tensors, out / TENSORS)
     (out / CONFIG).write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
-    if (folder / phrases.FILE).exists():
-        shutil.copyfile(folder / phrases.FILE, out / phrases.FILE)
+    if folder.resolve() != out.resolve():
+        (out / phrases.FILE).unlink(missing_ok=True)  # of an adapter that was there before
+        if (folder / phrases.FILE).exists():
+            shutil.copyfile(folder / phrases.FILE, out / phrases.FILE)
 
 
 def read_vision(folder: Path) -> VisionConfig | None:

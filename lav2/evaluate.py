@@ -93,7 +93,7 @@ class Bench:
         views = range(how.views)
         features = self.features(images, parts.caption_tower, len(views))
         return [
-            captioning.write(model, words, prompt, features.get([image] * len(views), views), how, parts.phrases)
+            captioning.write(model, words, prompt, features.get([image] * len(views), views), how, parts.judge)
             for image in tqdm(images, desc="captions", unit="photo", disable=None)
         ]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 
 import torch
@@ -53,11 +53,6 @@ class Kept:
         with self._lock:
             self._entries = [*self._entries, (photo, ids[: cache.length], cache)][-self._size :]
 
-    def knows(self, photo: object, ids: list[int]) -> bool:
-        """Whether all whole pieces of `ids` could be taken up."""
-        with self._lock:
-            return any(self._shared(entry, photo, ids) == self.whole(len(ids)) for entry in self._entries)
-
     def whole(self, length: int) -> int:
         """So many of `length` tokens are whole pieces."""
         return max(length // PIECE * PIECE, self.lead if length >= self.lead else 0)
@@ -67,6 +62,9 @@ class Kept:
             return 0
         pairs = zip(entry[1], ids, strict=False)
         return self.whole(next((n for n, (a, b) in enumerate(pairs) if a != b), min(len(entry[1]), len(ids))))
+
+
+Ahead = tuple[list[int], Cache]  # what was read of a prompt, and the cache that holds it
 
 
 def prefill(
@@ -312,18 +310,22 @@ def stream(
     photo: object = None,
     turns: Turns | None = None,
     cancel: threading.Event | None = None,
+    ahead: Ahead | None = None,
 ) -> Iterator[tuple[str, int]]:
     """(piece of text, tokens so far) as they come; a piece never ends inside a character of several bytes.
 
     Args:
         kept: with an engine, where the beginning of an earlier prompt about the same `photo` is taken up.
         turns, cancel: as of `tokens`.
+        ahead: of `read_ahead`.
     """
     begin = encode(tokenizer, prompt)
     ids: list[int] = []
     shown = ""
     cache = None
     if isinstance(model, Engine) and kept is not None:
+        if ahead is not None:
+            kept.put(photo, *ahead)
         cache = kept.take(photo, begin) or model.begin(1, prompt_kv, lead=kept.lead)
     whole = torch.tensor([begin], device=model.device)
     input_ids = whole[:, cache.length if cache else 0 :]
@@ -353,19 +355,21 @@ def read_ahead(
     photo: object,
     turns: Turns,
     cancel: threading.Event | None = None,
-) -> None:
-    """Read what a prompt begins with before the rest is known: its whole pieces wait in `kept` for `stream`.
+) -> Ahead:
+    """Read what a prompt begins with before the rest is known; `stream` goes on from there.
 
-    Raises:
-        Cancelled: `cancel` was set before it was read.
+    Args:
+        beginning: of the prompt; its whole pieces are read, but for those that `kept` holds.
+        prompt_kv, kept, photo, turns: as of `stream`.
+        cancel: ends the reading early.
     """
     ids = encode(tokenizer, beginning)[: model.context - 1]
     ids = ids[: kept.whole(len(ids))]
-    if not ids or kept.knows(photo, ids):
-        return
-    cache = model.begin(1, prompt_kv, lead=kept.lead)
-    turns.run(model, torch.tensor([ids], device=model.device), prompt_kv, cache=cache, cancel=cancel)
-    kept.put(photo, ids, cache)
+    cache = kept.take(photo, [*ids, -1]) or model.begin(1, prompt_kv, lead=kept.lead)  # the last one is never taken
+    if left := ids[cache.length :]:
+        with suppress(Cancelled):
+            turns.run(model, torch.tensor([left], device=model.device), prompt_kv, cache=cache, cancel=cancel)
+    return ids, cache
 
 
 def batch(

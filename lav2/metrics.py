@@ -133,7 +133,7 @@ class CiderD:
     def __init__(self, truths: Sequence[Sequence[Sequence[str]]] | None):
         self._seen = None
         if truths is not None:
-            self._seen = Counter(gram for ts in truths for gram in set().union(*(_grams(t) for t in ts)))
+            self._seen = Counter(gram for ts in truths for gram in set().union(*(grams(t) for t in ts)))
             self._photos = math.log(len(truths))
 
     def __call__(self, guess: Sequence[str], truths: Sequence[Sequence[str]]) -> float:
@@ -144,7 +144,7 @@ class CiderD:
     def weigh(self, tokens: Sequence[str]) -> Weighed:
         """A caption, ready to be compared."""
         weights: list[dict] = [{} for _ in range(MAX_N)]
-        for gram, count in _grams(tokens).items():
+        for gram, count in grams(tokens).items():
             weight = 1.0 if self._seen is None else self._photos - math.log(max(1, self._seen[gram]))
             weights[len(gram) - 1][gram] = count * weight
         return Weighed(len(tokens), weights, np.sqrt([sum(w * w for w in level.values()) for level in weights]))
@@ -163,8 +163,9 @@ class CiderD:
         return 10.0 * cosine.mean() * math.exp(-(delta**2) / (2 * 6.0**2))
 
 
-def _grams(tokens: Sequence[str]) -> Counter:
-    return Counter(tuple(tokens[i : i + n]) for n in range(1, MAX_N + 1) for i in range(len(tokens) - n + 1))
+def grams(tokens: Sequence[str], longest: int = MAX_N) -> Counter:
+    """How often each group of 1 to `longest` neighbouring words comes."""
+    return Counter(tuple(tokens[i : i + n]) for n in range(1, longest + 1) for i in range(len(tokens) - n + 1))
 
 
 def _bleu(pairs: Sequence[tuple[list[str], list[list[str]]]]) -> list[float]:
@@ -174,8 +175,8 @@ def _bleu(pairs: Sequence[tuple[list[str], list[list[str]]]]) -> list[float]:
     for guess, ts in pairs:
         most = Counter()
         for t in ts:
-            most |= _grams(t)
-        for gram, count in _grams(guess).items():
+            most |= grams(t)
+        for gram, count in grams(guess).items():
             right[len(gram) - 1] += min(count, most[gram])
             made[len(gram) - 1] += count
         guess_length += len(guess)

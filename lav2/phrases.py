@@ -28,7 +28,8 @@ from tqdm import tqdm
 
 from lav2.config import VisionConfig
 from lav2.errors import LAV2Error
-from lav2.metrics import coco_tokens
+from lav2.image import MIRROR_WORDS
+from lav2.metrics import coco_tokens, grams
 
 FILE = "phrases.safetensors"  # in the folder of a caption adapter
 LONGEST = 2  # words of a phrase
@@ -53,7 +54,7 @@ class PhrasesConfig:
 
 def phrases_of(tokens: Sequence[str]) -> set[Phrase]:
     """The words and pairs of neighbouring words of a caption, in lav2.metrics.coco_tokens."""
-    return {tuple(tokens[i : i + n]) for n in range(1, LONGEST + 1) for i in range(len(tokens) - n + 1)}
+    return set(grams(tokens, LONGEST))
 
 
 def pooled(clip_tokens: Tensor) -> Tensor:
@@ -82,17 +83,29 @@ class Phrases(nn.Module):
         self._words = np.array([len(phrase) for phrase in self.names])  # [P]
 
     def forward(self, clip_tokens: Tensor) -> Tensor:
-        return self.output(F.gelu(self.input(pooled(clip_tokens))))
+        return self.logits(pooled(clip_tokens))
+
+    def logits(self, photos: Tensor, dropout: float = 0.0) -> Tensor:
+        """[B, P] of photos [B, 2C] that are `pooled`; `dropout`: share of both layers' inputs that is left out."""
+        hidden = F.gelu(self.input(F.dropout(photos, dropout)))
+        return self.output(F.dropout(hidden, dropout))
 
     @torch.inference_mode()
     def expect(self, clip_tokens: Tensor) -> Expected:
         """What is expected of the captions of one photo, clip_tokens [1, N, C]."""
-        chance = self(clip_tokens.float())[0].sigmoid().double().cpu().numpy()
+        chance = self(clip_tokens.to(self.rarity.device, torch.float32))[0].sigmoid().double().cpu().numpy()
         return Expected(self._place, self._words, chance, self.rarity.double().cpu().numpy(), self.unknown)
 
 
 class Expected:
-    """The phrases expected of a photo's captions: chance [P] of each to be in one, rarity [P]; see Phrases.expect."""
+    """The phrases expected of a photo's captions; see Phrases.expect.
+
+    Args:
+        place: of each phrase in what follows.
+        words: [P] in each phrase.
+        chance: [P] 0..1, of each to be in a caption.
+        rarity, unknown: of Phrases.
+    """
 
     def __init__(
         self, place: Mapping[Phrase, int], words: np.ndarray, chance: np.ndarray, rarity: np.ndarray, unknown: float
@@ -110,7 +123,7 @@ class Expected:
         phrases and all, each weighed by rarity; as CIDEr, without counting how often a phrase comes."""
         cosines = []
         for n, norm in enumerate(self._norms, start=1):
-            said = [phrase for phrase in phrases_of(tokens) if len(phrase) == n]
+            said = sorted(phrase for phrase in phrases_of(tokens) if len(phrase) == n)  # sums are the same each time
             known = [self._place[phrase] for phrase in said if phrase in self._place]
             squares = self._rarity[known] ** 2
             length = math.sqrt(squares.sum() + self._unknown**2 * (len(said) - len(known))) * norm
@@ -133,14 +146,17 @@ def learn(
     """Two layers that learn from photos and their human captions; a minute on a CPU for 8,000 photos.
 
     Args:
-        photos: [photos, views, 2C] `pooled`, each in several views; one is drawn at each step.
+        photos: [photos, views, 2C] `pooled`, each in several views (lav2.data.view_of); one is drawn at each step, of
+            photos whose captions name a side none that is mirrored.
         captions: of each photo.
         vision: the encoder that made them.
         validation: other photos [photos, 2C] and their captions, to be told the loss.
         settings: see PhrasesConfig.
+        device: where the layers learn and stay.
+        report: gets what is learned, and the loss.
 
     Raises:
-        LAV2Error: too few photos, or none that says the same as another.
+        LAV2Error: too few photos, or no phrase that enough of them share.
     """
     said = [[phrases_of(coco_tokens(text)) for text in texts] for texts in captions]
     count = Counter(phrase for texts in said for phrase in set().union(*texts))
@@ -157,7 +173,9 @@ def learn(
     shares = [_shares(texts, model) for texts in said]
     total = sum(_dense([share], len(names)).sum(0) for share in shares)
     model.output.weight.data.zero_()
-    model.output.bias.data = torch.logit((total / len(photos)).clamp(1e-4, 0.9)).to(device)
+    base = torch.logit((total / len(photos)).clamp(1e-4, 0.9)).to(device)
+    model.output.bias.data = base.clone()
+    sided = np.array([any(map(MIRROR_WORDS.search, texts)) for texts in captions])
     flat = photos.flatten(0, 1).float()
     mean, spread = flat.mean(0), flat.std(0) + 1e-3
     steps = len(photos) // settings.batch * settings.epochs
@@ -171,12 +189,13 @@ def learn(
             if len(order) < settings.batch:
                 order = rng.permutation(len(photos))
             rows, order = order[: settings.batch], order[settings.batch :]
-            seen = (photos[rows, rng.integers(photos.shape[1], size=len(rows))].float() - mean) / spread
+            view = rng.integers(photos.shape[1], size=len(rows))
+            view -= view % 2 * sided[rows]  # odd views are mirrored
+            seen = (photos[rows, view].float() - mean) / spread
             share, others = rng.beta(settings.mixup, settings.mixup), torch.from_numpy(rng.permutation(len(rows)))
             truth = _dense([shares[row] for row in rows], len(names))
             seen, truth = (share * part + (1 - share) * part[others] for part in (seen, truth))
-            hidden = F.gelu(model.input(F.dropout(seen.to(device), settings.dropout)))
-            loss = _loss(model.output(F.dropout(hidden, settings.dropout)), truth.to(device))
+            loss = _loss(model.logits(seen.to(device), settings.dropout), truth.to(device))
             optim.zero_grad(set_to_none=True)
             loss.backward()
             optim.step()
@@ -189,10 +208,10 @@ def learn(
         seen, texts = validation
         truth = _dense([_shares([phrases_of(coco_tokens(t)) for t in ts], model) for ts in texts], len(names))
         with torch.no_grad():
-            logits = model.output(F.gelu(model.input(seen.float().to(device))))
-            loss = _loss(logits, truth.to(device)).item()
-            base = _loss(torch.logit((total / len(photos)).clamp(1e-4, 0.9)).expand_as(truth), truth).item()
-        report(f"loss on {len(seen)} other photos: {loss:.2f} ({base:.2f} by each phrase's frequency alone)")
+            truth = truth.to(device)
+            told = model.logits(seen.float().to(device))
+            loss, alone = _loss(told, truth), _loss(base.expand_as(truth), truth)
+        report(f"loss on {len(seen)} other photos: {loss:.2f} ({alone:.2f} by each phrase's frequency alone)")
     return model.eval()
 
 
@@ -242,10 +261,11 @@ def load(folder: Path, vision: VisionConfig | None) -> Phrases | None:
         with safe_open(file, "pt") as stored:
             facts = json.loads(stored.metadata()["phrases"])
             tensors = {name: stored.get_tensor(name).float() for name in stored.keys()}  # noqa: SIM118
-        own = facts["vision"]
-        if own != json.loads(json.dumps(asdict(vision))):
+        own = {name: tuple(part) if isinstance(part, list) else part for name, part in facts["vision"].items()}
+        own = VisionConfig(**own)
+        if own != vision:
             raise LAV2Error(
-                f"{file} was learned on the image encoder {own['weights'] or own['name']}, "
+                f"{file} was learned on the image encoder {own.weights or own.name}, "
                 f"and the captioner sees by {vision.weights or vision.name}.",
                 "Make it for this one with `python -m lav2 phrases`, or delete it.",
             )

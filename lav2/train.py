@@ -27,7 +27,7 @@ from transformers import PreTrainedTokenizerBase
 
 from lav2 import checkpoint, generate, phrases, preflight
 from lav2.adapter import GROUPS, STAGES, Group, group, trainable
-from lav2.config import Preset
+from lav2.config import Preset, VisionConfig
 from lav2.data import (
     Batch,
     CaptionRow,
@@ -164,7 +164,7 @@ def run(
     captions, instructions = _by_kind(data, images, settings.stage, report)
     for turn in (True, False):  # the first process encodes, the others then read
         if turn == first:
-            features = _features(model, captions, instructions, cache or cache_dir() / "features", views)
+            features = _features(model.vision_config, captions, instructions, cache, views)
         _wait()
 
     encode = partial(_encode, tokenizer)
@@ -226,12 +226,8 @@ def learn_phrases(
     if vision is None:
         raise LAV2Error(f"The adapter in {folder} is text only.", "Give the folder of a caption adapter.")
     place = preflight.device(device)
-    captions, _ = _by_kind(data, images, "caption", report)
-    learned = {row.image: None for row in captions["train"]}
-    shown = learned | {row.image: None for row in captions["val"]}
-    features = FeatureCache(cache or cache_dir() / "features", vision, shown, learned, views)
-    if not features.complete:
-        features.fill(VisionTower(vision).to(place).encode)
+    captions, instructions = _by_kind(data, images, "caption", report)
+    features = _features(vision, captions, instructions, cache, views, place)
 
     def seen(rows: Sequence[CaptionRow], view: int) -> torch.Tensor:  # [photos, 2C]; their tokens are read in parts
         parts = [rows[i : i + FeatureCache.CHUNK] for i in range(0, len(rows), FeatureCache.CHUNK)]
@@ -314,16 +310,17 @@ def _by_kind(data: Sequence[Path], images: Path | None, stage: str, report: Call
 
 
 def _features(
-    model: AdaptedLlama, captions: dict, instructions: dict, folder: Path, views: int
+    vision: VisionConfig | None, captions: dict, instructions: dict, cache: Path | None, views: int, device: str = "cpu"
 ) -> FeatureCache | None:
     """The features of every photo in the rows, encoded where they are missing; None without photos."""
     shown = {row.image: None for rows in (captions, instructions) for part in rows.values() for row in part}
     shown.pop(None, None)
-    if not shown or model.vision_config is None:
+    if not shown or vision is None:
         return None
-    features = FeatureCache(folder, model.vision_config, shown, {row.image for row in captions["train"]}, views)
+    folder = cache or cache_dir() / "features"
+    features = FeatureCache(folder, vision, shown, {row.image for row in captions["train"]}, views)
     if not features.complete:
-        features.fill(VisionTower(model.vision_config).encode)
+        features.fill(VisionTower(vision).to(device).encode)
     return features
 
 

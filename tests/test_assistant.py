@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from lav2 import generate, prompts
+
 pytestmark = pytest.mark.slow
 ASSETS = Path(__file__).parent.parent / "assets"
 
@@ -162,7 +164,7 @@ def test_a_second_question_reads_only_what_its_prompt_does_not_share_with_the_fi
 def test_what_the_prompt_begins_with_is_read_while_the_experts_look(assistant, bus, monkeypatch):
     """System message and earlier turns; the answer is that of the same findings given at once."""
     from lav2.events import EvidenceFound, PromptReady, Request
-    from lav2.prompts import Turn, beginning
+    from lav2.prompts import Turn
 
     photo = bus.rotate(3)  # one that nobody has seen yet
     history = (Turn("Hello", "Hello! What would you like to know about the photo?"),) * 12
@@ -173,9 +175,9 @@ def test_what_the_prompt_begins_with_is_read_while_the_experts_look(assistant, b
         return forward(ids, cache)
 
     def ahead(*given, original=assistant._ahead):
-        prompt_kv = original(*given)
+        found = original(*given)
         beside.set()
-        return prompt_kv
+        return found
 
     monkeypatch.setattr(assistant._chat, "_forward", watched)
     monkeypatch.setattr(assistant, "_ahead", ahead)
@@ -187,11 +189,23 @@ def test_what_the_prompt_begins_with_is_read_while_the_experts_look(assistant, b
             assert beside.is_set()
             known, _ = sum(read), read.clear()
         found.append(event)
-    whole = assistant.count_tokens(beginning(assistant.settings.template, history)) // 128 * 128
+    whole = assistant.count_tokens(prompts.beginning(assistant.settings.template, history)) // 128 * 128
     used = next(event.tokens for event in found if isinstance(event, PromptReady))
     assert whole >= 128 and known == whole and sum(read) == used - whole
+    monkeypatch.setattr(assistant, "_kept", generate.Kept(4, assistant._kept.lead))
+    read.clear()
     given = events(assistant, "What is it?", photo, history, evidence=found[-1].evidence, sampling=short())
-    assert given[-1].answer == found[-1].answer
+    assert sum(read) == used and given[-1].answer == found[-1].answer
+
+
+def test_of_a_history_that_may_be_cut_only_what_all_prompts_begin_with_is_read_ahead(assistant, bus, monkeypatch):
+    from lav2.prompts import Turn
+
+    long = (Turn("Hello", "word " * 150),) * 20
+    begun = []
+    monkeypatch.setattr(generate, "read_ahead", lambda model, words, beginning, *more: begun.append(beginning))
+    events(assistant, "What is it?", bus.rotate(5), long, ("caption",), short(max_new_tokens=2))
+    assert begun == [prompts.beginning(assistant.settings.template)]
 
 
 def signs(lines):

@@ -276,32 +276,33 @@ def test_what_prompts_begin_with_is_read_ahead_and_the_answer_is_to_the_last_bit
 
     monkeypatch.setattr(engine, "_forward", forward)
 
-    def ask(kept):
+    def ask(kept, ahead=None):
         done.clear()
-        text = "".join(t for t, _ in generate.stream(engine, words, prompt, prompt_kv, GREEDY, kept, photo, turns))
-        return text, list(done)
+        asked = generate.stream(engine, words, prompt, prompt_kv, GREEDY, kept, photo, turns, ahead=ahead)
+        return "".join(t for t, _ in asked), list(done)
 
-    def ahead(kept, beginning):
+    def ahead(kept, beginning, cancel=None):
         done.clear()
-        generate.read_ahead(engine, words, beginning, prompt_kv, kept, photo, turns)
-        return [step[:2] for step in done]
+        read = generate.read_ahead(engine, words, beginning, prompt_kv, kept, photo, turns, cancel)
+        return read, [step[:2] for step in done]
 
     prompt = "w5 w9 w33 w7 w8 w9 w10 w11 w12 w13"
     alone, all_steps = ask(generate.Kept(lead=3))
     assert [step[:2] for step in all_steps[:4]] == [(0, 3), (3, 1), (4, 4), (8, 2)]
-    for beginning, read in ((prompt[:9], [(0, 3)]), (prompt[:15], [(0, 3), (3, 1)])):
+    for beginning, wanted in ((prompt[:9], [(0, 3)]), (prompt[:15], [(0, 3), (3, 1)])):
         kept = generate.Kept(lead=3)
-        assert ahead(kept, beginning) == read and ahead(kept, beginning) == []
-        text, steps = ask(kept)
-        assert text == alone and len(steps) == len(all_steps) - len(read)
-        assert all(torch.equal(a[2], b[2]) for a, b in zip(steps, all_steps[len(read) :], strict=True))
-        assert ahead(kept, prompt[:15]) == []  # the answer's own cache holds it, and stays whole
-        assert ask(kept)[1][0][:2] == (8, 2)
-    assert ahead(generate.Kept(lead=3), "w5 w9") == []  # shorter than what all prompts share
-    cancel = threading.Event()
+        read, steps = ahead(kept, beginning)
+        assert steps == wanted
+        text, steps = ask(kept, read)
+        assert text == alone and len(steps) == len(all_steps) - len(wanted)
+        assert all(torch.equal(a[2], b[2]) for a, b in zip(steps, all_steps[len(wanted) :], strict=True))
+        read, steps = ahead(kept, prompt + " w14 w15 w16")  # a later question, whose history has grown
+        assert steps == [(8, 4)] and len(read[0]) == 12
+    assert ahead(generate.Kept(lead=3), "w5 w9")[1] == []  # shorter than what all prompts share
+    cancel, kept = threading.Event(), generate.Kept(lead=3)
     cancel.set()
-    with pytest.raises(generate.Cancelled):
-        generate.read_ahead(engine, words, prompt, prompt_kv, generate.Kept(lead=3), photo, turns, cancel)
+    read, steps = ahead(kept, prompt, cancel)
+    assert steps == [] and ask(kept, read)[0] == alone
 
 
 def test_a_wide_beam_finds_what_brute_force_finds():

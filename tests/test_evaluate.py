@@ -197,7 +197,7 @@ def test_beam_search_finds_captions_that_the_model_thinks_as_likely_or_likelier(
     model = bench.assistant.parts.captioner
     words = bench.assistant.parts.tokenizer
     begin = words(bench.assistant.caption_prompt).input_ids
-    greedy, wide = (replace(bench, captioning=Captioning(beams)).captions(images) for beams in (1, 4))
+    greedy, wide = (replace(bench, captioning=Captioning(beams=beams)).captions(images) for beams in (1, 4))
 
     def chance(image, text):
         ids = torch.tensor([[*begin, *words(text, add_special_tokens=False).input_ids]])

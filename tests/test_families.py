@@ -232,6 +232,6 @@ JINJA = "{% for m in messages %}[{{ m.role }}: {{ m.content }}]{% endfor %}"
 @pytest.mark.parametrize("history", [(), (Turn("q1", "a1"), Turn("q2", "a2"))])
 def test_every_prompt_begins_with_its_beginning_and_ends_it_where_the_findings_come(template, history):
     begin = prompts.beginning(template, history)
-    for asked in ((template, "q3"), (template, "q3", "Findings: none")):
-        prompt = prompts.build(*asked, history=history)
-        assert prompt.startswith(begin) and prompt[len(begin) :].startswith(("q3", "Findings"))
+    for first, asked in (("q3", ("q3",)), ("Findings: none", ("q3", "Findings: none"))):
+        prompt = prompts.build(template, *asked, history=history)
+        assert prompt.startswith(begin) and prompt[len(begin) :].startswith(first)

@@ -33,7 +33,7 @@ ARROWS = {  # room -> rooms that it may import
     "lav2.instruct": {"lav2.claims", "lav2.grounding", "lav2.errors", "lav2.phrasings", "experts.evidence"},
     "lav2.adapter": {"lav2.config"},
     "lav2.vision": {"lav2.config", "lav2.weights", "lav2.errors"},
-    "lav2.phrases": {"lav2.config", "lav2.errors", "lav2.metrics"},
+    "lav2.phrases": {"lav2.config", "lav2.errors", "lav2.image", "lav2.metrics"},
 }
 # what boxes and captions tell, as instructions read them
 ARROWS["lav2.concepts"] = {"lav2.vision", "lav2.instruct", "lav2.config", "lav2.image", "lav2.errors"}
