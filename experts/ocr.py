@@ -26,7 +26,10 @@ SMALLEST = 10  # px of the scaled photo: shorter text boxes are specks
 TALL = 1.2  # height over width from which a box may hold a vertical line
 KNOWN = 2.0  # see _read
 UPRIGHT = 1.2  # a turned reading must be surer by that factor: a lone 2 is a good N as well
-PRICE = re.compile(r"\bS ?(\d+) ?\. ?(\d\d)\b")  # EasyOCR takes the dollar sign of a price for an S
+PRICE = re.compile(r"\bS ?(?=[O\d]*\d)([O\d]+) ?[.,] ?([O\d]{2})\b")  # EasyOCR takes the dollar sign of a price for
+# an S, and at times its noughts for letters
+LEGIBLE = 96  # px: height that a line has at least, to tell its dots
+CLOCK = re.compile(r"([01]?\d|2[0-4])[.,]([0-5]\d)")  # what a time becomes: EasyOCR takes most colons for points
 SUREST_NOISE = 0.2  # lines that the reader is less sure of are mostly texture read as letters
 
 
@@ -96,7 +99,7 @@ class Reader(LazyExpert):
         return {
             "quads": quads[order],
             "confidence": np.clip([found[i][2] for i in order], 0, 1),
-            "texts": tuple(PRICE.sub(r"$\1.\2", found[i][1].strip()) for i in order),
+            "texts": tuple(PRICE.sub(_price, found[i][1].strip()) for i in order),
             "size": image.size,
         }
 
@@ -160,7 +163,54 @@ def _upright(model: Any, pixels: np.ndarray) -> tuple[list[Line], list[list[int]
     boxes, slanted = (found[0] for found in model.detect(pixels, min_size=SMALLEST, canvas_size=SEARCHED))
     found = model.recognize(grey, boxes, slanted, reformat=False)
     kept = [f for f in found if f[2] >= SUREST_NOISE and any(c.isalnum() for c in f[1])]  # a lone dash is an edge
-    return [(np.array(f[0], np.float32), f[1], float(f[2])) for f in kept], boxes
+    lines = []
+    for corners, text, sure in kept:
+        quad = np.array(corners, np.float32)
+        time = CLOCK.fullmatch(text.strip())
+        lines.append((quad, ":".join(time.groups()) if time and has_colon(grey, quad) else text, float(sure)))
+    return lines, boxes
+
+
+def has_colon(grey: np.ndarray, quad: np.ndarray) -> bool:
+    """Whether two dots of a size stand one above the other between digits; of a point there is one.
+
+    Args:
+        grey: picture [H, W] of 0..255.
+        quad: [4, 2] px, where the line is.
+    """
+    import cv2
+
+    left, top = np.floor(quad.min(0)).astype(int).clip(0)
+    right, bottom = np.ceil(quad.max(0)).astype(int)
+    part = np.ascontiguousarray(grey[top:bottom, left:right])
+    if not part.size:
+        return False
+    times = max(1.0, LEGIBLE / len(part))
+    part = cv2.resize(part, None, fx=times, fy=times, interpolation=cv2.INTER_CUBIC)
+    _, ink = cv2.threshold(part, 0, 255, cv2.THRESH_OTSU)
+    rim = np.concatenate([ink[0], ink[-1], ink[:, 0], ink[:, -1]])
+    if rim.mean() > 127:  # dark letters: the rim is paper
+        ink = 255 - ink
+    _, _, boxes, centres = cv2.connectedComponentsWithStats(ink)
+    boxes, centres = boxes[1:], centres[1:]  # without the paper; left, top, width, height, area each
+    if not len(boxes):
+        return False
+    tall = boxes[:, 3].max()
+    digits = centres[boxes[:, 3] > 0.6 * tall, 0]
+    small = (boxes[:, 2:4] < 0.4 * tall).all(1) & (boxes[:, 4] > 3)
+    dots = [i for i in np.flatnonzero(small) if digits.min() < centres[i, 0] < digits.max()]
+    for first, one in enumerate(dots):
+        for other in dots[first + 1 :]:
+            apart = np.abs(centres[one] - centres[other])
+            alike = max(boxes[one, 4], boxes[other, 4]) < 2.5 * min(boxes[one, 4], boxes[other, 4])
+            if alike and apart[0] < 0.25 * tall and apart[1] > 0.2 * tall:
+                return True
+    return False
+
+
+def _price(found: re.Match) -> str:
+    whole, cents = (part.replace("O", "0") for part in found.groups())
+    return f"${whole}.{cents}"
 
 
 def _turned_back(quad: np.ndarray, turns: int, shape: tuple[int, ...]) -> np.ndarray:

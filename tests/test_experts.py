@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 from experts import caption, detection, ocr
 from experts.evidence import EXPERT_NAMES, ExpertError, from_json, lines_of, to_json
 from lav2.config import EMBEDDED
+from lav2.instruct import fonts
 from lav2.weights import find
 
 
@@ -130,6 +131,33 @@ def test_rotated_text_is_read_and_keeps_its_quad(angle, experts):
         assert abs(measured - angle) < 8
         assert along[0] * down[1] - along[1] * down[0] > 0
         assert np.hypot(*along) > np.hypot(*down)
+
+
+@pytest.mark.parametrize("size", [24, 60])
+@pytest.mark.parametrize(("ink", "paper"), [(20, 235), (235, 20)])
+def test_two_dots_between_digits_are_a_colon_and_one_is_a_point(size, ink, paper):
+    for font in (ImageFont.load_default(size), *(ImageFont.truetype(file, size) for file in fonts()[:8])):
+        for angle in (0, 5):
+            seen = {}
+            for text in ("7.45", "7:45", "12.30", "12:30", "7,45", "11 45"):
+                picture = Image.new("L", (4 * size, 3 * size), paper)
+                ImageDraw.Draw(picture).text((size // 2, size), text, ink, font)
+                box = ImageDraw.Draw(picture).textbbox((size // 2, size), text, font)
+                picture = picture.rotate(angle, Image.Resampling.BILINEAR, fillcolor=paper, expand=False)
+                left, top, right, bottom = (edge + by for edge, by in zip(box, (-2, -4, 2, 4), strict=True))
+                quad = np.array([[left, top], [right, top], [right, bottom], [left, bottom]], np.float32)
+                seen[text] = ocr.has_colon(np.asarray(picture), quad)
+            assert seen == {text: ":" in text for text in seen}, (font.getname(), angle)
+    assert not ocr.has_colon(np.full((40, 40), 200, np.uint8), np.array([[0, 0], [40, 0], [40, 40], [0, 40]]))
+
+
+@pytest.mark.slow
+def test_times_keep_their_colon_decimals_their_point_and_prices_their_noughts(experts):
+    for text in ("11:45", "6:10", "2.55"):
+        assert experts["ocr"](sign(text)).texts == (text,)
+    read = ("S41.OO", "S81,30", "S 4.50", "SO.OO", "SOS.OO", "BOSS.99")
+    told = ("$41.00", "$81.30", "$4.50", "SO.OO", "SOS.OO", "BOSS.99")
+    assert tuple(ocr.PRICE.sub(ocr._price, text) for text in read) == told
 
 
 @pytest.mark.slow
