@@ -360,7 +360,7 @@ class Assistant:
             weights=self.hashes,
         )
 
-    def _ahead(self, seen: _Seen, question: str, request: Request, cancel: threading.Event) -> generate.Ahead:
+    def _ahead(self, seen: _Seen, question: str, request: Request, cancel: threading.Event) -> generate.Ahead | None:
         """What the text begins with, read while the experts look. Of a history that may be too long only what every
         prompt begins with: `_fit` leaves turns out of it."""
         history, template = _cleaned(request.history), self.settings.template

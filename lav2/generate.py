@@ -53,6 +53,11 @@ class Kept:
         with self._lock:
             self._entries = [*self._entries, (photo, ids[: cache.length], cache)][-self._size :]
 
+    def knows(self, photo: object, ids: list[int]) -> bool:
+        """Whether a cache begins with all of `ids`."""
+        with self._lock:
+            return any(entry[0] is photo and entry[1][: len(ids)] == ids for entry in self._entries)
+
     def whole(self, length: int) -> int:
         """So many of `length` tokens are whole pieces."""
         return max(length // PIECE * PIECE, self.lead if length >= self.lead else 0)
@@ -355,8 +360,9 @@ def read_ahead(
     photo: object,
     turns: Turns,
     cancel: threading.Event | None = None,
-) -> Ahead:
-    """Read what a prompt begins with before the rest is known; `stream` goes on from there.
+) -> Ahead | None:
+    """Read what a prompt begins with before the rest is known; `stream` goes on from there. None: there is nothing to
+    read, or `kept` holds all of it and perhaps more of the prompt.
 
     Args:
         beginning: of the prompt; its whole pieces are read, but for those that `kept` holds.
@@ -365,10 +371,12 @@ def read_ahead(
     """
     ids = encode(tokenizer, beginning)[: model.context - 1]
     ids = ids[: kept.whole(len(ids))]
+    if not ids or kept.knows(photo, ids):
+        return None
     cache = kept.take(photo, [*ids, -1]) or model.begin(1, prompt_kv, lead=kept.lead)  # the last one is never taken
-    if left := ids[cache.length :]:
-        with suppress(Cancelled):
-            turns.run(model, torch.tensor([left], device=model.device), prompt_kv, cache=cache, cancel=cancel)
+    left = torch.tensor([ids[cache.length :]], device=model.device)
+    with suppress(Cancelled):
+        turns.run(model, left, prompt_kv, cache=cache, cancel=cancel)
     return ids, cache
 
 

@@ -296,9 +296,11 @@ def test_what_prompts_begin_with_is_read_ahead_and_the_answer_is_to_the_last_bit
         text, steps = ask(kept, read)
         assert text == alone and len(steps) == len(all_steps) - len(wanted)
         assert all(torch.equal(a[2], b[2]) for a, b in zip(steps, all_steps[len(wanted) :], strict=True))
+        assert ahead(kept, beginning) == (None, [])  # another question: the answer's own cache holds it and more
+        assert ask(kept)[1][0][:2] == (8, 2)
         read, steps = ahead(kept, prompt + " w14 w15 w16")  # a later question, whose history has grown
         assert steps == [(8, 4)] and len(read[0]) == 12
-    assert ahead(generate.Kept(lead=3), "w5 w9")[1] == []  # shorter than what all prompts share
+    assert ahead(generate.Kept(lead=3), "w5 w9") == (None, [])  # shorter than what all prompts share
     cancel, kept = threading.Event(), generate.Kept(lead=3)
     cancel.set()
     read, steps = ahead(kept, prompt, cancel)
