@@ -202,8 +202,7 @@ def test_a_bad_file_is_named_the_conversation_stays_and_the_next_question_works(
 def test_an_example_is_one_click_away_and_clear_empties_the_page(open_page):
     page = open_page()
     page.locator("#chat .example").first.click()
-    page.wait_for_selector("#chat .bot.message")  # other tests have asked about it: it can be answered before one looks
-    settled(page)
+    answered(page)
     assert said(page)
     page.get_by_label("Clear").click()
     page.wait_for_selector("#chat .example")
