@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import importlib.util
+import itertools
 import re
 import tempfile
 from collections.abc import Callable, Sequence
@@ -199,12 +200,11 @@ def has_colon(grey: np.ndarray, quad: np.ndarray) -> bool:
     digits = centres[boxes[:, 3] > 0.6 * tall, 0]
     small = (boxes[:, 2:4] < 0.4 * tall).all(1) & (boxes[:, 4] > 3)
     dots = [i for i in np.flatnonzero(small) if digits.min() < centres[i, 0] < digits.max()]
-    for first, one in enumerate(dots):
-        for other in dots[first + 1 :]:
-            apart = np.abs(centres[one] - centres[other])
-            alike = max(boxes[one, 4], boxes[other, 4]) < 2.5 * min(boxes[one, 4], boxes[other, 4])
-            if alike and apart[0] < 0.25 * tall and apart[1] > 0.2 * tall:
-                return True
+    for pair in itertools.combinations(dots, 2):
+        aside, above = np.abs(np.subtract(*centres[list(pair)]))
+        alike = boxes[list(pair), 4].max() < 2.5 * boxes[list(pair), 4].min()
+        if alike and aside < 0.25 * tall and above > 0.2 * tall:
+            return True
     return False
 
 

@@ -23,8 +23,8 @@ from lav2.image import MIRROR_WORDS
 from lav2.metrics import CiderD, coco_tokens
 from lav2.phrases import Expected, Phrases
 
-AGREED = 0.5  # what the drafts' likeness among each other counts beside that to the photo's phrases; chosen on photos
-# that the captions' scores are not told of (assets/caption/README.md)
+AGREED = 0.5  # what the drafts' likeness among each other counts beside that to the photo's phrases; chosen on 154
+# COCO photos (docs/LOG.md)
 
 
 @dataclass(frozen=True)

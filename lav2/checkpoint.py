@@ -15,7 +15,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from lav2 import phrases
 from lav2.adapter import GROUPS, Group, group
-from lav2.config import AdapterConfig, ProjectorConfig, VisionConfig
+from lav2.config import AdapterConfig, ProjectorConfig, VisionConfig, from_json
 from lav2.errors import LAV2Error
 from lav2.model import AdaptedLlama, base_identity
 
@@ -84,8 +84,11 @@ def read_vision(folder: Path) -> VisionConfig | None:
     Raises:
         LAV2Error: `folder` holds no adapter.
     """
-    vision = _read_config(folder)["vision"]
-    return _config(VisionConfig, vision) if vision else None
+    return _vision(_read_config(folder))
+
+
+def _vision(config: dict) -> VisionConfig | None:
+    return from_json(VisionConfig, config["vision"]) if config["vision"] else None
 
 
 def _read_tensors(folder: Path) -> dict[str, torch.Tensor]:
@@ -128,9 +131,9 @@ def load(
             f"Notice: the adapter in {folder.name} was trained on the weights of {there['name']}; "
             "other weights of the same model are used now, so answers may differ a little."
         )
-    adapter = _config(AdapterConfig, config["adapter"])
-    projector = _config(ProjectorConfig, config["projector"]) if config["projector"] else None
-    vision = read_vision(folder)
+    adapter = from_json(AdapterConfig, config["adapter"])
+    projector = from_json(ProjectorConfig, config["projector"]) if config["projector"] else None
+    vision = _vision(config)
     model = AdaptedLlama(llm, adapter, projector, vision)
     load_tensors(model, folder, groups)
     return model
@@ -182,7 +185,3 @@ def _read_config(folder: Path) -> dict:
             f"{folder} holds no adapter of this project ({type(error).__name__}: {error}).",
             f"Give a folder with {CONFIG} and {TENSORS}, as `python -m lav2 train` writes it.",
         ) from error
-
-
-def _config(kind: type, values: dict):
-    return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})

@@ -182,6 +182,12 @@ PRESETS: dict[str, Preset] = {
 }
 
 
+def from_json(kind: type, values: dict):
+    """Settings of a class above from their JSON, where tuples are lists; fields that it does not have keep their
+    defaults. Raises TypeError for a field that the class does not have."""
+    return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+
+
 def preset(name: str) -> Preset:
     """The preset of that name.
 

@@ -26,7 +26,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from lav2.config import VisionConfig
+from lav2.config import VisionConfig, from_json
 from lav2.errors import LAV2Error
 from lav2.image import MIRROR_WORDS
 from lav2.metrics import coco_tokens, grams
@@ -171,7 +171,9 @@ def learn(
     torch.manual_seed(settings.seed)
     model = Phrases(names, rarity, unknown, vision, settings.hidden).to(device)
     shares = [_shares(texts, model) for texts in said]
-    total = sum(_dense([share], len(names)).sum(0) for share in shares)
+    total = torch.zeros(len(names))
+    for places, share in shares:
+        total[places] += share
     model.output.weight.data.zero_()
     base = torch.logit((total / len(photos)).clamp(1e-4, 0.9)).to(device)
     model.output.bias.data = base.clone()
@@ -261,8 +263,7 @@ def load(folder: Path, vision: VisionConfig | None) -> Phrases | None:
         with safe_open(file, "pt") as stored:
             facts = json.loads(stored.metadata()["phrases"])
             tensors = {name: stored.get_tensor(name).float() for name in stored.keys()}  # noqa: SIM118
-        own = {name: tuple(part) if isinstance(part, list) else part for name, part in facts["vision"].items()}
-        own = VisionConfig(**own)
+        own = from_json(VisionConfig, facts["vision"])
         if own != vision:
             raise LAV2Error(
                 f"{file} was learned on the image encoder {own.weights or own.name}, "

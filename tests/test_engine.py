@@ -227,14 +227,9 @@ def test_what_the_engine_does_not_take_is_told():
         Engine(adapted(), context=8)(token_ids(1, 9), adapted().prompt_kv())
 
 
-def test_a_second_question_takes_up_the_pieces_it_shares_and_answers_to_the_last_bit_the_same(monkeypatch):
-    for room in (lav2.engine, generate):
-        monkeypatch.setattr(room, "PIECE", 4)
-    model = open_gates(adapted())
-    engine, words, kept, photo = Engine(model), tokenizer(), generate.Kept(), object()
-    prompt_kv = photo_prompts(model)
-    done = []
-    original = engine._forward
+def pieces_of(engine, monkeypatch) -> list:
+    """What the engine reads from now on: where each piece begins, its tokens, its logits."""
+    done, original = [], engine._forward
 
     def forward(ids, cache):
         logits = original(ids, cache)
@@ -242,6 +237,16 @@ def test_a_second_question_takes_up_the_pieces_it_shares_and_answers_to_the_last
         return logits
 
     monkeypatch.setattr(engine, "_forward", forward)
+    return done
+
+
+def test_a_second_question_takes_up_the_pieces_it_shares_and_answers_to_the_last_bit_the_same(monkeypatch):
+    for room in (lav2.engine, generate):
+        monkeypatch.setattr(room, "PIECE", 4)
+    model = open_gates(adapted())
+    engine, words, kept, photo = Engine(model), tokenizer(), generate.Kept(), object()
+    prompt_kv = photo_prompts(model)
+    done = pieces_of(engine, monkeypatch)
 
     def ask(prompt, photo, kept=kept):
         done.clear()
@@ -266,15 +271,7 @@ def test_what_prompts_begin_with_is_read_ahead_and_the_answer_is_to_the_last_bit
     model = open_gates(adapted())
     engine, words, turns, photo = Engine(model), tokenizer(), generate.Turns(), object()
     prompt_kv = photo_prompts(model)
-    done = []
-    original = engine._forward
-
-    def forward(ids, cache):
-        logits = original(ids, cache)
-        done.append((cache.length, ids.shape[1], logits))
-        return logits
-
-    monkeypatch.setattr(engine, "_forward", forward)
+    done = pieces_of(engine, monkeypatch)
 
     def ask(kept, ahead=None):
         done.clear()
