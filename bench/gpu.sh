@@ -1,5 +1,5 @@
 #!/bin/sh
-# The whole GPU check on a machine with CUDA: golden tests there, then speed and memory of a 7B shape (no download).
+# The whole GPU check on a machine with CUDA: golden tests and the fused steps there, then speed and memory of a 7B shape (no download).
 # Prints one table and, as the last line, one JSON object; exits with 1 if a test or the benchmark failed.
 # PYTHON: with requirements.txt's torch, transformers, timm, open_clip_torch, sentencepiece and pytest.
 # LAV2_SHARED: the folder that holds golden/; without those numbers a run would prove nothing, so it is refused.
@@ -13,6 +13,6 @@ if [ ! -d "$LAV2_SHARED/golden" ]; then
 fi
 export LAV2_SHARED LAV2_TEST_DEVICE="${LAV2_TEST_DEVICE:-cuda}"
 failed=0
-"$PYTHON" -m pytest -q -m device tests/test_released.py || failed=1
+"$PYTHON" -m pytest -q -m device tests/test_released.py tests/test_engine.py || failed=1
 "$PYTHON" -m lav2.bench --section gpu "$@" || failed=1
 exit $failed

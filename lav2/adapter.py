@@ -28,6 +28,9 @@ from transformers.masking_utils import sdpa_mask
 
 from lav2.config import AdapterConfig
 
+# cuDNN's attention plans anew, for half a second, whenever a length is new, as a prompt's is.
+torch.backends.cuda.enable_cudnn_sdp(False)
+
 ATTENTION = "lav2_zero_init"
 Group = Literal["visual", "language"]
 TUNING = ("adapter_bias", "adapter_scale", "lora_a", "lora_b")  # the parameters on a linear layer

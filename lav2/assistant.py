@@ -138,7 +138,7 @@ class Assistant:
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="vision")
         self._readers = ThreadPoolExecutor(at_once, thread_name_prefix="ahead")  # they take turns with the answers
         lead = len(generate.encode(tokenizer, prompts.beginning(preset.template)))
-        self._kept = generate.Kept(4 if chat.device.type == "cpu" else 1, lead)  # only a GPU pays for unused room
+        self._kept = generate.Kept(lead, chat.device)
 
     @classmethod
     def load(

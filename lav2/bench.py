@@ -622,6 +622,7 @@ def apart(function: Callable, *args):
 
 
 GPU_BATCHES = (1, 8, 32)
+GPU_USERS = (1, 2, 4, 8)
 SHAPES = {  # sizes of a LLaMA with random weights; the tiny one shows that the section runs, where no GPU is
     "7b": {"vocab_size": 32000, "hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32,
            "num_attention_heads": 32},
@@ -678,6 +679,8 @@ def gpu(options: Options) -> list[dict]:
         rows += _gpu_decode(f"transformers' forward{label}", adapted, *how)
         engine = Engine(adapted, int8=False, context=PROMPT + options.tokens, release=True)
         rows += _gpu_decode(f"engine{label}", engine, *how)
+        if not label:
+            rows += _gpu_users(engine, *how[:-1])
         del adapted, engine, kv
         gc.collect()
     rows = _gpu_targets(rows)
@@ -733,6 +736,29 @@ def _gpu_decode(
         rows.append({**row, "prefill tokens/s": spreads["prefill"], "decode tokens/s": rate, "weights GB/s": speed,
                      "of copy %": 100 * speed / ceiling, "peak GB": peaks[-1]})  # fmt: skip
     return rows
+
+
+@torch.inference_mode()
+def _gpu_users(engine: Engine, kv: tuple, vocabulary: int, options: Options, timed, peak) -> list[dict]:
+    """Tokens per second of users who have a cache each, all of them together."""
+
+    def rate(caches: list, tokens: torch.Tensor) -> float:
+        length = caches[0].length
+        taken = timed(lambda: [engine.together(tokens, caches) for _ in range(options.tokens)])
+        for cache in caches:
+            cache.length = length
+        return len(caches) * options.tokens / taken
+
+    peak(begin=True)
+    ids = torch.randint(3, vocabulary, (1, PROMPT), device=engine.device)
+    caches = [engine(ids, kv)[1] for _ in range(max(GPU_USERS))]
+    tokens = ids[0, : len(caches), None]
+    runs = {count: (lambda count=count: rate(caches[:count], tokens[:count])) for count in GPU_USERS}
+    spreads = in_turns(runs, options.repeats)
+    times = {count: spread.median / spreads[1].median for count, spread in spreads.items()}
+    return [{"gpu": "engine, users with a cache each", "batch": count, "decode tokens/s": spread, "peak GB": peak(),
+             "x one": times[count], "target x": target(times[count], 2, True) if count == 4 else None}
+            for count, spread in spreads.items()]  # fmt: skip
 
 
 def _gpu_targets(rows: list[dict]) -> list[dict]:

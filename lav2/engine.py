@@ -1,8 +1,8 @@
 """Fast generation: the adapted LLaMA with its adapter folded into plain weights and a cache that is allocated once.
 
 `Engine(model)` computes what `AdaptedLlama` computes (tests compare open-gate logits), for the shapes that `refusal`
-lets through. Prompts of many tokens run through torch; on the CPU, one token of a few rows is a single call of
-decode.c where a C compiler is at hand, which also makes int8 weights possible.
+lets through. Prompts of many tokens run through torch. One token of a few rows is a single call of decode.c on the CPU,
+where a C compiler is at hand, which also makes int8 weights possible, and a recorded graph of kernels.py on a GPU.
 
 Words: B batch, T new tokens, S tokens in the cache, K prompt length, D width, H query heads, G key/value heads,
 A head width, F width of the feed-forward, V vocabulary.
@@ -13,8 +13,10 @@ from __future__ import annotations
 import ctypes
 import logging
 import math
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 
 import torch
 import torch.nn.functional as F
@@ -30,11 +32,16 @@ from lav2.model import AdaptedLlama
 FAMILIES = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
 BLOCK = 32  # int8 weights that share a factor, as in decode.c
 TILE = 16  # rows of an int8 matrix that lie together, as in decode.c
-PIECE = 128  # tokens of a long prompt at once, cut at its multiples (and behind Cache.lead): what a piece computes
+PIECE = 128  # tokens of a long prompt at once, cut at multiples (and behind Cache.lead): what a piece computes
 # depends only on what stands before it, so that an answer is the same to the last bit whether or not earlier pieces
 # were kept
-SPAN = 256  # tokens: a recorded step looks at a multiple of so many places of the cache, times a power of two
-NATIVE_ROWS = 32  # up to which decode.c takes the token; more rows are a matrix product, which torch does better
+GPU_PIECE = 512  # a GPU reads as many in 16 ms (7B on an H200), of which launching the kernels is most
+NATIVE_ROWS = 32  # up to which decode.c or kernels.py take the token; more rows are a matrix product, as torch does it
+
+
+def piece_of(device: torch.device) -> int:
+    """Tokens of a prompt that are read at once on this device, at most."""
+    return PIECE if device.type == "cpu" else GPU_PIECE
 
 
 def refusal(model: AdaptedLlama) -> str:
@@ -154,30 +161,6 @@ class Layer:
     norms: list[Tensor | None]  # before attention [D], before the feed-forward [D], of queries and of keys [A]
 
 
-class Recorded:
-    """One more token of a cache's texts, recorded once as a CUDA graph: launched one by one, the step's many small
-    kernels take longer than the weights take to be read. Good for up to `span` tokens."""
-
-    def __init__(self, engine: Engine, cache: Cache, span: int):
-        self.span = span
-        self._tokens = torch.zeros(len(cache.first), 1, dtype=torch.int64, device=engine.device)
-        self._place = torch.full((), cache.length, device=engine.device)
-        now, aside = torch.cuda.current_stream(), torch.cuda.Stream()
-        aside.wait_stream(now)
-        with torch.cuda.stream(aside):  # a graph wants its kernels loaded beforehand
-            engine.fixed(self._tokens, self._place, cache, span)  # what it writes, the first replay writes again
-        now.wait_stream(aside)
-        self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):  # experts go on in other threads
-            self._logits = engine.fixed(self._tokens, self._place, cache, span)
-
-    def __call__(self, tokens: Tensor, length: int) -> Tensor:  # [B, 1] -> [B, V]
-        self._tokens.copy_(tokens)
-        self._place.fill_(length)
-        self._graph.replay()
-        return self._logits.clone()
-
-
 @dataclass
 class Cache:
     """Keys and values of the tokens so far, and the prompts that their photos gave."""
@@ -188,15 +171,9 @@ class Cache:
     padded: bool
     lead: int = 0  # tokens of a beginning that many texts share: a piece ends behind it as well
     length: int = 0
-    state: Tensor = field(init=False)  # [layers, B, 4] the addresses that decode.c reads
-    recorded: Recorded | None = field(init=False)
+    state: Tensor = field(init=False)  # [layers, B, 4] the addresses that decode.c and kernels.py read
 
     def __post_init__(self) -> None:
-        self.recorded = None  # it knows the tensors' addresses
-        if self.kv.device.type != "cpu":  # decode.c runs on a CPU alone
-            self.state = torch.empty(0)
-            return
-
         def places(part: Tensor, count: int) -> list[int]:  # of `count` rows; one of which may stand for all
             step = part.stride(0) * part.element_size() if len(part) > 1 else 0
             return [part.data_ptr() + row * step for row in range(count)]
@@ -207,7 +184,7 @@ class Cache:
             if prompt is not None:
                 columns[1:] = [places(part, len(kv)) for part in prompt] + [[prompt[0].shape[2]] * len(kv)]
             layers.append(list(zip(*columns, strict=True)))
-        self.state = torch.tensor(layers)
+        self.state = torch.tensor(layers, device=self.kv.device)
 
     @property
     def room(self) -> int:
@@ -217,7 +194,8 @@ class Cache:
     @property
     def piece(self) -> int:
         """Tokens to the next place where pieces are cut."""
-        end = self.length // PIECE * PIECE + PIECE
+        size = piece_of(self.kv.device)
+        end = self.length // size * size + size
         return (min(end, self.lead) if self.length < self.lead else end) - self.length
 
     def batch_repeat_interleave(self, repeats: int) -> None:
@@ -226,8 +204,7 @@ class Cache:
 
     def batch_select_indices(self, rows: Tensor) -> None:
         """Row i becomes what row rows[i] was, and there are as many as `rows`, as transformers' caches do it."""
-        make = self.kv.new_empty if self.kv.device.type == "cpu" else self.kv.new_zeros  # as Engine.begin
-        kv = make((len(self.kv), len(rows), *self.kv.shape[2:]))
+        kv = self.kv.new_empty((len(self.kv), len(rows), *self.kv.shape[2:]))
         kv[:, :, : self.length] = self.kv[:, rows, : self.length]
         self.kv, self.first = kv, self.first[rows]
         self.prompts = [
@@ -238,6 +215,42 @@ class Cache:
     def reorder_cache(self, rows: Tensor) -> None:
         """Row i becomes what row rows[i] was, as transformers' caches do it; only among rows of one photo."""
         self.kv[:, :, : self.length] = self.kv[:, rows, : self.length]
+
+
+class Recorded:
+    """The fused step of `rows` rows, recorded once as a CUDA graph: launched one by one, the step's small kernels take
+    longer than the weights take to be read."""
+
+    def __init__(self, engine: Engine, rows: int):
+        layers, device = len(engine.layers), engine.device
+        self._spare = torch.empty(2 * engine.groups * engine.head_width, dtype=engine.kept, device=device)
+        # Rows that nobody asks for write their token to a place of their own.
+        nowhere = torch.tensor([self._spare.data_ptr(), 0, 0, 0], device=device).expand(layers, rows, 4)
+        nothing = torch.zeros(rows, dtype=torch.int64, device=device)
+        self._idle = nothing[:, None], nowhere, nothing, nothing
+        self._inputs = tuple(part.clone() for part in self._idle)
+        self._tokens, self._state, self._places, self._first = self._inputs
+        now, aside = torch.cuda.current_stream(), torch.cuda.Stream()
+        aside.wait_stream(now)
+        with torch.cuda.stream(aside):  # a graph wants its kernels loaded beforehand
+            engine.fused_step(*self._inputs)
+        now.wait_stream(aside)
+        self._graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):  # experts go on in other threads
+            self._logits = engine.fused_step(*self._inputs)
+
+    def __call__(self, tokens: Tensor, state: Tensor, places: Tensor, first: Tensor) -> Tensor:
+        """As Engine.fused_step for at most `rows` rows; the next call overwrites what is returned."""
+        rows = len(tokens)
+        if rows < len(self._tokens):
+            for own, idle in zip(self._inputs, self._idle, strict=True):
+                own.copy_(idle)
+        self._tokens[:rows].copy_(tokens)
+        self._state[:, :rows].copy_(state)
+        self._places[:rows].copy_(places)
+        self._first[:rows].copy_(first)
+        self._graph.replay()
+        return self._logits
 
 
 class Engine:
@@ -290,7 +303,11 @@ class Engine:
         self.dtype = torch.float32 if self.int8 else self.kept  # of activations in torch
         # of int8 weights' products in torch: bfloat16 takes half the time where the processor multiplies it
         self.product = torch.bfloat16 if multiplies_bfloat16() else torch.float32
-        self._records = self.device.type == "cuda"  # steps of one token as CUDA graphs
+        # One token of a few rows by kernels.py; needs Triton, which comes with torch's builds for GPUs.
+        aligned = self.head_width % 8 == 0  # the kernels read 16 bytes at once
+        self.fused = self.device.type == "cuda" and compiled and aligned and find_spec("triton") is not None
+        self._steps: dict[int, Recorded] = {}  # by rows
+        self._recording = threading.Lock()
         self._room = Room()
         with torch.inference_mode():
             self.layers = [self._layer(layer, model.config, release) for layer in model.decoder.layers]
@@ -406,14 +423,11 @@ class Engine:
         end = cache.length + count
         if end > cache.room:
             raise LAV2Error(f"{end} tokens do not fit into {cache.room}.", "Shorten the prompt.")
-        one = count == 1 and self.library is not None and rows <= NATIVE_ROWS
+        one = count == 1 and rows <= NATIVE_ROWS and (self.fused or self.library is not None)
         while cache.length < end:
             piece = min(end - cache.length, cache.piece)
             ids, input_ids = input_ids[:, :piece], input_ids[:, piece:]
-            if one:
-                logits = self._step(ids, [cache])
-            else:
-                logits = self._replayed(ids, cache) if count == 1 and self._records else self._forward(ids, cache)
+            logits = self._few(ids, [cache]) if one else self._forward(ids, cache)
             cache.length += piece
         return logits, cache
 
@@ -427,12 +441,7 @@ class Engine:
         """
         if full := [cache.room for cache in caches if cache.length >= cache.room]:
             raise LAV2Error(f"{full[0] + 1} tokens do not fit into {full[0]}.", "Shorten the prompt.")
-        if self.library is not None:
-            logits = self._step(tokens, caches)
-        elif len(caches) == 1 and self._records:
-            logits = self._replayed(tokens, caches[0])
-        else:
-            logits = self._shared(tokens, caches)
+        logits = self._few(tokens, caches)
         for cache in caches:
             cache.length += 1
         return logits
@@ -450,8 +459,7 @@ class Engine:
         tokens will be enough (all of the context if None), `lead` see Cache."""
         room = min(room or self.context, self.context)
         shape = (len(self.layers), rows, room, 2 * self.groups, self.head_width)
-        # On a CPU, pages that are never written take no memory; a recorded step multiplies all it looks at.
-        kv = (torch.zeros if self._records else torch.empty)(shape, dtype=self.kept, device=self.device)
+        kv = torch.empty(shape, dtype=self.kept, device=self.device)  # pages that are never written take no memory
         first = torch.zeros(rows, dtype=torch.int64, device=self.device)
         if attention_mask is not None:
             first = attention_mask.shape[1] - attention_mask.sum(-1)
@@ -474,35 +482,52 @@ class Engine:
         places = (torch.arange(begin, end, device=self.device) - cache.first[:, None]).clamp(min=0)  # [B, T]
         return self._through(input_ids, places, lambda layer, qkv: self._attended(layer, qkv, cache, mask))
 
-    def _replayed(self, tokens: Tensor, cache: Cache) -> Tensor:
-        """`_forward` of one token by the cache's recorded step; recorded anew where it has outgrown the last one."""
-        if cache.room < self.context:  # a short text's few steps are not worth it
-            return self._forward(tokens, cache)
-        try:
-            if cache.recorded is None or cache.recorded.span <= cache.length:
-                cache.recorded = Recorded(self, cache, self.span(cache.length + 1))
-            return cache.recorded(tokens, cache.length)
-        except RuntimeError as error:
-            logging.getLogger("lav2.engine").warning("A step could not be recorded as a CUDA graph: %s", error)
-            self._records, cache.recorded = False, None
-            return self._forward(tokens, cache)
+    def _few(self, tokens: Tensor, caches: Sequence[Cache]) -> Tensor:
+        """One more token [B, 1] of a few rows, by what is fastest here."""
+        if self.library is not None:
+            return self._step(tokens, caches)
+        if self.fused:
+            try:
+                return self._replayed(tokens, caches)
+            except Exception as error:  # Triton compiles here and now, and a driver may refuse to record
+                logging.getLogger("lav2.engine").warning("No fused steps on this GPU: %s", error)
+                self.fused = False
+        return self._shared(tokens, caches)
 
-    def span(self, tokens: int) -> int:
-        """Places of the cache that a recorded step looks at, for so many tokens."""
-        return min(self.context, SPAN * 2 ** max(0, math.ceil(math.log2(tokens / SPAN))))
+    def _replayed(self, tokens: Tensor, caches: Sequence[Cache]) -> Tensor:
+        """`_shared` by the recorded step of so many rows."""
+        rows = len(tokens)
+        size = 1 << (rows - 1).bit_length()
+        state = torch.cat([cache.state for cache in caches], dim=1)
+        places = torch.tensor([cache.length for cache in caches for _ in cache.first], device=self.device)
+        first = torch.cat([cache.first for cache in caches])
+        with self._recording:  # a recorded step has one place for what goes in and one for what comes out
+            if size not in self._steps:
+                self._steps[size] = Recorded(self, size)
+            return self._steps[size](tokens, state, places, first)[:rows].clone()
 
-    def fixed(self, tokens: Tensor, place: Tensor, cache: Cache, span: int) -> Tensor:
-        """`_forward` of one token whose shapes do not depend on the cache's length, and which moves nothing between
-        processor and GPU: tokens [B, 1] at `place` [] of the cache, whose first `span` places it looks at."""
-        key = torch.arange(span, device=self.device)
-        mask = ((key >= cache.first[:, None]) & (key <= place) | (key == place))[:, None, None]  # [B, 1, 1, S]
-        places = (place - cache.first[:, None]).clamp(min=0)  # [B, 1]
+    def fused_step(self, tokens: Tensor, state: Tensor, places: Tensor, first: Tensor) -> Tensor:
+        """Logits [B, V] after one more token [B, 1] by kernels.py; nothing moves between processor and GPU.
 
-        def attended(layer: int, qkv: Tensor) -> Tensor:
-            cache.kv[layer].index_copy_(1, place[None], qkv[:, :, self.heads :].to(self.kept))
-            return self._mixed(layer, qkv, cache, span, mask)
+        Args:
+            state: [layers, B, 4], see Cache.
+            places, first: [B] the token's place in the row's cache, and where the row's text begins there.
+        """
+        from lav2 import kernels
 
-        return self._through(tokens, places, attended)
+        x = F.embedding(tokens[:, 0], self.embedding).to(self.dtype)  # [B, D]
+        normed = kernels.add_norm(x, None, self.layers[0].norms[0], self.epsilon)
+        for number, layer in enumerate(self.layers):
+            mixed = kernels.attend(
+                layer.qkv(normed), state[number], places, first, self.cosine, self.signed, tuple(layer.norms[2:]),
+                self.epsilon, self.scaling, self.heads, self.groups,
+            )  # fmt: skip
+            normed = kernels.add_norm(x, layer.out(mixed), layer.norms[1], self.epsilon)
+            last = number + 1 == len(self.layers)
+            active = kernels.silu_times(layer.gate_up(normed))
+            next_norm = self.norm if last else self.layers[number + 1].norms[0]
+            normed = kernels.add_norm(x, layer.down(active), next_norm, self.epsilon)
+        return self.head(normed)
 
     def _shared(self, tokens: Tensor, caches: Sequence[Cache]) -> Tensor:
         """`_forward` of one token of texts that have a cache each: all but the attention is done together."""
@@ -510,7 +535,7 @@ class Engine:
         masks = [self._mask(cache, cache.length, cache.length + 1) for cache in caches]
 
         def attended(layer: int, qkv: Tensor) -> Tensor:
-            rows = zip(qkv.split(1), caches, masks, strict=True)
+            rows = zip(qkv.split([len(cache.first) for cache in caches]), caches, masks, strict=True)
             return torch.cat([self._attended(layer, row, cache, mask) for row, cache, mask in rows])
 
         return self._through(tokens, places, attended)

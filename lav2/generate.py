@@ -16,7 +16,7 @@ from torch import Tensor
 from transformers import DynamicCache, PreTrainedTokenizerBase
 
 from lav2.adapter import LayerPrompt
-from lav2.engine import PIECE, Cache, Engine
+from lav2.engine import Cache, Engine, piece_of
 from lav2.events import Sampling
 from lav2.model import AdaptedLlama
 
@@ -29,17 +29,17 @@ class Kept:
     A cache belongs to one answer at a time: `take` removes it, `put` brings it back.
 
     Args:
-        size: caches that are kept.
         lead: tokens that all prompts begin with (lav2.engine.Cache); they are taken up as well.
+        device: where they lie.
     """
 
-    def __init__(self, size: int = 4, lead: int = 0):
-        self.lead = lead
-        self._size, self._lock = size, threading.Lock()
+    def __init__(self, lead: int = 0, device: torch.device | str = "cpu"):
+        self.lead, self._device, self._lock = lead, torch.device(device), threading.Lock()
+        self._size = 4 if self._device.type == "cpu" else 1  # only a GPU pays for unused room
         self._entries: list[tuple[object, list[int], Cache]] = []  # the oldest first
 
     def take(self, photo: object, ids: list[int]) -> Cache | None:
-        """The cache with the most whole pieces (lav2.engine.PIECE) of `ids`, cut to them; the last token is left."""
+        """The cache with the most whole pieces (lav2.engine.piece_of) of `ids`, cut to them; the last token is left."""
         with self._lock:
             best = max(self._entries, key=lambda entry: self._shared(entry, photo, ids[:-1]), default=None)
             if best is None or not (length := self._shared(best, photo, ids[:-1])):
@@ -60,7 +60,8 @@ class Kept:
 
     def whole(self, length: int) -> int:
         """So many of `length` tokens are whole pieces."""
-        return max(length // PIECE * PIECE, self.lead if length >= self.lead else 0)
+        piece = piece_of(self._device)
+        return max(length // piece * piece, self.lead if length >= self.lead else 0)
 
     def _shared(self, entry: tuple[object, list[int], Cache], photo: object, ids: list[int]) -> int:
         if entry[0] is not photo:
@@ -247,12 +248,19 @@ def sample(
         return logits.argmax(-1)
     chances = torch.softmax(logits / sampling.temperature, -1)
     if sampling.top_p >= 1:
-        return torch.multinomial(chances.cpu(), 1, generator=generator).to(logits.device)[:, 0]
+        return _drawn(chances, generator)
     chances, order = chances.sort(-1, descending=True)
     before = chances.cumsum(-1) - chances
     chances = chances.masked_fill(before >= sampling.top_p, 0)  # the likeliest always stays
-    chosen = torch.multinomial(chances.cpu(), 1, generator=generator).to(order.device)
-    return order.gather(1, chosen)[:, 0]
+    return order.gather(1, _drawn(chances, generator)[:, None])[:, 0]
+
+
+def _drawn(chances: Tensor, generator: torch.Generator) -> Tensor:
+    """Places [B] drawn by weights [B, n]. torch.multinomial draws a number for each of them: of sixteen drafts' tokens,
+    that takes longer on a CPU than the model does."""
+    heights = chances.cumsum(-1)
+    drawn = torch.rand(len(chances), 1, generator=generator).to(heights.device)  # at most 1 - 2^-24: below the last
+    return torch.searchsorted(heights, drawn * heights[:, -1:], right=True)[:, 0]
 
 
 @torch.inference_mode()

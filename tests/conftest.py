@@ -6,6 +6,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+if os.environ.get("LAV2_TEST_DEVICE", "cpu") == "cpu":
+    os.environ["TRITON_INTERPRET"] = "1"  # before triton is imported: its kernels run on the CPU then
+
 ROOT = Path(__file__).resolve().parent.parent
 
 

@@ -1,10 +1,15 @@
 """The engine computes what the adapted LLaMA computes: open gates, every family of shapes, padded batches, int8, C."""
 
 import itertools
+import json
+import os
 import platform
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 import torch
@@ -20,6 +25,7 @@ from lav2.errors import LAV2Error
 from lav2.generate import Sampling
 from lav2.model import AdaptedLlama, share_frozen
 
+DEVICE = os.environ.get("LAV2_TEST_DEVICE", "cpu")  # of the tests marked so
 GREEDY = Sampling(max_new_tokens=8, repetition_penalty=1.0)
 ON_INPUT = AdapterConfig("late", 3, 3, lora_rank=2, scale_on_input=True, gate_scale=True, tuned_prompts=True)
 compiled = pytest.mark.skipif(native.library() is None, reason="needs a C compiler (cc, gcc or clang)")
@@ -60,39 +66,108 @@ def test_logits_of_a_llama_are_those_of_transformers_forward(config):
     )
 
 
-@pytest.mark.parametrize("config", [LATE, EARLY, ON_INPUT])
+class Launched:
+    """Recorded without a graph, which needs a GPU: what would be recorded is computed at each call."""
+
+    def __init__(self, engine, rows):
+        self._engine, self._rows = engine, rows
+
+    def __call__(self, tokens, *more):
+        assert len(tokens) <= self._rows < 2 * len(tokens)
+        return self._engine.fused_step(tokens, *more)
+
+
+@pytest.fixture
+def fused(monkeypatch):
+    """An engine whose steps are those of kernels.py: on a GPU as they are, else by Triton's interpreter."""
+    pytest.importorskip("triton")
+
+    def make(model):
+        if DEVICE == "cpu":
+            monkeypatch.setattr(lav2.engine, "Recorded", Launched)
+        engine = Engine(model)
+        engine.library, engine.fused = None, True
+        return engine
+
+    return make
+
+
+def family(config):
+    return of_family(config) if config is Qwen3Config else open_gates(adapted(config))
+
+
+@pytest.mark.device
+@pytest.mark.parametrize("config", [LATE, Qwen3Config])
 @torch.inference_mode()
-def test_a_step_of_fixed_shapes_which_a_gpu_records_is_the_forward(config, monkeypatch):
-    """Recording needs a GPU (the golden tests run there, `make bench-gpu`); what is recorded is computed here."""
-
-    class Computed:
-        def __init__(self, engine, cache, span):
-            self.span, self.step = span, lambda *place: engine.fixed(*place, cache, span)
-            made.append((len(cache.first), span))
-
-        def __call__(self, tokens, length):
-            return self.step(tokens, torch.tensor(length))
-
-    made = []
-    monkeypatch.setattr(lav2.engine, "Recorded", Computed)
-    monkeypatch.setattr(lav2.engine, "SPAN", 4)
-    model = open_gates(adapted(config))
-    prompt_kv, ids, padding = photo_prompts(model), token_ids(2, 5), torch.tensor([[0, 0, 1, 1, 1], [1] * 5])
+def test_the_fused_step_is_the_forward(config, fused):
+    model = family(config).to(DEVICE)
+    prompt_kv = model.prompt_kv(model.visual_prompt(clip_tokens(2).to(DEVICE)))
+    padding = torch.ones(2, 140, dtype=torch.int64, device=DEVICE)  # more than the kernel looks at in one go
+    padding[0, :3] = 0
     results = []
-    for records in (False, True):
-        engine = Engine(model, compiled=False)
-        engine._records = records
-        logits, cache = engine(ids, prompt_kv, padding)
-        cache.kv[:, :, cache.length :] = 7.0  # as what lay in the memory before: must not be looked at
+    for make in (lambda model: Engine(model, compiled=False), fused):
+        engine = make(model)
+        logits, cache = engine(token_ids(2, 140).to(DEVICE), prompt_kv, padding)
         found = [logits]
-        for step in range(5):
-            found.append(engine(token_ids(2, 9)[:, step : step + 1], prompt_kv, cache=cache)[0])
-        cache.batch_repeat_interleave(2)
-        cache.kv[:, :, cache.length :] = 7.0
-        found.append(engine(token_ids(4, 1), prompt_kv, cache=cache)[0])
-        results.append(torch.cat(found))
+        for step in range(2):
+            cache.kv[:, :, cache.length :] = float("nan")  # what lies there must not be looked at
+            found.append(engine(token_ids(2, 9)[:, step : step + 1].to(DEVICE), prompt_kv, cache=cache)[0])
+        cache.batch_select_indices(torch.tensor([1, 0, 1], device=DEVICE))
+        cache.kv[:, :, cache.length :] = float("nan")
+        found.append(engine(token_ids(3, 1).to(DEVICE), prompt_kv, cache=cache)[0])
+        assert engine.fused == (make is fused)
+        results.append(torch.cat(found).cpu())
+    torch.testing.assert_close(*results, atol=2e-4, rtol=2e-4)
+
+
+@pytest.mark.device
+@torch.inference_mode()
+def test_texts_that_share_fused_steps_get_what_each_gets_alone(fused):
+    model = open_gates(adapted(LATE)).to(DEVICE)
+    engine = fused(model)
+    found = []
+    for together in (False, True):
+        caches = []
+        for length in (5, 131):
+            prompt_kv = model.prompt_kv(model.visual_prompt(clip_tokens(1, seed=length).to(DEVICE)))
+            caches.append(engine(token_ids(1, length).to(DEVICE), prompt_kv)[1])
+        steps = token_ids(2, 2).to(DEVICE)
+        if together:
+            found.append(torch.stack([engine.together(steps[:, i : i + 1], caches) for i in range(2)]))
+        else:
+            each = [[engine.together(row[None, i : i + 1], [cache]) for row, cache in zip(steps, caches, strict=True)]
+                    for i in range(2)]  # fmt: skip
+            found.append(torch.stack([torch.cat(rows) for rows in each]))
+    assert engine.fused
+    torch.testing.assert_close(*found, atol=1e-5, rtol=1e-5)
+
+
+@torch.inference_mode()
+def test_where_fused_steps_fail_torch_takes_over(fused, monkeypatch, caplog):
+    model = open_gates(adapted(LATE))
+    engine, plain = fused(model), Engine(model, compiled=False)
+    monkeypatch.setattr(lav2.engine, "Recorded", lambda engine, rows: 1 / 0)
+    ids, prompt_kv = token_ids(2, 4), photo_prompts(model)
+    results = []
+    for one in (engine, plain):
+        cache = one(ids, prompt_kv)[1]
+        results.append(one(token_ids(2, 1), prompt_kv, cache=cache)[0])
     torch.testing.assert_close(*results, atol=1e-5, rtol=1e-5)
-    assert made == [(2, 8), (2, 16), (4, 16)]
+    assert not engine.fused and "division by zero" in caplog.text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", ["bf16", "fp32"])
+def test_fused_kernels_compile_for_a_gpu_where_there_is_none(dtype):
+    """And read a cache 16 bytes at once, or they take several times as long. Apart, as here they are interpreted."""
+    pytest.importorskip("triton")
+    script = Path(__file__).parent / "compile_kernels.py"
+    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    done = subprocess.run([sys.executable, script, dtype], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    made = json.loads(done.stdout)
+    assert set(made) == {"_add_norm", "_silu_times", "_attend", "_merge"}
+    assert made["_attend"].count("ld.global.v4") > 8
 
 
 @pytest.mark.parametrize("config", [Qwen2Config, Qwen3Config])
@@ -241,8 +316,7 @@ def pieces_of(engine, monkeypatch) -> list:
 
 
 def test_a_second_question_takes_up_the_pieces_it_shares_and_answers_to_the_last_bit_the_same(monkeypatch):
-    for room in (lav2.engine, generate):
-        monkeypatch.setattr(room, "PIECE", 4)
+    monkeypatch.setattr(lav2.engine, "PIECE", 4)
     model = open_gates(adapted())
     engine, words, kept, photo = Engine(model), tokenizer(), generate.Kept(), object()
     prompt_kv = photo_prompts(model)
@@ -266,8 +340,7 @@ def test_a_second_question_takes_up_the_pieces_it_shares_and_answers_to_the_last
 
 
 def test_what_prompts_begin_with_is_read_ahead_and_the_answer_is_to_the_last_bit_the_same(monkeypatch):
-    for room in (lav2.engine, generate):
-        monkeypatch.setattr(room, "PIECE", 4)
+    monkeypatch.setattr(lav2.engine, "PIECE", 4)
     model = open_gates(adapted())
     engine, words, turns, photo = Engine(model), tokenizer(), generate.Turns(), object()
     prompt_kv = photo_prompts(model)
@@ -386,8 +459,7 @@ def test_threads_share_steps_and_get_their_own_answers(monkeypatch):
 @compiled
 def test_an_answer_goes_on_while_another_prompt_is_read_and_both_are_as_alone(monkeypatch):
     """The order of work is recorded: between two pieces of the second prompt there is a step of the first answer."""
-    for room in (lav2.engine, generate):
-        monkeypatch.setattr(room, "PIECE", 4)
+    monkeypatch.setattr(lav2.engine, "PIECE", 4)
     model = wide()
     engine, words, turns, prompt_kv = Engine(model), tokenizer(), generate.Turns(), photo_prompts(model)
     sampling = Sampling(max_new_tokens=40, repetition_penalty=1.0)
@@ -434,8 +506,7 @@ def test_an_answer_goes_on_while_another_prompt_is_read_and_both_are_as_alone(mo
 
 @compiled
 def test_a_prompt_that_is_cancelled_is_read_no_further_and_makes_room_at_once(monkeypatch):
-    for room in (lav2.engine, generate):
-        monkeypatch.setattr(room, "PIECE", 4)
+    monkeypatch.setattr(lav2.engine, "PIECE", 4)
     model = wide()
     engine, words, turns, kept, photo = Engine(model), tokenizer(), generate.Turns(), generate.Kept(), object()
     prompt_kv, cancel, done = photo_prompts(model), threading.Event(), []

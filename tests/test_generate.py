@@ -2,6 +2,7 @@
 
 from itertools import pairwise
 
+import pytest
 import torch
 from tiny import EARLY, LATE, adapted, clip_tokens, open_gates, token_ids, tokenizer
 
@@ -71,6 +72,22 @@ def test_a_tiny_nucleus_is_greedy():
     sampling = Sampling(temperature=1.0, top_p=1e-6)
     chosen = generate.sample(logits, sampling, torch.Generator().manual_seed(0), logits[:, :0].long())
     assert chosen.tolist() == logits.argmax(-1).tolist()
+
+
+@pytest.mark.parametrize(("top_p", "expected"), [(1.0, [0.5, 0.0, 0.2, 0.3]), (0.75, [0.625, 0.0, 0.0, 0.375])])
+def test_tokens_are_drawn_as_often_as_their_chances_say(top_p, expected):
+    logits = torch.tensor([0.5, 0.0, 0.2, 0.3]).log().expand(20_000, 4)
+    sampling = Sampling(temperature=1.0, top_p=top_p)
+    drawn = generate.sample(logits, sampling, torch.Generator().manual_seed(0), torch.empty(20_000, 0).long())
+    shares = torch.bincount(drawn, minlength=4) / 20_000
+    torch.testing.assert_close(shares, torch.tensor(expected), atol=0.015, rtol=0)  # four standard deviations
+    assert not shares[[i for i, share in enumerate(expected) if not share]].any()
+
+
+@pytest.mark.parametrize(("height", "expected"), [(0.0, 1), (1 - 2**-24, 2)])
+def test_the_ends_of_what_is_drawn_do_not_choose_what_has_no_chance(height, expected, monkeypatch):
+    monkeypatch.setattr(torch, "rand", lambda *shape, generator: torch.full(shape, height))
+    assert generate._drawn(torch.tensor([[0.0, 0.3, 0.7, 0.0]]), torch.Generator()).tolist() == [expected]
 
 
 def test_generation_stops_at_the_stop_token_and_finished_rows_wait():
