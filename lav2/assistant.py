@@ -465,7 +465,8 @@ def _fast(
         fast = Engine(chat, int8, context=context, head=second.head, release=True)
     if fast.int8:
         unmap([chat, captioner])
-    return fast, second, "int8 weights, compiled step" if fast.int8 else "folded weights, torch"
+    plain = "folded weights, recorded steps" if fast.fused else "folded weights, torch"
+    return fast, second, "int8 weights, compiled step" if fast.int8 else plain
 
 
 def _ordered(evidence: dict[str, Evidence]) -> dict[str, Evidence]:

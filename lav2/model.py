@@ -311,6 +311,8 @@ def _packing(quantize: Quantize, dtype: torch.dtype) -> BitsAndBytesConfig:
             "Install it (pip install bitsandbytes), or leave --quantize away.",
         )
     if quantize == "8bit":
+        # It tells each product of bfloat16 that its activations become float16.
+        logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
         return BitsAndBytesConfig(load_in_8bit=True)
     return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype)
 
