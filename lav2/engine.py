@@ -230,14 +230,15 @@ class Recorded:
         self._idle = nothing[:, None], nowhere, nothing, nothing
         self._inputs = tuple(part.clone() for part in self._idle)
         self._tokens, self._state, self._places, self._first = self._inputs
-        now, aside = torch.cuda.current_stream(), torch.cuda.Stream()
-        aside.wait_stream(now)
-        with torch.cuda.stream(aside):  # a graph wants its kernels loaded beforehand
-            engine.fused_step(*self._inputs)
-        now.wait_stream(aside)
         self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):  # experts go on in other threads
-            self._logits = engine.fused_step(*self._inputs)
+        with torch.cuda.device(device):  # Triton computes on the current one
+            now, aside = torch.cuda.current_stream(), torch.cuda.Stream()
+            aside.wait_stream(now)
+            with torch.cuda.stream(aside):  # a graph wants its kernels loaded beforehand
+                engine.fused_step(*self._inputs)
+            now.wait_stream(aside)
+            with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):  # experts go on in other threads
+                self._logits = engine.fused_step(*self._inputs)
 
     def __call__(self, tokens: Tensor, state: Tensor, places: Tensor, first: Tensor) -> Tensor:
         """As Engine.fused_step for at most `rows` rows; the next call overwrites what is returned."""
@@ -249,7 +250,8 @@ class Recorded:
         self._state[:, :rows].copy_(state)
         self._places[:rows].copy_(places)
         self._first[:rows].copy_(first)
-        self._graph.replay()
+        with torch.cuda.device(self._logits.device):
+            self._graph.replay()
         return self._logits
 
 
@@ -499,7 +501,7 @@ class Engine:
         rows = len(tokens)
         size = 1 << (rows - 1).bit_length()
         state = torch.cat([cache.state for cache in caches], dim=1)
-        places = torch.tensor([cache.length for cache in caches for _ in cache.first], device=self.device)
+        places = torch.tensor([cache.length for cache in caches for _ in range(len(cache.first))], device=self.device)
         first = torch.cat([cache.first for cache in caches])
         with self._recording:  # a recorded step has one place for what goes in and one for what comes out
             if size not in self._steps:
