@@ -41,7 +41,6 @@ typedef float lanes __attribute__((vector_size(4 * LANES)));
 typedef int32_t sums __attribute__((vector_size(4 * LANES)));
 typedef int16_t pairs __attribute__((vector_size(4 * LANES)));
 typedef int16_t shorts __attribute__((vector_size(2 * LANES)));
-typedef int8_t small __attribute__((vector_size(LANES)));
 typedef float v8 __attribute__((vector_size(32)));
 typedef float v4 __attribute__((vector_size(16)));
 typedef int16_t h16 __attribute__((vector_size(32)));
@@ -537,6 +536,22 @@ INLINE sums nearest(lanes x) {
     return found;
 }
 
+/* Whole numbers as int8, -127 to 127. */
+INLINE void store_small(int8_t *p, sums whole) {
+    const sums below = whole < -127;
+    whole = (below & -127) | (~below & whole);
+#ifdef __AVX512BW__
+    __m512i v; memcpy(&v, &whole, sizeof v);
+    _mm_storeu_si128((__m128i *)p, _mm512_cvtsepi32_epi8(v));
+#elif defined(__AVX2__)
+    __m128i half[2]; memcpy(half, &whole, sizeof half);
+    const __m128i words = _mm_packs_epi32(half[0], half[1]);
+    _mm_storel_epi64((__m128i *)p, _mm_packs_epi16(words, words));
+#else
+    for (int i = 0; i < LANES; i++) p[i] = (int8_t)(whole[i] > 127 ? 127 : whole[i]);
+#endif
+}
+
 /* (from + added) · scale as int8 in tiles, with a factor for each block of a row. `from` is [N, length], bfloat16 (`bytes`
    2) or float32 (4); added [N, length] and scale [N] are float32, 0: none. Rows of zeros fill up the last tile. */
 void lav2_quantise(const void *from, int64_t bytes, const float *added, const float *scale, int64_t many, int64_t length,
@@ -550,26 +565,25 @@ void lav2_quantise(const void *from, int64_t bytes, const float *added, const fl
             for (int64_t row = 0; row < TILE; row++) {
                 if (n + row >= many) { factor[at * TILE + row] = 0; continue; }
                 const int64_t place = (n + row) * length + g * BLOCK;
-                lanes part[BLOCK / LANES], most = {0};
+                lanes part[BLOCK / LANES];
+                sums most = {0};  /* of the sizes' bits, whose order is theirs */
                 for (int i = 0; i < BLOCK / LANES; i++) {
                     const int64_t here = place + i * LANES;
                     part[i] = bytes == 4 ? load((const float *)from + here) : load_bf16((const uint16_t *)from + here);
                     if (added) part[i] += load(added + here);
                     if (scale) part[i] *= scale[n + row];
-                    const lanes size = choose(part[i] < 0, -part[i], part[i]);
-                    most = choose(size > most, size, most);
+                    sums size; memcpy(&size, &part[i], sizeof size);
+                    size &= 0x7fffffff;
+                    const sums more = size > most;
+                    most = (more & size) | (~more & most);
                 }
-                float largest = 0;
-                for (int i = 0; i < LANES; i++) largest = most[i] > largest ? most[i] : largest;
+                int32_t top = 0;
+                for (int i = 0; i < LANES; i++) top = most[i] > top ? most[i] : top;
+                float largest; memcpy(&largest, &top, sizeof largest);
                 const uint16_t kept = factor[at * TILE + row] = narrow(largest / 127);
                 const float inverse = widen(kept) > 0 ? 1 / widen(kept) : 0;
-                for (int i = 0; i < BLOCK / LANES; i++) {
-                    sums whole = nearest(part[i] * inverse);
-                    const sums above = whole > 127, below = whole < -127;
-                    whole = (above & 127) | (below & -127) | (~(above | below) & whole);
-                    const small narrowed = __builtin_convertvector(whole, small);
-                    memcpy(rows + row * BLOCK + i * LANES, &narrowed, sizeof narrowed);
-                }
+                for (int i = 0; i < BLOCK / LANES; i++)
+                    store_small(rows + row * BLOCK + i * LANES, nearest(part[i] * inverse));
             }
             upright(rows, weight + at * TILE * BLOCK);
         }
