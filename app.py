@@ -28,7 +28,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
-if __name__ == "__main__":  # what is made at the start stays; to look for garbage in it takes a sixth of the time
+if __name__ == "__main__":  # what is made at the start stays; to look for garbage in it takes a tenth of the time
     gc.disable()  # until main() has started everything
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read when gradio is imported
@@ -1480,7 +1480,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         )
     except OSError as error:
         sys.exit(f"error: the server could not start ({error}). Choose another --port, or stop what uses it.")
-    gc.freeze()  # nor is it looked through while somebody waits for an answer: a third of a second each time
+    gc.freeze()  # nor is it looked through while somebody waits for an answer: 0.6 s each time
     gc.enable()
     where = f"{address} and {shared}" if shared else address
     print(f"LAV2 is ready at {where} after {time.perf_counter() - start:.1f} s", flush=True)
