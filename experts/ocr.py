@@ -8,6 +8,7 @@ import itertools
 import re
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -69,14 +70,15 @@ class Reader(LazyExpert):
             import torch
         device = self._device or ("cuda" if torch.cuda.is_available() else "cpu")
         try:
-            reader = easyocr.Reader(
-                self._languages,
-                gpu=device if device != "cpu" else False,  # EasyOCR takes a device's name there
-                model_storage_directory=str(folder),
-                user_network_directory=tempfile.gettempdir(),  # made even when unused; the home may be read-only
-                download_enabled=False,
-                verbose=False,
-            )
+            with unset():
+                reader = easyocr.Reader(
+                    self._languages,
+                    gpu=device if device != "cpu" else False,  # EasyOCR takes a device's name there
+                    model_storage_directory=str(folder),
+                    user_network_directory=tempfile.gettempdir(),  # made even when unused; the home may be read-only
+                    download_enabled=False,
+                    verbose=False,
+                )
         except (FileNotFoundError, ValueError) as error:  # weights missing or damaged; unknown language
             raise ExpertError(f"EasyOCR cannot read {self._languages} with {folder} ({error}).", INSTALL) from error
         if reader.device == "cpu":
@@ -217,6 +219,26 @@ def _turned_back(quad: np.ndarray, turns: int, shape: tuple[int, ...]) -> np.nda
     """A quad [4,2] of a picture of `shape` turned by np.rot90 -> the quad in the picture itself."""
     x, y = quad.T
     return np.stack([shape[1] - y, x] if turns == 1 else [y, shape[0] - x], axis=1)
+
+
+def unset() -> AbstractContextManager:
+    """Modules that are made within, by this thread, get no random weights: EasyOCR loads all of its own, strictly. For
+    its text detector it makes a whole VGG16, whose last layers it drops: drawing their 120 million numbers takes longer
+    than all else that it does, and their memory is touched for nothing."""
+    import torch
+    from torch.overrides import TorchFunctionMode
+
+    init, tensor = torch.nn.init, torch.Tensor
+    drawing = {init.uniform_, init.normal_, init.kaiming_uniform_, tensor.uniform_, tensor.normal_}
+
+    class Unset(TorchFunctionMode):
+        def __torch_function__(self, func, types, args=(), kwargs=None):
+            kwargs = kwargs or {}
+            if func in drawing:
+                return args[0] if args else kwargs["tensor"]
+            return func(*args, **kwargs)
+
+    return Unset()
 
 
 def quicker(detector: Any) -> Any:

@@ -176,13 +176,14 @@ class Assistant:
         clock = _Clock(report)
         int8 = quantize == "8bit" and place.type == "cpu"  # the engine packs them once the adapter is folded
         llm, tokenizer = model.load_llm(settings.llm, kind, place, None if int8 else quantize, device_map)
-        hashes = {"base": model.base_identity(llm, tokenizer, "")["weights"]}
+        base = model.base_identity(llm, tokenizer, "")
+        hashes = {"base": base["weights"]}
         clock.lap("language model", f"{settings.llm} on {room}, {quantize or dtype}")
         # The captioner shares every frozen matrix with the chat model; only norms and adapters are its own. The twin is
         # made before an adapter is put on the model.
         second = None if settings.caption_adapter == settings.adapter else model.share_frozen(llm)
-        chat = _adapted(settings.adapter, llm, tokenizer, report)
-        captioner = _adapted(settings.caption_adapter, second, tokenizer, report) if second is not None else chat
+        chat = _adapted(settings.adapter, llm, tokenizer, report, base)
+        captioner = chat if second is None else _adapted(settings.caption_adapter, second, tokenizer, report, base)
         for part, source in (("adapter", settings.adapter), ("caption_adapter", settings.caption_adapter)):
             hashes[part] = hashlib.sha256((weights.find(source) / checkpoint.TENSORS).read_bytes()).hexdigest()
         clock.lap("adapters", f"{settings.adapter}, {settings.caption_adapter}")
@@ -429,8 +430,8 @@ def _cleaned(history: tuple[Turn, ...]) -> tuple[Turn, ...]:
     return tuple(Turn(prompts.clean(turn.question), prompts.clean(turn.answer)) for turn in history)
 
 
-def _adapted(source: str, llm, tokenizer, report) -> model.AdaptedLlama:
-    return checkpoint.load(weights.find(source), llm, tokenizer, report).eval()
+def _adapted(source: str, llm, tokenizer, report, base) -> model.AdaptedLlama:
+    return checkpoint.load(weights.find(source), llm, tokenizer, report, base=base).eval()
 
 
 def _context(llm: transformers.PreTrainedModel) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -104,6 +104,7 @@ def load(
     tokenizer: PreTrainedTokenizerBase,
     notice: Callable[[str], None] = print,
     groups: Sequence[Group] = GROUPS,
+    base: Mapping[str, str] | None = None,
 ) -> AdaptedLlama:
     """The frozen model with the folder's adapter on it; `llm` becomes part of the result.
 
@@ -112,13 +113,14 @@ def load(
         llm: the frozen model, untouched by any adapter.
         notice: told when the weights are others than those the adapter was trained on.
         groups: parameters that are taken; the others start as a new adapter's.
+        base: base_identity of `llm`, where it is known already.
 
     Raises:
         LAV2Error: files are missing or damaged, tensors are missing or too many, or the adapter belongs to another
             architecture or tokenizer.
     """
     config = _read_config(folder)
-    here, there = base_identity(llm, tokenizer, ""), config["base"]
+    here, there = base or base_identity(llm, tokenizer, ""), config["base"]
     for part in ("architecture", "tokenizer"):
         if here[part] != there[part]:
             raise LAV2Error(

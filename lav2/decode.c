@@ -504,27 +504,7 @@ void lav2_linear(const char *weight, const uint16_t *factor, const float *x, int
         multiply(&m, n, many - n < 16 ? many - n : 16, vectors, rows, y + n, many);
 }
 
-/* A float32 matrix [N, length] as int8 in tiles, with a factor for each block of a row; N is a multiple of TILE. */
-void lav2_quantise(const float *from, int64_t many, int64_t length, int8_t *weight, uint16_t *factor, int64_t threads) {
-    const int64_t blocks = length / BLOCK;
-#pragma omp parallel for num_threads(threads)
-    for (int64_t n = 0; n < many; n++)
-        for (int64_t g = 0; g < blocks; g++) {
-            const float *p = from + n * length + g * BLOCK;
-            const int64_t at = n / TILE * blocks + g, row = n % TILE;
-            float most = 0;
-            for (int i = 0; i < BLOCK; i++) most = fabsf(p[i]) > most ? fabsf(p[i]) : most;
-            factor[at * TILE + row] = narrow(most / 127);
-            const float f = widen(factor[at * TILE + row]), inverse = f > 0 ? 1 / f : 0;
-            for (int i = 0; i < BLOCK; i++) {
-                const float whole = rintf(p[i] * inverse);
-                weight[(at * (BLOCK / 2) + i / 2) * 2 * TILE + 2 * row + i % 2] =
-                    (int8_t)(whole > 127 ? 127 : whole < -127 ? -127 : whole);
-            }
-        }
-}
-
-/* The pairs of a block, [BLOCK / 2, TILE] of two bytes, as rows [TILE, BLOCK / 2]. Each round turns the eight bits of a
+/* The pairs of a block, [BLOCK / 2, TILE] of two bytes, as rows [TILE, BLOCK / 2], and the way back. Each round turns the eight bits of a
    pair's place by one. */
 INLINE void upright(const int8_t *from, int8_t *to) {
     h16 a[16], b[16];
@@ -537,6 +517,76 @@ INLINE void upright(const int8_t *from, int8_t *to) {
         memcpy(a, b, sizeof a);
     }
     memcpy(to, a, sizeof a);
+}
+
+/* Whole numbers, to the nearest (of two as near: the even one). */
+INLINE sums nearest(lanes x) {
+    sums found;
+#ifdef __AVX512BW__
+    __m512 v; memcpy(&v, &x, sizeof v);
+    const __m512i n = _mm512_cvtps_epi32(v);
+    memcpy(&found, &n, sizeof found);
+#elif defined(__AVX2__)
+    __m256 v; memcpy(&v, &x, sizeof v);
+    const __m256i n = _mm256_cvtps_epi32(v);
+    memcpy(&found, &n, sizeof found);
+#else
+    for (int i = 0; i < LANES; i++) found[i] = (int32_t)rintf(x[i]);
+#endif
+    return found;
+}
+
+/* Whole numbers as int8, -127 to 127. */
+INLINE void store_small(int8_t *p, sums whole) {
+    const sums below = whole < -127;
+    whole = (below & -127) | (~below & whole);
+#ifdef __AVX512BW__
+    __m512i v; memcpy(&v, &whole, sizeof v);
+    _mm_storeu_si128((__m128i *)p, _mm512_cvtsepi32_epi8(v));
+#elif defined(__AVX2__)
+    __m128i half[2]; memcpy(half, &whole, sizeof half);
+    const __m128i words = _mm_packs_epi32(half[0], half[1]);
+    _mm_storel_epi64((__m128i *)p, _mm_packs_epi16(words, words));
+#else
+    for (int i = 0; i < LANES; i++) p[i] = (int8_t)(whole[i] > 127 ? 127 : whole[i]);
+#endif
+}
+
+/* (from + added) · scale as int8 in tiles, with a factor for each block of a row. `from` is [N, length], bfloat16 (`bytes`
+   2) or float32 (4); added [N, length] and scale [N] are float32, 0: none. Rows of zeros fill up the last tile. */
+void lav2_quantise(const void *from, int64_t bytes, const float *added, const float *scale, int64_t many, int64_t length,
+                   int8_t *weight, uint16_t *factor, int64_t threads) {
+    const int64_t blocks = length / BLOCK;
+#pragma omp parallel for num_threads(threads)
+    for (int64_t n = 0; n < many; n += TILE)
+        for (int64_t g = 0; g < blocks; g++) {
+            const int64_t at = n / TILE * blocks + g;
+            int8_t rows[TILE * BLOCK] = {0};
+            for (int64_t row = 0; row < TILE; row++) {
+                if (n + row >= many) { factor[at * TILE + row] = 0; continue; }
+                const int64_t place = (n + row) * length + g * BLOCK;
+                lanes part[BLOCK / LANES];
+                sums most = {0};  /* of the sizes' bits, whose order is theirs */
+                for (int i = 0; i < BLOCK / LANES; i++) {
+                    const int64_t here = place + i * LANES;
+                    part[i] = bytes == 4 ? load((const float *)from + here) : load_bf16((const uint16_t *)from + here);
+                    if (added) part[i] += load(added + here);
+                    if (scale) part[i] *= scale[n + row];
+                    sums size; memcpy(&size, &part[i], sizeof size);
+                    size &= 0x7fffffff;
+                    const sums more = size > most;
+                    most = (more & size) | (~more & most);
+                }
+                int32_t top = 0;
+                for (int i = 0; i < LANES; i++) top = most[i] > top ? most[i] : top;
+                float largest; memcpy(&largest, &top, sizeof largest);
+                const uint16_t kept = factor[at * TILE + row] = narrow(largest / 127);
+                const float inverse = widen(kept) > 0 ? 1 / widen(kept) : 0;
+                for (int i = 0; i < BLOCK / LANES; i++)
+                    store_small(rows + row * BLOCK + i * LANES, nearest(part[i] * inverse));
+            }
+            upright(rows, weight + at * TILE * BLOCK);
+        }
 }
 
 /* The int8 matrix as bfloat16 (`bytes` 2) or float32 (4) [N, length], for many tokens at once. */

@@ -109,35 +109,59 @@ class Room:
         return taken.view(dtype).view(shape)
 
 
-def quantised(weight: Tensor, bias: Tensor | None, room: Room) -> Matrix:
-    """A float32 matrix as int8; blocks of a row share a bfloat16 factor. Rows of zeros are added up to a multiple of
-    TILE."""
-    if len(weight) % TILE:
-        weight = F.pad(weight, (0, 0, 0, -len(weight) % TILE))
-    weight = weight.contiguous()
-    whole = room.take(torch.int8, *weight.shape)
-    factor = room.take(torch.bfloat16, len(weight) // TILE, weight.shape[1] // BLOCK, TILE)
-    native.library().lav2_quantise(
-        weight.data_ptr(), *weight.shape, whole.data_ptr(), factor.data_ptr(), torch.get_num_threads()
-    )
-    return Matrix(whole, bias, factor)
+@dataclass
+class Folded:
+    """A linear layer with its tuning (lav2.adapter.tune_linears): (weight + added) · scale, not computed yet."""
+
+    weight: Tensor  # [out, in]
+    bias: Tensor | None = None  # [out] float32, scaled already
+    added: Tensor | None = None  # [out, in] float32
+    scale: Tensor | None = None  # [out] float32
+
+    def whole(self) -> Tensor:
+        """[out, in] float32"""
+        weight = self.weight.float()
+        weight = weight if self.added is None else weight + self.added
+        return weight if self.scale is None else weight * self.scale[:, None]
 
 
-def folded(linear: nn.Linear, config: AdapterConfig) -> tuple[Tensor, Tensor]:
-    """Weight [out, in] and bias [out] of a linear layer with its tuning (lav2.adapter.tune_linears), float32."""
-    weight = linear.weight.detach().float()
+def folded(linear: nn.Linear, config: AdapterConfig) -> Folded:
+    """What a linear layer and its tuning come to."""
+    weight = linear.weight.detach()
     bias = torch.zeros(len(weight), device=weight.device)
     for name in ("bias", "adapter_bias"):
         if getattr(linear, name, None) is not None:
             bias = bias + getattr(linear, name).detach().float()
+    found = Folded(weight, bias)
     if hasattr(linear, "lora_a"):
-        weight = weight + linear.lora_b.detach().float() @ linear.lora_a.detach().float()
+        found.added = linear.lora_b.detach().float() @ linear.lora_a.detach().float()
     if hasattr(linear, "adapter_scale"):
         scale = linear.adapter_scale.detach().float()
         if config.scale_on_input:
-            return weight * scale, bias
-        return weight * scale[:, None], bias * scale
-    return weight, bias
+            return Folded(found.whole() * scale, bias)
+        found.scale, found.bias = scale, bias * scale
+    return found
+
+
+def quantised(parts: Sequence[Folded], bias: Tensor | None, room: Room) -> Matrix:
+    """Parts that lie one below the other as one int8 matrix; blocks of a row share a bfloat16 factor. Parts are folded
+    as they are read: written down in float32 first, they take three times as long. Rows of zeros fill up the last
+    tile; all parts but the last have a multiple of TILE rows."""
+    length = parts[0].weight.shape[1]
+    tiles = [-(-len(part.weight) // TILE) for part in parts]
+    whole = room.take(torch.int8, sum(tiles) * TILE, length)
+    factor = room.take(torch.bfloat16, sum(tiles), length // BLOCK, TILE)
+    begin = 0
+    for part, count in zip(parts, tiles, strict=True):
+        weight = part.weight if part.weight.dtype == torch.bfloat16 else part.weight.float()
+        given = [None if given is None else given.contiguous() for given in (weight, part.added, part.scale)]
+        source, added, scale = (None if tensor is None else tensor.data_ptr() for tensor in given)
+        native.library().lav2_quantise(
+            source, weight.element_size(), added, scale, *weight.shape, whole[begin * TILE :].data_ptr(),
+            factor[begin:].data_ptr(), torch.get_num_threads(),
+        )  # fmt: skip
+        begin += count
+    return Matrix(whole, bias, factor)
 
 
 def unmap(models: Sequence[AdaptedLlama]) -> None:
@@ -362,10 +386,11 @@ class Engine:
 
     def _fused(self, linears: Sequence[nn.Linear], config: AdapterConfig) -> Matrix:
         parts = [folded(linear, config) for linear in linears]
-        weight, bias = torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
+        bias = torch.cat([part.bias for part in parts])
         kept = bias.to(self.dtype) if bias.any() else None
         if self.int8:
-            return quantised(weight, kept, self._room)
+            return quantised(parts, kept, self._room)
+        weight = torch.cat([part.whole() for part in parts])
         if self.library is None:
             return Matrix(weight.to(self.kept), kept)
         return Matrix(self._room.take(self.kept, *weight.shape).copy_(weight), kept)
@@ -375,7 +400,7 @@ class Engine:
 
     def _vocabulary_matrix(self, linear: nn.Linear) -> Matrix:
         weight = linear.weight.detach()
-        return quantised(weight.float(), None, self._room) if self.int8 else Matrix(weight)
+        return quantised([Folded(weight)], None, self._room) if self.int8 else Matrix(weight)
 
     def _prepare(self, hidden: int) -> None:
         """The tables that decode.c reads; biases and norms there are float32."""

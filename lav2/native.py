@@ -50,7 +50,7 @@ def library() -> ctypes.CDLL | None:
     loaded.lav2_step.argtypes = [address] * 13
     loaded.lav2_linear.argtypes = [address] * 3 + [number] * 3 + [address] * 2 + [number]
     loaded.lav2_expand.argtypes = [address, address, number, number, address, number, number]
-    loaded.lav2_quantise.argtypes = [address, number, number, address, address, number]
+    loaded.lav2_quantise.argtypes = [address, number, address, address, number, number, address, address, number]
     for function in (loaded.lav2_step, loaded.lav2_linear, loaded.lav2_expand, loaded.lav2_quantise):
         function.restype = None
     return loaded

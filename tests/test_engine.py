@@ -20,7 +20,7 @@ import lav2.engine
 from lav2 import generate, native
 from lav2.adapter import ATTENTION
 from lav2.config import AdapterConfig
-from lav2.engine import Engine, Room, quantised, refusal, unmap
+from lav2.engine import Engine, Folded, Room, quantised, refusal, unmap
 from lav2.errors import LAV2Error
 from lav2.generate import Sampling
 from lav2.model import AdaptedLlama, share_frozen
@@ -282,13 +282,34 @@ def test_an_engine_that_released_the_frozen_matrices_answers_the_same():
 def test_int8_weights_are_within_half_a_step_of_the_weights():
     weight = torch.randn(6, 96, generator=torch.Generator().manual_seed(0))
     weight[0, :32] = 0
-    matrix = quantised(weight, None, Room())
+    matrix = quantised([Folded(weight)], None, Room())
     kept = matrix(torch.eye(96)).T  # rows of zeros fill up a tile
     step = matrix.factor[0].float().T.repeat_interleave(32, 1)  # of one tile [blocks, rows]
     assert kept.shape == (16, 96) and not kept[6:].any()
     assert ((kept[:6] - weight).abs() <= 0.505 * step[:6] + 0.005 * weight.abs()).all()
     whole = kept / step.clamp(min=1e-30)
     torch.testing.assert_close(whole, whole.round(), atol=1e-3, rtol=0)
+
+
+def tuned_parts(dtype=torch.bfloat16):
+    generator = torch.Generator().manual_seed(2)
+    return [
+        Folded(
+            torch.randn(rows, 96, generator=generator).to(dtype),
+            added=0.1 * torch.randn(rows, 96, generator=generator),
+            scale=torch.randn(rows, generator=generator),
+        )
+        for rows in (32, 16, 6)
+    ]
+
+
+@compiled
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_weights_that_are_folded_as_they_are_quantised_are_those_of_the_folded_matrix(dtype):
+    parts = tuned_parts(dtype)
+    found = quantised(parts, None, Room())
+    expected = quantised([Folded(torch.cat([part.whole() for part in parts]))], None, Room())
+    assert torch.equal(found.weight, expected.weight) and torch.equal(found.factor, expected.factor)
 
 
 def test_what_the_engine_does_not_take_is_told():
@@ -548,7 +569,8 @@ def test_a_step_that_fails_is_told_to_every_answer_in_it(monkeypatch):
 
 @compiled
 def test_int8_products_in_bfloat16_and_float32_agree_within_bfloat16s_step():
-    matrix = quantised(torch.randn(16, 96, generator=torch.Generator().manual_seed(0)), torch.ones(16), Room())
+    weight = torch.randn(16, 96, generator=torch.Generator().manual_seed(0))
+    matrix = quantised([Folded(weight)], torch.ones(16), Room())
     x = torch.randn(5, 96, generator=torch.Generator().manual_seed(1))
     exact, fast = matrix(x), matrix(x, torch.empty(16 * 96, dtype=torch.bfloat16))
     assert exact.dtype == fast.dtype == torch.float32
@@ -564,7 +586,7 @@ def test_int8_products_in_bfloat16_and_float32_agree_within_bfloat16s_step():
 def test_the_compiled_product_of_int8_weights_is_that_of_the_expanded_ones(rows, many):
     """Vectors are rounded to int16, which is nearly exact, whatever the numbers of rows and blocks."""
     generator = torch.Generator().manual_seed(rows)
-    matrix = quantised(torch.randn(many, 19 * 32, generator=generator), None, Room())
+    matrix = quantised([Folded(torch.randn(many, 19 * 32, generator=generator))], None, Room())
     x = torch.randn(rows, 19 * 32, generator=generator)
     x[:, 7] = 3000  # massive activations, as Llamas have them, cost 31 others of their block half a step of 0.09
     found = linear(native.library(), matrix, x, many)
@@ -589,7 +611,7 @@ def linear(library, matrix, x, many, threads=2):
 @pytest.mark.parametrize("march", ["x86-64", "x86-64-v3"])
 def test_processors_without_wide_vectors_get_the_same_products(march, monkeypatch, tmp_path):
     """The branches of decode.c for AVX2, and for none of it, which other processors take."""
-    matrix = quantised(torch.randn(16, 19 * 32, generator=torch.Generator().manual_seed(0)), None, Room())
+    matrix = quantised([Folded(torch.randn(16, 19 * 32, generator=torch.Generator().manual_seed(0)))], None, Room())
     x = torch.randn(5, 19 * 32, generator=torch.Generator().manual_seed(1))
     here = native.library()
     if march == "x86-64-v3" and not torch.cpu.get_capabilities().get("avx2"):
@@ -598,6 +620,10 @@ def test_processors_without_wide_vectors_get_the_same_products(march, monkeypatc
     monkeypatch.setenv("LAV2_CACHE", str(tmp_path))
     monkeypatch.setattr(native, "SECONDS", 300)  # the compiler is slow on a busy machine
     other = native.library.__wrapped__()
+    made = quantised(tuned_parts(), None, Room())
+    monkeypatch.setattr(native, "library", lambda: other)
+    found = quantised(tuned_parts(), None, Room())
+    assert torch.equal(found.weight, made.weight) and torch.equal(found.factor, made.factor)
     torch.testing.assert_close(linear(other, matrix, x, 16), linear(here, matrix, x, 16), atol=1e-4, rtol=1e-5)
 
 

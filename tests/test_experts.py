@@ -332,6 +332,17 @@ def test_the_quicker_text_search_finds_what_easyocr_alone_finds():
     assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in ours._model.detector.modules())
 
 
+def test_networks_that_are_made_unset_draw_no_random_numbers():
+    from easyocr.craft import CRAFT
+
+    before = torch.get_rng_state()
+    with ocr.unset():
+        CRAFT()
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.nn.Linear(2, 2)
+    assert not torch.equal(torch.get_rng_state(), before)
+
+
 def test_a_vertical_text_is_read_the_way_that_gives_words():
     """EasyOCR was 0.85 sure of LV HIIYS on a sign that says shirt 47, which it was 0.75 sure of."""
     words = ocr._dictionary(["en"])
