@@ -25,6 +25,10 @@
 #define AHEAD 4096   /* bytes that are asked for before they are needed; of 512 to 8192 the best on a Zen 4 */
 #define TILE 16      /* rows of an int8 matrix that lie together: weights [N / TILE, blocks, BLOCK / 2, TILE, 2] and
                         their factors [N / TILE, blocks, TILE] */
+#define STRETCH 128  /* tokens at most that a thread attends to at once */
+#define SCORES (STRETCH + 16)  /* room for theirs and to fill up a vector */
+#define KEYS 4       /* that a query is compared with at once, */
+#define TOGETHER 3   /* and query heads that share a look at a key: 12 sums, in 16 registers of an AVX2 processor */
 /* Numbers in a register of this processor. Of longer vectors the compiler keeps parts in memory: four times as slow. */
 #ifdef __AVX512BW__
 #define LANES 16
@@ -44,6 +48,7 @@ typedef int16_t shorts __attribute__((vector_size(2 * LANES)));
 typedef float v8 __attribute__((vector_size(32)));
 typedef float v4 __attribute__((vector_size(16)));
 typedef int16_t h16 __attribute__((vector_size(32)));
+typedef int32_t i4 __attribute__((vector_size(16)));
 #if defined(__clang__) || __GNUC__ >= 12
 #define PICK(type, a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
 #else
@@ -52,10 +57,11 @@ typedef int16_t h16 __attribute__((vector_size(32)));
 #define NEAREST 12582912.0f  /* 1.5 · 2^23: adding it rounds to whole numbers */
 #define INLINE static inline __attribute__((always_inline))
 
-enum { ROWS, WIDTH, HEADS, GROUPS, HEAD, HIDDEN, VOCABULARY, LAYERS, ROOM, BYTES, THREADS }; /* of `shape` */
+enum { ROWS, WIDTH, HEADS, GROUPS, HEAD, HIDDEN, VOCABULARY, LAYERS, PARTS, BYTES, THREADS }; /* of `shape` */
 enum { QKV, QKV_F, QKV_B, OUT, OUT_F, OUT_B, GATE_UP, GATE_UP_F, GATE_UP_B, DOWN, DOWN_F, DOWN_B,
        NORM_1, NORM_2, NORM_Q, NORM_K, WEIGHTS };                                 /* a layer's addresses, 0: not there */
-enum { KV, PROMPT_K, PROMPT_V, PROMPT_LENGTH, STATE };                       /* a row's cache and prompt in a layer */
+enum { KV, PROMPT, GATE, PROMPT_LENGTH, STATE };  /* a row's keys and values [S, 2G, A] in a layer, its prompt's
+                                                     [K, 2G, A] and their gate [H] */
 typedef struct { const char *weight; const uint16_t *factor; const float *bias; int64_t length, bytes; } Matrix;
 typedef struct { const float *x; int16_t *whole; float *factor; } Rows;  /* vectors, and rounded for int8 weights */
 typedef struct { atomic_int arrived, phase; } Gate;
@@ -72,6 +78,19 @@ INLINE float sum(lanes v) {  /* by halves: one after the other would wait for ea
     if (LANES == 8) quarter[0] += quarter[LANES / 4 - 1];
 #endif
     return (quarter[0][0] + quarter[0][1]) + (quarter[0][2] + quarter[0][3]);
+}
+INLINE v4 four(lanes a, lanes b, lanes c, lanes d) {  /* the sum of each */
+    const lanes all[4] = {a, b, c, d};
+    v4 t[4];
+    for (int i = 0; i < 4; i++) {
+        v4 quarter[LANES / 4]; memcpy(quarter, &all[i], sizeof quarter);
+        for (int left = LANES / 8; left; left /= 2)
+            for (int j = 0; j < left; j++) quarter[j] += quarter[j + left];
+        t[i] = quarter[0];
+    }
+    t[0] = PICK(i4, t[0], t[1], 0, 4, 1, 5) + PICK(i4, t[0], t[1], 2, 6, 3, 7);
+    t[2] = PICK(i4, t[2], t[3], 0, 4, 1, 5) + PICK(i4, t[2], t[3], 2, 6, 3, 7);
+    return PICK(i4, t[0], t[2], 0, 1, 4, 5) + PICK(i4, t[0], t[2], 2, 3, 6, 7);
 }
 INLINE float widen(uint16_t h) { uint32_t u = (uint32_t)h << 16; float f; memcpy(&f, &u, 4); return f; }
 INLINE uint16_t narrow(float f) {  /* to the nearest bfloat16 */
@@ -214,6 +233,13 @@ INLINE lanes magnitude(lanes x) {
     return x;
 }
 
+INLINE float greatest(lanes v) {  /* by halves */
+    float most[LANES]; store(most, v);
+    for (int left = LANES / 2; left; left /= 2)
+        for (int i = 0; i < left; i++) most[i] = most[i + left] > most[i] ? most[i + left] : most[i];
+    return most[0];
+}
+
 /* Vectors of int16 with a factor for each block; `count` numbers in all. By vectors: fmaxf and rintf are calls, a tenth
    of a step's time. */
 static void whole(const float *x, int64_t count, Rows *rows) {
@@ -224,11 +250,8 @@ static void whole(const float *x, int64_t count, Rows *rows) {
             const lanes other = magnitude(load(p + i));
             top = choose(other > top, other, top);
         }
-        float most[LANES]; store(most, top);
-        for (int left = LANES / 2; left; left /= 2)
-            for (int i = 0; i < left; i++) most[i] = most[i + left] > most[i] ? most[i + left] : most[i];
-        const float inverse = most[0] > 0 ? 32767 / most[0] : 0;
-        rows->factor[g] = most[0] / 32767;
+        const float most = greatest(top), inverse = most > 0 ? 32767 / most : 0;
+        rows->factor[g] = most / 32767;
         for (int i = 0; i < BLOCK; i += LANES) {
             const lanes nearest = (load(p + i) * inverse + NEAREST) - NEAREST;
             const shorts rounded = __builtin_convertvector(__builtin_convertvector(nearest, sums), shorts);
@@ -250,27 +273,31 @@ INLINE Rows below(Rows rows, int64_t count) {  /* the vectors after `count` numb
 /* y[r][j] = W[n + j] · x[r] for int8 weights, `many` <= 4 rows, known to the compiler, and j < count <= TILE: what is read
    once serves all of them. */
 INLINE void tile(const Matrix *m, int64_t n, const Rows *rows, float *y, int64_t stride, int64_t count, const int many) {
+    enum { BESIDE = LANES < TILE ? 2 : 1 };  /* registers of weights that share a look at a pair of x */
     lanes total[4][TILE / LANES] = {{{0}}};
     const int64_t length = m->length, blocks = length / BLOCK;
     const int8_t *w = (const int8_t *)m->weight + n * length;
     const uint16_t *factor = m->factor + n * blocks;
     for (int64_t g = 0; g < blocks; g++, w += TILE * BLOCK, factor += TILE) {
         const int16_t *x = rows->whole + g * BLOCK;
-        ROLLED for (int part = 0; part < TILE / LANES; part++) {
-            sums whole[4][2] = {{{0}}};  /* two sums, as one would wait for each addition */
-            const int8_t *at = w + part * 2 * LANES;
-            const lanes own = load_bf16(factor + part * LANES);
+        ROLLED for (int first = 0; first < TILE / LANES; first += BESIDE) {
+            sums whole[4][2] = {{{0}}};  /* of two registers, or of one in turns: one sum would wait for each addition */
             ROLLED for (int p = 0; p < BLOCK / 2; p += 2) {
-                if (!part) __builtin_prefetch(at + p * 2 * TILE + AHEAD);
-                const pairs one = load_whole(at + p * 2 * TILE), other = load_whole(at + (p + 1) * 2 * TILE);
-                for (int r = 0; r < many; r++) {
-                    whole[r][0] = add_products(whole[r][0], one, x + r * length + 2 * p);
-                    whole[r][1] = add_products(whole[r][1], other, x + r * length + 2 * p + 2);
+                if (!first) __builtin_prefetch(w + p * 2 * TILE + AHEAD);
+                for (int i = 0; i < 2 * BESIDE; i++) {
+                    const int pair = p + i / BESIDE, part = first + i % BESIDE;
+                    const pairs one = load_whole(w + (pair * TILE + part * LANES) * 2);
+                    for (int r = 0; r < many; r++)
+                        whole[r][i % 2] = add_products(whole[r][i % 2], one, x + r * length + 2 * pair);
                 }
             }
-            for (int r = 0; r < many; r++)
-                total[r][part] = add_scaled(total[r][part], whole[r][0] + whole[r][1],
-                                            own * rows->factor[r * blocks + g]);
+            for (int i = 0; i < BESIDE; i++) {
+                const lanes own = load_bf16(factor + (first + i) * LANES);
+                for (int r = 0; r < many; r++)
+                    total[r][first + i] = add_scaled(total[r][first + i],
+                                                     BESIDE == 2 ? whole[r][i] : whole[r][0] + whole[r][1],
+                                                     own * rows->factor[r * blocks + g]);
+            }
         }
     }
     for (int r = 0; r < many; r++) {
@@ -338,48 +365,115 @@ static void add(float *x, int64_t width, const float *y, int64_t rows) {  /* 16 
         for (int i = 0; i < 16; i += LANES) store(x + b * width + i, load(x + b * width + i) + load(y + b * 16 + i));
 }
 
-static void rotate(float *x, const float *cosine, const float *sine, int64_t head) {
-    int64_t half = head / 2;
-    for (int64_t i = 0; i < half; i++) {
-        float a = x[i], b = x[i + half];
-        x[i] = a * cosine[i] - b * sine[i];
-        x[i + half] = b * cosine[i + half] + a * sine[i + half];
+static void rotate(const float *x, const float *cosine, const float *sine, int64_t head, float scale, float *y) {
+    const int64_t half = head / 2;
+    for (int64_t i = 0; i < half; i += LANES) {
+        const lanes a = load(x + i), b = load(x + half + i);
+        store(y + i, (a * load(cosine + i) - b * load(sine + i)) * scale);
+        store(y + half + i, (b * load(cosine + half + i) + a * load(sine + half + i)) * scale);
     }
 }
 
-/* out += softmax(scaling · q kᵀ) v over keys and values [count, A] that lie `step` apart. */
-static void attend(const float *q, const uint16_t *key, const uint16_t *value, int64_t step, int64_t count,
-                   int64_t head, float scaling, float *scores, float *out) {
-    int64_t s;
-    for (s = 0; s < count; s++) {
-        lanes t[2] = {{0}};
-        for (int64_t i = 0; i < head; i += 2 * LANES)
-            for (int j = 0; j < 2; j++) t[j] += load(q + i + j * LANES) * load_bf16(key + s * step + i + j * LANES);
-        scores[s] = sum(t[0] + t[1]) * scaling;
+/* scores[h][k] = q[h] · key k, of `count` <= KEYS keys and `many` heads that share them, known to the compiler: each key
+   is read and converted once for all of them. */
+INLINE void compare(const float *q, const uint16_t *key, int64_t step, int64_t count, int64_t head, float *scores,
+                    const int many) {
+    lanes t[KEYS][TOGETHER] = {{{0}}};
+    const uint16_t *at[KEYS];
+    for (int k = 0; k < KEYS; k++) at[k] = key + (k < count ? k : 0) * step;
+    ROLLED for (int64_t i = 0; i < head; i += LANES)
+        for (int k = 0; k < KEYS; k++) {
+            const lanes a = load_bf16(at[k] + i);
+            for (int h = 0; h < many; h++) t[k][h] += load(q + h * head + i) * a;
+        }
+    for (int h = 0; h < many; h++) {
+        const v4 found = four(t[0][h], t[1][h], t[2][h], t[3][h]);
+        memcpy(scores + h * SCORES, &found, sizeof found);
     }
+}
+
+/* out[h] = the values weighted by scores[h]. */
+INLINE void gather(const float *scores, const uint16_t *value, int64_t step, int64_t count, int64_t head, float *out,
+                   int64_t stride, const int many) {
+    enum { SOME = LANES < 16 ? 4 : 2 };
+    for (int64_t i = 0; i < head; i += SOME * LANES) {
+        lanes t[TOGETHER][SOME] = {{{0}}};
+        ROLLED for (int64_t s = 0; s < count; s++)
+            for (int j = 0; j < SOME; j++) {
+                const lanes a = load_bf16(value + s * step + i + j * LANES);
+                for (int h = 0; h < many; h++) t[h][j] += scores[h * SCORES + s] * a;
+            }
+        for (int h = 0; h < many; h++)
+            for (int j = 0; j < SOME; j++) store(out + h * stride + i + j * LANES, t[h][j]);
+    }
+}
+
+/* Weights from scores, e to the power of what is missing to the greatest; `end` gets that and the weights' sum. */
+static void weigh(float *scores, int64_t count, float *end) {
+    int64_t s;
     for (s = count; s % LANES; s++) scores[s] = -INFINITY;
     lanes most = load(scores), total = {0};
     for (s = LANES; s < count; s += LANES) most = choose(load(scores + s) > most, load(scores + s), most);
-    float top = most[0];
-    for (int i = 1; i < LANES; i++) top = most[i] > top ? most[i] : top;
+    const float top = greatest(most);
     for (s = 0; s < count; s += LANES) {
-        lanes e = exponential(load(scores + s) - top);
+        const lanes e = exponential(load(scores + s) - top);  /* behind the end 1e-38 */
         store(scores + s, e);
+        total += e;
     }
-    for (s = count; s % LANES; s++) scores[s] = 0;
-    for (s = 0; s < count; s += LANES) total += load(scores + s);
-    float share = 1 / sum(total);
-    enum { SOME = 32 / LANES };
-    for (int64_t i = 0; i < head; i += SOME * LANES) {
-        lanes t[2][SOME] = {{{0}}};  /* one sum would wait for each addition */
-        for (s = 0; s + 2 <= count; s += 2)
-            for (int k = 0; k < 2; k++)
-                for (int j = 0; j < SOME; j++) t[k][j] += scores[s + k] * load_bf16(value + (s + k) * step + i + j * LANES);
-        if (s < count)
-            for (int j = 0; j < SOME; j++) t[0][j] += scores[s] * load_bf16(value + s * step + i + j * LANES);
-        for (int j = 0; j < SOME; j++)
-            store(out + i + j * LANES, load(out + i + j * LANES) + (t[0][j] + t[1][j]) * share);
+    end[0] = top;
+    end[1] = sum(total);
+}
+
+/* What query heads q [H, A] find in a stretch of keys and values kv [count, 2G, A]: for each head `stride` numbers apart
+   the weighted sum of the values [A], the greatest score and the weights' sum. */
+static void attend(const float *q, const uint16_t *kv, int64_t count, int64_t heads, int64_t groups, int64_t head,
+                   float *scores, float *out, int64_t stride) {
+    const int64_t step = 2 * groups * head, share = heads / groups;
+    for (int64_t s = 0; s < count; s += KEYS) {
+        for (int64_t i = 0; i < KEYS * step; i += 32)  /* the values too, which are wanted next */
+            __builtin_prefetch(kv + s * step + AHEAD / 2 + i);
+        for (int64_t h = 0, some; h < heads; h += some) {
+            const uint16_t *key = kv + s * step + h / share * head;
+            some = share - h % share;
+            switch (some = some < TOGETHER ? some : TOGETHER) {
+                case 1: compare(q + h * head, key, step, count - s, head, scores + h * SCORES + s, 1); break;
+                case 2: compare(q + h * head, key, step, count - s, head, scores + h * SCORES + s, 2); break;
+                default: compare(q + h * head, key, step, count - s, head, scores + h * SCORES + s, TOGETHER);
+            }
+        }
     }
+    for (int64_t h = 0; h < heads; h++) weigh(scores + h * SCORES, count, out + h * stride + head);
+    for (int64_t h = 0, some; h < heads; h += some) {
+        const uint16_t *value = kv + (groups + h / share) * head;
+        some = share - h % share;
+        switch (some = some < TOGETHER ? some : TOGETHER) {
+            case 1: gather(scores + h * SCORES, value, step, count, head, out + h * stride, stride, 1); break;
+            case 2: gather(scores + h * SCORES, value, step, count, head, out + h * stride, stride, 2); break;
+            default: gather(scores + h * SCORES, value, step, count, head, out + h * stride, stride, TOGETHER);
+        }
+    }
+}
+
+/* out += scale times the softmax over `count` stretches out of what `attend` found in each, `apart` from one another. */
+static void join(const float *found, int64_t apart, int64_t count, int64_t head, float scale, float *out) {
+    float top = found[head], total = 0;
+    lanes weight[count];
+    for (int64_t c = 1; c < count; c++) top = found[c * apart + head] > top ? found[c * apart + head] : top;
+    for (int64_t c = 0; c < count; c++) {
+        weight[c] = exponential((lanes){0} + (found[c * apart + head] - top));
+        total += weight[c][0] * found[c * apart + head + 1];
+    }
+    for (int64_t i = 0; i < head; i += LANES) {
+        lanes t = {0};
+        for (int64_t c = 0; c < count; c++) t += load(found + c * apart + i) * weight[c];
+        store(out + i, load(out + i) + t * (scale / total));
+    }
+}
+
+/* How many a prompt or text is cut into: by its length alone, for the same bits beside any others, and so that two or
+   four threads get the same. lav2/engine.py knows the most. */
+INLINE int64_t stretches(int64_t count) {
+    return count < 4 * KEYS ? count > 0 : (count + 4 * STRETCH - 1) / (4 * STRETCH) * 4;
 }
 
 /* One token of each of B rows, which may be answers of several users: what a row gets does not depend on the others.
@@ -391,13 +485,13 @@ void lav2_step(const int64_t *shape, const int64_t *layers, const int64_t *state
                const float *last_norm, const int64_t *head_matrix, float *scratch, float *logits) {
     const int64_t rows = shape[ROWS], width = shape[WIDTH], heads = shape[HEADS], groups = shape[GROUPS];
     const int64_t head = shape[HEAD], hidden = shape[HIDDEN], bytes = shape[BYTES];
-    const int64_t wide = (heads + 2 * groups) * head, share = heads / groups, room = shape[ROOM];
+    const int64_t wide = (heads + 2 * groups) * head, parts = shape[PARTS], stride = head + 16;  /* of `attend` */
     const int64_t longest = hidden > heads * head ? hidden > width ? hidden : width
                                                   : heads * head > width ? heads * head : width;
     const int team = (int)shape[THREADS];
     const float epsilon = numbers[0], scaling = numbers[1];
-    float *qkv = scratch, *mixed = qkv + rows * wide, *active = mixed + rows * heads * head;
-    float *own = active + rows * hidden;
+    float *qkv = scratch, *active = qkv + rows * wide, *found = active + rows * hidden;
+    float *own = found + rows * parts * heads * stride;
     Gate gate = {0, 0};
 
 #pragma omp parallel num_threads(team)
@@ -407,8 +501,9 @@ void lav2_step(const int64_t *shape, const int64_t *layers, const int64_t *state
 #else
         const int me = 0, all = 1;
 #endif
-        float *normed = own + me * (rows * (width + longest) + room + 32), *scores = normed + rows * width;
-        const Rows space = {0, (int16_t *)(scores + room + 16), scores + room + 16 + rows * longest / 2};
+        float *normed = own + me * (2 * rows * longest + heads * (head + SCORES) + 16);
+        float *query = normed + rows * longest, *scores = query + heads * head, *rounded = scores + heads * SCORES;
+        const Rows space = {0, (int16_t *)rounded, rounded + rows * longest / 2};
         float y[2][64 * 16];
         for (int64_t l = 0; l < shape[LAYERS]; l++) {
             const int64_t *w = layers + l * WEIGHTS, *rows_state = state + l * rows * STATE;
@@ -428,36 +523,57 @@ void lav2_step(const int64_t *shape, const int64_t *layers, const int64_t *state
             multiply(&mq, from, part(wide, me + 1, all) - from, vectors, rows, qkv + from, wide);
             meet(&gate, all);
 
-            /* The new key and value of each group, then the attention: by group, since a group's heads share them. */
-            for (int64_t item = rows * groups * me / all; item < rows * groups * (me + 1) / all; item++) {
-                const int64_t b = item / groups, g = item % groups;
-                const float *cb = cosine + b * head, *sb = sine + b * head;
-                float *key = qkv + b * wide + (heads + g) * head, *value = key + groups * head;
-                uint16_t *row = (uint16_t *)rows_state[b * STATE + KV] + (places[b] * 2 * groups + g) * head;
-                if (norm_k) normalise(key, norm_k, epsilon, head, key);
-                rotate(key, cb, sb, head);
-                for (int64_t i = 0; i < head; i += LANES) store_bf16(row + i, load(key + i));
-                for (int64_t i = 0; i < head; i += LANES) store_bf16(row + groups * head + i, load(value + i));
-            }
-            meet(&gate, all);
-            for (int64_t item = rows * heads * me / all; item < rows * heads * (me + 1) / all; item++) {
-                const int64_t b = item / heads, h = item % heads, step = 2 * groups * head;
-                float *q = qkv + b * wide + h * head, *out = mixed + (b * heads + h) * head;
-                const int64_t *st = rows_state + b * STATE;  /* KV: [S, 2G, A] */
-                const uint16_t *key = (const uint16_t *)st[KV] + first[b] * step + h / share * head;
-                if (norm_q) normalise(q, norm_q, epsilon, head, q);
-                rotate(q, cosine + b * head, sine + b * head, head);
-                memset(out, 0, head * sizeof *out);
-                attend(q, key, key + groups * head, step, places[b] + 1 - first[b], head, scaling, scores, out);
-                if (st[PROMPT_LENGTH]) {  /* [H, K, A]; the gate is in the values */
-                    const int64_t at = h * st[PROMPT_LENGTH] * head;
-                    attend(q, (const uint16_t *)st[PROMPT_K] + at, (const uint16_t *)st[PROMPT_V] + at, head,
-                           st[PROMPT_LENGTH], head, scaling, scores, out);
+            /* Attention, by stretches of the prompts and the texts: a thread takes those whose middle is in its part. */
+            int64_t tokens = 0, before = 0;
+            for (int64_t b = 0; b < rows; b++)
+                tokens += rows_state[b * STATE + PROMPT_LENGTH] + places[b] + 1 - first[b];
+            for (int64_t b = 0; b < rows; b++) {
+                const int64_t *st = rows_state + b * STATE, step = 2 * groups * head;
+                const int64_t lengths[2] = {st[PROMPT_LENGTH], places[b] + 1 - first[b]};
+                float *q = qkv + b * wide, *to = found + b * parts * heads * stride;
+                int turned = 0;
+                for (int text = 0; text < 2; text++) {
+                    uint16_t *kv = (uint16_t *)st[text ? KV : PROMPT] + (text ? first[b] * step : 0);
+                    const int64_t length = lengths[text], count = stretches(length);
+                    for (int64_t c = 0; c < count; c++, to += heads * stride) {
+                        const int64_t at = length * c / count, end = length * (c + 1) / count;
+                        const int64_t middle = before + (end - at) / 2;
+                        before += end - at;
+                        if (middle * all / tokens != me) continue;
+                        for (int64_t h = 0; h < heads && !turned; h++) {
+                            if (norm_q) normalise(q + h * head, norm_q, epsilon, head, query + h * head);
+                            rotate((norm_q ? query : q) + h * head, cosine + b * head, sine + b * head, head, scaling,
+                                   query + h * head);
+                        }
+                        turned = 1;
+                        for (int64_t g = 0; g < groups && text && end == length; g++) {  /* the new key and value */
+                            float *key = q + (heads + g) * head, *value = key + groups * head;
+                            uint16_t *row = kv + (length - 1) * step + g * head;
+                            if (norm_k) normalise(key, norm_k, epsilon, head, key);
+                            rotate(key, cosine + b * head, sine + b * head, head, 1, key);
+                            for (int64_t i = 0; i < head; i += LANES) {
+                                store_bf16(row + i, load(key + i));
+                                store_bf16(row + groups * head + i, load(value + i));
+                            }
+                        }
+                        attend(query, kv + at * step, end - at, heads, groups, head, scores, to, stride);
+                    }
                 }
             }
             meet(&gate, all);
 
-            vectors = prepared(mixed, rows * heads * head, &mo, space);
+            memset(normed, 0, rows * heads * head * sizeof *normed);
+            for (int64_t b = 0; b < rows; b++) {
+                const int64_t *st = rows_state + b * STATE, apart = heads * stride;
+                const int64_t prompts = stretches(st[PROMPT_LENGTH]), texts = stretches(places[b] + 1 - first[b]);
+                for (int64_t h = 0; h < heads; h++) {
+                    const float *from = found + b * parts * apart + h * stride;
+                    float *out = normed + (b * heads + h) * head;
+                    if (prompts) join(from, apart, prompts, head, widen(((const uint16_t *)st[GATE])[h]), out);
+                    join(from + prompts * apart, apart, texts, head, 1, out);
+                }
+            }
+            vectors = prepared(normed, rows * heads * head, &mo, space);
             for (int64_t n = part(width, me, all); n < part(width, me + 1, all); n += 16) {
                 multiply(&mo, n, 16, vectors, rows, y[0], 16);
                 add(x + n, width, y[0], rows);

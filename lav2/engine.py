@@ -32,6 +32,7 @@ from lav2.model import AdaptedLlama
 FAMILIES = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
 BLOCK = 32  # int8 weights that share a factor, as in decode.c
 TILE = 16  # rows of an int8 matrix that lie together, as in decode.c
+STRETCH = 128  # tokens that are attended to at once, as in decode.c
 PIECE = 128  # tokens of a long prompt at once, cut at multiples (and behind Cache.lead): what a piece computes
 # depends only on what stands before it, so that an answer is the same to the last bit whether or not earlier pieces
 # were kept
@@ -190,7 +191,8 @@ class Cache:
     """Keys and values of the tokens so far, and the prompts that their photos gave."""
 
     kv: Tensor  # [layers, B, room, 2G, A]
-    prompts: list[tuple[Tensor, Tensor] | None]  # per layer keys and gated values, [B or 1, H, K, A] each
+    prompts: list[tuple[Tensor, Tensor] | None]  # per layer keys and values [B or 1, K, 2G, A] and gates
+    # [B or 1, H, 1, 1]
     first: Tensor  # [B] where each row's text begins (left padding)
     padded: bool
     lead: int = 0  # tokens of a beginning that many texts share: a piece ends behind it as well
@@ -206,7 +208,7 @@ class Cache:
         for kv, prompt in zip(self.kv, self.prompts, strict=True):
             columns = [places(kv, len(kv))] + [[0] * len(kv)] * 3
             if prompt is not None:
-                columns[1:] = [places(part, len(kv)) for part in prompt] + [[prompt[0].shape[2]] * len(kv)]
+                columns[1:] = [places(part, len(kv)) for part in prompt] + [[prompt[0].shape[1]] * len(kv)]
             layers.append(list(zip(*columns, strict=True)))
         self.state = torch.tensor(layers, device=self.kv.device)
 
@@ -486,7 +488,7 @@ class Engine:
         tokens will be enough (all of the context if None), `lead` see Cache."""
         room = min(room or self.context, self.context)
         shape = (len(self.layers), rows, room, 2 * self.groups, self.head_width)
-        kv = torch.empty(shape, dtype=self.kept, device=self.device)  # pages that are never written take no memory
+        cached = torch.empty(shape, dtype=self.kept, device=self.device)  # a CPU's pages take no memory until written
         first = torch.zeros(rows, dtype=torch.int64, device=self.device)
         if attention_mask is not None:
             first = attention_mask.shape[1] - attention_mask.sum(-1)
@@ -496,12 +498,9 @@ class Engine:
                 prompts.append(None)
                 continue
             key, value, gate = prompt
-            share = self.heads // self.groups
-            prompts.append((
-                key.repeat_interleave(share, dim=1).to(self.kept).contiguous(),
-                (value.repeat_interleave(share, dim=1) * gate).to(self.kept).contiguous(),
-            ))  # fmt: skip
-        return Cache(kv, prompts, first, bool(first.any()), lead)
+            kv = torch.cat([key, value], dim=1).transpose(1, 2)
+            prompts.append((kv.to(self.kept).contiguous(), gate.to(self.kept).contiguous()))
+        return Cache(cached, prompts, first, bool(first.any()), lead)
 
     def _forward(self, input_ids: Tensor, cache: Cache) -> Tensor:
         begin, end = cache.length, cache.length + input_ids.shape[1]
@@ -583,8 +582,10 @@ class Engine:
             query, key, value, mask, is_causal=mask is None and count > 1, scale=self.scaling, enable_gqa=True
         )
         if prompt is not None:
-            key, value = (part.expand(rows, -1, -1, -1) for part in prompt)
-            mixed = mixed + F.scaled_dot_product_attention(query, key, value, scale=self.scaling)
+            kv, gate = prompt
+            key, value = kv.expand(rows, -1, -1, -1).transpose(1, 2).split(self.groups, dim=1)  # [B, G, K, A]
+            of_prompt = F.scaled_dot_product_attention(query, key, value, scale=self.scaling, enable_gqa=True)
+            mixed = torch.addcmul(mixed, of_prompt, gate)
         return mixed
 
     def _through(self, input_ids: Tensor, places: Tensor, attended: Callable[[int, Tensor], Tensor]) -> Tensor:
@@ -645,13 +646,15 @@ class Engine:
         places = torch.cat([torch.full_like(cache.first, cache.length) for cache in caches])
         state = torch.cat([cache.state for cache in caches], dim=1)
         cosine, sine = self.cosine[places - first], self.sine[places - first]  # [B, A]
+        parts = sum(4 * math.ceil(n / (4 * STRETCH)) for n in (self.context, self.model.config.prompt_length))
         shape = (ctypes.c_int64 * 11)(
             rows, width, self.heads, self.groups, self.head_width, self._hidden, len(self.embedding),
-            len(self.layers), self.context, 1 if self.int8 else 2, threads,
+            len(self.layers), parts, 1 if self.int8 else 2, threads,
         )  # fmt: skip
-        shared = rows * ((2 * self.heads + 2 * self.groups) * self.head_width + self._hidden)
-        longest = max(self._hidden, self.heads * self.head_width, width)
-        scratch = torch.empty(shared + threads * (rows * (width + longest) + self.context + 32))
+        wide = self.heads * self.head_width
+        shared = wide + 2 * self.groups * self.head_width + self._hidden + parts * self.heads * (self.head_width + 16)
+        own = 2 * rows * max(self._hidden, wide, width) + wide + self.heads * (STRETCH + 16) + 16
+        scratch = torch.empty(rows * shared + threads * own)
         logits = torch.empty(rows, len(self.embedding))
         self.library.lav2_step(
             ctypes.addressof(shape), self._layers.data_ptr(), state.data_ptr(), self._numbers.data_ptr(),

@@ -100,43 +100,42 @@ def _attend(
     qkv += row * (HEADS + 2 * GROUPS) * HEAD
     query = _turned(qkv + head * HEAD, norm_q, cosine + turn, signed + turn, epsilon, at, inside, HEAD, NORMS)
     query = query.to(kind.element_ty).to(tl.float32) * scaling
-    out = (row * HEADS + head) * (PARTS + 1) + part
+    prompt = part == PARTS
+    size = tl.cdiv(tl.cdiv(place - begin, PARTS), AT_ONCE) * AT_ONCE
+    start = tl.where(prompt, 0, begin + part * size)
+    end = tl.where(prompt, tl.load(state + row * 4 + 3), tl.minimum(start + size, place))
     # Triton reads 16 bytes at once where it knows that an address is a multiple of them; torch's all are.
-    if part == PARTS:  # [H, K, A]; the gate is in the values
-        length = tl.load(state + row * 4 + 3)
-        keys = tl.multiple_of(tl.load(state + row * 4 + 1).to(kind), 16) + head * length * HEAD
-        values = tl.multiple_of(tl.load(state + row * 4 + 2).to(kind), 16) + head * length * HEAD
-        top, total, mixed = _look(query, keys, values, 0, length, HEAD, at, inside, SIZE, 16)
-    else:
-        group = head // share
-        keys = tl.multiple_of(tl.load(state + row * 4).to(kind), 16) + group * HEAD
-        step = 2 * GROUPS * HEAD
-        size = tl.cdiv(tl.cdiv(place - begin, PARTS), AT_ONCE) * AT_ONCE
-        start = begin + part * size
-        end = tl.minimum(start + size, place)
-        top, total, mixed = _look(query, keys, keys + GROUPS * HEAD, start, end, step, at, inside, SIZE, AT_ONCE)
-        if part == 0:  # the new token as well
-            key_at = qkv + (HEADS + group) * HEAD
-            key = _turned(key_at, norm_k, cosine + turn, signed + turn, epsilon, at, inside, HEAD, NORMS)
-            key = key.to(kind.element_ty)
-            value = tl.load(key_at + GROUPS * HEAD + at, mask=inside, other=0.0)
-            if head % share == 0:  # the others of its group do not read it from the cache
-                tl.store(keys + place * step + at, key, mask=inside)
-                tl.store(keys + place * step + GROUPS * HEAD + at, value, mask=inside)
-            own = tl.sum(query * key.to(tl.float32), 0)
-            higher = tl.maximum(top, own)
-            weight, fade = tl.exp(own - higher), tl.exp(top - higher)
-            mixed = mixed * fade + weight * value.to(tl.float32)
-            total = total * fade + weight
-            top = higher
+    base = tl.multiple_of(tl.load(state + row * 4 + prompt.to(tl.int32)).to(kind), 16)
+    group, step = head // share, 2 * GROUPS * HEAD
+    keys = base + group * HEAD
+    top, total, mixed = _look(query, keys, keys + GROUPS * HEAD, start, end, step, at, inside, SIZE, AT_ONCE)
+    if part == 0:  # the new token as well
+        key_at = qkv + (HEADS + group) * HEAD
+        key = _turned(key_at, norm_k, cosine + turn, signed + turn, epsilon, at, inside, HEAD, NORMS)
+        key = key.to(kind.element_ty)
+        value = tl.load(key_at + GROUPS * HEAD + at, mask=inside, other=0.0)
+        if head % share == 0:  # the others of its group do not read it from the cache
+            tl.store(keys + place * step + at, key, mask=inside)
+            tl.store(keys + place * step + GROUPS * HEAD + at, value, mask=inside)
+        own = tl.sum(query * key.to(tl.float32), 0)
+        higher = tl.maximum(top, own)
+        weight, fade = tl.exp(own - higher), tl.exp(top - higher)
+        mixed = mixed * fade + weight * value.to(tl.float32)
+        total = total * fade + weight
+        top = higher
+    out = (row * HEADS + head) * (PARTS + 1) + part
     tl.store(seen + out * 2, top)
     tl.store(seen + out * 2 + 1, total)
     tl.store(weighed + out * SIZE + at, mixed)
 
 
 @triton.jit
-def _merge(seen, weighed, out, HEAD: tl.constexpr, SIZE: tl.constexpr, PARTS: tl.constexpr):
-    pair, at, part = tl.program_id(0), tl.arange(0, SIZE), tl.arange(0, PARTS)
+def _merge(
+    seen, weighed, state, out, HEADS: tl.constexpr, HEAD: tl.constexpr, SIZE: tl.constexpr, PARTS: tl.constexpr
+):
+    row, head = tl.program_id(0), tl.program_id(1)
+    at, part = tl.arange(0, SIZE), tl.arange(0, PARTS)
+    pair = row * HEADS + head
     start = pair * (PARTS + 1)
     top = tl.load(seen + (start + part) * 2)
     fade = tl.exp(top - tl.max(top, 0))
@@ -144,7 +143,8 @@ def _merge(seen, weighed, out, HEAD: tl.constexpr, SIZE: tl.constexpr, PARTS: tl
     mixed = tl.sum(tl.load(weighed + (start + part)[:, None] * SIZE + at[None, :]) * fade[:, None], 0) / total
     prompted = tl.load(seen + (start + PARTS) * 2 + 1)
     if prompted > 0:
-        mixed += tl.load(weighed + (start + PARTS) * SIZE + at) / prompted
+        gate = tl.load(tl.load(state + row * 4 + 2).to(out.dtype) + head).to(tl.float32)
+        mixed += tl.load(weighed + (start + PARTS) * SIZE + at) * (gate / prompted)
     tl.store(out + pair * HEAD + at, mixed, mask=at < HEAD)
 
 
@@ -174,7 +174,8 @@ def attend(
     values go into the caches (flash decoding: https://pytorch.org/blog/flash-decoding/).
 
     Args:
-        state: [B, 4] addresses of each row's cache [S, 2G, A] and prompts [H, K, A], and K (lav2.engine.Cache.state).
+        state: [B, 4] addresses of each row's cache [S, 2G, A], of its prompt [K, 2G, A] and that one's gates [H], and K
+            (lav2.engine.Cache.state).
         places, first: [B] the token's place in the cache, and where the row's text begins there.
         cosine, signed: [context, A] float32, the second one's first half negative.
         norms: weights [A] of queries' and keys' norms, if they have some.
@@ -189,5 +190,5 @@ def attend(
         qkv, seen, weighed, state, places, first, cosine, signed, of_queries, of_keys, epsilon, scaling,
         heads, groups, head, size, norms[0] is not None, parts, AT_ONCE, num_warps=8,
     )  # fmt: skip
-    _merge[(rows * heads,)](seen, weighed, out, head, size, parts, num_warps=1)
+    _merge[(rows, heads)](seen, weighed, state, out, heads, head, size, parts, num_warps=1)
     return out
