@@ -281,7 +281,7 @@ INLINE void tile(const Matrix *m, int64_t n, const Rows *rows, float *y, int64_t
     for (int64_t g = 0; g < blocks; g++, w += TILE * BLOCK, factor += TILE) {
         const int16_t *x = rows->whole + g * BLOCK;
         ROLLED for (int first = 0; first < TILE / LANES; first += BESIDE) {
-            sums whole[4][2] = {{{0}}};  /* of two registers, or of one in turns: one sum would wait for each addition */
+            sums whole[4][2] = {{{0}}};  /* of two registers, or of one's pairs in turns: two do not wait */
             ROLLED for (int p = 0; p < BLOCK / 2; p += 2) {
                 if (!first) __builtin_prefetch(w + p * 2 * TILE + AHEAD);
                 for (int i = 0; i < 2 * BESIDE; i++) {
@@ -374,8 +374,8 @@ static void rotate(const float *x, const float *cosine, const float *sine, int64
     }
 }
 
-/* scores[h][k] = q[h] · key k, of `count` <= KEYS keys and `many` heads that share them, known to the compiler: each key
-   is read and converted once for all of them. */
+/* scores[h][k] = q[h] · key k, of KEYS keys, of which `count` are there, and `many` heads that share them, known to the
+   compiler: each key is read and converted once. */
 INLINE void compare(const float *q, const uint16_t *key, int64_t step, int64_t count, int64_t head, float *scores,
                     const int many) {
     lanes t[KEYS][TOGETHER] = {{{0}}};
@@ -424,8 +424,8 @@ static void weigh(float *scores, int64_t count, float *end) {
     end[1] = sum(total);
 }
 
-/* What query heads q [H, A] find in a stretch of keys and values kv [count, 2G, A]: for each head `stride` numbers apart
-   the weighted sum of the values [A], the greatest score and the weights' sum. */
+/* What query heads q [H, A] find in a stretch of keys and values kv [count, 2G, A]: for each head, `stride` numbers
+   apart, the weighted sum of the values [A], the greatest score and the weights' sum. */
 static void attend(const float *q, const uint16_t *kv, int64_t count, int64_t heads, int64_t groups, int64_t head,
                    float *scores, float *out, int64_t stride) {
     const int64_t step = 2 * groups * head, share = heads / groups;
@@ -454,7 +454,7 @@ static void attend(const float *q, const uint16_t *kv, int64_t count, int64_t he
     }
 }
 
-/* out += scale times the softmax over `count` stretches out of what `attend` found in each, `apart` from one another. */
+/* out += scale times a head's attention out of what `attend` found in `count` stretches, `apart` from one another. */
 static void join(const float *found, int64_t apart, int64_t count, int64_t head, float scale, float *out) {
     float top = found[head], total = 0;
     lanes weight[count];
@@ -523,7 +523,7 @@ void lav2_step(const int64_t *shape, const int64_t *layers, const int64_t *state
             multiply(&mq, from, part(wide, me + 1, all) - from, vectors, rows, qkv + from, wide);
             meet(&gate, all);
 
-            /* Attention, by stretches of the prompts and the texts: a thread takes those whose middle is in its part. */
+            /* Attention, by stretches of prompts and texts: a thread takes those whose middle is in its part. */
             int64_t tokens = 0, before = 0;
             for (int64_t b = 0; b < rows; b++)
                 tokens += rows_state[b * STATE + PROMPT_LENGTH] + places[b] + 1 - first[b];

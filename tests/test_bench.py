@@ -48,7 +48,10 @@ def test_the_gpu_section_runs_on_a_tiny_shape_where_no_gpu_is_and_says_so(capsys
         for label in (", no adapter", "")
         for name in ("transformers' forward", "engine")
         for batch in (1, 8, 32)
-    ]
+    ] + [("engine, users with a cache each", users) for users in (1, 2, 4, 8)]
+    users, decoded = decoded[12:], decoded[:12]
+    assert [row["x one"] > 0 for row in users] == [True] * 4
+    assert [row["batch"] for row in users if row["target x"]] == [4]
     assert all(row["prefill tokens/s"]["median"] > 0 and row["of copy %"] > 0 for row in decoded)
     assert [row["adapter overhead %"] is None for row in decoded] == [True] * 6 + [False] * 6
     told = [row for row in decoded if row["target of copy %"] or row["target overhead %"]]
@@ -74,7 +77,7 @@ def test_a_batch_that_does_not_fit_the_gpu_is_told_in_its_row_and_the_others_sta
     assert bench.main(["--section", "gpu", "--quick"]) == 0
     found = json.loads(capsys.readouterr().out.strip().splitlines()[-1])["gpu"]
     assert {row["batch"] for row in found if row["note"] == "out of memory"} == {32}
-    assert {row["batch"] for row in found if row["decode tokens/s"]} == {1, 8}
+    assert {row["batch"] for row in found if row["decode tokens/s"] and not row["x one"]} == {1, 8}
 
 
 def test_a_section_that_does_not_fit_at_all_is_told_and_the_json_still_comes(capsys, monkeypatch):

@@ -201,10 +201,10 @@ def test_a_batch_of_unequal_prompts_answers_as_transformers_forward(rows_with_im
     assert len(set(answers[0])) == 3
 
 
-def wide(**sizes):
+def wide(config=LATE, **sizes):
     """A model whose widths decode.c takes, in bfloat16, with gates that are open but not chaotic."""
     sizes = {"hidden_size": 64, "intermediate_size": 96, "head_dim": 32, "initializer_range": 0.1} | sizes
-    model = AdaptedLlama(llama(**sizes), LATE, PROJECTOR, VISION).eval()
+    model = AdaptedLlama(llama(**sizes), config, PROJECTOR, VISION).eval()
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for name, parameter in model.adapter_parameters().items():
@@ -255,6 +255,29 @@ def test_the_compiled_step_takes_widths_that_fill_neither_tiles_nor_blocks_of_fa
         torch.set_num_threads(before)
     assert whole.shape == last.shape == (lav2.engine.NATIVE_ROWS, 67)
     assert float((whole - last).norm() / whole.norm()) < 0.01
+
+
+@compiled
+@pytest.mark.parametrize(("texts", "prompt"), [((15, 17), 3), ((130, 1), 20), ((700, 513), 150)])
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_the_compiled_step_attends_to_texts_and_prompts_in_stretches(texts, prompt, threads):
+    """As the forward in torch does, and for each text to the last bit as alone."""
+    model = wide(AdapterConfig(fusion="late", prompt_length=prompt, adapter_layers=3))
+    token, before = torch.tensor([[20]]), torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        engine = Engine(model, int8=False)
+        model.llm.float()
+        exact, prompt_kv = Engine(model, compiled=False), photo_prompts(model)
+        asked = [token_ids(1, length, seed=length) for length in texts]
+        caches = [engine(ids, prompt_kv)[1] for ids in asked]
+        together = engine.together(token.expand(2, 1), caches)
+        alone = [engine(token, (), cache=engine(ids, prompt_kv)[1])[0] for ids in asked]
+        found = [exact(torch.cat([ids, token], 1), prompt_kv)[0] for ids in asked]
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(together, torch.cat(alone))
+    torch.testing.assert_close(together, torch.cat(found), atol=0.05, rtol=0.05)
 
 
 @compiled
