@@ -146,7 +146,7 @@ def folded(linear: nn.Linear, config: AdapterConfig) -> Folded:
 
 def quantised(parts: Sequence[Folded], bias: Tensor | None, room: Room) -> Matrix:
     """Parts that lie one below the other as one int8 matrix; blocks of a row share a bfloat16 factor. Parts are folded
-    as they are read: written down in float32 first, they take three times as long. Rows of zeros fill up the last
+    as they are read: written down in float32 first, they take twice as long. Rows of zeros fill up the last
     tile; all parts but the last have a multiple of TILE rows."""
     length = parts[0].weight.shape[1]
     tiles = [-(-len(part.weight) // TILE) for part in parts]
