@@ -71,9 +71,9 @@ def test_every_draft_goes_on_from_what_it_has_said_itself(kind, monkeypatch):
     model = open_gates(adapted())
     prompt_kv, original, seen = photo_prompts(model), generate.sample, []
 
-    def watched(logits, sampling, generator, answer):
-        seen.append((logits, answer))
-        return original(logits, sampling, generator, answer)
+    def watched(logits, sampling, generator, said):
+        seen.append((logits, torch.tensor(said)))
+        return original(logits, sampling, generator, said)
 
     monkeypatch.setattr(generate, "sample", watched)
     sampled(kind(model), temperature=0.3, count=8)

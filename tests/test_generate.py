@@ -70,16 +70,16 @@ def test_the_same_seed_gives_the_same_answer_and_another_seed_another():
 def test_a_tiny_nucleus_is_greedy():
     logits = torch.randn(4, 64, generator=torch.Generator().manual_seed(0))
     sampling = Sampling(temperature=1.0, top_p=1e-6)
-    chosen = generate.sample(logits, sampling, torch.Generator().manual_seed(0), logits[:, :0].long())
-    assert chosen.tolist() == logits.argmax(-1).tolist()
+    chosen = generate.sample(logits, sampling, torch.Generator().manual_seed(0))
+    assert chosen == logits.argmax(-1).tolist()
 
 
 @pytest.mark.parametrize(("top_p", "expected"), [(1.0, [0.5, 0.0, 0.2, 0.3]), (0.75, [0.625, 0.0, 0.0, 0.375])])
 def test_tokens_are_drawn_as_often_as_their_chances_say(top_p, expected):
     logits = torch.tensor([0.5, 0.0, 0.2, 0.3]).log().repeat(20_000, 1)
     sampling = Sampling(temperature=1.0, top_p=top_p)
-    drawn = generate.sample(logits, sampling, torch.Generator().manual_seed(0), torch.empty(20_000, 0).long())
-    shares = torch.bincount(drawn, minlength=4) / 20_000
+    drawn = generate.sample(logits, sampling, torch.Generator().manual_seed(0))
+    shares = torch.bincount(torch.tensor(drawn), minlength=4) / 20_000
     torch.testing.assert_close(shares, torch.tensor(expected), atol=0.015, rtol=0)  # four standard deviations
     assert not shares[[i for i, share in enumerate(expected) if not share]].any()
 
@@ -88,8 +88,8 @@ def test_a_nucleus_wider_than_what_is_looked_at_first_is_drawn_from_whole(monkey
     monkeypatch.setattr(generate, "NUCLEUS", 2)
     logits = torch.tensor([[0.3, 0.25, 0.2, 0.15, 0.1], [0.9, 0.1, 0.0, 0.0, 0.0]]).log().repeat(5_000, 1)
     sampling = Sampling(temperature=1.0, top_p=0.89)
-    drawn = generate.sample(logits, sampling, torch.Generator().manual_seed(0), torch.empty(10_000, 0).long())
-    assert sorted(set(drawn[::2].tolist())) == [0, 1, 2, 3] and set(drawn[1::2].tolist()) == {0}
+    drawn = generate.sample(logits, sampling, torch.Generator().manual_seed(0))
+    assert sorted(set(drawn[::2])) == [0, 1, 2, 3] and set(drawn[1::2]) == {0}
 
 
 @pytest.mark.parametrize(("height", "expected"), [(0.0, 1), (1 - 2**-24, 2)])
@@ -114,10 +114,12 @@ def test_the_repetition_penalty_counts_the_answer_not_the_prompt():
     logits = torch.tensor([[1.0, 2.0, 1.9]])
     plain = Sampling(repetition_penalty=1.5)
     generator = torch.Generator()
-    assert int(generate.sample(logits.clone(), plain, generator, torch.empty(1, 0, dtype=torch.long))) == 1
-    said = torch.tensor([[1]])
-    assert int(generate.sample(logits.clone(), plain, generator, said)) == 2
-    assert int(generate.sample(logits.clone(), plain, generator, said, torch.tensor([[False, True, False]]))) == 1
+    assert generate.sample(logits.clone(), plain, generator, [[]]) == [1]
+    assert generate.sample(logits.clone(), plain, generator, [[1]]) == [2]
+    negative = torch.tensor([[-2.0, -1.0, -1.4]])
+    assert generate.sample(negative.clone(), plain, generator, [[1]]) == [2]
+    both = generate.sample(torch.cat([logits, negative]), plain, generator, [[], [1, 2]])
+    assert both == [1, 1]  # -1.5 and -2.1
 
 
 def test_what_stands_in_the_prompt_may_be_said_again_without_a_penalty():
