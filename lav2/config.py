@@ -114,7 +114,7 @@ EMBEDDED = Preset(
     vision=EFFICIENTNET_LITE2_WORDS,
     adapter="assets:chat",
     caption_adapter="assets:caption",
-    caption_drafts=16,
+    caption_drafts=24,
     detector="assets:detector/lite0-coco.onnx",
     confidence=0.4,  # precision 0.76 on COCO val photos (assets/detector/README.md)
     adapter_config=AdapterConfig(fusion="late", prompt_length=16, adapter_layers=26, lora_rank=8),
