@@ -104,7 +104,7 @@ def test_the_caption_expert_writes_drafts_and_the_photo_judges_them(assistant, b
     monkeypatch.setattr(captioning, "best", best)
     said = assistant.caption(bus)
     ((texts, expected),) = seen
-    assert len(texts) == 16 + 8 and said in texts
+    assert len(texts) == 24 + 12 and said in texts
     assert expected.chance(("bus",)) > 10 * expected.chance(("dog",))
     assert "caption_phrases" in assistant.hashes
 
