@@ -130,7 +130,7 @@ class Assistant:
         }
         self.experts = tuple(experts)
         self._orchestrator = Orchestrator(experts)
-        self._line = Line(at_once, WAITING)
+        self._at_once, self._line = at_once, Line(at_once, WAITING)
         self._turns = generate.Turns(at_once)
         self.context = _context(chat.llm)  # tokens of prompt and answer together at most
         self._seen: OrderedDict[bytes, _Seen] = OrderedDict()  # by photo, the newest PHOTOS
@@ -219,6 +219,8 @@ class Assistant:
     def warm_up(self, report: Callable[[str], None] = print) -> None:
         """Ask one question about a tiny picture, so that nothing is done for the first time while somebody waits."""
         start, tiny = time.perf_counter(), Image.new("RGB", (64, 64), "grey")
+        if isinstance(self._chat, Engine):
+            self._chat.record(self._at_once)
         with contextlib.suppress(LAV2Error):  # a model with too small a context for its own template
             list(self.answer(Request("Hi", tiny, experts=self.experts, sampling=Sampling(max_new_tokens=2))))
         self.load_seconds["warm-up"] = time.perf_counter() - start
@@ -466,6 +468,7 @@ def _fast(
         fast = Engine(chat, int8, context=context, head=second.head, release=True)
     if fast.int8:
         unmap([chat, captioner])
+    fast.record(1)  # else nobody knows yet whether it can
     plain = "folded weights, recorded steps" if fast.fused else "folded weights, torch"
     return fast, second, "int8 weights, compiled step" if fast.int8 else plain
 

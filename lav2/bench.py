@@ -751,7 +751,10 @@ def _gpu_users(engine: Engine, kv: tuple, vocabulary: int, options: Options, tim
 
     peak(begin=True)
     ids = torch.randint(3, vocabulary, (1, PROMPT), device=engine.device)
-    caches = [engine(ids, kv)[1] for _ in range(max(GPU_USERS))]
+    try:
+        caches = [engine(ids, kv)[1] for _ in range(max(GPU_USERS))]
+    except torch.OutOfMemoryError:
+        return [{"gpu": "engine, users with a cache each", "batch": max(GPU_USERS), "note": "out of memory"}]
     tokens = ids[0, : len(caches), None]
     runs = {count: (lambda count=count: rate(caches[:count], tokens[:count])) for count in GPU_USERS}
     spreads = in_turns(runs, options.repeats)

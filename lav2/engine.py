@@ -510,15 +510,27 @@ class Engine:
 
     def _few(self, tokens: Tensor, caches: Sequence[Cache]) -> Tensor:
         """One more token [B, 1] of a few rows, by what is fastest here."""
+        if len(tokens) > NATIVE_ROWS:
+            return self._shared(tokens, caches)
         if self.library is not None:
             return self._step(tokens, caches)
         if self.fused:
+            tell = logging.getLogger("lav2.engine").warning
             try:
                 return self._replayed(tokens, caches)
+            except torch.OutOfMemoryError as error:  # there may be room for it next time
+                tell("A step could not be recorded: %s", error)
             except Exception as error:  # Triton compiles here and now, and a driver may refuse to record
-                logging.getLogger("lav2.engine").warning("No fused steps on this GPU: %s", error)
+                tell("No fused steps on this GPU: %s", error)
                 self.fused = False
         return self._shared(tokens, caches)
+
+    def record(self, rows: int) -> None:
+        """Compile and record the fused steps of 1, 2, 4 ... `rows` rows, so that nobody waits for it in an answer."""
+        for size in (1 << power for power in range(rows.bit_length())):
+            if self.fused:
+                caches = [self.begin(1, (None,) * len(self.layers), room=1) for _ in range(size)]
+                self.together(torch.zeros(size, 1, dtype=torch.int64, device=self.device), caches)
 
     def _replayed(self, tokens: Tensor, caches: Sequence[Cache]) -> Tensor:
         """`_shared` by the recorded step of so many rows."""

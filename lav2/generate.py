@@ -17,6 +17,7 @@ from transformers import DynamicCache, PreTrainedTokenizerBase
 
 from lav2.adapter import LayerPrompt
 from lav2.engine import Cache, Engine, piece_of
+from lav2.errors import LAV2Error
 from lav2.events import Sampling
 from lav2.model import AdaptedLlama
 
@@ -238,7 +239,11 @@ def sample(
     logits: Tensor, sampling: Sampling, generator: torch.Generator, said: Sequence[Sequence[int]] = ()
 ) -> list[int]:
     """Next token of each row of logits [B, vocabulary], which may be overwritten; `said` are the tokens of each row
-    that get the penalty for coming again."""
+    that get the penalty for coming again.
+
+    Raises:
+        LAV2Error: the logits give no chances.
+    """
     logits = logits.float()
     # numpy looks through a row of 49,152 numbers in a tenth of torch's time, and its operations start at once.
     rows = logits.numpy() if logits.device.type == "cpu" else logits
@@ -249,6 +254,8 @@ def sample(
     if sampling.temperature < 1e-4:  # anything between 0 and this leaves the likeliest alone, and may overflow
         return rows.argmax(-1).tolist()
     chances = torch.softmax(logits / sampling.temperature, -1)
+    if not chances.sum().isfinite():  # else a token would be drawn that is none, which a GPU does not survive
+        raise LAV2Error("The model's numbers grew out of their type.", "Use --dtype bfloat16 or float32.")
     if sampling.top_p >= 1:
         return _drawn(chances, generator).tolist()
     for some in (NUCLEUS, chances.shape[1]):  # sorting all takes as long as the model does

@@ -142,18 +142,29 @@ def test_texts_that_share_fused_steps_get_what_each_gets_alone(fused):
     torch.testing.assert_close(*found, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.device
+def test_steps_are_recorded_ahead_for_as_many_rows_as_are_asked_for(fused):
+    engine = fused(open_gates(adapted(LATE)).to(DEVICE))
+    engine.record(5)
+    assert set(engine._steps) == {1, 2, 4} and engine.fused
+
+
+@pytest.mark.parametrize(("error", "given_up"), [(ZeroDivisionError, True), (torch.OutOfMemoryError, False)])
 @torch.inference_mode()
-def test_where_fused_steps_fail_torch_takes_over(fused, monkeypatch, caplog):
+def test_where_fused_steps_fail_torch_takes_over(error, given_up, fused, monkeypatch, caplog):
+    def broken(engine, rows):
+        raise error("too bad")
+
     model = open_gates(adapted(LATE))
     engine, plain = fused(model), Engine(model, compiled=False)
-    monkeypatch.setattr(lav2.engine, "Recorded", lambda engine, rows: 1 / 0)
+    monkeypatch.setattr(lav2.engine, "Recorded", broken)
     ids, prompt_kv = token_ids(2, 4), photo_prompts(model)
     results = []
     for one in (engine, plain):
         cache = one(ids, prompt_kv)[1]
         results.append(one(token_ids(2, 1), prompt_kv, cache=cache)[0])
     torch.testing.assert_close(*results, atol=1e-5, rtol=1e-5)
-    assert not engine.fused and "division by zero" in caplog.text
+    assert engine.fused != given_up and "too bad" in caplog.text
 
 
 @pytest.mark.slow

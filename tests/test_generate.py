@@ -7,6 +7,7 @@ import torch
 from tiny import EARLY, LATE, adapted, clip_tokens, open_gates, token_ids, tokenizer
 
 from lav2 import generate
+from lav2.errors import LAV2Error
 from lav2.generate import Sampling
 
 GREEDY = Sampling(max_new_tokens=8, repetition_penalty=1.0)
@@ -82,6 +83,15 @@ def test_tokens_are_drawn_as_often_as_their_chances_say(top_p, expected):
     shares = torch.bincount(torch.tensor(drawn), minlength=4) / 20_000
     torch.testing.assert_close(shares, torch.tensor(expected), atol=0.015, rtol=0)  # four standard deviations
     assert not shares[[i for i, share in enumerate(expected) if not share]].any()
+
+
+@pytest.mark.parametrize("top_p", [0.9, 1.0])
+@pytest.mark.parametrize("broken", [float("nan"), float("inf")])
+def test_logits_that_give_no_chances_are_an_error_and_no_token(top_p, broken):
+    logits = torch.zeros(2, 1000)
+    logits[1, 5] = broken
+    with pytest.raises(LAV2Error, match="--dtype"):
+        generate.sample(logits, Sampling(temperature=1.0, top_p=top_p), torch.Generator())
 
 
 def test_a_nucleus_wider_than_what_is_looked_at_first_is_drawn_from_whole(monkeypatch):

@@ -44,7 +44,7 @@ ARROWS["lav2.preflight"] = {"lav2.config", "lav2.weights", "lav2.errors"}
 ARROWS["lav2.native"] = {"lav2.weights"}
 ARROWS["lav2.kernels"] = set()
 ARROWS["lav2.engine"] = {"lav2.adapter", "lav2.model", "lav2.native", "lav2.kernels", "lav2.config", "lav2.errors"}
-ARROWS["lav2.generate"] = {"lav2.model", "lav2.adapter", "lav2.events", "lav2.engine"}
+ARROWS["lav2.generate"] = {"lav2.model", "lav2.adapter", "lav2.events", "lav2.engine", "lav2.errors"}
 ARROWS["lav2.captioning"] = {"lav2.generate", "lav2.events", "lav2.image", "lav2.metrics", "lav2.phrases"}
 # Training rows carry evidence; data only turns it from JSON into the prompt.
 ARROWS["lav2.data"] = {"lav2.config", "lav2.errors", "lav2.image", "lav2.prompts", "lav2.grounding", "lav2.weights",
