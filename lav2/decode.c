@@ -620,8 +620,8 @@ void lav2_linear(const char *weight, const uint16_t *factor, const float *x, int
         multiply(&m, n, many - n < 16 ? many - n : 16, vectors, rows, y + n, many);
 }
 
-/* The pairs of a block, [BLOCK / 2, TILE] of two bytes, as rows [TILE, BLOCK / 2], and the way back. Each round turns the eight bits of a
-   pair's place by one. */
+/* The pairs of a block, [BLOCK / 2, TILE] of two bytes, as rows [TILE, BLOCK / 2], and the way back. Each round turns
+   the eight bits of a pair's place by one. */
 INLINE void upright(const int8_t *from, int8_t *to) {
     h16 a[16], b[16];
     memcpy(a, from, sizeof a);

@@ -243,6 +243,16 @@ class Cache:
         self.kv[:, :, : self.length] = self.kv[:, rows, : self.length]
 
 
+def _rows_of(caches: Sequence[Cache]) -> tuple[Tensor, Tensor, Tensor]:
+    """Of all rows of the caches: addresses [layers, B, 4] (Cache.state), the next token's place in the row's cache [B],
+    and where the row's text begins there [B]."""
+    return (
+        torch.cat([cache.state for cache in caches], dim=1),
+        torch.cat([torch.full_like(cache.first, cache.length) for cache in caches]),
+        torch.cat([cache.first for cache in caches]),
+    )
+
+
 class Recorded:
     """The fused step of `rows` rows, recorded once as a CUDA graph: launched one by one, the step's small kernels take
     longer than the weights take to be read."""
@@ -536,13 +546,11 @@ class Engine:
         """`_shared` by the recorded step of so many rows."""
         rows = len(tokens)
         size = 1 << (rows - 1).bit_length()
-        state = torch.cat([cache.state for cache in caches], dim=1)
-        places = torch.tensor([cache.length for cache in caches for _ in range(len(cache.first))], device=self.device)
-        first = torch.cat([cache.first for cache in caches])
+        where = _rows_of(caches)
         with self._recording:  # a recorded step has one place for what goes in and one for what comes out
             if size not in self._steps:
                 self._steps[size] = Recorded(self, size)
-            return self._steps[size](tokens, state, places, first)[:rows].clone()
+            return self._steps[size](tokens, *where)[:rows].clone()
 
     def fused_step(self, tokens: Tensor, state: Tensor, places: Tensor, first: Tensor) -> Tensor:
         """Logits [B, V] after one more token [B, 1] by kernels.py; nothing moves between processor and GPU.
@@ -555,15 +563,14 @@ class Engine:
 
         x = F.embedding(tokens[:, 0], self.embedding).to(self.dtype)  # [B, D]
         normed = kernels.add_norm(x, None, self.layers[0].norms[0], self.epsilon)
-        for number, layer in enumerate(self.layers):
+        next_norms = [layer.norms[0] for layer in self.layers[1:]] + [self.norm]
+        for number, (layer, next_norm) in enumerate(zip(self.layers, next_norms, strict=True)):
             mixed = kernels.attend(
                 layer.qkv(normed), state[number], places, first, self.cosine, self.signed, tuple(layer.norms[2:]),
                 self.epsilon, self.scaling, self.heads, self.groups,
             )  # fmt: skip
             normed = kernels.add_norm(x, layer.out(mixed), layer.norms[1], self.epsilon)
-            last = number + 1 == len(self.layers)
             active = kernels.silu_times(layer.gate_up(normed))
-            next_norm = self.norm if last else self.layers[number + 1].norms[0]
             normed = kernels.add_norm(x, layer.down(active), next_norm, self.epsilon)
         return self.head(normed)
 
@@ -654,9 +661,7 @@ class Engine:
         """`_forward` of one token of each row by decode.c."""
         rows, width, threads = len(input_ids), self.embedding.shape[1], torch.get_num_threads()
         x = F.embedding(input_ids[:, 0], self.embedding).float()  # [B, D]
-        first = torch.cat([cache.first for cache in caches])
-        places = torch.cat([torch.full_like(cache.first, cache.length) for cache in caches])
-        state = torch.cat([cache.state for cache in caches], dim=1)
+        state, places, first = _rows_of(caches)
         cosine, sine = self.cosine[places - first], self.sine[places - first]  # [B, A]
         parts = sum(4 * math.ceil(n / (4 * STRETCH)) for n in (self.context, self.model.config.prompt_length))
         shape = (ctypes.c_int64 * 11)(
