@@ -57,14 +57,15 @@ typedef int32_t i4 __attribute__((vector_size(16)));
 #define NEAREST 12582912.0f  /* 1.5 · 2^23: adding it rounds to whole numbers */
 #define INLINE static inline __attribute__((always_inline))
 
-enum { ROWS, WIDTH, HEADS, GROUPS, HEAD, HIDDEN, VOCABULARY, LAYERS, PARTS, BYTES, THREADS }; /* of `shape` */
+enum { WIDTH, HEADS, GROUPS, HEAD, HIDDEN, VOCABULARY, LAYERS, PARTS, BYTES };     /* of `shape` */
 enum { QKV, QKV_F, QKV_B, OUT, OUT_F, OUT_B, GATE_UP, GATE_UP_F, GATE_UP_B, DOWN, DOWN_F, DOWN_B,
        NORM_1, NORM_2, NORM_Q, NORM_K, WEIGHTS };                                 /* a layer's addresses, 0: not there */
 enum { KV, PROMPT, GATE, PROMPT_LENGTH, STATE };  /* a row's keys and values [S, 2G, A] in a layer, its prompt's
                                                      [K, 2G, A] and their gate [H] */
+enum { TOKEN, PLACE, FIRST, STATE_AT, STATES, PLACES };
 typedef struct { const char *weight; const uint16_t *factor; const float *bias; int64_t length, bytes; } Matrix;
 typedef struct { const float *x; int16_t *whole; float *factor; } Rows;  /* vectors, and rounded for int8 weights */
-typedef struct { atomic_int arrived, phase; } Gate;
+typedef struct { atomic_int arrived, phase; atomic_llong taken; } Team;  /* taken: of the work up to the next meeting */
 
 INLINE lanes load(const float *p) { lanes v; memcpy(&v, p, sizeof v); return v; }
 INLINE void store(float *p, lanes v) { memcpy(p, &v, sizeof v); }
@@ -211,19 +212,32 @@ INLINE lanes exponential(lanes x) {  /* 2^n · e^r, |r| <= ln(2)/2; relative err
 
 /* Every thread of the team meets here. They sleep only when a core is wanted by others: two waits in a row are a few
    microseconds apart, far less than waking takes. */
-static void meet(Gate *gate, int team) {
-    int phase = atomic_load(&gate->phase);
-    if (atomic_fetch_add(&gate->arrived, 1) == team - 1) {
-        atomic_store(&gate->arrived, 0);
-        atomic_fetch_add(&gate->phase, 1);
+static void meet(Team *team, int threads) {
+    int phase = atomic_load(&team->phase);
+    if (atomic_fetch_add(&team->arrived, 1) == threads - 1) {
+        atomic_store(&team->arrived, 0);
+        atomic_store(&team->taken, 0);
+        atomic_fetch_add(&team->phase, 1);
         return;
     }
-    for (int tries = 0; atomic_load_explicit(&gate->phase, memory_order_acquire) == phase; tries++) {
+    for (int tries = 0; atomic_load_explicit(&team->phase, memory_order_acquire) == phase; tries++) {
         if (tries > 100) sched_yield();
 #ifdef __AVX2__
         else _mm_pause();
 #endif
     }
+}
+
+/* Take the next of `count` pieces of work: from *at up to what is returned, none if that is *at. Ever fewer at a time, so
+   that all threads end together although one of them was disturbed. */
+static int64_t take(Team *team, int threads, int64_t count, int64_t *at) {
+    long long begin = atomic_load(&team->taken), end;
+    do {
+        if (begin >= count) return *at = count;
+        end = begin + (count - begin + 2 * threads - 1) / (2 * threads);
+    } while (!atomic_compare_exchange_weak(&team->taken, &begin, end));
+    *at = begin;
+    return end;
 }
 
 INLINE lanes magnitude(lanes x) {
@@ -349,10 +363,6 @@ static void multiply(const Matrix *m, int64_t n, int64_t count, Rows rows, int64
     }
 }
 
-INLINE int64_t part(int64_t count, int me, int all) {  /* where a thread's part begins: in whole tiles and blocks of 16 */
-    return me == all ? count : count / 16 * me / all * 16;
-}
-
 static void normalise(const float *x, const float *weight, float epsilon, int64_t length, float *y) {
     lanes squares = {0};
     for (int64_t i = 0; i < length; i += LANES) squares += load(x + i) * load(x + i);
@@ -360,9 +370,9 @@ static void normalise(const float *x, const float *weight, float epsilon, int64_
     for (int64_t i = 0; i < length; i += LANES) store(y + i, load(x + i) * scale * load(weight + i));
 }
 
-static void add(float *x, int64_t width, const float *y, int64_t rows) {  /* 16 numbers of y to those of each row */
+static void add(float *x, int64_t width, const float *y, int64_t rows) {  /* TILE numbers of y to those of each row */
     for (int64_t b = 0; b < rows; b++)
-        for (int i = 0; i < 16; i += LANES) store(x + b * width + i, load(x + b * width + i) + load(y + b * 16 + i));
+        for (int i = 0; i < TILE; i += LANES) store(x + b * width + i, load(x + b * width + i) + load(y + b * TILE + i));
 }
 
 static void rotate(const float *x, const float *cosine, const float *sine, int64_t head, float scale, float *y) {
@@ -476,25 +486,33 @@ INLINE int64_t stretches(int64_t count) {
     return count < 4 * KEYS ? count > 0 : (count + 4 * STRETCH - 1) / (4 * STRETCH) * 4;
 }
 
+INLINE const int64_t *state_of(const int64_t *row, int64_t layer) {
+    return (const int64_t *)row[STATE_AT] + layer * row[STATES];
+}
+
 /* One token of each of B rows, which may be answers of several users: what a row gets does not depend on the others.
-   state [layers, B, STATE]. x [B, D]: embeddings, destroyed. cosine, sine [B, A]: of the tokens' places in the texts.
-   places, first [B]: the token's place in the row's cache, and where its text begins there. head_matrix: address and
-   factors of the vocabulary's matrix. scratch: see lav2/engine.py. logits [B, V]. */
-void lav2_step(const int64_t *shape, const int64_t *layers, const int64_t *state, const float *numbers, float *x,
-               const float *cosine, const float *sine, const int64_t *places, const int64_t *first,
-               const float *last_norm, const int64_t *head_matrix, float *scratch, float *logits) {
-    const int64_t rows = shape[ROWS], width = shape[WIDTH], heads = shape[HEADS], groups = shape[GROUPS];
-    const int64_t head = shape[HEAD], hidden = shape[HIDDEN], bytes = shape[BYTES];
+   where [B, PLACES]: each row's token, its place in the row's cache, where its text begins there, and the address of
+   its STATE in the first layer, `STATES` numbers before that in the next. embedding [V, D] bfloat16. cosine, sine
+   [context, A]. head_matrix: address and factors of the vocabulary's matrix. scratch: see lav2/engine.py.
+   logits [B, V]. */
+void lav2_step(const int64_t *shape, const int64_t *layers, const float *numbers, const float *cosine,
+               const float *sine, const float *last_norm, const int64_t *head_matrix, const uint16_t *embedding,
+               int64_t rows, const int64_t *where, float *scratch, float *logits, int64_t threads) {
+    const int64_t width = shape[WIDTH], heads = shape[HEADS], groups = shape[GROUPS], head = shape[HEAD];
+    const int64_t hidden = shape[HIDDEN], bytes = shape[BYTES], vocabulary = shape[VOCABULARY];
     const int64_t wide = (heads + 2 * groups) * head, parts = shape[PARTS], stride = head + 16;  /* of `attend` */
     const int64_t longest = hidden > heads * head ? hidden > width ? hidden : width
                                                   : heads * head > width ? heads * head : width;
-    const int team = (int)shape[THREADS];
     const float epsilon = numbers[0], scaling = numbers[1];
-    float *qkv = scratch, *active = qkv + rows * wide, *found = active + rows * hidden;
+    float *x = scratch, *qkv = x + rows * width, *active = qkv + rows * wide, *found = active + rows * hidden;
     float *own = found + rows * parts * heads * stride;
-    Gate gate = {0, 0};
+    Team team = {0, 0, 0};
 
-#pragma omp parallel num_threads(team)
+    for (int64_t b = 0; b < rows; b++)
+        for (int64_t i = 0; i < width; i += LANES)
+            store(x + b * width + i, load_bf16(embedding + where[b * PLACES + TOKEN] * width + i));
+
+#pragma omp parallel num_threads(threads)
     {
 #ifdef _OPENMP
         const int me = omp_get_thread_num(), all = omp_get_num_threads();
@@ -504,9 +522,10 @@ void lav2_step(const int64_t *shape, const int64_t *layers, const int64_t *state
         float *normed = own + me * (2 * rows * longest + heads * (head + SCORES) + 16);
         float *query = normed + rows * longest, *scores = query + heads * head, *rounded = scores + heads * SCORES;
         const Rows space = {0, (int16_t *)rounded, rounded + rows * longest / 2};
-        float y[2][64 * 16];
+        float y[2][64 * TILE];
+        int64_t n, end;
         for (int64_t l = 0; l < shape[LAYERS]; l++) {
-            const int64_t *w = layers + l * WEIGHTS, *rows_state = state + l * rows * STATE;
+            const int64_t *w = layers + l * WEIGHTS;
             const Matrix mq = {(const char *)w[QKV], (const uint16_t *)w[QKV_F], (const float *)w[QKV_B], width, bytes};
             const Matrix mo = {(const char *)w[OUT], (const uint16_t *)w[OUT_F], (const float *)w[OUT_B],
                                heads * head, bytes};
@@ -519,30 +538,28 @@ void lav2_step(const int64_t *shape, const int64_t *layers, const int64_t *state
             for (int64_t b = 0; b < rows; b++)
                 normalise(x + b * width, (const float *)w[NORM_1], epsilon, width, normed + b * width);
             Rows vectors = prepared(normed, rows * width, &mq, space);
-            const int64_t from = part(wide, me, all);
-            multiply(&mq, from, part(wide, me + 1, all) - from, vectors, rows, qkv + from, wide);
-            meet(&gate, all);
+            while ((end = take(&team, all, wide / TILE, &n)) > n)
+                multiply(&mq, n * TILE, (end - n) * TILE, vectors, rows, qkv + n * TILE, wide);
+            meet(&team, all);
 
-            /* Attention, by stretches of prompts and texts: a thread takes those whose middle is in its part. */
-            int64_t tokens = 0, before = 0;
-            for (int64_t b = 0; b < rows; b++)
-                tokens += rows_state[b * STATE + PROMPT_LENGTH] + places[b] + 1 - first[b];
+            /* Attention, by stretches of prompts and texts. */
+            int64_t stretch = 0, mine = atomic_fetch_add(&team.taken, 1);
             for (int64_t b = 0; b < rows; b++) {
-                const int64_t *st = rows_state + b * STATE, step = 2 * groups * head;
-                const int64_t lengths[2] = {st[PROMPT_LENGTH], places[b] + 1 - first[b]};
+                const int64_t *at_row = where + b * PLACES, *st = state_of(at_row, l), step = 2 * groups * head;
+                const int64_t place = at_row[PLACE] - at_row[FIRST], lengths[2] = {st[PROMPT_LENGTH], place + 1};
+                const float *turn_c = cosine + place * head, *turn_s = sine + place * head;
                 float *q = qkv + b * wide, *to = found + b * parts * heads * stride;
                 int turned = 0;
                 for (int text = 0; text < 2; text++) {
-                    uint16_t *kv = (uint16_t *)st[text ? KV : PROMPT] + (text ? first[b] * step : 0);
+                    uint16_t *kv = (uint16_t *)st[text ? KV : PROMPT] + (text ? at_row[FIRST] * step : 0);
                     const int64_t length = lengths[text], count = stretches(length);
                     for (int64_t c = 0; c < count; c++, to += heads * stride) {
                         const int64_t at = length * c / count, end = length * (c + 1) / count;
-                        const int64_t middle = before + (end - at) / 2;
-                        before += end - at;
-                        if (middle * all / tokens != me) continue;
+                        if (stretch++ != mine) continue;
+                        mine = atomic_fetch_add(&team.taken, 1);
                         for (int64_t h = 0; h < heads && !turned; h++) {
                             if (norm_q) normalise(q + h * head, norm_q, epsilon, head, query + h * head);
-                            rotate((norm_q ? query : q) + h * head, cosine + b * head, sine + b * head, head, scaling,
+                            rotate((norm_q ? query : q) + h * head, turn_c, turn_s, head, scaling,
                                    query + h * head);
                         }
                         turned = 1;
@@ -550,7 +567,7 @@ void lav2_step(const int64_t *shape, const int64_t *layers, const int64_t *state
                             float *key = q + (heads + g) * head, *value = key + groups * head;
                             uint16_t *row = kv + (length - 1) * step + g * head;
                             if (norm_k) normalise(key, norm_k, epsilon, head, key);
-                            rotate(key, cosine + b * head, sine + b * head, head, 1, key);
+                            rotate(key, turn_c, turn_s, head, 1, key);
                             for (int64_t i = 0; i < head; i += LANES) {
                                 store_bf16(row + i, load(key + i));
                                 store_bf16(row + groups * head + i, load(value + i));
@@ -560,12 +577,13 @@ void lav2_step(const int64_t *shape, const int64_t *layers, const int64_t *state
                     }
                 }
             }
-            meet(&gate, all);
+            meet(&team, all);
 
             memset(normed, 0, rows * heads * head * sizeof *normed);
             for (int64_t b = 0; b < rows; b++) {
-                const int64_t *st = rows_state + b * STATE, apart = heads * stride;
-                const int64_t prompts = stretches(st[PROMPT_LENGTH]), texts = stretches(places[b] + 1 - first[b]);
+                const int64_t *at_row = where + b * PLACES, *st = state_of(at_row, l), apart = heads * stride;
+                const int64_t prompts = stretches(st[PROMPT_LENGTH]);
+                const int64_t texts = stretches(at_row[PLACE] + 1 - at_row[FIRST]);
                 for (int64_t h = 0; h < heads; h++) {
                     const float *from = found + b * parts * apart + h * stride;
                     float *out = normed + (b * heads + h) * head;
@@ -574,39 +592,43 @@ void lav2_step(const int64_t *shape, const int64_t *layers, const int64_t *state
                 }
             }
             vectors = prepared(normed, rows * heads * head, &mo, space);
-            for (int64_t n = part(width, me, all); n < part(width, me + 1, all); n += 16) {
-                multiply(&mo, n, 16, vectors, rows, y[0], 16);
-                add(x + n, width, y[0], rows);
-            }
-            meet(&gate, all);
+            while ((end = take(&team, all, width / TILE, &n)) > n)
+                for (n *= TILE; n < end * TILE; n += TILE) {
+                    multiply(&mo, n, TILE, vectors, rows, y[0], TILE);
+                    add(x + n, width, y[0], rows);
+                }
+            meet(&team, all);
 
             for (int64_t b = 0; b < rows; b++)
                 normalise(x + b * width, (const float *)w[NORM_2], epsilon, width, normed + b * width);
             vectors = prepared(normed, rows * width, &mg, space);
-            for (int64_t n = part(hidden, me, all); n < part(hidden, me + 1, all); n += 16) {
-                multiply(&mg, n, 16, vectors, rows, y[0], 16);
-                multiply(&mg, hidden + n, 16, vectors, rows, y[1], 16);
-                for (int64_t b = 0; b < rows; b++)
-                    for (int i = 0; i < 16; i += LANES) {
-                        lanes t = load(y[0] + b * 16 + i);
-                        store(active + b * hidden + n + i, t / (1.0f + exponential(-t)) * load(y[1] + b * 16 + i));
-                    }
-            }
-            meet(&gate, all);
+            while ((end = take(&team, all, hidden / TILE, &n)) > n)
+                for (n *= TILE; n < end * TILE; n += TILE) {
+                    multiply(&mg, n, TILE, vectors, rows, y[0], TILE);
+                    multiply(&mg, hidden + n, TILE, vectors, rows, y[1], TILE);
+                    for (int64_t b = 0; b < rows; b++)
+                        for (int i = 0; i < TILE; i += LANES) {
+                            lanes t = load(y[0] + b * TILE + i);
+                            store(active + b * hidden + n + i,
+                                  t / (1.0f + exponential(-t)) * load(y[1] + b * TILE + i));
+                        }
+                }
+            meet(&team, all);
 
             vectors = prepared(active, rows * hidden, &md, space);
-            for (int64_t n = part(width, me, all); n < part(width, me + 1, all); n += 16) {
-                multiply(&md, n, 16, vectors, rows, y[0], 16);
-                add(x + n, width, y[0], rows);
-            }
-            meet(&gate, all);
+            while ((end = take(&team, all, width / TILE, &n)) > n)
+                for (n *= TILE; n < end * TILE; n += TILE) {
+                    multiply(&md, n, TILE, vectors, rows, y[0], TILE);
+                    add(x + n, width, y[0], rows);
+                }
+            meet(&team, all);
         }
         const Matrix mh = {(const char *)head_matrix[0], (const uint16_t *)head_matrix[1], 0, width, bytes};
-        const int64_t vocabulary = shape[VOCABULARY];
         for (int64_t b = 0; b < rows; b++) normalise(x + b * width, last_norm, epsilon, width, normed + b * width);
         const Rows vectors = prepared(normed, rows * width, &mh, space);
-        const int64_t from = part(vocabulary, me, all);
-        multiply(&mh, from, part(vocabulary, me + 1, all) - from, vectors, rows, logits + from, vocabulary);
+        while ((end = take(&team, all, (vocabulary + TILE - 1) / TILE, &n)) > n)
+            multiply(&mh, n * TILE, (end * TILE < vocabulary ? end * TILE : vocabulary) - n * TILE, vectors, rows,
+                     logits + n * TILE, vocabulary);
     }
 }
 

@@ -194,10 +194,10 @@ class Cache:
     prompts: list[tuple[Tensor, Tensor] | None]  # per layer keys and values [B or 1, K, 2G, A] and gates
     # [B or 1, H, 1, 1]
     first: Tensor  # [B] where each row's text begins (left padding)
-    padded: bool
     lead: int = 0  # tokens of a beginning that many texts share: a piece ends behind it as well
     length: int = 0
     state: Tensor = field(init=False)  # [layers, B, 4] the addresses that decode.c and kernels.py read
+    begins: list[int] = field(init=False)  # `first`
 
     def __post_init__(self) -> None:
         def places(part: Tensor, count: int) -> list[int]:  # of `count` rows; one of which may stand for all
@@ -211,6 +211,7 @@ class Cache:
                 columns[1:] = [places(part, len(kv)) for part in prompt] + [[prompt[0].shape[1]] * len(kv)]
             layers.append(list(zip(*columns, strict=True)))
         self.state = torch.tensor(layers, device=self.kv.device)
+        self.begins = self.first.tolist()
 
     @property
     def room(self) -> int:
@@ -424,21 +425,29 @@ class Engine:
             self._exact.append(part.float().contiguous())
             return self._exact[-1].data_ptr()
 
-        rows = []
+        layers = []
         for layer in self.layers:
             row = []
             for matrix in (layer.qkv, layer.out, layer.gate_up, layer.down):
                 factor = 0 if matrix.factor is None else matrix.factor.data_ptr()
                 row += [matrix.weight.data_ptr(), factor, exact(matrix.bias)]
-            rows.append(row + [exact(norm) for norm in layer.norms])
-        self._layers = torch.tensor(rows)
-        self._norm = self.norm.float()
-        factor = 0 if self.head.factor is None else self.head.factor.data_ptr()
-        self._head = torch.tensor([self.head.weight.data_ptr(), factor])
-        self._numbers = torch.tensor([self.epsilon, self.scaling])
-        self._hidden = hidden
+            layers.append(row + [exact(norm) for norm in layer.norms])
+        width, wide = self.embedding.shape[1], self.heads * self.head_width
+        # a row's, of its attention: parts of its text and prompt, with what puts them together
+        parts = sum(4 * math.ceil(n / (4 * STRETCH)) for n in (self.context, self.model.config.prompt_length))
+        shape = (width, self.heads, self.groups, self.head_width, hidden, len(self.embedding), len(layers), parts,
+                 1 if self.int8 else 2)  # fmt: skip
+        head = (self.head.weight.data_ptr(), 0 if self.head.factor is None else self.head.factor.data_ptr())
+        tables = (shape, layers, (self.epsilon, self.scaling), self.cosine, self.sine, self.norm.float(), head)
+        self._exact += [part if isinstance(part, Tensor) else torch.tensor(part) for part in tables]
+        self._tables = [part.data_ptr() for part in self._exact[-len(tables):]]
+        # numbers of scratch memory: for each row, for each row and thread, for each thread
+        self._scratch = (
+            width + wide + 2 * self.groups * self.head_width + hidden + parts * self.heads * (self.head_width + 16),
+            2 * max(hidden, wide, width),
+            wide + self.heads * (STRETCH + 16) + 16,
+        )
 
-    @torch.inference_mode()
     def __call__(
         self,
         input_ids: Tensor,
@@ -462,15 +471,17 @@ class Engine:
         end = cache.length + count
         if end > cache.room:
             raise LAV2Error(f"{end} tokens do not fit into {cache.room}.", "Shorten the prompt.")
-        one = count == 1 and rows <= NATIVE_ROWS and (self.fused or self.library is not None)
+        if count == 1 and rows <= NATIVE_ROWS and (self.fused or self.library is not None):
+            logits = self._few(input_ids, [cache])
+            cache.length += 1
+            return logits, cache
         while cache.length < end:
             piece = min(end - cache.length, cache.piece)
             ids, input_ids = input_ids[:, :piece], input_ids[:, piece:]
-            logits = self._few(ids, [cache]) if one else self._forward(ids, cache)
+            logits = self._forward(ids, cache)
             cache.length += piece
         return logits, cache
 
-    @torch.inference_mode()
     def together(self, tokens: Tensor, caches: Sequence[Cache]) -> Tensor:
         """Logits [B, V] after one more token [B, 1] of texts that have a cache of one row each. By decode.c they are to
         the last bit those of each text alone; torch's products of several rows may round otherwise than those of one.
@@ -510,8 +521,9 @@ class Engine:
             key, value, gate = prompt
             kv = torch.cat([key, value], dim=1).transpose(1, 2)
             prompts.append((kv.to(self.kept).contiguous(), gate.to(self.kept).contiguous()))
-        return Cache(cached, prompts, first, bool(first.any()), lead)
+        return Cache(cached, prompts, first, lead)
 
+    @torch.inference_mode()
     def _forward(self, input_ids: Tensor, cache: Cache) -> Tensor:
         begin, end = cache.length, cache.length + input_ids.shape[1]
         mask = self._mask(cache, begin, end)
@@ -542,6 +554,7 @@ class Engine:
                 caches = [self.begin(1, (None,) * len(self.layers), room=1) for _ in range(size)]
                 self.together(torch.zeros(size, 1, dtype=torch.int64, device=self.device), caches)
 
+    @torch.inference_mode()
     def _replayed(self, tokens: Tensor, caches: Sequence[Cache]) -> Tensor:
         """`_shared` by the recorded step of so many rows."""
         rows = len(tokens)
@@ -574,6 +587,7 @@ class Engine:
             normed = kernels.add_norm(x, layer.down(active), next_norm, self.epsilon)
         return self.head(normed)
 
+    @torch.inference_mode()
     def _shared(self, tokens: Tensor, caches: Sequence[Cache]) -> Tensor:
         """`_forward` of one token of texts that have a cache each: all but the attention is done together."""
         places = torch.cat([cache.length - cache.first for cache in caches])[:, None]  # [B, 1]
@@ -638,7 +652,7 @@ class Engine:
 
     def _mask(self, cache: Cache, begin: int, end: int) -> Tensor | None:
         """[B or 1, 1, T, S], True where a token looks; None: at everything before it, from the cache's start."""
-        if not cache.padded and (begin == 0 or end - begin == 1):
+        if not any(cache.begins) and (begin == 0 or end - begin == 1):
             return None
         token, key = torch.arange(begin, end, device=self.device)[:, None], torch.arange(end, device=self.device)
         text = key >= cache.first[:, None, None]  # [B, 1, S]
@@ -657,25 +671,20 @@ class Engine:
         )  # fmt: skip
         return logits
 
-    def _step(self, input_ids: Tensor, caches: Sequence[Cache]) -> Tensor:
-        """`_forward` of one token of each row by decode.c."""
-        rows, width, threads = len(input_ids), self.embedding.shape[1], torch.get_num_threads()
-        x = F.embedding(input_ids[:, 0], self.embedding).float()  # [B, D]
-        state, places, first = _rows_of(caches)
-        cosine, sine = self.cosine[places - first], self.sine[places - first]  # [B, A]
-        parts = sum(4 * math.ceil(n / (4 * STRETCH)) for n in (self.context, self.model.config.prompt_length))
-        shape = (ctypes.c_int64 * 11)(
-            rows, width, self.heads, self.groups, self.head_width, self._hidden, len(self.embedding),
-            len(self.layers), parts, 1 if self.int8 else 2, threads,
-        )  # fmt: skip
-        wide = self.heads * self.head_width
-        shared = wide + 2 * self.groups * self.head_width + self._hidden + parts * self.heads * (self.head_width + 16)
-        own = 2 * rows * max(self._hidden, wide, width) + wide + self.heads * (STRETCH + 16) + 16
-        scratch = torch.empty(rows * shared + threads * own)
+    def _step(self, tokens: Tensor, caches: Sequence[Cache]) -> Tensor:
+        """`_forward` of one token of each row by decode.c. Little torch: with the processor's caches full of weights, an
+        operation takes 10 to 50 microseconds, and so does entering inference mode."""
+        where: list[int] = []
+        ids = iter(tokens.flatten().tolist())
+        for cache in caches:
+            address, states = cache.state.data_ptr(), cache.state.stride(0)
+            for row, begin in enumerate(cache.begins):
+                where += next(ids), cache.length, begin, address + row * 4 * 8, states
+        rows, threads = len(tokens), torch.get_num_threads()
+        scratch = torch.empty(rows * self._scratch[0] + threads * (rows * self._scratch[1] + self._scratch[2]))
         logits = torch.empty(rows, len(self.embedding))
         self.library.lav2_step(
-            ctypes.addressof(shape), self._layers.data_ptr(), state.data_ptr(), self._numbers.data_ptr(),
-            x.data_ptr(), cosine.data_ptr(), sine.data_ptr(), places.data_ptr(), first.data_ptr(),
-            self._norm.data_ptr(), self._head.data_ptr(), scratch.data_ptr(), logits.data_ptr(),
+            *self._tables, self.embedding.data_ptr(), rows, (ctypes.c_int64 * len(where))(*where), scratch.data_ptr(),
+            logits.data_ptr(), threads,
         )  # fmt: skip
         return logits

@@ -1,5 +1,6 @@
 """The engine computes what the adapted LLaMA computes: open gates, every family of shapes, padded batches, int8, C."""
 
+import copy
 import itertools
 import json
 import os
@@ -225,6 +226,13 @@ def wide(config=LATE, **sizes):
     return model
 
 
+def in_float32(model):
+    """The same numbers in the longer type."""
+    other = copy.deepcopy(model)
+    other.llm.float()
+    return other
+
+
 @compiled
 @pytest.mark.parametrize("rows", [1, 2, 3, 5])
 @pytest.mark.parametrize("threads", [1, 2])
@@ -236,11 +244,10 @@ def test_the_compiled_step_is_the_forward_in_torch(rows, threads):
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        found, engines = [], [Engine(model, int8=False)]
+        found, engines = [], [Engine(model, int8=False), Engine(in_float32(model), compiled=False)]
         assert engines[0].library is not None
-        model.llm.float()
-        for engine in [*engines, Engine(model, compiled=False)]:
-            prompt_kv = photo_prompts(model, rows)
+        for engine in engines:
+            prompt_kv = photo_prompts(engine, rows)
             _, cache = engine(ids[:, :7], prompt_kv, mask)
             found.append(torch.stack([engine(ids[:, i : i + 1], prompt_kv, cache=cache)[0] for i in range(7, 10)], 1))
     finally:
@@ -277,9 +284,8 @@ def test_the_compiled_step_attends_to_texts_and_prompts_in_stretches(texts, prom
     token, before = torch.tensor([[20]]), torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        engine = Engine(model, int8=False)
-        model.llm.float()
-        exact, prompt_kv = Engine(model, compiled=False), photo_prompts(model)
+        engine, prompt_kv = Engine(model, int8=False), photo_prompts(model)
+        exact = Engine(in_float32(model), compiled=False)
         asked = [token_ids(1, length, seed=length) for length in texts]
         caches = [engine(ids, prompt_kv)[1] for ids in asked]
         together = engine.together(token.expand(2, 1), caches)
