@@ -385,12 +385,11 @@ def concurrency(options: Options) -> list[dict]:
             ids = torch.randint(3, len(tokenizer), (1, PROMPT), generator=rng)
             with torch.inference_mode():
                 kv = engine.prompt_kv(engine.visual_prompt(torch.randn(1, vision.tokens, vision.width, generator=rng)))
-            with turns.answer():
-                answer = generate.tokens(engine, ids, kv, sampling, [-1], turns=turns)
-                next(answer)
-                ready.wait()
-                for _ in answer:
-                    pass
+            answer = generate.tokens(engine, ids, kv, sampling, [-1], turns=turns)
+            next(answer)
+            ready.wait()
+            for _ in answer:
+                pass
 
         threads = [threading.Thread(target=ask, args=(number,)) for number in range(count)]
         start = time.perf_counter()
@@ -742,7 +741,7 @@ def _gpu_decode(
 def _gpu_users(engine: Engine, kv: tuple, vocabulary: int, options: Options, timed, peak) -> list[dict]:
     """Tokens per second of users who have a cache each, all of them together."""
 
-    def rate(caches: list, tokens: torch.Tensor) -> float:
+    def rate(caches: list, tokens: list[int]) -> float:
         length = caches[0].length
         taken = timed(lambda: [engine.together(tokens, caches) for _ in range(options.tokens)])
         for cache in caches:
@@ -755,7 +754,7 @@ def _gpu_users(engine: Engine, kv: tuple, vocabulary: int, options: Options, tim
         caches = [engine(ids, kv)[1] for _ in range(max(GPU_USERS))]
     except torch.OutOfMemoryError:
         return [{"gpu": "engine, users with a cache each", "batch": max(GPU_USERS), "note": "out of memory"}]
-    tokens = ids[0, : len(caches), None]
+    tokens = ids[0, : len(caches)].tolist()
     runs = {count: (lambda count=count: rate(caches[:count], tokens[:count])) for count in GPU_USERS}
     spreads = in_turns(runs, options.repeats)
     times = {count: spread.median / spreads[1].median for count, spread in spreads.items()}

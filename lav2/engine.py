@@ -468,11 +468,10 @@ class Engine:
         if cache is None:
             cache = self.begin(len(input_ids), prompt_kv, attention_mask)
         rows, count = input_ids.shape
+        self.check(cache, count)
         end = cache.length + count
-        if end > cache.room:
-            raise LAV2Error(f"{end} tokens do not fit into {cache.room}.", "Shorten the prompt.")
         if count == 1 and rows <= NATIVE_ROWS and (self.fused or self.library is not None):
-            logits = self._few(input_ids, [cache])
+            logits = self._few(input_ids[:, 0].tolist(), [cache])
             cache.length += 1
             return logits, cache
         while cache.length < end:
@@ -482,19 +481,27 @@ class Engine:
             cache.length += piece
         return logits, cache
 
-    def together(self, tokens: Tensor, caches: Sequence[Cache]) -> Tensor:
-        """Logits [B, V] after one more token [B, 1] of texts that have a cache of one row each. By decode.c they are to
-        the last bit those of each text alone; torch's products of several rows may round otherwise than those of one.
+    def together(self, tokens: Sequence[int], caches: Sequence[Cache]) -> Tensor:
+        """Logits [B, V] after one more token of each of B texts that have a cache of one row each. By decode.c they are
+        to the last bit those of each text alone; torch's products of several rows may round otherwise than those of one.
 
         Raises:
             LAV2Error: one of them is as long as the context.
         """
-        if full := [cache.room for cache in caches if cache.length >= cache.room]:
-            raise LAV2Error(f"{full[0] + 1} tokens do not fit into {full[0]}.", "Shorten the prompt.")
+        for cache in caches:
+            self.check(cache, 1)
         logits = self._few(tokens, caches)
         for cache in caches:
             cache.length += 1
         return logits
+
+    def check(self, cache: Cache, count: int) -> None:
+        """
+        Raises:
+            LAV2Error: so many more tokens are more than the cache holds.
+        """
+        if cache.length + count > cache.room:
+            raise LAV2Error(f"{cache.length + count} tokens do not fit into {cache.room}.", "Shorten the prompt.")
 
     @torch.inference_mode()
     def begin(
@@ -530,13 +537,12 @@ class Engine:
         places = (torch.arange(begin, end, device=self.device) - cache.first[:, None]).clamp(min=0)  # [B, T]
         return self._through(input_ids, places, lambda layer, qkv: self._attended(layer, qkv, cache, mask))
 
-    def _few(self, tokens: Tensor, caches: Sequence[Cache]) -> Tensor:
-        """One more token [B, 1] of a few rows, by what is fastest here."""
-        if len(tokens) > NATIVE_ROWS:
-            return self._shared(tokens, caches)
-        if self.library is not None:
-            return self._step(tokens, caches)
-        if self.fused:
+    def _few(self, ids: Sequence[int], caches: Sequence[Cache]) -> Tensor:
+        """One more token of each of a few rows, by what is fastest here."""
+        if self.library is not None and len(ids) <= NATIVE_ROWS:
+            return self._step(ids, caches)
+        tokens = torch.tensor(ids, device=self.device)[:, None]
+        if self.fused and len(ids) <= NATIVE_ROWS:
             tell = logging.getLogger("lav2.engine").warning
             try:
                 return self._replayed(tokens, caches)
@@ -552,7 +558,7 @@ class Engine:
         for size in (1 << power for power in range(rows.bit_length())):
             if self.fused:
                 caches = [self.begin(1, (None,) * len(self.layers), room=1) for _ in range(size)]
-                self.together(torch.zeros(size, 1, dtype=torch.int64, device=self.device), caches)
+                self.together([0] * size, caches)
 
     @torch.inference_mode()
     def _replayed(self, tokens: Tensor, caches: Sequence[Cache]) -> Tensor:
@@ -671,16 +677,16 @@ class Engine:
         )  # fmt: skip
         return logits
 
-    def _step(self, tokens: Tensor, caches: Sequence[Cache]) -> Tensor:
+    def _step(self, ids: Sequence[int], caches: Sequence[Cache]) -> Tensor:
         """`_forward` of one token of each row by decode.c. Little torch: with the processor's caches full of weights, an
         operation takes 10 to 50 microseconds, and so does entering inference mode."""
         where: list[int] = []
-        ids = iter(tokens.flatten().tolist())
+        left = iter(ids)
         for cache in caches:
             address, states = cache.state.data_ptr(), cache.state.stride(0)
             for row, begin in enumerate(cache.begins):
-                where += next(ids), cache.length, begin, address + row * 4 * 8, states
-        rows, threads = len(tokens), torch.get_num_threads()
+                where += next(left), cache.length, begin, address + row * 4 * 8, states
+        rows, threads = len(ids), torch.get_num_threads()
         scratch = torch.empty(rows * self._scratch[0] + threads * (rows * self._scratch[1] + self._scratch[2]))
         logits = torch.empty(rows, len(self.embedding))
         self.library.lav2_step(

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from queue import SimpleQueue
 
 import torch
 from torch import Tensor
@@ -102,20 +103,21 @@ class Cancelled(Exception):
 
 class Turns:
     """The processor, shared by answers in threads of their own: prompts in order of arrival, a piece at a time, and
-    between two pieces one step for the next tokens of all answers that wait for theirs, so that the weights are read
-    once for all of them and nobody's answer stands still while another's prompt is read."""
+    between two pieces one step for the next tokens of all answers that go on, so that the weights are read once for all
+    of them and nobody's answer stands still while another's prompt is read. Steps and the choice of tokens are the work
+    of one thread, which does not wait for those that read the answers."""
 
-    PATIENCE = 0.004  # seconds that a step waits for answers which the last one left behind; a step takes about 10 ms
+    AHEAD = 4  # tokens of an answer that nobody has taken yet, at most
     BLINK = 0.05  # seconds after which a prompt that waits sees that it was cancelled
 
     def __init__(self, rows: int = 8):
         self._rows, self._changed = rows, threading.Condition()
         self._busy = False  # somebody computes
-        self._waiting: list[_Wait] = []  # for a token, the first to come first
+        self._going: list[_Going] = []  # answers, the next to get a token first
+        self._stepping: list[_Going] = []  # those in the step that is computed now
         self._prompts: list[object] = []  # being read or waiting for it, the first to come first
-        self._steps_turn = False  # the last to compute was a piece of a prompt: tokens that wait come next
-        self._answers = 0  # going on now
-        self._crowded = False  # the last step served several, or somebody came while it ran
+        self._steps_turn = False  # the last to compute was a piece of a prompt: answers come next
+        self._worker: threading.Thread | None = None  # while answers go on
 
     @contextmanager
     def _piece(self, prompt: object, cancel: threading.Event | None) -> Iterator[None]:
@@ -123,7 +125,7 @@ class Turns:
 
         def ready() -> bool:
             first = self._prompts[0] is prompt and not self._busy
-            return (first and not (self._steps_turn and self._waiting)) or (cancel is not None and cancel.is_set())
+            return (first and not (self._steps_turn and self._able())) or (cancel is not None and cancel.is_set())
 
         with self._changed:
             while not self._changed.wait_for(ready, None if cancel is None else self.BLINK):
@@ -136,18 +138,6 @@ class Turns:
         finally:
             with self._changed:
                 self._busy, self._steps_turn = False, True
-                self._changed.notify_all()
-
-    @contextmanager
-    def answer(self) -> Iterator[None]:
-        """Around an answer: how many there are tells how long a step may wait for the others."""
-        with self._changed:
-            self._answers += 1
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._answers -= 1
                 self._changed.notify_all()
 
     def run(
@@ -164,9 +154,6 @@ class Turns:
         Raises:
             Cancelled: `cancel` was set before the prompt was read.
         """
-        one = cache is not None and input_ids.shape == (1, 1)
-        if one and isinstance(model, Engine) and cache.length < cache.room:
-            return self._token(model, input_ids, cache), cache
         if isinstance(model, Engine) and cache is None:
             cache = model.begin(len(input_ids), prompt_kv, attention_mask)
         prompt = object()
@@ -185,54 +172,112 @@ class Turns:
                 self._prompts.remove(prompt)
                 self._changed.notify_all()
 
-    def _token(self, engine: Engine, token: Tensor, cache: Cache) -> Tensor:
-        mine = _Wait(engine, token, cache)
-        with self._changed:
-            self._waiting.append(mine)
-            self._changed.notify_all()
-            while mine.logits is None:
-                if mine.error is not None:
-                    raise mine.error
-                if self._busy or (self._prompts and not self._steps_turn):
-                    self._changed.wait()
-                else:
-                    self._step(engine)
-        return mine.logits
+    def follow(self, engine: Engine, cache: Cache, choice: Choice, token: int) -> Iterator[int]:
+        """The tokens that come behind `token`, the last that `choice` chose, for the one row of `cache`. They are
+        computed whether or not they are asked for, up to AHEAD of them; nothing touches the cache any more when this
+        ends or is closed.
 
-    def _step(self, engine: Engine) -> None:
-        """One step for those who wait; the condition is held, but not while it computes."""
-        self._busy = True
-        try:
-            if self._crowded:
-                self._changed.wait_for(
-                    lambda: len(self._waiting) + len(self._prompts) >= self._answers, self.PATIENCE
-                )
-            chosen = [wait for wait in self._waiting if wait.engine is engine][: self._rows]
-            self._waiting = [wait for wait in self._waiting if wait not in chosen]
-            self._changed.release()
-            try:
-                logits = engine.together(torch.cat([wait.token for wait in chosen]), [wait.cache for wait in chosen])
-            except Exception as error:  # every answer in it has failed, not only the one whose thread computes
-                for wait in chosen:
-                    wait.error = error
-                return
-            finally:
-                self._changed.acquire()
-            for row, wait in enumerate(chosen):
-                wait.logits = logits[row : row + 1]
-            self._crowded = len(chosen) > 1 or bool(self._waiting)
-        finally:
-            self._busy, self._steps_turn = False, False
+        Raises:
+            LAV2Error: the answer has grown as long as the context, or what Engine.together and `choice` raise.
+        """
+        mine = _Going(engine, cache, choice, token)
+        with self._changed:
+            self._going.append(mine)
+            if self._worker is None or not self._worker.is_alive():  # a process that was forked has no threads
+                self._worker = threading.Thread(target=self._work, name="lav2-steps", daemon=True)
+                self._worker.start()
             self._changed.notify_all()
+        try:
+            while (found := mine.found.get()) is not None:
+                if isinstance(found, Exception):
+                    raise found
+                if mine.found.qsize() == self.AHEAD - 1:  # it waited for this
+                    with self._changed:
+                        self._changed.notify_all()
+                yield found
+        finally:
+            with self._changed:
+                self._going = [one for one in self._going if one is not mine]
+                self._changed.notify_all()
+                self._changed.wait_for(lambda: mine not in self._stepping)
+
+    def _able(self) -> list[_Going]:
+        return [one for one in self._going if one.found.qsize() < self.AHEAD]
+
+    @torch.inference_mode()
+    def _work(self) -> None:
+        """Step by step until no answer goes on; the condition is held, but not while something is computed."""
+
+        def ready() -> bool:
+            return not self._going or (
+                not self._busy and (self._steps_turn or not self._prompts) and bool(self._able())
+            )
+
+        with self._changed:
+            while True:
+                self._changed.wait_for(ready)
+                if not self._going:
+                    self._worker = None
+                    return
+                able = self._able()
+                chosen = [one for one in able if one.engine is able[0].engine][: self._rows]
+                self._busy, self._stepping = True, chosen
+                self._changed.release()
+                try:
+                    _step(chosen)
+                finally:
+                    self._changed.acquire()
+                    self._busy, self._steps_turn, self._stepping = False, False, []
+                    served = [one for one in self._going if one in chosen and not one.ended]
+                    self._going = [one for one in self._going if one not in chosen] + served
+                    self._changed.notify_all()
 
 
 @dataclass(eq=False)
-class _Wait:
+class _Going:
+    """An answer that goes on."""
+
     engine: Engine
-    token: Tensor  # [1, 1]
     cache: Cache
-    logits: Tensor | None = None
-    error: Exception | None = None
+    choice: Choice
+    token: int  # the last one
+    found: SimpleQueue[int | Exception | None] = field(default_factory=SimpleQueue)  # None: that was all
+    ended: bool = False
+
+    def end(self, error: Exception | None = None) -> None:
+        self.ended = True
+        self.found.put(error)
+
+
+def _step(answers: Sequence[_Going]) -> None:
+    """One more token of each; what fails is told to the answers that it concerns."""
+    fitting = []
+    for one in answers:
+        try:
+            one.engine.check(one.cache, 1)
+            fitting.append(one)
+        except LAV2Error as error:
+            one.end(error)
+    if not fitting:
+        return
+    found: list[int | Exception] = []
+    try:
+        logits = fitting[0].engine.together([one.token for one in fitting], [one.cache for one in fitting])
+        for row, one in zip(logits.split(1) if len(fitting) > 1 else [logits], fitting, strict=True):
+            try:
+                found += one.choice(row)
+            except LAV2Error as error:
+                found.append(error)
+    except Exception as error:  # every answer in it has failed
+        found = [error] * len(fitting)
+    for new, one in zip(found, fitting, strict=True):  # at the end: their threads want the interpreter at once
+        if isinstance(new, Exception):
+            one.end(new)
+            continue
+        one.token = new
+        one.found.put(new)
+        if one.choice.over:
+            one.end()
 
 
 def sample(
@@ -245,12 +290,12 @@ def sample(
         LAV2Error: the logits give no chances.
     """
     logits = logits.float()
+    here = logits.device.type == "cpu"
     # numpy looks through a row of 49,152 numbers in a tenth of torch's time, and its operations start at once.
-    rows = logits.numpy() if logits.device.type == "cpu" else logits
-    for row, ids in zip(rows, said, strict=False):
-        if ids and sampling.repetition_penalty != 1:
-            plain = row[ids]
-            row[ids] = plain * sampling.repetition_penalty ** (1.0 - 2.0 * (plain > 0))
+    rows = logits.numpy() if here else logits
+    for row, ids in zip(rows, said if sampling.repetition_penalty != 1 else (), strict=False):
+        for some in ids if here else [ids] if ids else []:  # one by one is faster than numpy for less than 200
+            row[some] *= sampling.repetition_penalty ** (1.0 - 2.0 * (row[some] > 0))
     if sampling.temperature < 1e-4:  # anything between 0 and this leaves the likeliest alone, and may overflow
         return rows.argmax(-1).tolist()
     chances = torch.softmax(logits / sampling.temperature, -1)
@@ -273,6 +318,45 @@ def _drawn(chances: Tensor, generator: torch.Generator) -> Tensor:
     heights = chances.cumsum(-1)
     drawn = torch.rand(len(chances), 1, generator=generator).to(heights.device)  # at most 1 - 2^-24: below the last
     return torch.searchsorted(heights, drawn * heights[:, -1:], right=True)[:, 0]
+
+
+class Choice:
+    """What the rows of an answer say next, until every row has met a stop token or max_new_tokens are out.
+
+    In Python, as an operation of torch on a few numbers takes as long as twenty of Python's.
+
+    Args:
+        stop: ids that end a row; a finished row repeats stop[0].
+        prompts: ids that get no penalty in a row's answer.
+    """
+
+    def __init__(self, sampling: Sampling, stop: Sequence[int], prompts: Sequence[Sequence[int]]):
+        self._sampling, self._stop = sampling, stop
+        self._generator = torch.Generator().manual_seed(sampling.seed)
+        self._said: list[list[int]] = [[] for _ in prompts]  # what gets the penalty, once each
+        self._known = [set(row) for row in prompts]  # that, and the prompt
+        self._going = [True] * len(prompts)
+        self._left = sampling.max_new_tokens
+
+    @property
+    def over(self) -> bool:
+        return not self._left or not any(self._going)
+
+    def __call__(self, logits: Tensor) -> list[int]:
+        """The next token of each row of logits [B, vocabulary], which may be overwritten.
+
+        Raises:
+            LAV2Error: the logits give no chances.
+        """
+        chosen = sample(logits, self._sampling, self._generator, self._said)
+        chosen = [token if goes else self._stop[0] for token, goes in zip(chosen, self._going, strict=True)]
+        self._going = [goes and token not in self._stop for token, goes in zip(chosen, self._going, strict=True)]
+        self._left -= 1
+        for new, said, known in zip(chosen, self._said, self._known, strict=True):
+            if new not in known:
+                said.append(new)
+                known.add(new)
+        return chosen
 
 
 @torch.inference_mode()
@@ -301,29 +385,22 @@ def tokens(
             either: a text that is copied from the findings may hold a letter twice.
     """
     advance = turns.run if turns else prefill
-    generator = torch.Generator().manual_seed(sampling.seed)
+    choice = Choice(sampling, stop, (input_ids if prompt is None else prompt).tolist())
     try:
         more = {"cancel": cancel} if turns else {}
         logits, cache = advance(model, input_ids, prompt_kv, attention_mask, cache, **more)
     except Cancelled:
         return
-    # In Python, as an operation of torch on a few numbers takes as long as twenty of Python's.
-    said: list[list[int]] = [[] for _ in input_ids]  # what gets the penalty, once each
-    known = [set(row) for row in (input_ids if prompt is None else prompt).tolist()]  # that, and the prompt
-    going = [True] * len(input_ids)
-    ends = set(stop)
-    for left in range(sampling.max_new_tokens, 0, -1):
-        chosen = sample(logits, sampling, generator, said)
-        chosen = [token if goes else stop[0] for token, goes in zip(chosen, going, strict=True)]
-        going = [goes and token not in ends for token, goes in zip(chosen, going, strict=True)]
+    while True:
+        chosen = choice(logits)
         token = torch.tensor(chosen, device=input_ids.device)  # [B]
         yield token
-        if left == 1 or not any(going):
+        if choice.over:
             return
-        for new, before, told in zip(chosen, said, known, strict=True):
-            if new not in told:
-                before.append(new)
-                told.add(new)
+        if turns is not None and isinstance(model, Engine) and len(chosen) == 1 and attention_mask is None:
+            for new in turns.follow(model, cache, choice, *chosen):
+                yield torch.tensor([new], device=input_ids.device)
+            return
         if attention_mask is not None:
             attention_mask = torch.cat([attention_mask, attention_mask.new_ones(len(token), 1)], dim=1)
         logits, cache = advance(model, token[:, None], prompt_kv, attention_mask, cache)
@@ -360,16 +437,16 @@ def stream(
     input_ids = whole[:, cache.length if cache else 0 :]
     found = tokens(model, input_ids, prompt_kv, sampling, stop_ids(tokenizer), None, cache, turns, cancel, whole)
     try:
-        with turns.answer() if turns else nullcontext():
-            for token in found:
-                ids.append(int(token))
-                text = tokenizer.decode(ids, skip_special_tokens=True)
-                if text.endswith("\ufffd"):
-                    continue
-                if len(text) > len(shown):
-                    yield text[len(shown) :], len(ids)
-                    shown = text
+        for token in found:
+            ids.append(int(token))
+            text = tokenizer.decode(ids, skip_special_tokens=True)
+            if text.endswith("\ufffd"):
+                continue
+            if len(text) > len(shown):
+                yield text[len(shown) :], len(ids)
+                shown = text
     finally:  # also when the answer is stopped
+        found.close()  # the cache is in use until then
         if cache is not None:
             kept.put(photo, begin, cache)
 

@@ -134,9 +134,9 @@ def test_texts_that_share_fused_steps_get_what_each_gets_alone(fused):
             caches.append(engine(token_ids(1, length).to(DEVICE), prompt_kv)[1])
         steps = token_ids(2, 2).to(DEVICE)
         if together:
-            found.append(torch.stack([engine.together(steps[:, i : i + 1], caches) for i in range(2)]))
+            found.append(torch.stack([engine.together(steps[:, i].tolist(), caches) for i in range(2)]))
         else:
-            each = [[engine.together(row[None, i : i + 1], [cache]) for row, cache in zip(steps, caches, strict=True)]
+            each = [[engine.together([row[i]], [cache]) for row, cache in zip(steps.tolist(), caches, strict=True)]
                     for i in range(2)]  # fmt: skip
             found.append(torch.stack([torch.cat(rows) for rows in each]))
     assert engine.fused
@@ -288,7 +288,7 @@ def test_the_compiled_step_attends_to_texts_and_prompts_in_stretches(texts, prom
         exact = Engine(in_float32(model), compiled=False)
         asked = [token_ids(1, length, seed=length) for length in texts]
         caches = [engine(ids, prompt_kv)[1] for ids in asked]
-        together = engine.together(token.expand(2, 1), caches)
+        together = engine.together([20, 20], caches)
         alone = [engine(token, (), cache=engine(ids, prompt_kv)[1])[0] for ids in asked]
         found = [exact(torch.cat([ids, token], 1), prompt_kv)[0] for ids in asked]
     finally:
@@ -474,7 +474,7 @@ def test_answers_that_share_their_steps_are_to_the_last_bit_those_given_alone():
     caches = [engine(torch.tensor([generate.encode(words, p)]), kv)[1] for p, kv in zip(prompts, photos, strict=True)]
     alone = [engine(torch.tensor([generate.encode(words, p)]), kv)[1] for p, kv in zip(prompts, photos, strict=True)]
     for token in (20, 21, 22):
-        together = engine.together(torch.full((5, 1), token), caches)
+        together = engine.together([token] * 5, caches)
         single = [engine(torch.tensor([[token]]), (), cache=cache)[0] for cache in alone]
         assert torch.equal(together, torch.cat(single))
 
@@ -491,7 +491,7 @@ def test_without_the_compiled_step_answers_that_share_their_steps_are_those_give
     masks = [None, None, torch.tensor([[0, 0, 1, 1, 1]])]
     caches = [[engine(*given)[1] for given in zip(texts, photos, masks, strict=True)] for _ in range(2)]
     for token in (20, 21, 22):
-        together = engine.together(torch.full((3, 1), token), caches[0])
+        together = engine.together([token] * 3, caches[0])
         single = [engine(torch.tensor([[token]]), (), cache=cache)[0] for cache in caches[1]]
         torch.testing.assert_close(together, torch.cat(single), atol=1e-4, rtol=1e-4)
 
@@ -514,7 +514,7 @@ def test_threads_share_steps_and_get_their_own_answers(monkeypatch):
     with ThreadPoolExecutor(6) as pool:
         assert list(pool.map(answer, prompts)) == alone
     assert max(sizes) > 1
-    assert turns._answers == 0
+    assert turns._going == []
 
 
 @compiled
@@ -534,7 +534,7 @@ def test_an_answer_goes_on_while_another_prompt_is_read_and_both_are_as_alone(mo
         if work.count("piece") == 2:  # the first of the second prompt
             second_is_read.set()
             end = time.monotonic() + 10
-            while not turns._waiting and time.monotonic() < end:  # until the first answer waits for its next token
+            while not turns._able() and time.monotonic() < end:  # until the first answer wants its next token
                 time.sleep(0.001)
         return pieces(ids, cache)
 
@@ -583,7 +583,7 @@ def test_a_prompt_that_is_cancelled_is_read_no_further_and_makes_room_at_once(mo
     prompt = " ".join(f"w{3 + i}" for i in range(40))
     asked = generate.stream(engine, words, prompt, prompt_kv, GREEDY, kept, photo, turns, cancel)
     assert list(asked) == [] and done == [4, 4]
-    assert turns._prompts == [] and turns._answers == 0
+    assert turns._prompts == [] and turns._going == []
     again = generate.stream(engine, words, prompt, prompt_kv, GREEDY, kept, photo, turns, threading.Event())
     assert list(again) == list(generate.stream(engine, words, prompt, prompt_kv, GREEDY))
     assert done[2] == 4 and len(done) == 2 + 8 + 10  # the two pieces were kept: eight were left to read
