@@ -25,6 +25,8 @@
 #define AHEAD 4096   /* bytes that are asked for before they are needed; of 512 to 8192 the best on a Zen 4 */
 #define TILE 16      /* rows of an int8 matrix that lie together: weights [N / TILE, blocks, BLOCK / 2, TILE, 2] and
                         their factors [N / TILE, blocks, TILE] */
+#define MOST 128     /* tokens in one call, */
+#define ALONE 4      /* and up to which each thread prepares all that it needs: a meeting takes longer than that */
 #define STRETCH 128  /* tokens at most that a thread attends to at once */
 #define SCORES (STRETCH + 16)  /* room for theirs and to fill up a vector */
 #define KEYS 4       /* that a query is compared with at once, */
@@ -256,28 +258,27 @@ INLINE float greatest(lanes v) {  /* by halves */
 
 /* Vectors of int16 with a factor for each block; `count` numbers in all. By vectors: fmaxf and rintf are calls, a tenth
    of a step's time. */
-static void whole(const float *x, int64_t count, Rows *rows) {
+static void whole(int64_t count, Rows rows) {
     for (int64_t g = 0; g < count / BLOCK; g++) {
-        const float *p = x + g * BLOCK;
+        const float *p = rows.x + g * BLOCK;
         lanes top = magnitude(load(p));
         for (int i = LANES; i < BLOCK; i += LANES) {
             const lanes other = magnitude(load(p + i));
             top = choose(other > top, other, top);
         }
         const float most = greatest(top), inverse = most > 0 ? 32767 / most : 0;
-        rows->factor[g] = most / 32767;
+        rows.factor[g] = most / 32767;
         for (int i = 0; i < BLOCK; i += LANES) {
             const lanes nearest = (load(p + i) * inverse + NEAREST) - NEAREST;
             const shorts rounded = __builtin_convertvector(__builtin_convertvector(nearest, sums), shorts);
-            memcpy(rows->whole + g * BLOCK + i, &rounded, sizeof rounded);
+            memcpy(rows.whole + g * BLOCK + i, &rounded, sizeof rounded);
         }
     }
 }
 
-INLINE Rows prepared(const float *x, int64_t count, const Matrix *m, Rows room) {
-    room.x = x;
-    if (m->bytes == 1) whole(x, count, &room);
-    return room;
+
+INLINE void prepare(const Matrix *m, Rows row) {  /* one of what m is multiplied with */
+    if (m->bytes == 1) whole(m->length, row);
 }
 
 INLINE Rows below(Rows rows, int64_t count) {  /* the vectors after `count` numbers */
@@ -490,14 +491,15 @@ INLINE const int64_t *state_of(const int64_t *row, int64_t layer) {
     return (const int64_t *)row[STATE_AT] + layer * row[STATES];
 }
 
-/* One token of each of B rows, which may be answers of several users: what a row gets does not depend on the others.
+/* One token of each of B <= MOST rows, which may be answers of several users, or tokens of one text in their order: what
+   a row gets does not depend on the others, but for those whose keys and values it looks at.
    where [B, PLACES]: each row's token, its place in the row's cache, where its text begins there, and the address of
    its STATE in the first layer, `STATES` numbers before that in the next. embedding [V, D] bfloat16. cosine, sine
    [context, A]. head_matrix: address and factors of the vocabulary's matrix. scratch: see lav2/engine.py.
-   logits [B, V]. */
+   logits [wanted, V]: of the last rows. */
 void lav2_step(const int64_t *shape, const int64_t *layers, const float *numbers, const float *cosine,
                const float *sine, const float *last_norm, const int64_t *head_matrix, const uint16_t *embedding,
-               int64_t rows, const int64_t *where, float *scratch, float *logits, int64_t threads) {
+               int64_t rows, const int64_t *where, int64_t wanted, float *scratch, float *logits, int64_t threads) {
     const int64_t width = shape[WIDTH], heads = shape[HEADS], groups = shape[GROUPS], head = shape[HEAD];
     const int64_t hidden = shape[HIDDEN], bytes = shape[BYTES], vocabulary = shape[VOCABULARY];
     const int64_t wide = (heads + 2 * groups) * head, parts = shape[PARTS], stride = head + 16;  /* of `attend` */
@@ -506,6 +508,7 @@ void lav2_step(const int64_t *shape, const int64_t *layers, const float *numbers
     const float epsilon = numbers[0], scaling = numbers[1];
     float *x = scratch, *qkv = x + rows * width, *active = qkv + rows * wide, *found = active + rows * hidden;
     float *own = found + rows * parts * heads * stride;
+    const int shared = rows > ALONE;
     Team team = {0, 0, 0};
 
     for (int64_t b = 0; b < rows; b++)
@@ -519,10 +522,12 @@ void lav2_step(const int64_t *shape, const int64_t *layers, const float *numbers
 #else
         const int me = 0, all = 1;
 #endif
-        float *normed = own + me * (2 * rows * longest + heads * (head + SCORES) + 16);
-        float *query = normed + rows * longest, *scores = query + heads * head, *rounded = scores + heads * SCORES;
-        const Rows space = {0, (int16_t *)rounded, rounded + rows * longest / 2};
-        float y[2][64 * TILE];
+        /* What products read is prepared by each thread for itself, or by all of them for all: then they meet. */
+        const int64_t mine = shared ? me : 0, every = shared ? all : 1;
+        float *scores = own + me * (2 * rows * longest + heads * SCORES + 16);
+        float *normed = (shared ? own : scores) + heads * SCORES;
+        const Rows room = {normed, (int16_t *)(normed + rows * longest), normed + rows * longest / 2 * 3};
+        float y[2][MOST * TILE];
         int64_t n, end;
         for (int64_t l = 0; l < shape[LAYERS]; l++) {
             const int64_t *w = layers + l * WEIGHTS;
@@ -535,99 +540,105 @@ void lav2_step(const int64_t *shape, const int64_t *layers, const float *numbers
                                hidden, bytes};
             const float *norm_q = (const float *)w[NORM_Q], *norm_k = (const float *)w[NORM_K];
 
-            for (int64_t b = 0; b < rows; b++)
+            for (int64_t b = mine; b < rows; b += every) {
                 normalise(x + b * width, (const float *)w[NORM_1], epsilon, width, normed + b * width);
-            Rows vectors = prepared(normed, rows * width, &mq, space);
+                prepare(&mq, below(room, b * width));
+            }
+            if (shared) meet(&team, all);
             while ((end = take(&team, all, wide / TILE, &n)) > n)
-                multiply(&mq, n * TILE, (end - n) * TILE, vectors, rows, qkv + n * TILE, wide);
+                multiply(&mq, n * TILE, (end - n) * TILE, room, rows, qkv + n * TILE, wide);
             meet(&team, all);
 
-            /* Attention, by stretches of prompts and texts. */
-            int64_t stretch = 0, mine = atomic_fetch_add(&team.taken, 1);
-            for (int64_t b = 0; b < rows; b++) {
-                const int64_t *at_row = where + b * PLACES, *st = state_of(at_row, l), step = 2 * groups * head;
-                const int64_t place = at_row[PLACE] - at_row[FIRST], lengths[2] = {st[PROMPT_LENGTH], place + 1};
-                const float *turn_c = cosine + place * head, *turn_s = sine + place * head;
-                float *q = qkv + b * wide, *to = found + b * parts * heads * stride;
-                int turned = 0;
+            for (int64_t b = me; b < rows; b += all) {  /* turn queries and keys by their place, and fill the caches */
+                const int64_t *row = where + b * PLACES, turn = (row[PLACE] - row[FIRST]) * head;
+                float *q = qkv + b * wide, *k = q + heads * head;
+                uint16_t *kv = (uint16_t *)state_of(row, l)[KV] + row[PLACE] * 2 * groups * head;
+                for (int64_t h = 0; h < heads + groups; h++) {
+                    const float *norm = h < heads ? norm_q : norm_k;
+                    if (norm) normalise(q + h * head, norm, epsilon, head, q + h * head);
+                    rotate(q + h * head, cosine + turn, sine + turn, head, h < heads ? scaling : 1, q + h * head);
+                }
+                for (int64_t i = 0; i < 2 * groups * head; i += LANES) store_bf16(kv + i, load(k + i));
+            }
+            meet(&team, all);
+
+            int64_t stretch = 0, next = atomic_fetch_add(&team.taken, 1);
+            for (int64_t b = 0; b < rows; b++) {  /* attention, by stretches of prompts and texts */
+                const int64_t *row = where + b * PLACES, *st = state_of(row, l), step = 2 * groups * head;
+                const int64_t lengths[2] = {st[PROMPT_LENGTH], row[PLACE] + 1 - row[FIRST]};
+                float *to = found + b * parts * heads * stride;
                 for (int text = 0; text < 2; text++) {
-                    uint16_t *kv = (uint16_t *)st[text ? KV : PROMPT] + (text ? at_row[FIRST] * step : 0);
+                    const uint16_t *kv = (const uint16_t *)st[text ? KV : PROMPT] + (text ? row[FIRST] * step : 0);
                     const int64_t length = lengths[text], count = stretches(length);
                     for (int64_t c = 0; c < count; c++, to += heads * stride) {
-                        const int64_t at = length * c / count, end = length * (c + 1) / count;
-                        if (stretch++ != mine) continue;
-                        mine = atomic_fetch_add(&team.taken, 1);
-                        for (int64_t h = 0; h < heads && !turned; h++) {
-                            if (norm_q) normalise(q + h * head, norm_q, epsilon, head, query + h * head);
-                            rotate((norm_q ? query : q) + h * head, turn_c, turn_s, head, scaling,
-                                   query + h * head);
-                        }
-                        turned = 1;
-                        for (int64_t g = 0; g < groups && text && end == length; g++) {  /* the new key and value */
-                            float *key = q + (heads + g) * head, *value = key + groups * head;
-                            uint16_t *row = kv + (length - 1) * step + g * head;
-                            if (norm_k) normalise(key, norm_k, epsilon, head, key);
-                            rotate(key, turn_c, turn_s, head, 1, key);
-                            for (int64_t i = 0; i < head; i += LANES) {
-                                store_bf16(row + i, load(key + i));
-                                store_bf16(row + groups * head + i, load(value + i));
-                            }
-                        }
-                        attend(query, kv + at * step, end - at, heads, groups, head, scores, to, stride);
+                        if (stretch++ != next) continue;
+                        next = atomic_fetch_add(&team.taken, 1);
+                        const int64_t at = length * c / count;
+                        attend(qkv + b * wide, kv + at * step, length * (c + 1) / count - at, heads, groups, head,
+                               scores, to, stride);
                     }
                 }
             }
             meet(&team, all);
 
-            memset(normed, 0, rows * heads * head * sizeof *normed);
-            for (int64_t b = 0; b < rows; b++) {
-                const int64_t *at_row = where + b * PLACES, *st = state_of(at_row, l), apart = heads * stride;
+            for (int64_t b = mine; b < rows; b += every) {
+                const int64_t *row = where + b * PLACES, *st = state_of(row, l), apart = heads * stride;
                 const int64_t prompts = stretches(st[PROMPT_LENGTH]);
-                const int64_t texts = stretches(at_row[PLACE] + 1 - at_row[FIRST]);
+                const int64_t texts = stretches(row[PLACE] + 1 - row[FIRST]);
+                memset(normed + b * heads * head, 0, heads * head * sizeof *normed);
                 for (int64_t h = 0; h < heads; h++) {
                     const float *from = found + b * parts * apart + h * stride;
                     float *out = normed + (b * heads + h) * head;
                     if (prompts) join(from, apart, prompts, head, widen(((const uint16_t *)st[GATE])[h]), out);
                     join(from + prompts * apart, apart, texts, head, 1, out);
                 }
+                prepare(&mo, below(room, b * heads * head));
             }
-            vectors = prepared(normed, rows * heads * head, &mo, space);
+            if (shared) meet(&team, all);
             while ((end = take(&team, all, width / TILE, &n)) > n)
                 for (n *= TILE; n < end * TILE; n += TILE) {
-                    multiply(&mo, n, TILE, vectors, rows, y[0], TILE);
+                    multiply(&mo, n, TILE, room, rows, y[0], TILE);
                     add(x + n, width, y[0], rows);
                 }
             meet(&team, all);
 
-            for (int64_t b = 0; b < rows; b++)
+            for (int64_t b = mine; b < rows; b += every) {
                 normalise(x + b * width, (const float *)w[NORM_2], epsilon, width, normed + b * width);
-            vectors = prepared(normed, rows * width, &mg, space);
+                prepare(&mg, below(room, b * width));
+            }
+            if (shared) meet(&team, all);
             while ((end = take(&team, all, hidden / TILE, &n)) > n)
                 for (n *= TILE; n < end * TILE; n += TILE) {
-                    multiply(&mg, n, TILE, vectors, rows, y[0], TILE);
-                    multiply(&mg, hidden + n, TILE, vectors, rows, y[1], TILE);
+                    multiply(&mg, n, TILE, room, rows, y[0], TILE);
+                    multiply(&mg, hidden + n, TILE, room, rows, y[1], TILE);
                     for (int64_t b = 0; b < rows; b++)
                         for (int i = 0; i < TILE; i += LANES) {
-                            lanes t = load(y[0] + b * TILE + i);
+                            const lanes t = load(y[0] + b * TILE + i);
                             store(active + b * hidden + n + i,
                                   t / (1.0f + exponential(-t)) * load(y[1] + b * TILE + i));
                         }
                 }
             meet(&team, all);
 
-            vectors = prepared(active, rows * hidden, &md, space);
+            const Rows fed = {active, room.whole, room.factor};
+            for (int64_t b = mine; b < rows; b += every) prepare(&md, below(fed, b * hidden));
+            if (shared) meet(&team, all);
             while ((end = take(&team, all, width / TILE, &n)) > n)
                 for (n *= TILE; n < end * TILE; n += TILE) {
-                    multiply(&md, n, TILE, vectors, rows, y[0], TILE);
+                    multiply(&md, n, TILE, fed, rows, y[0], TILE);
                     add(x + n, width, y[0], rows);
                 }
             meet(&team, all);
         }
         const Matrix mh = {(const char *)head_matrix[0], (const uint16_t *)head_matrix[1], 0, width, bytes};
-        for (int64_t b = 0; b < rows; b++) normalise(x + b * width, last_norm, epsilon, width, normed + b * width);
-        const Rows vectors = prepared(normed, rows * width, &mh, space);
-        while ((end = take(&team, all, (vocabulary + TILE - 1) / TILE, &n)) > n)
-            multiply(&mh, n * TILE, (end * TILE < vocabulary ? end * TILE : vocabulary) - n * TILE, vectors, rows,
+        const float *last = x + (rows - wanted) * width;
+        for (int64_t b = mine; b < wanted; b += every) {
+            normalise(last + b * width, last_norm, epsilon, width, normed + b * width);
+            prepare(&mh, below(room, b * width));
+        }
+        if (shared) meet(&team, all);
+        while (wanted && (end = take(&team, all, (vocabulary + TILE - 1) / TILE, &n)) > n)
+            multiply(&mh, n * TILE, (end * TILE < vocabulary ? end * TILE : vocabulary) - n * TILE, room, wanted,
                      logits + n * TILE, vocabulary);
     }
 }
@@ -636,7 +647,8 @@ void lav2_step(const int64_t *shape, const int64_t *layers, const float *numbers
 void lav2_linear(const char *weight, const uint16_t *factor, const float *x, int64_t rows, int64_t length, int64_t many,
                  float *scratch, float *y, int64_t threads) {
     const Matrix m = {weight, factor, 0, length, 1};
-    const Rows vectors = prepared(x, rows * length, &m, (Rows){0, (int16_t *)scratch, scratch + rows * length / 2});
+    const Rows vectors = {x, (int16_t *)scratch, scratch + rows * length / 2};
+    whole(rows * length, vectors);
 #pragma omp parallel for num_threads(threads)
     for (int64_t n = 0; n < many; n += 16)
         multiply(&m, n, many - n < 16 ? many - n : 16, vectors, rows, y + n, many);

@@ -33,6 +33,7 @@ FAMILIES = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3
 BLOCK = 32  # int8 weights that share a factor, as in decode.c
 TILE = 16  # rows of an int8 matrix that lie together, as in decode.c
 STRETCH = 128  # tokens that are attended to at once, as in decode.c
+MOST = 128  # tokens that decode.c takes in one call
 PIECE = 128  # tokens of a long prompt at once, cut at multiples (and behind Cache.lead): what a piece computes
 # depends only on what stands before it, so that an answer is the same to the last bit whether or not earlier pieces
 # were kept
@@ -213,6 +214,11 @@ class Cache:
         self.state = torch.tensor(layers, device=self.kv.device)
         self.begins = self.first.tolist()
 
+    def where(self, row: int, ahead: int) -> tuple[int, int, int, int]:
+        """What decode.c wants to know of the token that comes `ahead` behind the next one: its place in the cache, where
+        its text begins there, the address of the row's state, and how far apart two layers' are."""
+        return self.length + ahead, self.begins[row], self.state.data_ptr() + row * 4 * 8, self.state.stride(0)
+
     @property
     def room(self) -> int:
         """Tokens that it holds at most."""
@@ -342,6 +348,8 @@ class Engine:
         self.dtype = torch.float32 if self.int8 else self.kept  # of activations in torch
         # of int8 weights' products in torch: bfloat16 takes half the time where the processor multiplies it
         self.product = torch.bfloat16 if multiplies_bfloat16() else torch.float32
+        # whether decode.c reads prompts as well: faster than torch but where the processor multiplies bfloat16
+        self.reads = self.int8 and not multiplies_bfloat16()
         # One token of a few rows by kernels.py; needs Triton, which comes with torch's builds for GPUs.
         aligned = self.head_width % 8 == 0  # the kernels read 16 bytes at once
         self.fused = self.device.type == "cuda" and compiled and aligned and find_spec("triton") is not None
@@ -445,7 +453,7 @@ class Engine:
         self._scratch = (
             width + wide + 2 * self.groups * self.head_width + hidden + parts * self.heads * (self.head_width + 16),
             2 * max(hidden, wide, width),
-            wide + self.heads * (STRETCH + 16) + 16,
+            self.heads * (STRETCH + 16) + 16,
         )
 
     def __call__(
@@ -477,7 +485,7 @@ class Engine:
         while cache.length < end:
             piece = min(end - cache.length, cache.piece)
             ids, input_ids = input_ids[:, :piece], input_ids[:, piece:]
-            logits = self._forward(ids, cache)
+            logits = self._read(ids, cache) if self.reads else self._forward(ids, cache)
             cache.length += piece
         return logits, cache
 
@@ -680,17 +688,31 @@ class Engine:
     def _step(self, ids: Sequence[int], caches: Sequence[Cache]) -> Tensor:
         """`_forward` of one token of each row by decode.c. Little torch: with the processor's caches full of weights, an
         operation takes 10 to 50 microseconds, and so does entering inference mode."""
-        where: list[int] = []
-        left = iter(ids)
-        for cache in caches:
-            address, states = cache.state.data_ptr(), cache.state.stride(0)
-            for row, begin in enumerate(cache.begins):
-                where += next(left), cache.length, begin, address + row * 4 * 8, states
-        rows, threads = len(ids), torch.get_num_threads()
+        rows = [(cache, row) for cache in caches for row in range(len(cache.begins))]
+        return self._native([number for token, (cache, row) in zip(ids, rows, strict=True)
+                             for number in (token, *cache.where(row, 0))], len(rows))  # fmt: skip
+
+    def _read(self, input_ids: Tensor, cache: Cache) -> Tensor:
+        """`_forward` by decode.c, which leaves padding out."""
+        columns, rows = input_ids.T.tolist(), len(input_ids)
+        logits = torch.empty(0)
+        most = max(1, MOST // rows)
+        for begin in range(0, len(columns), most):
+            where: list[int] = []
+            for ahead, column in enumerate(columns[begin : begin + most], begin):
+                for row, token in enumerate(column):
+                    if cache.length + ahead >= cache.begins[row]:
+                        where += token, *cache.where(row, ahead)
+            logits = self._native(where, rows if begin + most >= len(columns) else 0)
+        return logits
+
+    def _native(self, where: list[int], wanted: int) -> Tensor:
+        """Logits [wanted, V] of the last of some tokens: for each its id and Cache.where."""
+        rows, threads = len(where) // 5, torch.get_num_threads()
         scratch = torch.empty(rows * self._scratch[0] + threads * (rows * self._scratch[1] + self._scratch[2]))
-        logits = torch.empty(rows, len(self.embedding))
+        logits = torch.empty(wanted, len(self.embedding))
         self.library.lav2_step(
-            *self._tables, self.embedding.data_ptr(), rows, (ctypes.c_int64 * len(where))(*where), scratch.data_ptr(),
-            logits.data_ptr(), threads,
+            *self._tables, self.embedding.data_ptr(), rows, (ctypes.c_int64 * len(where))(*where), wanted,
+            scratch.data_ptr(), logits.data_ptr(), threads,
         )  # fmt: skip
         return logits

@@ -47,7 +47,7 @@ def library() -> ctypes.CDLL | None:
     except (OSError, subprocess.SubprocessError):
         return None
     number, address = ctypes.c_int64, ctypes.c_void_p
-    loaded.lav2_step.argtypes = [address] * 8 + [number] + [address] * 3 + [number]
+    loaded.lav2_step.argtypes = [address] * 8 + [number, address, number, address, address, number]
     loaded.lav2_linear.argtypes = [address] * 3 + [number] * 3 + [address] * 2 + [number]
     loaded.lav2_expand.argtypes = [address, address, number, number, address, number, number]
     loaded.lav2_quantise.argtypes = [address, number, address, address, number, number, address, address, number]
