@@ -1,5 +1,5 @@
-/* One token of a LLaMA with zero-init attention, for a few rows at once: what lav2/engine.py does in torch operations
-   for any number of tokens, in one call and one team of threads. There the weights are prepared and the order of the
+/* A LLaMA with zero-init attention, for one token of a few texts or a piece of a prompt at once: what lav2/engine.py
+   does in torch operations, in one call and one team of threads. There the weights are prepared and the order of the
    tables' columns is set.
 
    Words: B rows, D width, H query heads, G key/value heads, A head width, F width of the feed-forward, V vocabulary,
@@ -43,6 +43,7 @@
 #define LANES 4
 #endif
 #endif
+const int64_t lav2_lanes = LANES;
 typedef float lanes __attribute__((vector_size(4 * LANES)));
 typedef int32_t sums __attribute__((vector_size(4 * LANES)));
 typedef int16_t pairs __attribute__((vector_size(4 * LANES)));

@@ -1,8 +1,9 @@
 """Fast generation: the adapted LLaMA with its adapter folded into plain weights and a cache that is allocated once.
 
 `Engine(model)` computes what `AdaptedLlama` computes (tests compare open-gate logits), for the shapes that `refusal`
-lets through. Prompts of many tokens run through torch. One token of a few rows is a single call of decode.c on the CPU,
-where a C compiler is at hand, which also makes int8 weights possible, and a recorded graph of kernels.py on a GPU.
+lets through. One token of a few rows is a single call of decode.c on the CPU, where a C compiler is at hand, which also
+makes int8 weights possible, and a recorded graph of kernels.py on a GPU. Prompts of many tokens run through torch, or
+through decode.c where that is faster.
 
 Words: B batch, T new tokens, S tokens in the cache, K prompt length, D width, H query heads, G key/value heads,
 A head width, F width of the feed-forward, V vocabulary.
@@ -215,8 +216,8 @@ class Cache:
         self.begins = self.first.tolist()
 
     def where(self, row: int, ahead: int) -> tuple[int, int, int, int]:
-        """What decode.c wants to know of the token that comes `ahead` behind the next one: its place in the cache, where
-        its text begins there, the address of the row's state, and how far apart two layers' are."""
+        """What decode.c wants to know of the token `ahead` of the next: its place in the cache, where its text begins
+        there, the address of the row's state, and how far apart two layers' are."""
         return self.length + ahead, self.begins[row], self.state.data_ptr() + row * 4 * 8, self.state.stride(0)
 
     @property
@@ -348,8 +349,8 @@ class Engine:
         self.dtype = torch.float32 if self.int8 else self.kept  # of activations in torch
         # of int8 weights' products in torch: bfloat16 takes half the time where the processor multiplies it
         self.product = torch.bfloat16 if multiplies_bfloat16() else torch.float32
-        # whether decode.c reads prompts as well: faster than torch but where the processor multiplies bfloat16
-        self.reads = self.int8 and not multiplies_bfloat16()
+        # Whether decode.c reads prompts as well: with wide registers it is faster than torch's products of float32.
+        self.reads = self.int8 and not multiplies_bfloat16() and native.lanes() >= 8
         # One token of a few rows by kernels.py; needs Triton, which comes with torch's builds for GPUs.
         aligned = self.head_width % 8 == 0  # the kernels read 16 bytes at once
         self.fused = self.device.type == "cuda" and compiled and aligned and find_spec("triton") is not None
@@ -485,13 +486,13 @@ class Engine:
         while cache.length < end:
             piece = min(end - cache.length, cache.piece)
             ids, input_ids = input_ids[:, :piece], input_ids[:, piece:]
-            logits = self._read(ids, cache) if self.reads else self._forward(ids, cache)
+            logits = self._read(ids, cache)
             cache.length += piece
         return logits, cache
 
     def together(self, tokens: Sequence[int], caches: Sequence[Cache]) -> Tensor:
         """Logits [B, V] after one more token of each of B texts that have a cache of one row each. By decode.c they are
-        to the last bit those of each text alone; torch's products of several rows may round otherwise than those of one.
+        to the last bit those of each text alone; torch's products of several rows may round otherwise than of one.
 
         Raises:
             LAV2Error: one of them is as long as the context.
@@ -537,6 +538,10 @@ class Engine:
             kv = torch.cat([key, value], dim=1).transpose(1, 2)
             prompts.append((kv.to(self.kept).contiguous(), gate.to(self.kept).contiguous()))
         return Cache(cached, prompts, first, lead)
+
+    def _read(self, input_ids: Tensor, cache: Cache) -> Tensor:
+        """Logits [B, V] after a piece [B, T] of prompts, by what is fastest here."""
+        return self._rows(input_ids, cache) if self.reads else self._forward(input_ids, cache)
 
     @torch.inference_mode()
     def _forward(self, input_ids: Tensor, cache: Cache) -> Tensor:
@@ -686,14 +691,14 @@ class Engine:
         return logits
 
     def _step(self, ids: Sequence[int], caches: Sequence[Cache]) -> Tensor:
-        """`_forward` of one token of each row by decode.c. Little torch: with the processor's caches full of weights, an
-        operation takes 10 to 50 microseconds, and so does entering inference mode."""
+        """`_forward` of one token of each row by decode.c. Little torch: with the processor's caches full of weights,
+        an operation takes 10 to 50 microseconds, and so does entering inference mode."""
         rows = [(cache, row) for cache in caches for row in range(len(cache.begins))]
         return self._native([number for token, (cache, row) in zip(ids, rows, strict=True)
                              for number in (token, *cache.where(row, 0))], len(rows))  # fmt: skip
 
-    def _read(self, input_ids: Tensor, cache: Cache) -> Tensor:
-        """`_forward` by decode.c, which leaves padding out."""
+    def _rows(self, input_ids: Tensor, cache: Cache) -> Tensor:
+        """`_forward` by decode.c: every token is a row, but for padding."""
         columns, rows = input_ids.T.tolist(), len(input_ids)
         logits = torch.empty(0)
         most = max(1, MOST // rows)

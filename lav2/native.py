@@ -56,6 +56,11 @@ def library() -> ctypes.CDLL | None:
     return loaded
 
 
+def lanes() -> int:
+    """Float32 numbers in a register that decode.c uses here; there is a `library`."""
+    return ctypes.c_int64.in_dll(library(), "lav2_lanes").value
+
+
 def memory(size: int) -> Tensor:
     """Bytes that are not set to anything, in pages of 2 MB where the system has them for those who ask."""
     if not hasattr(mmap, "MADV_HUGEPAGE"):

@@ -149,8 +149,8 @@ def test_a_second_question_reads_only_what_its_prompt_does_not_share_with_the_fi
     from lav2.engine import PIECE, Engine
 
     assert isinstance(assistant._chat, Engine)
-    read, forward = [], assistant._chat._forward
-    monkeypatch.setattr(assistant._chat, "_forward", lambda ids, cache: read.append(len(ids[0])) or forward(ids, cache))
+    read, forward = [], assistant._chat._read
+    monkeypatch.setattr(assistant._chat, "_read", lambda ids, cache: read.append(len(ids[0])) or forward(ids, cache))
     found = events(assistant, "What is in this photo?", bus, experts=("caption",), sampling=short())[-1].evidence
     given = {**found, "ocr": signs(40)}
     read.clear()
@@ -168,7 +168,7 @@ def test_what_the_prompt_begins_with_is_read_while_the_experts_look(assistant, b
 
     photo = bus.rotate(3)  # one that nobody has seen yet
     history = (Turn("Hello", "Hello! What would you like to know about the photo?"),) * 12
-    read, beside, forward = [], threading.Event(), assistant._chat._forward
+    read, beside, forward = [], threading.Event(), assistant._chat._read
 
     def watched(ids, cache):
         read.append(ids.shape[1])
@@ -179,7 +179,7 @@ def test_what_the_prompt_begins_with_is_read_while_the_experts_look(assistant, b
         beside.set()
         return found
 
-    monkeypatch.setattr(assistant._chat, "_forward", watched)
+    monkeypatch.setattr(assistant._chat, "_read", watched)
     monkeypatch.setattr(assistant, "_ahead", ahead)
     look = assistant._orchestrator._experts["caption"]
     monkeypatch.setitem(assistant._orchestrator._experts, "caption", lambda image: beside.wait(60) and look(image))
@@ -342,7 +342,7 @@ def test_a_model_made_for_fewer_tokens_is_given_no_more():
 
 def test_one_tiny_question_goes_through_every_part_before_the_first_visitors(assistant, monkeypatch):
     touched = []
-    parts = (assistant._tower, "encode"), (assistant._chat, "_forward"), (assistant._captioner, "prompt_kv")
+    parts = (assistant._tower, "encode"), (assistant._chat, "_read"), (assistant._captioner, "prompt_kv")
     for owner, name in parts:
         original = getattr(owner, name)
         monkeypatch.setattr(owner, name, lambda *args, original=original: touched.append(original) or original(*args))

@@ -265,14 +265,37 @@ def test_the_compiled_step_takes_widths_that_fill_neither_tiles_nor_blocks_of_fa
     torch.set_num_threads(threads)
     try:
         engine = Engine(model, int8=True)
-        engine.product = torch.float32
+        engine.product, engine.reads = torch.float32, False
         whole, _ = engine(ids, prompt_kv)
+        engine.reads = True
         _, cache = engine(ids[:, :4], prompt_kv)
         last, _ = engine(ids[:, 4:], prompt_kv, cache=cache)
+        at_once, _ = engine(ids, prompt_kv)  # 160 tokens: more than a call takes
     finally:
         torch.set_num_threads(before)
     assert whole.shape == last.shape == (lav2.engine.NATIVE_ROWS, 67)
     assert float((whole - last).norm() / whole.norm()) < 0.01
+    assert torch.equal(at_once, last)
+
+
+@compiled
+@pytest.mark.parametrize("length", [3, 70, 300])
+def test_a_prompt_read_by_the_compiled_step_is_that_read_by_torch_whatever_its_pieces(length):
+    """With padding, and for each text to the last bit as alone."""
+    model = wide()
+    engine, prompt_kv = Engine(model, int8=True), photo_prompts(model, 2)
+    ids, mask = token_ids(2, length), torch.ones(2, length, dtype=torch.long)
+    mask[1, : length // 3] = 0
+    engine.product = torch.float32
+    found = []
+    for engine.reads in (False, True):
+        found.append(engine(ids, prompt_kv, mask)[0])
+    _, cache = engine(ids[:, : length // 2], prompt_kv, mask[:, : length // 2])
+    pieces, _ = engine(ids[:, length // 2 :], prompt_kv, cache=cache)
+    own = tuple(prompt and tuple(part[-1:] for part in prompt) for prompt in prompt_kv)
+    alone, _ = engine(ids[1:, length // 3 :], own)
+    assert float((found[0] - found[1]).norm() / found[0].norm()) < 0.01
+    assert torch.equal(pieces, found[1]) and torch.equal(alone[0], found[1][1])
 
 
 @compiled
@@ -365,14 +388,14 @@ def test_what_the_engine_does_not_take_is_told():
 
 def pieces_of(engine, monkeypatch) -> list:
     """What the engine reads from now on: where each piece begins, its tokens, its logits."""
-    done, original = [], engine._forward
+    done, original = [], engine._read
 
     def forward(ids, cache):
         logits = original(ids, cache)
         done.append((cache.length, ids.shape[1], logits))
         return logits
 
-    monkeypatch.setattr(engine, "_forward", forward)
+    monkeypatch.setattr(engine, "_read", forward)
     return done
 
 
@@ -527,7 +550,7 @@ def test_an_answer_goes_on_while_another_prompt_is_read_and_both_are_as_alone(mo
     prompts = ["w5 w9", " ".join(f"w{3 + i}" for i in range(40))]
     alone = ["".join(t for t, _ in generate.stream(engine, words, p, prompt_kv, sampling)) for p in prompts]
     work, first_is_decoding, second_is_read = [], threading.Event(), threading.Event()
-    pieces, steps = engine._forward, engine.together
+    pieces, steps = engine._read, engine.together
 
     def forward(ids, cache):
         work.append("piece")
@@ -542,7 +565,7 @@ def test_an_answer_goes_on_while_another_prompt_is_read_and_both_are_as_alone(mo
         work.append("step")
         return steps(ids, caches)
 
-    monkeypatch.setattr(engine, "_forward", forward)
+    monkeypatch.setattr(engine, "_read", forward)
     monkeypatch.setattr(engine, "together", together)
 
     def first():
@@ -571,7 +594,7 @@ def test_a_prompt_that_is_cancelled_is_read_no_further_and_makes_room_at_once(mo
     model = wide()
     engine, words, turns, kept, photo = Engine(model), tokenizer(), generate.Turns(), generate.Kept(), object()
     prompt_kv, cancel, done = photo_prompts(model), threading.Event(), []
-    original = engine._forward
+    original = engine._read
 
     def forward(ids, cache):
         done.append(ids.shape[1])
@@ -579,7 +602,7 @@ def test_a_prompt_that_is_cancelled_is_read_no_further_and_makes_room_at_once(mo
             cancel.set()
         return original(ids, cache)
 
-    monkeypatch.setattr(engine, "_forward", forward)
+    monkeypatch.setattr(engine, "_read", forward)
     prompt = " ".join(f"w{3 + i}" for i in range(40))
     asked = generate.stream(engine, words, prompt, prompt_kv, GREEDY, kept, photo, turns, cancel)
     assert list(asked) == [] and done == [4, 4]
