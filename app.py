@@ -27,6 +27,7 @@ from importlib.metadata import distributions
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
+from unittest.mock import patch
 
 if __name__ == "__main__":  # what is made at the start stays; to look for garbage in it takes a tenth of the time
     gc.disable()  # until main() has started everything
@@ -34,8 +35,12 @@ if __name__ == "__main__":  # what is made at the start stays; to look for garba
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read when gradio is imported
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # else the Hub's client looks up who calls, for its user agent
 
-import gradio as gr
-from gradio.components.api_component import Api
+# While it is imported, Gradio looks through the source of its components and renders stubs for editors (.pyi), which
+# takes longer than all else that it does. It leaves out classes whose file is not known.
+with patch("inspect.getfile", side_effect=OSError):
+    import gradio as gr
+    from gradio.components.api_component import Api
+
 from gradio_client.utils import python_type_to_json_schema
 from PIL import Image, ImageDraw
 
