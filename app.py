@@ -1414,7 +1414,9 @@ def load(preset: str, detector: str | None, **placing: str | None) -> None:
         LAV2Error: it cannot be loaded.
     """
     global ASSISTANT, FALLBACK
-    from lav2.assistant import Assistant
+    # Losses of detectors, which nobody trains here, would bring scipy's optimisers with them.
+    with patch("transformers.utils.is_scipy_available", return_value=False):
+        from lav2.assistant import Assistant
 
     try:
         ASSISTANT = Assistant.load(preset, detector=detector, report=print, **placing)
@@ -1424,7 +1426,15 @@ def load(preset: str, detector: str | None, **placing: str | None) -> None:
         FALLBACK = {"preset": preset, "reason": error.cause}
         print(TEXTS["en"]["fallback"].format(**FALLBACK))
         ASSISTANT = Assistant.load("embedded", detector=detector, report=print)
+
+
+def warm() -> None:
+    """What is done while the page comes up; a question that is asked before waits for the experts that it wants."""
     ASSISTANT.load_experts(print)
+    if not ON_ZERO_GPU:  # there, a GPU is lent to questions of users only
+        ASSISTANT.warm_up()
+    gc.freeze()  # what is there by now is not looked through while somebody waits for an answer: 0.6 s each time
+    gc.enable()
 
 
 def install_weights() -> None:
@@ -1463,8 +1473,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         load(options.preset, options.detector, **placing)
     except LAV2Error as error:
         sys.exit(f"error: {error}")
-    if not ON_ZERO_GPU:  # beside the server's start: who asks before it is done waits as long as without it
-        threading.Thread(target=assistant().warm_up, daemon=True).start()
+    warming = threading.Thread(target=warm, daemon=True)
+    warming.start()
+    if ON_ZERO_GPU:  # its questions are answered in processes that begin with what is loaded by then
+        warming.join()
     try:
         _, address, shared = demo.launch(
             server_name=options.host,
@@ -1485,8 +1497,6 @@ def main(argv: Sequence[str] | None = None) -> None:
         )
     except OSError as error:
         sys.exit(f"error: the server could not start ({error}). Choose another --port, or stop what uses it.")
-    gc.freeze()  # nor is it looked through while somebody waits for an answer: 0.6 s each time
-    gc.enable()
     where = f"{address} and {shared}" if shared else address
     print(f"LAV2 is ready at {where} after {time.perf_counter() - start:.1f} s", flush=True)
     demo.block_thread()

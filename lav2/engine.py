@@ -128,8 +128,8 @@ class Folded:
         return weight if self.scale is None else weight * self.scale[:, None]
 
 
-def folded(linear: nn.Linear, config: AdapterConfig) -> Folded:
-    """What a linear layer and its tuning come to."""
+def folded(linear: nn.Linear, config: AdapterConfig, room: Tensor | None = None) -> Folded:
+    """What a linear layer and its tuning come to; `room` is float32 memory of the weight's size that may be used."""
     weight = linear.weight.detach()
     bias = torch.zeros(len(weight), device=weight.device)
     for name in ("bias", "adapter_bias"):
@@ -137,7 +137,8 @@ def folded(linear: nn.Linear, config: AdapterConfig) -> Folded:
             bias = bias + getattr(linear, name).detach().float()
     found = Folded(weight, bias)
     if hasattr(linear, "lora_a"):
-        found.added = linear.lora_b.detach().float() @ linear.lora_a.detach().float()
+        out = None if room is None else room.view(weight.shape)
+        found.added = torch.matmul(linear.lora_b.detach().float(), linear.lora_a.detach().float(), out=out)
     if hasattr(linear, "adapter_scale"):
         scale = linear.adapter_scale.detach().float()
         if config.scale_on_input:
@@ -356,13 +357,14 @@ class Engine:
         self.fused = self.device.type == "cuda" and compiled and aligned and find_spec("triton") is not None
         self._steps: dict[int, Recorded] = {}  # by rows
         self._recording = threading.Lock()
-        self._room = Room()
+        self._room, self._spare = Room(), torch.empty(0)
         with torch.inference_mode():
             self.layers = [self._layer(layer, model.config, release) for layer in model.decoder.layers]
             self.norm = self._weight(model.decoder.norm)
             self.head = head or self._vocabulary_matrix(model.llm.get_output_embeddings())
             places = torch.arange(context, device=self.device)[None]
             cosine, sine = model.decoder.rotary_emb(torch.zeros(1, device=self.device), places)  # [1, context, A]
+        self._spare = torch.empty(0)
         first = self.layers[0]
         self._largest = max(part.weight.numel() for part in (first.qkv, first.out, first.gate_up, first.down))
         half = self.head_width // 2
@@ -407,7 +409,11 @@ class Engine:
         return Layer(*matrices, [None if norm is None else self._weight(norm) for norm in own])
 
     def _fused(self, linears: Sequence[nn.Linear], config: AdapterConfig) -> Matrix:
-        parts = [folded(linear, config) for linear in linears]
+        sizes = [linear.weight.numel() for linear in linears]
+        if self._spare.numel() < sum(sizes):  # the same for all layers: memory that is new each time takes longer
+            self._spare = torch.empty(sum(sizes), device=self.device)
+        rooms = self._spare[: sum(sizes)].split(sizes)
+        parts = [folded(linear, config, room) for linear, room in zip(linears, rooms, strict=True)]
         bias = torch.cat([part.bias for part in parts])
         kept = bias.to(self.dtype) if bias.any() else None
         if self.int8:

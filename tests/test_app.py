@@ -777,7 +777,7 @@ def test_on_spaces_a_preset_that_cannot_run_gives_way_to_the_embedded_one_with_a
         def load(preset, **_):
             if preset != "embedded":
                 raise LAV2Error("There is no GPU.", "Rent one.")
-            return SimpleNamespace(preset=preset, load_experts=lambda report: None)
+            return SimpleNamespace(preset=preset)
 
     monkeypatch.setitem(sys.modules, "lav2.assistant", SimpleNamespace(Assistant=Loader))
     monkeypatch.setattr(app, "ASSISTANT", None)
