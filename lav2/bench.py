@@ -462,8 +462,8 @@ def training(options: Options) -> list[dict]:
     return rows
 
 
-# What no app on these packages can be faster or smaller than.
 STARTED = {"ready": "ready at", "warm": "warm-up:"}  # what the app says then: it takes questions; experts are loaded
+# What an app that uses these packages as they come takes at least.
 IMPORTS = "import gradio, torch, transformers, timm, ultralytics, easyocr"
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from queue import SimpleQueue
 
@@ -398,8 +398,9 @@ def tokens(
         if choice.over:
             return
         if turns is not None and isinstance(model, Engine) and len(chosen) == 1 and attention_mask is None:
-            for new in turns.follow(model, cache, choice, *chosen):
-                yield torch.tensor([new], device=input_ids.device)
+            with closing(turns.follow(model, cache, choice, *chosen)) as following:
+                for new in following:
+                    yield torch.tensor([new], device=input_ids.device)
             return
         if attention_mask is not None:
             attention_mask = torch.cat([attention_mask, attention_mask.new_ones(len(token), 1)], dim=1)
