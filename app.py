@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 from unittest.mock import patch
 
 if __name__ == "__main__":  # what is made at the start stays; to look for garbage in it takes a tenth of the time
-    gc.disable()  # until main() has started everything
+    gc.disable()  # until warm() has loaded everything
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read when gradio is imported
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # else the Hub's client looks up who calls, for its user agent
@@ -1430,11 +1430,15 @@ def load(preset: str, detector: str | None, **placing: str | None) -> None:
 
 def warm() -> None:
     """What is done while the page comes up; a question that is asked before waits for the experts that it wants."""
-    ASSISTANT.load_experts(print)
-    if not ON_ZERO_GPU:  # there, a GPU is lent to questions of users only
-        ASSISTANT.warm_up()
-    gc.freeze()  # what is there by now is not looked through while somebody waits for an answer: 0.6 s each time
-    gc.enable()
+    try:
+        ASSISTANT.load_experts(print)
+        if not ON_ZERO_GPU:  # there, a GPU is lent to questions of users only
+            ASSISTANT.warm_up()
+    except Exception as error:  # the first question will meet it as well, and tell
+        print(f"         warm-up: failed: {type(error).__name__}: {error}")
+    finally:
+        gc.freeze()  # what is there by now is not looked through while somebody waits for an answer: 0.6 s each time
+        gc.enable()
 
 
 def install_weights() -> None:

@@ -277,7 +277,6 @@ static void whole(int64_t count, Rows rows) {
     }
 }
 
-
 INLINE void prepare(const Matrix *m, Rows row) {  /* one of what m is multiplied with */
     if (m->bytes == 1) whole(m->length, row);
 }

@@ -39,7 +39,7 @@ PIECE = 128  # tokens of a long prompt at once, cut at multiples (and behind Cac
 # depends only on what stands before it, so that an answer is the same to the last bit whether or not earlier pieces
 # were kept
 GPU_PIECE = 512  # a GPU reads as many in 16 ms (7B on an H200), of which launching the kernels is most
-NATIVE_ROWS = 32  # up to which decode.c or kernels.py take the token; more rows are a matrix product, as torch does it
+NATIVE_ROWS = 32  # up to which a token of each row is a step of decode.c or kernels.py; more are read as a prompt is
 
 
 def piece_of(device: torch.device) -> int:
@@ -409,7 +409,7 @@ class Engine:
         return Layer(*matrices, [None if norm is None else self._weight(norm) for norm in own])
 
     def _fused(self, linears: Sequence[nn.Linear], config: AdapterConfig) -> Matrix:
-        sizes = [linear.weight.numel() for linear in linears]
+        sizes = [linear.weight.numel() if hasattr(linear, "lora_a") else 0 for linear in linears]
         if self._spare.numel() < sum(sizes):  # the same for all layers: memory that is new each time takes longer
             self._spare = torch.empty(sum(sizes), device=self.device)
         rooms = self._spare[: sum(sizes)].split(sizes)
@@ -470,7 +470,8 @@ class Engine:
         attention_mask: Tensor | None = None,
         cache: Cache | None = None,
     ) -> tuple[Tensor, Cache]:
-        """Logits [B, V] after the last of input_ids [B, T], and the cache that holds them.
+        """Logits [B, V] after the last of input_ids [B, T], and the cache that holds them; perhaps none, [0, V], where
+        one row is nothing but padding so far.
 
         Args:
             prompt_kv: of AdaptedLlama; read when the cache begins.
@@ -478,15 +479,17 @@ class Engine:
             cache: of the tokens before; it is changed.
 
         Raises:
-            LAV2Error: more tokens than the context holds.
+            LAV2Error: more tokens than the context holds, a text without any, or one that the model does not know.
         """
         if cache is None:
             cache = self.begin(len(input_ids), prompt_kv, attention_mask)
         rows, count = input_ids.shape
         self.check(cache, count)
         end = cache.length + count
-        if count == 1 and rows <= NATIVE_ROWS and (self.fused or self.library is not None):
-            logits = self._few(input_ids[:, 0].tolist(), [cache])
+        begun = cache.length >= max(cache.begins)  # no row is in its padding any more
+        if count == 1 and begun and rows <= NATIVE_ROWS and (self.fused or self.library is not None):
+            ids = input_ids[:, 0]
+            logits = self._few(ids.tolist() if self.library is not None else ids, [cache])
             cache.length += 1
             return logits, cache
         while cache.length < end:
@@ -535,6 +538,8 @@ class Engine:
         first = torch.zeros(rows, dtype=torch.int64, device=self.device)
         if attention_mask is not None:
             first = attention_mask.shape[1] - attention_mask.sum(-1)
+            if bool((first == attention_mask.shape[1]).any()):
+                raise LAV2Error("A text of the batch is empty.", "Leave it out.")
         prompts: list[tuple[Tensor, Tensor] | None] = []
         for prompt in prompt_kv:
             if prompt is None:
@@ -547,7 +552,8 @@ class Engine:
 
     def _read(self, input_ids: Tensor, cache: Cache) -> Tensor:
         """Logits [B, V] after a piece [B, T] of prompts, by what is fastest here."""
-        return self._rows(input_ids, cache) if self.reads else self._forward(input_ids, cache)
+        native = self.reads and len(input_ids) <= MOST
+        return self._rows(input_ids, cache) if native else self._forward(input_ids, cache)
 
     @torch.inference_mode()
     def _forward(self, input_ids: Tensor, cache: Cache) -> Tensor:
@@ -556,11 +562,11 @@ class Engine:
         places = (torch.arange(begin, end, device=self.device) - cache.first[:, None]).clamp(min=0)  # [B, T]
         return self._through(input_ids, places, lambda layer, qkv: self._attended(layer, qkv, cache, mask))
 
-    def _few(self, ids: Sequence[int], caches: Sequence[Cache]) -> Tensor:
+    def _few(self, ids: Sequence[int] | Tensor, caches: Sequence[Cache]) -> Tensor:
         """One more token of each of a few rows, by what is fastest here."""
         if self.library is not None and len(ids) <= NATIVE_ROWS:
             return self._step(ids, caches)
-        tokens = torch.tensor(ids, device=self.device)[:, None]
+        tokens = torch.as_tensor(ids, device=self.device)[:, None]
         if self.fused and len(ids) <= NATIVE_ROWS:
             tell = logging.getLogger("lav2.engine").warning
             try:
@@ -706,7 +712,7 @@ class Engine:
     def _rows(self, input_ids: Tensor, cache: Cache) -> Tensor:
         """`_forward` by decode.c: every token is a row, but for padding."""
         columns, rows = input_ids.T.tolist(), len(input_ids)
-        logits = torch.empty(0)
+        begun = cache.length + len(columns) > max(cache.begins)  # by then; else there is nothing to choose from yet
         most = max(1, MOST // rows)
         for begin in range(0, len(columns), most):
             where: list[int] = []
@@ -714,12 +720,17 @@ class Engine:
                 for row, token in enumerate(column):
                     if cache.length + ahead >= cache.begins[row]:
                         where += token, *cache.where(row, ahead)
-            logits = self._native(where, rows if begin + most >= len(columns) else 0)
+            logits = self._native(where, rows if begun and begin + most >= len(columns) else 0)
         return logits
 
     def _native(self, where: list[int], wanted: int) -> Tensor:
         """Logits [wanted, V] of the last of some tokens: for each its id and Cache.where."""
         rows, threads = len(where) // 5, torch.get_num_threads()
+        if strange := [token for token in where[::5] if not 0 <= token < len(self.embedding)]:
+            raise LAV2Error(f"Token {strange[0]} is none of the model's {len(self.embedding)}.",
+                            "Use the tokenizer that belongs to the model.")  # fmt: skip
+        if not wanted <= rows <= MOST:  # decode.c has room for no more
+            raise ValueError(f"{wanted} of {rows} rows, at most {MOST}")
         scratch = torch.empty(rows * self._scratch[0] + threads * (rows * self._scratch[1] + self._scratch[2]))
         logits = torch.empty(wanted, len(self.embedding))
         self.library.lav2_step(

@@ -149,7 +149,7 @@ class Turns:
         cache: DynamicCache | Cache | None = None,
         cancel: threading.Event | None = None,
     ) -> tuple[Tensor, DynamicCache | Cache]:
-        """As `prefill`.
+        """As `prefill`, in its turn; tokens of beams and drafts wait as a prompt does.
 
         Raises:
             Cancelled: `cancel` was set before the prompt was read.
@@ -199,7 +199,8 @@ class Turns:
             with self._changed:
                 self._going = [one for one in self._going if one is not mine]
                 self._changed.notify_all()
-                self._changed.wait_for(lambda: mine not in self._stepping)
+                if threading.current_thread() is not self._worker:  # where a forgotten answer may be collected
+                    self._changed.wait_for(lambda: mine not in self._stepping)
 
     def _able(self) -> list[_Going]:
         return [one for one in self._going if one.found.qsize() < self.AHEAD]
@@ -225,6 +226,9 @@ class Turns:
                 self._changed.release()
                 try:
                     _step(chosen)
+                except Exception as error:  # nobody is left waiting, whatever it was
+                    for one in chosen:
+                        one.end(error)
                 finally:
                     self._changed.acquire()
                     self._busy, self._steps_turn, self._stepping = False, False, []
@@ -266,7 +270,7 @@ def _step(answers: Sequence[_Going]) -> None:
         for row, one in zip(logits.split(1) if len(fitting) > 1 else [logits], fitting, strict=True):
             try:
                 found += one.choice(row)
-            except LAV2Error as error:
+            except Exception as error:  # that of one answer
                 found.append(error)
     except Exception as error:  # every answer in it has failed
         found = [error] * len(fitting)

@@ -3,6 +3,7 @@
 import ast
 import asyncio
 import base64
+import gc
 import html
 import importlib
 import io
@@ -790,6 +791,20 @@ def test_on_spaces_a_preset_that_cannot_run_gives_way_to_the_embedded_one_with_a
     assert app.ASSISTANT.preset == "embedded"
     told = app.told_fallback(KOREAN)["value"]
     assert "llama-7b-bias" in told and "no GPU" in told and "기본 모델" in told
+
+
+def test_a_warm_up_that_fails_is_told_and_memory_is_cleaned_up_from_then_on(monkeypatch, capsys):
+    def fails(report):
+        raise RuntimeError("no room")
+
+    monkeypatch.setattr(app, "ASSISTANT", SimpleNamespace(load_experts=fails))
+    gc.disable()
+    try:
+        app.warm()
+        assert gc.isenabled() and "no room" in capsys.readouterr().out
+    finally:
+        gc.enable()
+        gc.unfreeze()
 
 
 def test_a_question_about_a_kind_that_the_detector_does_not_know_says_so():

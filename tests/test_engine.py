@@ -1,6 +1,7 @@
 """The engine computes what the adapted LLaMA computes: open gates, every family of shapes, padded batches, int8, C."""
 
 import copy
+import dataclasses
 import itertools
 import json
 import os
@@ -290,12 +291,40 @@ def test_a_prompt_read_by_the_compiled_step_is_that_read_by_torch_whatever_its_p
     found = []
     for engine.reads in (False, True):
         found.append(engine(ids, prompt_kv, mask)[0])
-    _, cache = engine(ids[:, : length // 2], prompt_kv, mask[:, : length // 2])
-    pieces, _ = engine(ids[:, length // 2 :], prompt_kv, cache=cache)
+    cut = 2 * length // 3
+    _, cache = engine(ids[:, :cut], prompt_kv, mask[:, :cut])
+    pieces, _ = engine(ids[:, cut:], prompt_kv, cache=cache)
     own = tuple(prompt and tuple(part[-1:] for part in prompt) for prompt in prompt_kv)
     alone, _ = engine(ids[1:, length // 3 :], own)
     assert float((found[0] - found[1]).norm() / found[0].norm()) < 0.01
     assert torch.equal(pieces, found[1]) and torch.equal(alone[0], found[1][1])
+
+
+@compiled
+@pytest.mark.parametrize("rows", [3, 32, 129])
+def test_texts_that_begin_in_a_later_piece_are_read_as_by_torch(rows):
+    """More rows than decode.c takes are torch's."""
+    model = wide()
+    engine, ids = Engine(model, int8=True), token_ids(rows, 300)
+    mask = torch.ones(rows, 300, dtype=torch.long)
+    mask[1:, :150] = 0
+    engine.product = torch.float32
+    found = []
+    for engine.reads in (False, True):
+        found.append(engine(ids, model.prompt_kv(), mask)[0])
+    assert float((found[0] - found[1]).norm() / found[0].norm()) < 0.01
+
+
+@compiled
+def test_an_empty_text_and_a_token_that_the_model_does_not_know_are_refused():
+    engine = Engine(wide(), int8=True)
+    with pytest.raises(LAV2Error, match="empty"):
+        engine(token_ids(2, 3), (None,) * 4, torch.tensor([[1, 1, 1], [0, 0, 0]]))
+    _, cache = engine(token_ids(1, 3), (None,) * 4)
+    for strange in (-1, 64):
+        with pytest.raises(LAV2Error, match="none of the model's 64"):
+            engine.together([strange], [cache])
+    assert cache.length == 3
 
 
 @compiled
@@ -628,6 +657,53 @@ def test_a_step_that_fails_is_told_to_every_answer_in_it(monkeypatch):
     with ThreadPoolExecutor(3) as pool:
         failed = [pool.submit(answer, f"w{3 + i}").exception(20) for i in range(3)]
     assert [type(error) for error in failed] == [MemoryError] * 3
+
+
+@compiled
+def test_what_one_answer_cannot_choose_fails_that_answer_alone(monkeypatch):
+    model = wide()
+    engine, words, turns, prompt_kv = Engine(model), tokenizer(), generate.Turns(), photo_prompts(model)
+    whole = list(generate.stream(engine, words, "w5 w9", prompt_kv, GREEDY))
+    original = generate.sample
+
+    def sample(logits, sampling, *rest):
+        if sampling.seed == 13 and threading.current_thread() is turns._worker:
+            raise ZeroDivisionError
+        return original(logits, sampling, *rest)
+
+    monkeypatch.setattr(generate, "sample", sample)
+
+    def answer(seed):
+        sampling = dataclasses.replace(GREEDY, seed=seed)
+        return list(generate.stream(engine, words, "w5 w9", prompt_kv, sampling, turns=turns))
+
+    with ThreadPoolExecutor(2) as pool:
+        bad, good = pool.submit(answer, 13), pool.submit(answer, 0)
+        assert isinstance(bad.exception(20), ZeroDivisionError) and good.result(20) == whole
+
+
+@compiled
+def test_an_answer_is_computed_a_little_ahead_and_not_after_it_is_closed():
+    model = wide()
+    engine, turns, prompt_kv = Engine(model), generate.Turns(), photo_prompts(model)
+    cache, sampling = engine.begin(1, prompt_kv), Sampling(max_new_tokens=100)
+    answer = generate.tokens(engine, token_ids(1, 5), prompt_kv, sampling, [-1], cache=cache, turns=turns)
+    for _ in range(3):
+        next(answer)
+    wait_until(lambda: cache.length == 5 + 2 + turns.AHEAD)
+    time.sleep(0.05)
+    assert cache.length == 5 + 2 + turns.AHEAD  # one token is chosen from the prompt
+    answer.close()
+    assert turns._going == turns._stepping == []
+    wait_until(lambda: turns._worker is None)
+    assert cache.length == 5 + 2 + turns.AHEAD
+
+
+def wait_until(true):
+    end = time.monotonic() + 10
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.001)
 
 
 @compiled
