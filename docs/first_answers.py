@@ -85,7 +85,7 @@ def main() -> None:
     lines, on, off = ask(data, [row["image"] for row in rows if row["split"] == "val"][::12][:20])
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout
     print("# First answers: twenty COCO val photos, picked by index, unedited\n")
-    print(f"Preset `embedded`, greedy, detector {Path(os.environ.get('LAV2_DETECTOR', 'none')).name}, commit {commit.strip()};")
+    print(f"Preset `embedded`, greedy, detector {Path(os.environ.get('LAV2_DETECTOR', 'the shipped one')).name}, commit {commit.strip()};")
     print("written by `docs/first_answers.py`.\n")
     for line in lines:
         name = line["id"]
