@@ -491,6 +491,17 @@ INLINE const int64_t *state_of(const int64_t *row, int64_t layer) {
     return (const int64_t *)row[STATE_AT] + layer * row[STATES];
 }
 
+/* A thread's part of x [rows, width] += W · r for each row r; y: room for a tile of each. */
+static void add_product(Team *team, int threads, const Matrix *m, Rows vectors, int64_t rows, float *x, int64_t width,
+                        float *y) {
+    int64_t n, end;
+    while ((end = take(team, threads, width / TILE, &n)) > n)
+        for (n *= TILE; n < end * TILE; n += TILE) {
+            multiply(m, n, TILE, vectors, rows, y, TILE);
+            add(x + n, width, y, rows);
+        }
+}
+
 /* One token of each of B <= MOST rows, which may be answers of several users, or tokens of one text in their order: what
    a row gets does not depend on the others, but for those whose keys and values it looks at.
    where [B, PLACES]: each row's token, its place in the row's cache, where its text begins there, and the address of
@@ -595,11 +606,7 @@ void lav2_step(const int64_t *shape, const int64_t *layers, const float *numbers
                 prepare(&mo, below(room, b * heads * head));
             }
             if (shared) meet(&team, all);
-            while ((end = take(&team, all, width / TILE, &n)) > n)
-                for (n *= TILE; n < end * TILE; n += TILE) {
-                    multiply(&mo, n, TILE, room, rows, y[0], TILE);
-                    add(x + n, width, y[0], rows);
-                }
+            add_product(&team, all, &mo, room, rows, x, width, y[0]);
             meet(&team, all);
 
             for (int64_t b = mine; b < rows; b += every) {
@@ -623,11 +630,7 @@ void lav2_step(const int64_t *shape, const int64_t *layers, const float *numbers
             const Rows fed = {active, room.whole, room.factor};
             for (int64_t b = mine; b < rows; b += every) prepare(&md, below(fed, b * hidden));
             if (shared) meet(&team, all);
-            while ((end = take(&team, all, width / TILE, &n)) > n)
-                for (n *= TILE; n < end * TILE; n += TILE) {
-                    multiply(&md, n, TILE, fed, rows, y[0], TILE);
-                    add(x + n, width, y[0], rows);
-                }
+            add_product(&team, all, &md, fed, rows, x, width, y[0]);
             meet(&team, all);
         }
         const Matrix mh = {(const char *)head_matrix[0], (const uint16_t *)head_matrix[1], 0, width, bytes};
