@@ -7,6 +7,7 @@ import hashlib
 import logging
 import threading
 import time
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -48,7 +49,7 @@ class Orchestrator:
         self._running: dict[tuple[bytes, str], Future[Evidence]] = {}
         self._lock = threading.Lock()  # of the two above
         self._turn = {name: threading.Lock() for name in self._experts}
-        self._last: dict[str, threading.Thread] = {}  # the last worker of each expert; alive = it still hangs
+        self._workers: dict[str, _Worker] = {}
 
     def run(
         self,
@@ -140,7 +141,7 @@ class Orchestrator:
         start."""
         outcome: list[Any] = []
 
-        def worker() -> None:
+        def job() -> None:
             start = time.perf_counter()
             try:
                 outcome.append(work())
@@ -153,19 +154,44 @@ class Orchestrator:
                 outcome.append(ExpertFailure(name, cause, step, time.perf_counter() - start))
 
         with self._turn[name]:
-            last = self._last.get(name)
-            if last is not None and last.is_alive():
+            if name not in self._workers:
+                self._workers[name] = _Worker(f"expert {name}")
+                weakref.finalize(self, self._workers[name].end)
+            worker = self._workers[name]
+            if not worker.idle.is_set():
                 cause = f"The {name} expert still hangs on an earlier photo."
                 step = "Ask again later, switch this expert off, or restart the app."
                 return ExpertFailure(name, cause, step, 0.0)
-            # A daemon: an expert that never comes back must not keep the program from ending.
-            thread = self._last[name] = threading.Thread(target=worker, name=f"expert {name}", daemon=True)
             start = time.perf_counter()
-            thread.start()
-            thread.join(self._timeout)
-            if not outcome:
+            worker.do(job)
+            if not worker.idle.wait(self._timeout):
                 cause = f"The {name} expert took longer than {self._timeout:g} s."
                 step = "Ask again: it may have been loading. If it happens again, switch this expert off."
                 return ExpertFailure(name, cause, step, time.perf_counter() - start)
-            thread.join()  # it has its outcome; without this the next turn could still see it alive
             return outcome[0]
+
+
+class _Worker:
+    """A thread that does one job after the other. One for the life of an expert: cuDNN plans its convolutions anew in
+    each thread (ATen's Conv_v8.cpp keeps plans by thread), which took 2 s a photo on an H100. A daemon: an expert that
+    never comes back must not keep the program from ending."""
+
+    def __init__(self, name: str):
+        self.idle = threading.Event()  # it hangs as long as this is not set
+        self.idle.set()
+        self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        threading.Thread(target=_work, args=(self._jobs, self.idle), name=name, daemon=True).start()
+
+    def do(self, job: Callable[[], None]) -> None:
+        self.idle.clear()
+        self._jobs.put(job)
+
+    def end(self) -> None:
+        self._jobs.put(None)
+
+
+def _work(jobs: SimpleQueue, idle: threading.Event) -> None:
+    while (job := jobs.get()) is not None:
+        job()
+        del job  # it holds a photo
+        idle.set()

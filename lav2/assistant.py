@@ -136,6 +136,7 @@ class Assistant:
         self._seen: OrderedDict[bytes, _Seen] = OrderedDict()  # by photo, the newest PHOTOS
         self._seen_lock = threading.Lock()
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="vision")
+        self._encoder = ThreadPoolExecutor(1, thread_name_prefix="encoder")  # see _views
         self._readers = ThreadPoolExecutor(at_once, thread_name_prefix="ahead")  # they take turns with the answers
         lead = len(generate.encode(tokenizer, prompts.beginning(preset.template)))
         self._kept = generate.Kept(lead, chat.device)
@@ -253,7 +254,7 @@ class Assistant:
             raise LAV2Error(f"The adapter of {self.preset} is text only.", "Choose a preset with an image encoder.")
         shared = self._caption_tower is self._tower
         model, words, how = self._captioner, self._tokenizer, self.captioning
-        views = self._look(image)[:2] if shared else _views(self._caption_tower, image)
+        views = self._look(image)[:2] if shared else self._views(self._caption_tower, image)
         clip_tokens = torch.cat([view() for view in views[: how.views]])
         return captioning.write(model, words, self.caption_prompt, clip_tokens, how, self._judge, self._turns)
 
@@ -395,12 +396,22 @@ class Assistant:
         photo = photo or fingerprint(image)
         with self._seen_lock:
             if photo not in self._seen:
-                clip_tokens, mirrored = _views(self._tower, image)
+                clip_tokens, mirrored = self._views(self._tower, image)
                 self._seen[photo] = _Seen(clip_tokens, mirrored, _Once(lambda: self._prompts(clip_tokens())))
                 while len(self._seen) > PHOTOS:
                     self._seen.popitem(last=False)
             self._seen.move_to_end(photo)
             return self._seen[photo]
+
+    def _views(self, tower: VisionTower, image: Image.Image) -> tuple[Callable[[], Tensor], Callable[[], Tensor]]:
+        """clip_tokens of a photo and of its mirror image, made when they are needed; the photo is scaled once for both.
+        One thread makes all of them: see experts.orchestrator on cuDNN's plans."""
+        small = _Once(lambda: tower.resized(image))
+
+        def encoded(view: Callable[[], Image.Image]) -> Callable[[], Tensor]:
+            return _Once(lambda: self._encoder.submit(lambda: tower.encode([view()])).result())
+
+        return encoded(small), encoded(lambda: ImageOps.mirror(small()))
 
     @torch.inference_mode()
     def _prompts(self, clip_tokens: Tensor) -> tuple:
@@ -410,12 +421,6 @@ class Assistant:
     def _blind(self) -> tuple:
         """Prompts of a question without a photo."""
         return self._chat.prompt_kv()
-
-
-def _views(tower: VisionTower, image: Image.Image) -> tuple[Callable[[], Tensor], Callable[[], Tensor]]:
-    """clip_tokens of a photo and of its mirror image, made when they are needed; the photo is scaled once for both."""
-    small = _Once(lambda: tower.resized(image))
-    return _Once(lambda: tower.encode([small()])), _Once(lambda: tower.encode([ImageOps.mirror(small())]))
 
 
 def versions() -> dict[str, str]:

@@ -1,5 +1,6 @@
 """A failing, hanging or slow expert loses nothing of the others; evidence is kept by the photo's pixels."""
 
+import gc
 import subprocess
 import sys
 import threading
@@ -191,6 +192,31 @@ def test_one_expert_looks_at_one_photo_at_a_time_and_waiting_is_not_its_time():
     found = [dict(results)["works"] for results in asked]
     assert [f.text for f in found] == [f"works (4, {n})" for n in range(1, 6)]
     assert expert.most_at_once == 1
+
+
+def test_one_thread_does_all_that_an_expert_does():
+    """cuDNN plans its convolutions anew in each thread: 2 s a photo on an H100."""
+    seen = {"a": [], "b": []}
+    experts = team(*(Small(name, lambda name=name: seen[name].append(threading.get_ident())) for name in seen))
+    experts.load()
+    for number in range(3):
+        dict(experts.run(Image.new("RGB", (4, 4 + number)), ["a", "b"]))
+    assert [len(threads) for threads in seen.values()] == [4, 4]
+    assert len(set(seen["a"])) == len(set(seen["b"])) == 1 and seen["a"] != seen["b"]
+
+
+def test_an_experts_thread_ends_with_its_orchestrator():
+    before = threading.active_count()
+    experts = team(Small("a"), Small("b"))
+    experts.load()
+    assert threading.active_count() == before + 2
+    del experts
+    gc.collect()
+    for _ in range(100):
+        if threading.active_count() == before:
+            break
+        time.sleep(0.05)
+    assert threading.active_count() == before
 
 
 def test_an_unknown_name_is_refused_at_once_with_the_known_ones():
