@@ -293,6 +293,7 @@ INLINE void tile(const Matrix *m, int64_t n, const Rows *rows, float *y, int64_t
     const int64_t length = m->length, blocks = length / BLOCK;
     const int8_t *w = (const int8_t *)m->weight + n * length;
     const uint16_t *factor = m->factor + n * blocks;
+    if (m->bias) __builtin_prefetch(m->bias + n);  /* wanted at the end, and nothing reads on from it */
     for (int64_t g = 0; g < blocks; g++, w += TILE * BLOCK, factor += TILE) {
         const int16_t *x = rows->whole + g * BLOCK;
         ROLLED for (int first = 0; first < TILE / LANES; first += BESIDE) {
@@ -571,6 +572,12 @@ void lav2_step(const int64_t *shape, const int64_t *layers, const float *numbers
                 }
                 for (int64_t i = 0; i < 2 * groups * head; i += LANES) store_bf16(kv + i, load(k + i));
             }
+            if (me >= rows)  /* nothing to turn: what the attention reads first, prompts of some KB at scattered places */
+                for (int64_t b = 0; b < rows; b++) {
+                    const int64_t *st = state_of(where + b * PLACES, l);
+                    for (int64_t i = 0; i < st[PROMPT_LENGTH] * 2 * groups * head; i += 32)
+                        __builtin_prefetch((const uint16_t *)st[PROMPT] + i);
+                }
             meet(&team, all);
 
             int64_t stretch = 0, next = atomic_fetch_add(&team.taken, 1);
