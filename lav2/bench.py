@@ -46,6 +46,7 @@ from lav2.vision import VisionTower
 
 ROOT = Path(__file__).parent.parent
 NO_ADAPTER = ", no adapter"  # behind the name of a model that is measured beside the adapted one
+PAIRS = 5  # for each repeat, of short runs with and without adapter
 PROMPT = 300  # tokens: a question with its findings
 BATCH, LENGTH = 8, 60  # rows and tokens of a training step
 BARE = config.AdapterConfig("late", 1, 1, norm=False, bias=False, scale=False)  # an adapter that changes nothing
@@ -214,20 +215,29 @@ def decode(options: Options) -> list[dict]:
         last, cache = generate.prefill(one, ids, prompts)
         token = last.argmax(-1, keepdim=True)
 
-        def rate() -> float:
+        def rate(tokens: int = options.tokens) -> float:
             def run() -> None:
                 held = cache
-                for _ in range(options.tokens):
+                for _ in range(tokens):
                     _, held = generate.prefill(one, token, prompts, cache=held)
 
             taken = seconds(run)
             if isinstance(one, Engine):
                 cache.length = PROMPT
             else:
-                cache.crop(-options.tokens)
-            return options.tokens / taken
+                cache.crop(-tokens)
+            return tokens / taken
 
         return rate
+
+    def cost(adapted: Callable[[int], float], bare: Callable[[int], float]) -> Spread:
+        """Percent of time that the adapter adds: of pairs of short runs, one right after the other and either first in
+        turns, since a shared machine's speed changes within seconds by more than what is looked for."""
+        found = []
+        for turn in range(PAIRS * options.repeats):
+            rates = [run(options.tokens // 3) for run in ((adapted, bare) if turn % 2 else (bare, adapted))]
+            found.append(100 * (rates[turn % 2] / rates[1 - turn % 2] - 1))
+        return Spread(tuple(found))
 
     def baseline() -> float:  # without its prefill
         return options.tokens / (generated(options.tokens + 1) - generated(1))
@@ -246,6 +256,7 @@ def decode(options: Options) -> list[dict]:
     runs = {"transformers generate()": baseline, "transformers' forward with adapter": per_token(adapted, kv)}
     for name, one in engines.items():
         runs[name] = per_token(one, closed if name.endswith(NO_ADAPTER) else kv)
+    costs = {name: cost(runs[name], runs[name + NO_ADAPTER]) for name in kinds}
     found = in_turns({name: beside(name, run) for name, run in runs.items()}, options.repeats)
     base = found["transformers generate()"].median
     size = sum(p.nbytes for p in plain.parameters())
@@ -253,18 +264,16 @@ def decode(options: Options) -> list[dict]:
     for name, rate in found.items():
         engine = engines.get(name)
         read = weight_bytes(engine) if engine else size
-        unadapted = found.get(name + NO_ADAPTER)
         bounds = ceilings[name][1:]  # without the round that does not count
         of_ceiling = Spread(tuple(r * read / 1e7 / most for r, most in zip(rate.values, bounds, strict=True)))
         times, share = rate.median / base, of_ceiling.median
-        overhead = 100 * (unadapted.median / rate.median - 1) if unadapted else None
         chosen = name == list(kinds)[-1]  # what answers use
         rows.append({
             "decode": name, "tokens/s": rate, "x generate()": times, "MB/token": read / 1e6,
-            "GB/s": rate.median * read / 1e9, "of the ceiling %": of_ceiling, "adapter overhead %": overhead,
+            "GB/s": rate.median * read / 1e9, "of the ceiling %": of_ceiling, "adapter overhead %": costs.get(name),
             "target x": target(times, 2.5, True) if chosen else None,
             "target %": target(share, 60, True) if chosen else None,
-            "target overhead %": target(overhead, 5) if chosen else None,
+            "target overhead %": target(costs[name].median, 5) if chosen else None,
         })  # fmt: skip
     ceiling = Spread(tuple(one for around in ceilings.values() for one in around))
     show(f"decode: one answer after {PROMPT} tokens; memory reads {ceiling} GB/s", rows)
