@@ -68,6 +68,8 @@ class Reader(LazyExpert):
         with IMPORTS:
             import easyocr
             import torch
+
+            from experts.craft import quicker
         device = self._device or ("cuda" if torch.cuda.is_available() else "cpu")
         try:
             with unset():
@@ -239,39 +241,6 @@ def unset() -> AbstractContextManager:
             return func(*args, **kwargs)
 
     return Unset()
-
-
-def quicker(detector: Any) -> Any:
-    """EasyOCR's text detector (CRAFT, arXiv 1904.01941) for a CPU: batch norms folded into the convolutions, channels
-    last, bfloat16 where the processor multiplies it. The search takes most of the time of reading.
-
-    [1, 3, H, W] -> ([1, H/2, W/2, 2] float32, features), as before.
-    """
-    import torch
-    from torch import nn
-    from torch.nn.utils.fusion import fuse_conv_bn_eval
-
-    for block in [m for m in detector.eval().modules() if isinstance(m, nn.Sequential)]:
-        for name, following in zip(list(block._modules), list(block._modules)[1:], strict=False):
-            if isinstance(block._modules[name], nn.Conv2d) and isinstance(block._modules[following], nn.BatchNorm2d):
-                block._modules[name] = fuse_conv_bn_eval(block._modules[name], block._modules[following])
-                block._modules[following] = nn.Identity()
-    detector.to(memory_format=torch.channels_last)
-    # torch 2.8 cannot say what the processor has
-    has = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-    bfloat16 = bool(has.get("avx512_bf16") or has.get("amx_bf16") or has.get("bf16"))
-
-    class Quicker(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.inner = detector
-
-        def forward(self, pixels):
-            with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
-                scores, features = self.inner(pixels.contiguous(memory_format=torch.channels_last))
-            return scores.float(), features
-
-    return Quicker()
 
 
 def _packaged() -> Path:
