@@ -144,6 +144,22 @@ def test_a_large_photo_is_scaled_once_by_each_who_looks_and_encoded_once_for_cap
     assert encoded == [1, 1]  # the photo; its mirror image, for the caption
 
 
+def test_all_photos_are_encoded_by_one_thread(assistant, monkeypatch):
+    """cuDNN plans its convolutions anew in each thread: 2 s a photo on an H100."""
+    threads, encode, me = [], assistant._tower.encode, threading.get_ident
+    monkeypatch.setattr(assistant._tower, "encode", lambda photos: threads.append(me()) or encode(photos))
+    for height in (40, 41, 42):
+        image = Image.new("RGB", (40, height), "red")
+        asked = [threading.Thread(target=assistant.caption, args=(image,)),
+                 threading.Thread(target=events, args=(assistant, "What is it?", image),
+                                  kwargs={"experts": (), "sampling": short()})]  # fmt: skip
+        for one in asked:
+            one.start()
+        for one in asked:
+            one.join()
+    assert len(threads) == 6 and len(set(threads)) == 1  # a photo and its mirror image each
+
+
 def test_a_second_question_reads_only_what_its_prompt_does_not_share_with_the_first(assistant, bus, monkeypatch):
     """The photo's prompts, features and evidence are there, and whole pieces of the findings are not read again."""
     from lav2.engine import PIECE, Engine
