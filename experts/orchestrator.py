@@ -154,10 +154,10 @@ class Orchestrator:
                 outcome.append(ExpertFailure(name, cause, step, time.perf_counter() - start))
 
         with self._turn[name]:
-            if name not in self._workers:
-                self._workers[name] = _Worker(f"expert {name}")
-                weakref.finalize(self, self._workers[name].end)
-            worker = self._workers[name]
+            worker = self._workers.get(name)
+            if worker is None or not worker.thread.is_alive():  # a forked process (ZeroGPU) has none of the threads
+                worker = self._workers[name] = _Worker(f"expert {name}")
+                weakref.finalize(self, worker.end)
             if not worker.idle.is_set():
                 cause = f"The {name} expert still hangs on an earlier photo."
                 step = "Ask again later, switch this expert off, or restart the app."
@@ -180,7 +180,8 @@ class _Worker:
         self.idle = threading.Event()  # it hangs as long as this is not set
         self.idle.set()
         self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
-        threading.Thread(target=_work, args=(self._jobs, self.idle), name=name, daemon=True).start()
+        self.thread = threading.Thread(target=_work, args=(self._jobs, self.idle), name=name, daemon=True)
+        self.thread.start()
 
     def do(self, job: Callable[[], None]) -> None:
         self.idle.clear()

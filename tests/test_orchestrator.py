@@ -1,6 +1,7 @@
 """A failing, hanging or slow expert loses nothing of the others; evidence is kept by the photo's pixels."""
 
 import gc
+import os
 import subprocess
 import sys
 import threading
@@ -203,6 +204,28 @@ def test_one_thread_does_all_that_an_expert_does():
         dict(experts.run(Image.new("RGB", (4, 4 + number)), ["a", "b"]))
     assert [len(threads) for threads in seen.values()] == [4, 4]
     assert len(set(seen["a"])) == len(set(seen["b"])) == 1 and seen["a"] != seen["b"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no processes are forked here")
+def test_experts_that_were_loaded_work_on_in_a_forked_process():
+    """As ZeroGPU answers: threads do not follow into it."""
+    code = """
+import os, sys
+from PIL import Image
+from experts.evidence import Caption
+from experts.orchestrator import Orchestrator
+class Works:
+    def load(self): pass
+    def __call__(self, image): return Caption("seen", 0.0, "test")
+experts = Orchestrator({"works": Works()}, timeout=5)
+experts.load()
+if not os.fork():
+    print(dict(experts.run(Image.new("RGB", (2, 2)), ["works"]))["works"], flush=True)
+    os._exit(0)
+os.wait()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, cwd=ROOT)
+    assert "text='seen'" in done.stdout
 
 
 def test_an_experts_thread_ends_with_its_orchestrator():
