@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 from PIL import Image
@@ -118,7 +119,7 @@ def contained(verbose: bool = False) -> Iterator[None]:
     At import it reads the environment once: no installing by itself, no telemetry (off when it believes to be
     offline; a download by name still works), quiet unless `verbose`, its settings file in our cache and not in
     the home. It also sets OMP_NUM_THREADS and NumPy's print format, and torch's threads to one less than the
-    cores when a model loads.
+    cores when a model loads: a thread that computed something meanwhile would keep that number for its life.
     """
     import torch
 
@@ -130,17 +131,17 @@ def contained(verbose: bool = False) -> Iterator[None]:
     }
     touched = (*quiet, "OMP_NUM_THREADS", "CUBLAS_WORKSPACE_CONFIG")
     before = {key: os.environ.get(key) for key in touched}
-    threads, printing = torch.get_num_threads(), np.get_printoptions()
+    printing = np.get_printoptions()
     os.environ.update(quiet)
     try:
-        yield
+        with patch.object(torch, "set_num_threads"):
+            yield
     finally:
         for key, value in before.items():
             if value is None:
                 os.environ.pop(key, None)
             else:
                 os.environ[key] = value
-        torch.set_num_threads(threads)
         np.set_printoptions(**printing)
 
 

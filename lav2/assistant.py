@@ -136,7 +136,8 @@ class Assistant:
         self._seen: OrderedDict[bytes, _Seen] = OrderedDict()  # by photo, the newest PHOTOS
         self._seen_lock = threading.Lock()
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="vision")
-        self._encoder = ThreadPoolExecutor(1, thread_name_prefix="encoder")  # see _views
+        self._encoder = ThreadPoolExecutor(1, thread_name_prefix="encoder")  # see _views; like all
+        # threads here, it must not have worked before ZeroGPU forks the process that answers
         self._readers = ThreadPoolExecutor(at_once, thread_name_prefix="ahead")  # they take turns with the answers
         lead = len(generate.encode(tokenizer, prompts.beginning(preset.template)))
         self._kept = generate.Kept(lead, chat.device)

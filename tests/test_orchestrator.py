@@ -229,17 +229,15 @@ os.wait()
 
 
 def test_an_experts_thread_ends_with_its_orchestrator():
-    before = threading.active_count()
-    experts = team(Small("a"), Small("b"))
+    threads = []
+    experts = team(*(Small(name, lambda: threads.append(threading.current_thread())) for name in "ab"))
     experts.load()
-    assert threading.active_count() == before + 2
+    assert len(threads) == 2 and all(thread.is_alive() for thread in threads)
     del experts
     gc.collect()
-    for _ in range(100):
-        if threading.active_count() == before:
-            break
-        time.sleep(0.05)
-    assert threading.active_count() == before
+    for thread in threads:
+        thread.join(5)
+    assert not any(thread.is_alive() for thread in threads)
 
 
 def test_an_unknown_name_is_refused_at_once_with_the_known_ones():
