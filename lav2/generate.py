@@ -24,6 +24,7 @@ from lav2.model import AdaptedLlama
 
 Model = AdaptedLlama | Engine
 NUCLEUS = 512  # tokens that are looked at first where a share of the chances is wanted
+LOOP, PERIOD = 8, 16  # tokens of a repetition, and of what is repeated at most, see `looping`
 
 
 class Kept:
@@ -324,8 +325,19 @@ def _drawn(chances: Tensor, generator: torch.Generator) -> Tensor:
     return torch.searchsorted(heights, drawn * heights[:, -1:], right=True)[:, 0]
 
 
+def looping(written: list[int]) -> int | None:
+    """The token that would say once more what the text has said over and over, three times and LOOP tokens at least."""
+    for period in range(1, PERIOD + 1):
+        times = max(3, -(-LOOP // period))
+        again = len(written) >= times * period and written[-1] == written[-1 - period]
+        if again and written[-times * period :] == written[-period:] * times:
+            return written[-period]
+    return None
+
+
 class Choice:
-    """What the rows of an answer say next, until every row has met a stop token or max_new_tokens are out.
+    """What the rows of an answer say next, until every row has met a stop token or max_new_tokens are out. With a
+    penalty for repetition, which words of the prompt are free from, no row goes round in circles.
 
     In Python, as an operation of torch on a few numbers takes as long as twenty of Python's.
 
@@ -339,6 +351,7 @@ class Choice:
         self._generator = torch.Generator().manual_seed(sampling.seed)
         self._said: list[list[int]] = [[] for _ in prompts]  # what gets the penalty, once each
         self._known = [set(row) for row in prompts]  # that, and the prompt
+        self._written: list[list[int]] = [[] for _ in prompts]
         self._going = [True] * len(prompts)
         self._left = sampling.max_new_tokens
 
@@ -352,11 +365,16 @@ class Choice:
         Raises:
             LAV2Error: the logits give no chances.
         """
+        if self._sampling.repetition_penalty != 1:
+            for row, written in enumerate(self._written):
+                if (token := looping(written)) is not None:
+                    logits[row, token] = float("-inf")
         chosen = sample(logits, self._sampling, self._generator, self._said)
         chosen = [token if goes else self._stop[0] for token, goes in zip(chosen, self._going, strict=True)]
         self._going = [goes and token not in self._stop for token, goes in zip(chosen, self._going, strict=True)]
         self._left -= 1
-        for new, said, known in zip(chosen, self._said, self._known, strict=True):
+        for new, said, known, written in zip(chosen, self._said, self._known, self._written, strict=True):
+            written.append(new)
             if new not in known:
                 said.append(new)
                 known.add(new)

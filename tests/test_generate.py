@@ -56,6 +56,24 @@ def test_a_batch_of_unequal_prompts_answers_as_one_by_one():
     assert len(set(together)) == 3
 
 
+def test_what_goes_round_in_circles_is_told_and_what_only_repeats_is_not():
+    assert generate.looping([5, 1, 2, 1, 2, 1, 2, 1, 2]) == 1
+    assert generate.looping([1, 2, 3, 4, 5] * 3) == 1
+    assert generate.looping([7] * 8) == 7
+    for fine in ([], [7] * 7, [1, 2] * 3, [1, 2, 3, 4, 5] * 2, [1, 2, 1, 2, 1, 2, 1, 3], list(range(40)) * 3):
+        assert generate.looping(fine) is None
+
+
+def test_an_answer_made_of_the_prompts_own_words_does_not_go_round_in_circles():
+    """Which get no penalty: a sign with opening hours was read as MONDAY MONDAY MONDAY until the tokens were out."""
+    def said(penalty):
+        choice = generate.Choice(Sampling(max_new_tokens=40, repetition_penalty=penalty), [0], [[3, 4, 5]])
+        return [choice(torch.tensor([[0.0, 0.0, 0.0, 3.0, 2.0, 1.0]]))[0] for _ in range(40)]
+
+    assert said(1.0) == [3] * 40
+    assert said(1.1)[:12] == [3] * 8 + [4] + [3] * 3
+
+
 def test_the_same_seed_gives_the_same_answer_and_another_seed_another():
     model = open_gates(adapted())
     prompt_kv = model.prompt_kv(model.visual_prompt(clip_tokens()))
