@@ -11,7 +11,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import torch
@@ -255,7 +255,7 @@ class Assistant:
             raise LAV2Error(f"The adapter of {self.preset} is text only.", "Choose a preset with an image encoder.")
         shared = self._caption_tower is self._tower
         model, words, how = self._captioner, self._tokenizer, self.captioning
-        views = self._look(image)[:2] if shared else self._views(self._caption_tower, image)
+        views = self._look(image)[:2] if shared else _views(self._caption_tower, image, self._encoder)
         clip_tokens = torch.cat([view() for view in views[: how.views]])
         return captioning.write(model, words, self.caption_prompt, clip_tokens, how, self._judge, self._turns)
 
@@ -397,22 +397,12 @@ class Assistant:
         photo = photo or fingerprint(image)
         with self._seen_lock:
             if photo not in self._seen:
-                clip_tokens, mirrored = self._views(self._tower, image)
+                clip_tokens, mirrored = _views(self._tower, image, self._encoder)
                 self._seen[photo] = _Seen(clip_tokens, mirrored, _Once(lambda: self._prompts(clip_tokens())))
                 while len(self._seen) > PHOTOS:
                     self._seen.popitem(last=False)
             self._seen.move_to_end(photo)
             return self._seen[photo]
-
-    def _views(self, tower: VisionTower, image: Image.Image) -> tuple[Callable[[], Tensor], Callable[[], Tensor]]:
-        """clip_tokens of a photo and of its mirror image, made when they are needed; the photo is scaled once for both.
-        One thread makes all of them: see experts.orchestrator on cuDNN's plans."""
-        small = _Once(lambda: tower.resized(image))
-
-        def encoded(view: Callable[[], Image.Image]) -> Callable[[], Tensor]:
-            return _Once(lambda: self._encoder.submit(lambda: tower.encode([view()])).result())
-
-        return encoded(small), encoded(lambda: ImageOps.mirror(small()))
 
     @torch.inference_mode()
     def _prompts(self, clip_tokens: Tensor) -> tuple:
@@ -422,6 +412,19 @@ class Assistant:
     def _blind(self) -> tuple:
         """Prompts of a question without a photo."""
         return self._chat.prompt_kv()
+
+
+def _views(
+    tower: VisionTower, image: Image.Image, encoder: Executor
+) -> tuple[Callable[[], Tensor], Callable[[], Tensor]]:
+    """clip_tokens of a photo and of its mirror image, made when they are needed; the photo is scaled once for both. One
+    thread, the encoder's, makes all of them: see experts.orchestrator on cuDNN's plans."""
+    small = _Once(lambda: tower.resized(image))
+
+    def encoded(view: Callable[[], Image.Image]) -> Callable[[], Tensor]:
+        return _Once(lambda: encoder.submit(lambda: tower.encode([view()])).result())
+
+    return encoded(small), encoded(lambda: ImageOps.mirror(small()))
 
 
 def versions() -> dict[str, str]:

@@ -1,5 +1,7 @@
 """Captions: drafts that are sampled side by side, and the one that photo and drafts agree with."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -118,7 +120,8 @@ def test_a_photo_is_scaled_once_and_its_mirror_image_is_seen_as_the_photos_featu
     picture = Image.new("RGB", (40, 20))
     picture.paste((200, 0, 0), (0, 0, 20, 20))
     tower = Tower()
-    plain, mirrored = (view() for view in _views(tower, picture))
+    with ThreadPoolExecutor(1) as encoder:
+        plain, mirrored = (view() for view in _views(tower, picture, encoder))
     assert plain.view(4, 4)[0, 0] > 150 > 50 > plain.view(4, 4)[0, -1]
     assert torch.equal(mirrored.view(4, 4), plain.view(4, 4).flip(-1))
     assert tower.scaled == [(40, 20)]
