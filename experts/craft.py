@@ -77,33 +77,32 @@ class Whole(nn.Module):
             self._packed.append(self._pack(len(self._packed), convolution))
 
     def _pack(self, i: int, convolution: nn.Conv2d) -> tuple:
-        """What oneDNN's convolution takes between an input and what becomes of its output."""
+        """What oneDNN's convolution takes between an input and what becomes of its output, in its order."""
         weight = convolution.weight.detach().float()
         before = BEFORE.get(i, (i - 1,))
         step, zero = (2 * PIXELS / STEPS, STEPS // 2 + 1) if not i else (self._steps[before[0]], _zero(before[0]))
         if len(before) > 1:  # the second of two joined inputs has steps of its own: its weights make up for them
             weight = weight.clone()
-            skipped = self._packed[before[1]][2].numel()
+            skipped = self._packed[before[1]][3].numel()
             weight[:, -skipped:] *= self._steps[before[1]] / step
         scale = (weight.abs().amax((1, 2, 3)) / 127).clamp(min=1e-12)
         rounded = (weight / scale.view(-1, 1, 1, 1)).round().to(torch.int8)
         how = list(convolution.stride), list(convolution.padding), list(convolution.dilation), convolution.groups
         packed = torch.ops.onednn.qconv_prepack(rounded, scale, step, zero, *how, None)
         zeros, bias = torch.zeros(len(scale), dtype=torch.int32), convolution.bias.detach().float()
-        return (step, zero, packed), (zeros, bias, how), scale
+        return (step, zero, packed, scale, zeros, bias, *how)
 
     def _at(self, i: int, x: Tensor) -> Tensor:
         """Convolution i: uint8 [1, C, H, W] -> the same; the last one's output is float32."""
-        (step, zero, packed), (zeros, bias, how), scale = self._packed[i]
         if i < len(SEEN):  # what goes further than was ever seen is cut off, also from what a byte could hold
             end = "hardtanh", [-SEEN[i] if i in UNBOUNDED else 0.0, SEEN[i]]
             out = self._steps[i], _zero(i), torch.uint8
         else:
             end, out = ("relu", []), (1.0, 0, torch.float32)
-        return torch.ops.onednn.qconv2d_pointwise(x, step, zero, packed, scale, zeros, bias, *how, *out, *end, "")
+        return torch.ops.onednn.qconv2d_pointwise(x, *self._packed[i], *out, *end, "")
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        step, zero = self._packed[0][0][:2]
+        step, zero = self._packed[0][:2]
         x = (pixels / step + zero).round_().clamp_(0, STEPS).to(torch.uint8)
         x = x.contiguous(memory_format=torch.channels_last)
         skips = []
@@ -139,4 +138,3 @@ def _highest_around(x: Tensor) -> Tensor:
     x = torch.maximum(torch.maximum(x[:, :, :-2], x[:, :, 1:-1]), x[:, :, 2:])
     x = torch.maximum(torch.maximum(x[..., :-2], x[..., 1:-1]), x[..., 2:])
     return x.contiguous(memory_format=torch.channels_last)
-
