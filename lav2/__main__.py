@@ -74,6 +74,7 @@ def main(arguments: list[str] | None = None) -> int:
     train.add_argument("--init", type=Path, help="adapter folder to start from")
     train.add_argument("--init-groups", choices=("visual", "language"), nargs="+", default=("visual", "language"),
                        help="what is taken from --init; the rest starts anew")  # fmt: skip
+    train.add_argument("--lora-rank", type=int, help="of a language group that starts anew (default: that of --init)")
     train.add_argument("--steps", type=int, default=2000)
     train.add_argument("--batch", type=int, default=32)
     train.add_argument("--accumulate", type=int, default=1)
@@ -128,7 +129,7 @@ def main(arguments: list[str] | None = None) -> int:
     distil.set_defaults(run=run_distil)
 
     evaluate = commands.add_parser("evaluate", help="captions, benchmarks, and what each expert buys")
-    evaluate.add_argument("what", choices=("captions", "vqa", "pope", "mme", "anls", "grounded", "chat"))
+    evaluate.add_argument("what", choices=("captions", "vqa", "pope", "mme", "anls", "grounded", "chat", "everyday", "human"))
     evaluate.add_argument("data", type=Path, help="captions.jsonl, COCO JSON, a benchmark's folder (anls: its file), "
                           "rows of lav2.instruct, or of `distil` (chat)")  # fmt: skip
     evaluate.add_argument("--out", type=Path, required=True, help="JSON with scores and all that they depend on")
@@ -372,6 +373,7 @@ def run_train(options: argparse.Namespace) -> int:
         images=options.images,
         init=options.init,
         init_groups=options.init_groups,
+        lora_rank=options.lora_rank,
         cache=options.cache,
         views=options.views,
         warm_steps=options.warm_steps,
@@ -435,13 +437,14 @@ def run_examine(options: argparse.Namespace) -> int:
 
 
 def run_evaluate(options: argparse.Namespace) -> int:
-    from lav2 import evaluate
+    from lav2 import evaluate, natural
     from lav2.metrics import write_coco_results
 
     arms = tuple(options.arms.split(",")) if options.arms else tuple(evaluate.ARMS)
-    unknown = [arm for arm in arms if arm not in (*evaluate.ARMS, evaluate.AUTO)]
+    known_arms = (*evaluate.ARMS, evaluate.AUTO, natural.NO_LINE)
+    unknown = [arm for arm in arms if arm not in known_arms]
     if unknown:
-        known = ", ".join((*evaluate.ARMS, evaluate.AUTO))
+        known = ", ".join(known_arms)
         raise LAV2Error(f"There is no arm {unknown[0]!r}.", f"Choose of: {known}.")
     bench = replace(_bench(options), batch=options.batch, max_new_tokens=options.max_new_tokens)
     if options.what == "captions":
@@ -453,6 +456,13 @@ def run_evaluate(options: argparse.Namespace) -> int:
         scores, rows = evaluate.grounded(bench, options.data, arms, options.limit)
         results = {"scores": scores, "rows": rows}
         print(evaluate.table(scores))
+    elif options.what == "everyday":
+        scores, rows = natural.everyday(bench, options.data, arms, options.limit)
+        results = {"scores": scores, "rows": rows}
+    elif options.what == "human":
+        folder = options.images or options.data.parent.parent / "photos/coco"
+        scores, rows = natural.human(bench, options.data, folder, arms, options.split, options.limit)
+        results = {"scores": scores, "rows": rows}
     elif options.what == "chat":
         scores, rows = evaluate.chat(bench, options.data, options.split, options.limit)
         results = {"scores": scores, "rows": rows}

@@ -324,7 +324,7 @@ class Assistant:
         timings["queued"], timings["experts"] = begin - start, time.perf_counter() - begin
 
         block = grounding.block(evidence, question, self.count_tokens)
-        prompt, used, trimmed = self._fit(question, block, request)
+        prompt, used, trimmed = self._fit(question, block.text, request)
         yield PromptReady(prompt, used, self.context, trimmed)
 
         generation = time.perf_counter()

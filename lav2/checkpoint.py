@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
@@ -46,7 +46,7 @@ def write(
     Raises:
         LAV2Error: they are not exactly the model's adapter.
     """
-    check_fit(model, tensors, "The adapter to be saved")
+    check_fit(model.adapter_parameters(), tensors, "The adapter to be saved")
     folder.mkdir(parents=True, exist_ok=True)
     save_file(tensors, folder / (TENSORS + ".part"))
     config = {
@@ -105,6 +105,7 @@ def load(
     notice: Callable[[str], None] = print,
     groups: Sequence[Group] = GROUPS,
     base: Mapping[str, str] | None = None,
+    lora_rank: int | None = None,
 ) -> AdaptedLlama:
     """The frozen model with the folder's adapter on it; `llm` becomes part of the result.
 
@@ -114,6 +115,7 @@ def load(
         notice: told when the weights are others than those the adapter was trained on.
         groups: parameters that are taken; the others start as a new adapter's.
         base: base_identity of `llm`, where it is known already.
+        lora_rank: of a language group that starts anew, in place of the folder's.
 
     Raises:
         LAV2Error: files are missing or damaged, tensors are missing or too many, or the adapter belongs to another
@@ -134,6 +136,11 @@ def load(
             "other weights of the same model are used now, so answers may differ a little."
         )
     adapter = from_json(AdapterConfig, config["adapter"])
+    if lora_rank is not None and lora_rank != adapter.lora_rank:
+        if "language" in groups:
+            raise LAV2Error(f"The language group in {folder} has LoRA pairs of rank {adapter.lora_rank}.",
+                            "Leave --lora-rank away, or start the language group anew with --init-groups visual.")  # fmt: skip
+        adapter = replace(adapter, lora_rank=lora_rank)
     projector = from_json(ProjectorConfig, config["projector"]) if config["projector"] else None
     vision = _vision(config)
     model = AdaptedLlama(llm, adapter, projector, vision)
@@ -148,20 +155,20 @@ def load_tensors(model: AdaptedLlama, folder: Path, groups: Sequence[Group] = GR
         LAV2Error: otherwise.
     """
     stored = _read_tensors(folder)
-    check_fit(model, stored, str(folder / TENSORS))
+    own = {name: tensor for name, tensor in model.adapter_parameters().items() if group(name, model.config) in groups}
+    kept = {name: tensor for name, tensor in stored.items() if group(name, model.config) in (None, *groups)}
+    check_fit(own, kept, str(folder / TENSORS))
     with torch.no_grad():
-        for name, parameter in model.adapter_parameters().items():
-            if group(name, model.config) in groups:
-                parameter.copy_(stored[name])
+        for name, parameter in own.items():
+            parameter.copy_(stored[name])
 
 
-def check_fit(model: AdaptedLlama, stored: dict[str, torch.Tensor], what: str) -> None:
-    """Whether stored tensors are exactly the model's adapter: none missing, none left over, each of its shape.
+def check_fit(own: Mapping[str, torch.Tensor], stored: Mapping[str, torch.Tensor], what: str) -> None:
+    """Whether stored tensors are exactly an adapter's own: none missing, none left over, each of its shape.
 
     Raises:
         LAV2Error: they are not; `what` names them in the message.
     """
-    own = model.adapter_parameters()
     missing, unknown = sorted(own.keys() - stored.keys()), sorted(stored.keys() - own.keys())
     wrong = sorted(name for name in own.keys() & stored.keys() if own[name].shape != stored[name].shape)
     if missing or unknown or wrong:

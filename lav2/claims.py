@@ -56,7 +56,14 @@ COCO = (
 )  # fmt: skip
 
 # Behind the name of a class they make another thing of it.
-COMPOUNDS = ("station", "stop", "park", "booth", "track", "lane", "driver", "game", "field", "player", "uniform", "cap")
+COMPOUNDS = (
+    "station", "stop", "park", "booth", "track", "lane", "driver", "game", "field", "player", "uniform", "cap",
+    "number", "time", "cursor", "pad", "call", "ticket", "schedule", "line", "line's", "price", "juice", "company",
+    "dealer", "food", "house", "shop", "store", "brand", "title", "page", "cover", "towel", "service", "door",
+)  # fmt: skip
+# Colours that are fruit as well: a kind of object only where they are counted or have an article.
+COLOURS = ("orange",)
+_COUNTED = ("a", "an", "any", "the", "one", "two", "many", "some", "no", "several")
 
 NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 _NUMBER = {word: str(i) for i, word in enumerate(NUMBERS)}
@@ -111,7 +118,18 @@ def used(answer: str, evidence: Mapping[str, Evidence]) -> set[int]:
 
 def asked(question: str) -> list[str]:
     """The kinds of object (names of COCO) that a question speaks of, in its order."""
-    return list(dict.fromkeys(name for _, _, name in _mentions(_raw(question))))
+    return list(dict.fromkeys(kind for _, kind in asked_words(question)))
+
+
+def asked_words(question: str) -> list[tuple[str, str]]:
+    """(the question's own words, kind of object) of every kind that it speaks of, in its order: ("women", "person")."""
+    raw = _raw(question)
+    found = []
+    for first, end, kind in _mentions(raw):
+        if kind in COLOURS and not (raw[first].endswith("s") or (first and raw[first - 1] in _COUNTED)):
+            continue
+        found.append((" ".join(raw[first:end]), kind))
+    return found
 
 
 def unsupported(answer: str, question: str, evidence: Mapping[str, Evidence]) -> list[str]:

@@ -13,7 +13,8 @@ import re
 import uuid
 import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -74,7 +75,7 @@ def read_rows(file: Path, images: Path | None = None, report: Callable[[str], No
     rows: list[Row] = []
     for line, raw in _raw_rows(text):
         try:
-            rows.append(_row(raw, folder))
+            rows += _rows(raw, folder)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             report(f"{file}:{line}: skipped, {type(error).__name__}: {error}")
     if not rows:
@@ -137,6 +138,20 @@ def _caption_document(document: dict) -> Iterator[tuple[int, dict]]:
             yield number, {"image": name, "split": "train" if split == "restval" else split, "captions": captions}
 
 
+def _rows(raw: object, folder: Path) -> list[Row]:
+    """The checked rows of one object of a file: several where it holds several questions about the same findings."""
+    if not isinstance(raw, dict) or "questions" not in raw:
+        return [_row(raw, folder)]
+    shared = {name: value for name, value in raw.items() if name != "questions"}
+    first = _row({**shared, **raw["questions"][0]}, folder)
+    rows = [first]
+    for question in raw["questions"][1:]:  # the findings are read and checked once
+        history = [(turn[0], turn[1]) for turn in question.get("history", ())]
+        turns = _turns([*history, (question["question"], question["answer"])])
+        rows.append(replace(first, turns=turns, kind=question["kind"], facts={**shared, **question}))
+    return rows
+
+
 def _row(raw: object, folder: Path) -> Row:
     """A checked row; raises KeyError, TypeError or ValueError for what is wrong with it."""
     if isinstance(raw, json.JSONDecodeError):
@@ -158,7 +173,9 @@ def _row(raw: object, folder: Path) -> Row:
         return CaptionRow(image, captions, split)
     if "question" in raw:  # lav2.instruct
         evidence = {name: from_json(name, value) for name, value in raw["evidence"].items() if name in raw["experts"]}
-        return InstructionRow(image, _turns([(raw["question"], raw["answer"])]), evidence, split, raw["kind"], raw)
+        history = [(turn[0], turn[1]) for turn in raw.get("history", ())]
+        turns = _turns([*history, (raw["question"], raw["answer"])])
+        return InstructionRow(image, turns, evidence, split, raw["kind"], raw)
     if "instruction" in raw:  # Alpaca
         asked = "\n".join(part for part in (raw["instruction"], raw.get("input")) if part)
         return InstructionRow(image, _turns([(asked, raw["output"])]), split=split)
@@ -333,7 +350,7 @@ class Sample:
     branch: tuple[int, ...] | None = None  # of each token: 0 shared by all questions, 1, 2 ... its own; None: one only
 
 
-JOINED = 384  # tokens of samples joined into one, at most: the memory of attention grows with their square
+JOINED = 640  # tokens of samples joined into one, at most: the memory of attention grows with their square
 
 
 def join(samples: Sequence[Sample], most: int) -> list[Sample]:
@@ -348,7 +365,7 @@ def join(samples: Sequence[Sample], most: int) -> list[Sample]:
     by_photo: dict[str | None, list[Sample]] = {}
     for sample in samples:
         by_photo.setdefault(sample.image, []).append(sample)
-    found = by_photo.pop(None, [])
+    found: list[Sample] = []
     for rows in by_photo.values():
         run: list[Sample] = []
         common = own = 0  # tokens that all of the run share; tokens of its samples together
@@ -515,7 +532,9 @@ def instruction_sample(row: InstructionRow, tokenizer: PreTrainedTokenizerBase, 
 def _conversation(
     row: InstructionRow, turns: Sequence[Turn], tokenizer: PreTrainedTokenizerBase, template: str
 ) -> Sample:
-    prompt = prompt_of(row, tokenizer, template, turns)
+    # Some rows do without the computed line, so that the model also reads what the line is made of.
+    computed = zlib.crc32(f"{row.image} {turns[-1].question}".encode()) % 10 < COMPUTED
+    prompt = prompt_of(row, tokenizer, template, turns, computed)
     encoded = tokenizer(prompt, return_offsets_mapping=True)
     # Earlier answers stand in the prompt, behind the prompt that they answered, unless the template changes old turns.
     spans = []
@@ -533,17 +552,26 @@ def _conversation(
 
 
 def prompt_of(
-    row: InstructionRow, tokenizer: PreTrainedTokenizerBase, template: str, turns: Sequence[Turn] | None = None
+    row: InstructionRow,
+    tokenizer: PreTrainedTokenizerBase,
+    template: str,
+    turns: Sequence[Turn] | None = None,
+    computed_line: bool = True,
 ) -> str:
     """The assistant's prompt for the row's last question (or that of `turns`) and its evidence."""
     *history, last = turns or row.turns
-
-    def count_tokens(text: str) -> int:
-        return len(tokenizer(text, add_special_tokens=False).input_ids)
-
     evidence = {name: grounding.told(found, last.question) for name, found in row.evidence.items()}
-    block = grounding.block(evidence, last.question, count_tokens)
-    return prompts.build(template, last.question, block, history)
+    count = partial(_count_tokens, tokenizer)
+    block = grounding.block(evidence, last.question, count, computed_line=computed_line)
+    return prompts.build(template, last.question, block.text, history)
+
+
+COMPUTED = 6  # of ten training rows have the computed line
+
+
+@lru_cache(100_000)
+def _count_tokens(tokenizer: PreTrainedTokenizerBase, text: str) -> int:
+    return len(tokenizer(text, add_special_tokens=False).input_ids)
 
 
 def instruction_rows(

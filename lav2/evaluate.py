@@ -97,10 +97,10 @@ class Bench:
             for image in tqdm(images, desc="captions", unit="photo", disable=None)
         ]
 
-    def answers(self, rows: Sequence[InstructionRow]) -> list[str]:
-        """Greedy answers to the rows' last questions with their evidence in the prompt."""
-        parts = self.assistant.parts
-        prompts = [prompt_of(row, parts.tokenizer, self.assistant.settings.template) for row in rows]
+    def answers(self, rows: Sequence[InstructionRow], computed_line: bool = True) -> list[str]:
+        """Greedy answers to the rows' last questions with their evidence in the prompt, and its computed line."""
+        parts, template = self.assistant.parts, self.assistant.settings.template
+        prompts = [prompt_of(row, parts.tokenizer, template, computed_line=computed_line) for row in rows]
         sampling = Sampling(max_new_tokens=self.max_new_tokens)
         return self._generate(parts.chat, prompts, [row.image for row in rows], sampling)
 

@@ -96,6 +96,7 @@ def run(
     images: Path | None = None,
     init: Path | None = None,
     init_groups: Sequence[Group] = GROUPS,
+    lora_rank: int | None = None,
     cache: Path | None = None,
     views: int = 2,
     warm_steps: int = 0,
@@ -118,6 +119,7 @@ def run(
         images: folder of the photos, each file's own by default.
         init: an adapter's folder to start from; its settings are kept. Otherwise the preset's settings start anew.
         init_groups: what is taken from `init`; the other group starts as the identity.
+        lora_rank: of a language group that starts anew.
         cache: folder of cached image features.
         views: of each photo that captions are learned from (lav2.data.view_of): 1: only itself.
         warm_steps: steps of `warm_start` before a new run.
@@ -152,7 +154,7 @@ def run(
     base = base_identity(llm, tokenizer, preset.llm)
     torch.manual_seed(settings.seed)
     if init:
-        model = checkpoint.load(init, llm, tokenizer, report, init_groups)
+        model = checkpoint.load(init, llm, tokenizer, report, init_groups, lora_rank=lora_rank)
     else:
         model = AdaptedLlama(llm, preset.adapter_config, preset.projector, preset.vision)
     if encoder:
