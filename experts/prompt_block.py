@@ -126,7 +126,7 @@ def _missing(evidence: Mapping[str, Evidence], name: str) -> str:
 
 
 def _shorter(head: list[str]) -> list[str]:
-    """The head with its longest line halved, or without it where it is short already; [] once there is only the rule."""
+    """The head with its longest line halved, or without it where it is short; [] once there is only the rule."""
     if len(head) == 1:
         return []
     longest = max(range(1, len(head)), key=lambda at: len(head[at]))
@@ -180,8 +180,11 @@ def _reliable(lines: OcrLines) -> list[bool]:
 
 
 _WORD = re.compile(r"[^\W_]+")
-_COMMON = frozenset("a an and any are at be can cost costs did do does for from have how i in is it its many me much my of on or say "
-                    "says tell text that the there they this to was what when where which who why with you".split())  # fmt: skip
+# These words tell nothing of which row is meant.
+_COMMON = frozenset(
+    "a an and any are at be can cost costs did do does for from have how i in is it its many me much my of on or say "
+    "says tell text that the there they this to was what when where which who why with you".split()  # noqa: SIM905
+)
 
 
 def _chosen(rows: Sequence[_Row], room: int, question: str) -> frozenset[int]:

@@ -129,7 +129,8 @@ def main(arguments: list[str] | None = None) -> int:
     distil.set_defaults(run=run_distil)
 
     evaluate = commands.add_parser("evaluate", help="captions, benchmarks, and what each expert buys")
-    evaluate.add_argument("what", choices=("captions", "vqa", "pope", "mme", "anls", "grounded", "chat", "everyday", "human"))
+    evaluate.add_argument("what", choices=("captions", "vqa", "pope", "mme", "anls", "grounded", "chat", "everyday",
+                                           "human"))  # fmt: skip
     evaluate.add_argument("data", type=Path, help="captions.jsonl, COCO JSON, a benchmark's folder (anls: its file), "
                           "rows of lav2.instruct, or of `distil` (chat)")  # fmt: skip
     evaluate.add_argument("--out", type=Path, required=True, help="JSON with scores and all that they depend on")

@@ -30,8 +30,8 @@ from lav2.config import AdapterConfig
 
 # cuDNN's attention plans anew, for half a second, whenever a length is new, as a prompt's is.
 torch.backends.cuda.enable_cudnn_sdp(False)
-# The plain products of attention, which training takes on a CPU, stay in bfloat16 where the model is; by default they are
-# done in float32, which takes 1.3 (384 tokens) to 1.7 times (640 tokens) as long for a whole step.
+# Plain attention, which training takes on a CPU, stays in bfloat16 where the model is. By default PyTorch does it in
+# float32: a whole step takes 1.3 (384 tokens) to 1.7 times (640 tokens) as long.
 torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(True)
 
 ATTENTION = "lav2_zero_init"
@@ -255,8 +255,7 @@ def _add(linear: nn.Module, args: tuple[Tensor], output: Tensor) -> Tensor:
 class _Tuned(torch.autograd.Function):
     """`s · (y + B A x + b)` of a frozen layer's output y, in as few passes over it as its products take.
 
-    On a CPU a training step is bound by passes over activations, not by products: autograd's own steps for the sum, the bias
-    and the scale take 1.2 times as long for the whole step (docs/LOG.md).
+    On a CPU a training step is bound by passes over activations, not by products.
     """
 
     @staticmethod

@@ -138,8 +138,10 @@ def load(
     adapter = from_json(AdapterConfig, config["adapter"])
     if lora_rank is not None and lora_rank != adapter.lora_rank:
         if "language" in groups:
-            raise LAV2Error(f"The language group in {folder} has LoRA pairs of rank {adapter.lora_rank}.",
-                            "Leave --lora-rank away, or start the language group anew with --init-groups visual.")  # fmt: skip
+            raise LAV2Error(
+                f"The language group in {folder} has LoRA pairs of rank {adapter.lora_rank}.",
+                "Leave --lora-rank away, or start the language group anew with --init-groups visual.",
+            )
         adapter = replace(adapter, lora_rank=lora_rank)
     projector = from_json(ProjectorConfig, config["projector"]) if config["projector"] else None
     vision = _vision(config)

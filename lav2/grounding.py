@@ -1,9 +1,9 @@
-"""Evidence -> the block of the prompt: the findings (experts.prompt_block) and, where the question asks for objects, one
+"""Evidence -> the block of the prompt: the findings (experts.prompt_block) and, where the question asks for objects, a
 line that computes what it asks: how many, on which side, which kinds the detector does not know. The budget is the one
 that answering, training and evaluation share. No torch.
 
-The computed line is true for the findings or it is not there: it says nothing of text, drops no condition without saying so,
-and is made for kinds of object alone.
+The computed line is true for the findings or it is not there. It says nothing of text, and drops no condition without
+saying so.
 """
 
 from __future__ import annotations
@@ -87,8 +87,8 @@ def computed(evidence: Mapping[str, Evidence], question: str) -> str:
     """What the boxes say to the question, as one line; "" where they say nothing to it.
 
     Kinds of object (those of lav2.claims.asked): how many and where, or that none was found, or that the detector does
-    not look for them; of two kinds whose places are compared, on which side the surer ones lie. A part of the photo: what
-    is there. What the boxes cannot tell of it (women, who wears a hat) is said.
+    not look for them; of two kinds whose places are compared, on which side the surer ones lie. A part of the photo:
+    what is there. What the boxes cannot tell of it (women, who wears a hat) is said.
     """
     detections = evidence.get("detection")
     if not isinstance(detections, Detections):

@@ -1127,7 +1127,7 @@ _VALUES = {
 
 def _found_text(found: OcrLines, question: str) -> tuple[str, tuple[str, ...]]:
     """What of a drawn sign is asked for, and what that is: ("the number", ("52", "3")), the surest first;
-    ("the second line", ("open daily",)); ("the text", ("Gate 42 open daily",)). Or that it is not there, and nothing."""
+    ("the second line", ("open daily",)); ("the text", ("Gate 42 open daily",)). Or that it is not there."""
     items = numbered({"ocr": found})
     if not items:  # of its texts nothing is left but markers
         return "no text in the photo", ()

@@ -1,8 +1,8 @@
 """Natural questions: people's own, about documents and photos, asked of the assistant as it ships.
 
-`everyday` reads a folder of questions.jsonl and pictures (lines {"id", "kind": text | yesno | photo, "image", "question",
-"truth": [any of], "distractors": [none of], "history"?}); `human` reads human questions on COCO photos (lines {"coco_id",
-"question", "answers", "votes"?, "split"}). Experts look at every picture as they do in the app.
+`everyday` reads a folder of pictures and questions.jsonl, lines {"id", "kind": text | yesno | photo, "image",
+"question", "truth": [any of], "distractors": [none of], "history"?}. `human` reads human questions on COCO photos, lines
+{"coco_id", "question", "answers", "votes"?, "split"}. Experts look at every picture as they do in the app.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ from lav2.prompts import Turn
 NO_LINE = "no line"  # an arm: all experts, but nothing computed of the boxes
 
 
-def everyday(bench: Bench, data: Path, arms: Sequence[str] = ("all",), limit: int | None = None) -> tuple[dict, list[dict]]:
+def everyday(
+    bench: Bench, data: Path, arms: Sequence[str] = ("all",), limit: int | None = None
+) -> tuple[dict, list[dict]]:
     """(scores, rows with answers by arm) on a folder of everyday questions.
 
     Args:
@@ -44,7 +46,8 @@ def everyday(bench: Bench, data: Path, arms: Sequence[str] = ("all",), limit: in
     file = data / "questions.jsonl" if data.is_dir() else data
     asked = _lines(file, ("id", "kind", "image", "question", "truth"))[:limit]
     rows = [
-        InstructionRow(str(file.parent / row["image"]), _turns(row), split="val", kind=row["kind"], facts=row) for row in asked
+        InstructionRow(str(file.parent / row["image"]), _turns(row), split="val", kind=row["kind"], facts=row)
+        for row in asked
     ]
     return _run(bench, rows, arms, lambda row, answer: float(is_right(row.facts, answer)))
 
@@ -71,7 +74,9 @@ def human(
         raise LAV2Error(f"{images} has none of the photos of {data}.", "Give the folder of the photos with --images.")
     chosen = set(shown)
     rows = [
-        InstructionRow(_photo(images, row["coco_id"]), (Turn(row["question"], ""),), split="val", kind=_sort(row), facts=row)
+        InstructionRow(
+            _photo(images, row["coco_id"]), (Turn(row["question"], ""),), split="val", kind=_sort(row), facts=row
+        )
         for row in found
         if row["coco_id"] in chosen
     ]
@@ -79,13 +84,18 @@ def human(
 
 
 def is_right(row: Mapping, answer: str) -> bool:
-    """text: one of `truth` stands in the answer and none of `distractors`; letters and digits are compared, and a number is no
-    part of a longer one. yesno: it begins with one of `truth`. photo: a word of `truth`, none of `distractors`."""
+    """Whether an everyday question is answered right.
+
+    text: one of `truth` stands in the answer and none of `distractors`; letters and digits are compared, and a number
+    is no part of a longer one. yesno: it begins with one of `truth`. photo: a word of `truth`, none of `distractors`.
+    """
     low, wrong = answer.lower().strip(), row.get("distractors", ())
     if row["kind"] == "yesno":
         return low.startswith(tuple(row["truth"])) and not any(word in low for word in wrong)
     if row["kind"] == "photo":
-        return any(re.search(rf"\b{re.escape(word)}", low) for word in row["truth"]) and not any(word in low for word in wrong)
+        return any(re.search(rf"\b{re.escape(word)}", low) for word in row["truth"]) and not any(
+            word in low for word in wrong
+        )
     others = [word for word in wrong if _letters(word) not in _letters(row["truth"][0])]
     return any(_stands(answer, word) for word in row["truth"]) and not any(_stands(answer, word) for word in others)
 
@@ -100,8 +110,10 @@ def _stands(answer: str, value: str) -> bool:
 
 
 def human_accuracy(row: Mapping, answer: str) -> float:
-    """VQA accuracy (Antol et al. 2015) where people's votes are known, else whether it is one of the answers. Of an answer in
-    a sentence that begins with yes or no only that counts."""
+    """VQA accuracy (Antol et al. 2015) where people's votes are known, else whether it is one of the answers.
+
+    Of a sentence that begins with yes or no only that counts, where yes or no is asked for.
+    """
     first = re.match(r"(yes|no)\b", answer.lower())
     said = first[1] if first and _sort(row) == "yes/no" else answer
     if "votes" in row:
@@ -128,9 +140,13 @@ def _lines(file: Path, needed: Sequence[str]) -> list[dict]:
         rows = [json.loads(line) for line in file.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
         missing = next((name for row in rows for name in needed if name not in row), None)
     except (OSError, ValueError, TypeError) as error:
-        raise LAV2Error(f"{file} cannot be read ({error}).", "Give the folder of questions.jsonl and its pictures.") from error
+        raise LAV2Error(
+            f"{file} cannot be read ({error}).", "Give the folder of questions.jsonl and its pictures."
+        ) from error
     if missing or not rows:
-        raise LAV2Error(f"{file} has a line without {missing!r}." if missing else f"{file} is empty.", "Mend that line.")
+        raise LAV2Error(
+            f"{file} has a line without {missing!r}." if missing else f"{file} is empty.", "Mend that line."
+        )
     return rows
 
 
@@ -140,7 +156,10 @@ def _run(bench: Bench, rows: Sequence[InstructionRow], arms: Sequence[str], scor
     answers, right = {}, {}
     for arm in arms:
         on = _experts(arm)
-        asked = [replace(row, evidence={name: found[row.image][name] for name in on if name in found[row.image]}) for row in rows]
+        asked = [
+            replace(row, evidence={name: found[row.image][name] for name in on if name in found[row.image]})
+            for row in rows
+        ]
         answers[arm] = bench.answers(asked, computed_line=arm != NO_LINE)
         verdicts: dict[str, list[float]] = {}
         for row, answer in zip(rows, answers[arm], strict=True):
@@ -148,10 +167,14 @@ def _run(bench: Bench, rows: Sequence[InstructionRow], arms: Sequence[str], scor
         right[arm] = {**verdicts, "all": [verdict for part in verdicts.values() for verdict in part]}
     first = next(iter(right.values()))
     others = [arm for arm in arms if arm != "all" and "all" in arms]
+    differences = {
+        f"all - {arm}": {kind: list(bootstrap_interval(part, right[arm][kind])) for kind, part in right["all"].items()}
+        for arm in others
+    }
     scores = {
         "accuracy": {arm: {kind: float(np.mean(part)) for kind, part in kinds.items()} for arm, kinds in right.items()},
         "questions": {kind: len(part) for kind, part in first.items()},
-        "differences": {f"all - {arm}": {kind: list(bootstrap_interval(part, right[arm][kind])) for kind, part in right["all"].items()} for arm in others},
+        "differences": differences,
     }  # fmt: skip
     table = [
         {"id": row.facts.get("id"), "image": row.image, "kind": row.kind, "question": row.turns[-1].question,

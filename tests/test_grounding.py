@@ -1,6 +1,5 @@
-"""The computed line of the prompt says what the boxes say to the question, truly, and nothing where they say nothing."""
+"""The computed line says what the boxes say to the question, truly, and nothing where they say nothing."""
 
-import numpy as np
 import pytest
 
 from experts.evidence import Caption, Detections, ExpertFailure, OcrLines

@@ -41,9 +41,18 @@ def test_the_block_is_exactly_the_format_the_adapter_is_trained_on():
 
 def test_nothing_found_not_run_and_could_not_run_are_three_different_answers():
     nothing = Detections(np.zeros((0, 4)), [], (), 0.1, "d", NAMES, (100, 100))
-    assert prompt_block({"detection": nothing, **page([])}, len, NO_LIMIT).text.split("\n")[1:] == ["Objects: none found", "Text: none found"]
-    failed = {name: ExpertFailure(name, "No weights.", "Install them.", 0.0) for name in ("caption", "detection", "ocr")}
-    assert prompt_block(failed, len, NO_LIMIT).text.split("\n")[1:] == ["Caption: could not run", "Objects: could not run", "Text: could not run"]
+    assert prompt_block({"detection": nothing, **page([])}, len, NO_LIMIT).text.split("\n")[1:] == [
+        "Objects: none found",
+        "Text: none found",
+    ]
+    failed = {
+        name: ExpertFailure(name, "No weights.", "Install them.", 0.0) for name in ("caption", "detection", "ocr")
+    }
+    assert prompt_block(failed, len, NO_LIMIT).text.split("\n")[1:] == [
+        "Caption: could not run",
+        "Objects: could not run",
+        "Text: could not run",
+    ]
     assert prompt_block(page(TABLE), len, NO_LIMIT).text.split("\n")[1] == "Text:"
     assert prompt_block({}, len, NO_LIMIT).text == ""
 
@@ -83,7 +92,9 @@ def findings(draw):
     if draw(st.booleans()):
         texts = draw(st.lists(st.tuples(SHORT, BOX, st.floats(0, 1)), max_size=60))
         quads = [[(a, b), (c, b), (c, d), (a, d)] for _, (a, b, c, d), _ in texts]
-        evidence["ocr"] = OcrLines(np.array(quads).reshape(-1, 4, 2), [c for _, _, c in texts], tuple(t for t, _, _ in texts), 0.0, (100, 100))
+        evidence["ocr"] = OcrLines(
+            np.array(quads).reshape(-1, 4, 2), [c for _, _, c in texts], tuple(t for t, _, _ in texts), 0.0, (100, 100)
+        )
     for name in evidence:
         if draw(st.integers(0, 9)) == 0:
             evidence[name] = ExpertFailure(name, "cause", "step", 0.0)

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from experts.evidence import Caption, Detections, ExpertFailure, OcrLines
-from experts.prompt_block import RULE, prompt_block
+from experts.prompt_block import prompt_block
 from experts.render import LINE_CHARS, clean, draw, numbered
 
 NO_LIMIT = 10**9

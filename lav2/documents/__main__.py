@@ -23,7 +23,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m lav2.documents", description=main.__doc__)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--count", type=int, default=3000, help="made-up documents (default %(default)s)")
-    parser.add_argument("--data", type=Path, help="folder with captions.jsonl and qa/: questions about other texts as well")
+    parser.add_argument(
+        "--data", type=Path, help="folder with captions.jsonl and qa/: questions about other texts as well"
+    )
     parser.add_argument("--split", default="train", choices=("train", "val"))
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(argv)

@@ -68,7 +68,9 @@ class Page:
 
     def yes_no(self, questions: Sequence[str] | str, line: str | None, thing: str = "", kind: str = "member") -> None:
         """`line`: what proves the yes; None: a no."""
-        self.ask(questions, f"Yes: {line}" if line else "No." if not thing else f"No, {thing} is not in the text.", kind)
+        self.ask(
+            questions, f"Yes: {line}" if line else "No." if not thing else f"No, {thing} is not in the text.", kind
+        )
 
 
 # --- fields: one value each ---------------------------------------------------------------------------------
@@ -249,9 +251,17 @@ def _general(page: Page, what: str, title: str, more: str = "") -> None:
     if len(rows) > 1 and rng.random() < 0.35:
         at = rng.randrange(min(len(rows), 4))
         nth = ("first", "second", "third", "fourth")[at]
-        page.ask((f"What is the {nth} line?", f"What does the {nth} line say?", f"Read line {at + 1}."), " ".join(rows[at]), "line")
+        page.ask(
+            (f"What is the {nth} line?", f"What does the {nth} line say?", f"Read line {at + 1}."),
+            " ".join(rows[at]),
+            "line",
+        )
     if len(rows) > 1 and rng.random() < 0.25:
-        page.ask(("What is the last line?", "What does the last line say?", "What is written at the bottom?"), " ".join(rows[-1]), "line")
+        page.ask(
+            ("What is the last line?", "What does the last line say?", "What is written at the bottom?"),
+            " ".join(rows[-1]),
+            "line",
+        )
 
 
 def card(rng: Random, rate: float) -> Document:
@@ -295,14 +305,22 @@ def card(rng: Random, rate: float) -> Document:
         if rng.random() < 0.35:
             page.ask(FIELDS[name].questions, answer, "field")
     if title and head:
-        page.ask([q.format(what=what) for q in (BUSINESS_QUESTIONS if titles is values.business else TITLE_QUESTIONS)], head[0], "title")
+        page.ask(
+            [q.format(what=what) for q in (BUSINESS_QUESTIONS if titles is values.business else TITLE_QUESTIONS)],
+            head[0],
+            "title",
+        )
     missing = [name for name in FIELDS if name not in answers and not _overlap(name, answers)]
     for name in rng.sample(missing, rng.choice((1, 1, 2, 3))):
         page.absent(FIELDS[name].questions)
     if len(answers) > 1 and rng.random() < 0.5:
         one, two = rng.sample(sorted(answers), 2)
         first, second = rng.choice(FIELDS[one].questions), rng.choice(FIELDS[two].questions)
-        page.ask(f"{first.rstrip('?.')} and {second[:1].lower()}{second[1:]}", f"{answers[one]} and {answers[two]}", "compound")
+        page.ask(
+            f"{first.rstrip('?.')} and {second[:1].lower()}{second[1:]}",
+            f"{answers[one]} and {answers[two]}",
+            "compound",
+        )
         page.ask((f"And {second[:1].lower()}{second[1:]}", second), answers[two], "follow-up", [(first, answers[one])])
     more = "".join(f", {name.replace('_', ' ')} {answers[name]}" for name in list(answers)[:2])
     _general(page, what, head[0] if head else "", more)

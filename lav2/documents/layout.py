@@ -12,7 +12,9 @@ def ocr_json(rows: Sequence[Sequence[str]], confidence: float = 0.9) -> dict[str
     """The JSON form (experts.evidence.from_json) of texts laid out in rows; columns of cells are aligned."""
     starts: list[int] = []
     for place in range(max((len(row) for row in rows), default=0)):
-        ends = [starts[place - 1] + CHARACTER * len(row[place - 1]) for row in rows if len(row) > place] if place else []
+        ends = (
+            [starts[place - 1] + CHARACTER * len(row[place - 1]) for row in rows if len(row) > place] if place else []
+        )
         starts.append(max(ends) + GAP if ends else 0)
     items = []
     for number, row in enumerate(rows):

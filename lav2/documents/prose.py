@@ -79,11 +79,15 @@ def letter(rng: Random, rate: float) -> Document:
         page.made.rows.append([heading])
         text = text.removeprefix("{heading}. ")
     pieces = [page.read(part) if part.strip() and not part.startswith("{") else part for part in _parts(text)]
-    body = "".join(shown[p[1:-1]] if p.startswith("{") else _spaced(p, q) for p, q in zip(pieces, _parts(text), strict=True))
+    body = "".join(
+        shown[p[1:-1]] if p.startswith("{") else _spaced(p, q) for p, q in zip(pieces, _parts(text), strict=True)
+    )
     body = " ".join(body.split())
     secret = ""
     if rng.random() < 0.12:
-        secret = rng.choice(("pelican", "lantern", "velvet", "harbour", "tulip", "copper", "walnut", "meadow", "comet", "anchor"))
+        secret = rng.choice(
+            ("pelican", "lantern", "velvet", "harbour", "tulip", "copper", "walnut", "meadow", "comet", "anchor")
+        )
         body += page.read(f" The secret word is {secret}.")
     for line in textwrap.wrap(body, rng.randint(22, 64)):
         page.made.rows.append([line])
@@ -91,11 +95,27 @@ def letter(rng: Random, rate: float) -> Document:
         if rng.random() < 0.75 and shown[name] in " ".join(cell for row in page.made.rows for cell in row):
             page.ask(asked, shown[name], "sentence")
     if secret and secret in body:
-        page.ask(("What is the secret word?", "What is the secret word at the end?", "Which word is secret?"), secret, "sentence")
+        page.ask(
+            ("What is the secret word?", "What is the secret word at the end?", "Which word is secret?"),
+            secret,
+            "sentence",
+        )
     for name in rng.sample([n for n in ("phone", "price", "email", "web", "date") if n not in questions], 1):
         page.absent(FIELDS[name].questions)
     first = body.split(". ")[0].rstrip(".") + "."
-    page.ask(("What is this text about?", "What is it about?", "Summarize this document.", "What is this letter about?", "Summarise the text.", "What does the text say in short?", "Sum it up."), first if len(first) < 160 else first[:160], "about")
+    page.ask(
+        (
+            "What is this text about?",
+            "What is it about?",
+            "Summarize this document.",
+            "What is this letter about?",
+            "Summarise the text.",
+            "What does the text say in short?",
+            "Sum it up.",
+        ),
+        first if len(first) < 160 else first[:160],
+        "about",
+    )
     _general(page, what, heading)
     return page.made
 
@@ -126,7 +146,17 @@ def sign(rng: Random, rate: float) -> Document:
         page.row(case(f"{name} {trade}".strip()))
         if rng.random() < 0.6:
             page.row(case(rng.choice(words.SLOGANS)))
-        page.ask(("What kind of shop is this?", "What kind of shop is it?", "What sort of business is it?", "What does this shop sell?", "What shop is this?"), page.read(case(trade)) if rate == 0 else next((c for c in page.made.rows[0]), trade), "shop")
+        page.ask(
+            (
+                "What kind of shop is this?",
+                "What kind of shop is it?",
+                "What sort of business is it?",
+                "What does this shop sell?",
+                "What shop is this?",
+            ),
+            page.read(case(trade)) if rate == 0 else next((c for c in page.made.rows[0]), trade),
+            "shop",
+        )
     elif kind == "notice":
         page.row(case(rng.choice(words.NOTICES)))
         if rng.random() < 0.3:
@@ -135,14 +165,34 @@ def sign(rng: Random, rate: float) -> Document:
         for goal in rng.sample(words.PLACES, rng.randint(1, 3)):
             cells = page.row(case(goal), FIELDS["distance"].make(rng)) if rng.random() < 0.6 else page.row(case(goal))
             if len(cells) == 2:
-                page.ask((f"How far is it to {goal}?", f"What is the distance to {goal}?", f"How far is {goal}?"), cells[1], "value")
+                page.ask(
+                    (f"How far is it to {goal}?", f"What is the distance to {goal}?", f"How far is {goal}?"),
+                    cells[1],
+                    "value",
+                )
     elif kind == "parking":
-        page.row(case(rng.choice(("no parking", "no stopping", "parking", "permit holders only", "loading only", "pay and display", "no entry"))))
+        page.row(
+            case(
+                rng.choice(
+                    (
+                        "no parking",
+                        "no stopping",
+                        "parking",
+                        "permit holders only",
+                        "loading only",
+                        "pay and display",
+                        "no entry",
+                    )
+                )
+            )
+        )
         style = values.clock_style(rng)
         opens = rng.randrange(5 * 60, 11 * 60, 30)
         dash = rng.choice((" - ", "-", " to "))
         if rng.random() < 0.8:
-            hours = page.row(f"{values.clock(rng, opens, style)}{dash}{values.clock(rng, opens + rng.randrange(240, 700, 30), style)}")[0]
+            hours = page.row(
+                f"{values.clock(rng, opens, style)}{dash}{values.clock(rng, opens + rng.randrange(240, 700, 30), style)}"
+            )[0]
         if rng.random() < 0.8:
             days = page.row(case(_days(rng)))[0]
         if rng.random() < 0.5:
@@ -150,39 +200,132 @@ def sign(rng: Random, rate: float) -> Document:
             page.made.rows.append([label, amount] if rng.random() < 0.4 else [f"{label} {amount}"])
             fine = amount
         if hours:
-            page.ask(("During which hours?", "At what times does it apply?", "During which hours is parking not allowed?", "From when to when?", "What hours are on the sign?", "When may I not park here?"), hours, "hours")
+            page.ask(
+                (
+                    "During which hours?",
+                    "At what times does it apply?",
+                    "During which hours is parking not allowed?",
+                    "From when to when?",
+                    "What hours are on the sign?",
+                    "When may I not park here?",
+                ),
+                hours,
+                "hours",
+            )
         if days:
             page.ask(FIELDS["days"].questions, days, "days")
             first, last = _span(days)
             if first is not None:
                 at = rng.randrange(7)
                 inside = first <= at <= last
-                page.ask((f"Does it apply on {words.DAYS[at]}?", f"Is {words.DAYS[at]} included?"), f"Yes, {days}." if inside else f"No, {days}.", "days")
+                page.ask(
+                    (f"Does it apply on {words.DAYS[at]}?", f"Is {words.DAYS[at]} included?"),
+                    f"Yes, {days}." if inside else f"No, {days}.",
+                    "days",
+                )
                 if page.made.rows[0][0].lower() in ("no parking", "no stopping"):
-                    page.ask((f"May I park here on {words.DAYS[at]}?", f"Can I park here on {words.DAYS[at]}?", f"Is parking allowed on {words.DAYS[at]}?"), f"No, {page.made.rows[0][0]} {days}." if inside else f"Yes, it is only {days}.", "days")
+                    page.ask(
+                        (
+                            f"May I park here on {words.DAYS[at]}?",
+                            f"Can I park here on {words.DAYS[at]}?",
+                            f"Is parking allowed on {words.DAYS[at]}?",
+                        ),
+                        f"No, {page.made.rows[0][0]} {days}." if inside else f"Yes, it is only {days}.",
+                        "days",
+                    )
         if fine:
             page.ask(FIELDS["fee"].questions, fine, "field")
         else:
             page.absent(FIELDS["fee"].questions)
     elif kind == "brand":
-        maker = values.faker(rng, "en_US").last_name() if rng.random() < 0.5 else rng.choice(("honda", "toyota", "pepsi", "coca-cola", "nokia", "sony", "samsung", "nike", "adidas", "yamaha", "bosch", "canon", "heineken", "ford", "kodak", "shell"))
+        maker = (
+            values.faker(rng, "en_US").last_name()
+            if rng.random() < 0.5
+            else rng.choice(
+                (
+                    "honda",
+                    "toyota",
+                    "pepsi",
+                    "coca-cola",
+                    "nokia",
+                    "sony",
+                    "samsung",
+                    "nike",
+                    "adidas",
+                    "yamaha",
+                    "bosch",
+                    "canon",
+                    "heineken",
+                    "ford",
+                    "kodak",
+                    "shell",
+                )
+            )
+        )
         read = page.row(case(maker))
-        thing = rng.choice(("motorcycle", "car", "shirt", "bottle", "cup", "laptop", "phone", "camera", "bike", "bag", "truck", "can", "box", "machine"))
+        thing = rng.choice(
+            (
+                "motorcycle",
+                "car",
+                "shirt",
+                "bottle",
+                "cup",
+                "laptop",
+                "phone",
+                "camera",
+                "bike",
+                "bag",
+                "truck",
+                "can",
+                "box",
+                "machine",
+            )
+        )
         if rng.random() < 0.3:
             page.row(values.code(rng))
-        page.ask((f"What brand is the {thing}?", f"What brand is on the {thing}?", f"What is the brand of the {thing}?", "Which brand is this?", f"Who made the {thing}?", f"What name is on the {thing}?"), read[0], "brand")
+        page.ask(
+            (
+                f"What brand is the {thing}?",
+                f"What brand is on the {thing}?",
+                f"What is the brand of the {thing}?",
+                "Which brand is this?",
+                f"Who made the {thing}?",
+                f"What name is on the {thing}?",
+            ),
+            read[0],
+            "brand",
+        )
     else:
         source = values.faker(rng, "en_US")
         for _ in range(rng.randint(1, 4)):
-            page.row(case(" ".join(rng.sample((*words.GOODS, *words.PLACES, *words.FOOD), rng.randint(1, 3))) if rng.random() < 0.6 else source.catch_phrase()))
+            page.row(
+                case(
+                    " ".join(rng.sample((*words.GOODS, *words.PLACES, *words.FOOD), rng.randint(1, 3)))
+                    if rng.random() < 0.6
+                    else source.catch_phrase()
+                )
+            )
     for name in rng.sample(("phone", "price", "date", "web", "opens"), 1):
         page.absent(FIELDS[name].questions)
     if rng.random() < 0.5:
         text = " ".join(cell for row in page.made.rows for cell in row)
-        page.ask(("What does the sign say?", "What does it say?", "Read the sign.", "What is written on the sign?", "What is written there?"), text, "read")
+        page.ask(
+            (
+                "What does the sign say?",
+                "What does it say?",
+                "Read the sign.",
+                "What is written on the sign?",
+                "What is written there?",
+            ),
+            text,
+            "read",
+        )
     word = rng.choice([w for row in page.made.rows for c in row for w in c.split() if len(w) > 3] or ["sign"])
     other = rng.choice(words.GOODS).split()[0]
-    page.yes_no((f"Is the word {word} on the sign?", f"Does it say {word}?"), next((" ".join(r) for r in page.made.rows if word in " ".join(r)), word) + ".")
+    page.yes_no(
+        (f"Is the word {word} on the sign?", f"Does it say {word}?"),
+        next((" ".join(r) for r in page.made.rows if word in " ".join(r)), word) + ".",
+    )
     if other.lower() not in " ".join(c for r in page.made.rows for c in r).lower():
         page.yes_no((f"Is the word {other} on the sign?", f"Does it say {other}?"), None, other)
     _general(page, "sign", " ".join(page.made.rows[0]))
@@ -204,8 +347,14 @@ def columns(rng: Random, rate: float) -> Document:
         lines = textwrap.wrap(page.read(body), rng.randint(14, 26))
         bodies.append(" ".join(lines))
         page.made.rows += [[line] for line in lines]
-    page.ask(("What does the left column say?", "Read the left column.", "What is in the first column?"), bodies[0], "column")
-    page.ask(("What does the right column say?", "Read the right column.", "What is in the second column?"), bodies[1], "column")
+    page.ask(
+        ("What does the left column say?", "Read the left column.", "What is in the first column?"), bodies[0], "column"
+    )
+    page.ask(
+        ("What does the right column say?", "Read the right column.", "What is in the second column?"),
+        bodies[1],
+        "column",
+    )
     page.ask(("Read all the text.", "What does it say?", "What is written here?"), " ".join(bodies), "read")
     page.absent(FIELDS["phone"].questions if not any("call" in b for b in bodies) else FIELDS["serial"].questions)
     return page.made

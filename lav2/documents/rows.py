@@ -22,7 +22,20 @@ CLEAN = 0.5  # share of documents without a misread character
 # Where other experts look at a page as well: how often they run, and how often the detector finds something in it.
 CAPTIONED, DETECTED, FOUND = 0.75, 0.75, 0.35
 ON_A_PHOTO = 0.6  # share of documents that are asked about beside some photo
-PAGE_THINGS = ("book", "person", "tv", "laptop", "clock", "bottle", "cup", "dining table", "cell phone", "car", "bus", "train")
+PAGE_THINGS = (
+    "book",
+    "person",
+    "tv",
+    "laptop",
+    "clock",
+    "bottle",
+    "cup",
+    "dining table",
+    "cell phone",
+    "car",
+    "bus",
+    "train",
+)
 
 
 def document(rng: Random, rate: float | None = None) -> Document:
@@ -71,7 +84,9 @@ def row(image: str | None, evidence: dict[str, Any], asks: Sequence[Ask], split:
     }  # fmt: skip
 
 
-def generate(count: int, seed: int, captions: Sequence[str], photos: Sequence[str], split: str = "train") -> Iterator[dict]:
+def generate(
+    count: int, seed: int, captions: Sequence[str], photos: Sequence[str], split: str = "train"
+) -> Iterator[dict]:
     """`count` rows of made-up documents; the same arguments give the same rows.
 
     Args:
