@@ -181,10 +181,12 @@ def _reliable(lines: OcrLines) -> list[bool]:
 
 _WORD = re.compile(r"[^\W_]+")
 # These words tell nothing of which row is meant.
-_COMMON = frozenset(
-    "a an and any are at be can cost costs did do does for from have how i in is it its many me much my of on or say "
-    "says tell text that the there they this to was what when where which who why with you".split()  # noqa: SIM905
-)
+_COMMON = frozenset((
+    "a", "an", "and", "any", "are", "at", "be", "can", "cost", "costs", "did", "do", "does", "for", "from",
+    "have", "how", "i", "in", "is", "it", "its", "many", "me", "much", "my", "of", "on", "or", "say", "says",
+    "tell", "text", "that", "the", "there", "they", "this", "to", "was", "what", "when", "where", "which",
+    "who", "why", "with", "you",
+))  # fmt: skip
 
 
 def _chosen(rows: Sequence[_Row], room: int, question: str) -> frozenset[int]:

@@ -1,8 +1,8 @@
 """Natural questions: people's own, about documents and photos, asked of the assistant as it ships.
 
 `everyday` reads a folder of pictures and questions.jsonl, lines {"id", "kind": text | yesno | photo, "image",
-"question", "truth": [any of], "distractors": [none of], "history"?}. `human` reads human questions on COCO photos, lines
-{"coco_id", "question", "answers", "votes"?, "split"}. Experts look at every picture as they do in the app.
+"question", "truth": [any of], "distractors": [none of], "history"?}. `human` reads human questions on COCO photos,
+lines {"coco_id", "question", "answers", "votes"?, "split"}. Experts look at every picture as they do in the app.
 """
 
 from __future__ import annotations
