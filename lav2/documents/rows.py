@@ -104,6 +104,25 @@ def generate(
             yield row(image, evidence, asks, split)
 
 
+UNREADABLE = "I cannot read the text reliably."
+
+
+def unreadable(count: int, seed: int, captions: Sequence[str], photos: Sequence[str]) -> Iterator[dict]:
+    """Rows whose text the OCR expert marks as not reliable: whatever is asked of it, that is the answer."""
+    for number in range(count):
+        rng = Random(f"{seed} unreadable {number}")
+        marks = "aeioulnrtILTEKHOnmwWYX017-'.,:;()="
+        lines = [["".join(rng.choice(marks) for _ in range(rng.randint(2, 12)))] for _ in range(rng.randint(1, 5))]
+        ocr = ocr_json(lines, confidence=0.3)
+        for item in ocr["items"]:
+            item["reliable"] = False
+        questions = [q.format(what="sign") for q in kinds.READ_QUESTIONS]
+        questions += [q for name in ("phone", "price", "opens", "name", "date", "plate") for q in kinds.FIELDS[name].questions]
+        asks = [Ask(worded(rng, question), UNREADABLE, "unreadable") for question in rng.sample(questions, 4)]
+        image = rng.choice(photos) if photos and rng.random() < ON_A_PHOTO else None
+        yield row(image, {**beside(rng, captions, ocr["size"]), "ocr": ocr}, asks)
+
+
 def known_questions(file: Path, seed: int, captions: Sequence[str], photos: Sequence[str], most: int) -> Iterator[dict]:
     """Rows of a file {"lines", "question", "answers", "in_text"} whose answer stands in the text as it is written there;
     some questions are asked of another text, which does not answer them."""
