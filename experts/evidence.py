@@ -229,39 +229,6 @@ def from_json(name: str, value: dict[str, Any]) -> Evidence:
     )
 
 
-def lines_of(quads: np.ndarray) -> list[list[int]]:
-    """Indices of texts' `quads` [n,4,2], line by line from the top, each line from its left.
-
-    A quad belongs to a line when, seen along the direction of the line's first text, the heights they span overlap by
-    at least half of the smaller one; so words of a tilted line stay together. Where most texts are vertical, the order
-    is theirs.
-    """
-    along = quads[:, 1] - quads[:, 0]
-    vertical = abs(along[:, 1]) > abs(along[:, 0])
-    if 2 * vertical.sum() > len(quads):
-        x, y = quads[..., 0], quads[..., 1]
-        upward = np.median(along[vertical, 1]) < 0
-        quads = np.stack([-y, x] if upward else [y, -x], axis=-1)
-    lines: list[tuple[np.ndarray, list[int]]] = []  # (axes, members)
-    for i in np.argsort(quads[:, :, 1].mean(1), kind="stable").tolist():
-        for axes, members in lines:
-            # Against the first, not the last: a chain of slightly lower words must not pull in the next line.
-            (top, bottom), (first_top, first_bottom) = (_span(quads[k] @ axes[1]) for k in (i, members[0]))
-            overlap = min(bottom, first_bottom) - max(top, first_top)
-            if overlap >= 0.5 * min(bottom - top, first_bottom - first_top):
-                members.append(i)
-                break
-        else:
-            along = quads[i, 1] - quads[i, 0]
-            x, y = along / max(float(np.hypot(*along)), 1e-6)
-            lines.append((np.array([(x, y), (-y, x)]), [i]))  # unit vectors along the text and down across it
-    return [sorted(members, key=lambda k: (quads[k] @ axes[0]).min()) for axes, members in lines]
-
-
-def _span(values: np.ndarray) -> tuple[float, float]:
-    return float(values.min()), float(values.max())
-
-
 def _array(what: str, value: Any, shape: tuple[int, ...]) -> np.ndarray:
     array = np.array(value, np.float32)  # a copy, so that nobody else holds it
     if array.shape != shape:

