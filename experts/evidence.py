@@ -79,8 +79,9 @@ class OcrLines:
     """Text found in a photo, in reading order.
 
     Shapes: `quads` [n,4,2] float32, pixels (x, y) of the upright original, clockwise from the text's own top
-    left (so a rotated text keeps its angle); `confidence` [n] float32 in 0..1; `texts` n strings. `size` is
-    the width and height of the upright original in pixels. The arrays are read-only.
+    left (so a rotated text keeps its angle); `confidence` [n] float32 in 0..1; `texts` n strings; `reliable` [n]
+    bool: False where letters were made out but not what they say (foreign script, blur); default: all True. `size`
+    is the width and height of the upright original in pixels. The arrays are read-only.
 
     Raises ValueError when shapes or ranges do not fit.
     """
@@ -90,9 +91,17 @@ class OcrLines:
     texts: tuple[str, ...]
     seconds: float
     size: tuple[int, int]
+    reliable: np.ndarray | None = None
 
     def __post_init__(self):
         n = len(self.texts)
+        reliable = np.ones(n, bool) if self.reliable is None else np.array(self.reliable)  # a copy
+        if reliable.shape != (n,) or reliable.dtype != bool:
+            raise ValueError(
+                f"OcrLines.reliable is {reliable.dtype} of shape {list(reliable.shape)}, expected bool of [{n}]."
+            )
+        reliable.flags.writeable = False
+        object.__setattr__(self, "reliable", reliable)
         object.__setattr__(self, "quads", _array("OcrLines.quads", self.quads, (n, 4, 2)))
         object.__setattr__(self, "confidence", _confidence("OcrLines.confidence", self.confidence, n))
         object.__setattr__(self, "texts", tuple(self.texts))
@@ -190,8 +199,11 @@ def to_json(evidence: Evidence) -> dict[str, Any]:
                 "text": text,
                 "confidence": round(float(c), 4),
                 "quad": [[round(float(v), 2) for v in p] for p in quad],
+                "reliable": bool(reliable),
             }
-            for text, c, quad in zip(evidence.texts, evidence.confidence, evidence.quads, strict=True)
+            for text, c, quad, reliable in zip(
+                evidence.texts, evidence.confidence, evidence.quads, evidence.reliable, strict=True
+            )
         ]
         return {"items": items, "seconds": evidence.seconds, "size": list(evidence.size)}
     return {"error": evidence.cause, "next_step": evidence.next_step, "seconds": evidence.seconds}
@@ -226,6 +238,7 @@ def from_json(name: str, value: dict[str, Any]) -> Evidence:
         texts=tuple(i["text"] for i in items),
         seconds=value["seconds"],
         size=size,
+        reliable=np.array([i.get("reliable", True) for i in items], bool),  # recorded before 2026-11-28: none
     )
 
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
-from experts import caption, craft, detection, ocr
+from experts import caption, craft, detection, marks, ocr
 from experts.evidence import EXPERT_NAMES, ExpertError, from_json, to_json
 from lav2.config import EMBEDDED
 from lav2.instruct import fonts
@@ -150,9 +150,9 @@ def test_two_dots_between_digits_are_a_colon_and_one_is_a_point(size, ink, paper
                 picture = picture.rotate(angle, Image.Resampling.BILINEAR, fillcolor=paper, expand=False)
                 left, top, right, bottom = (edge + by for edge, by in zip(box, (-2, -4, 2, 4), strict=True))
                 quad = np.array([[left, top], [right, top], [right, bottom], [left, bottom]], np.float32)
-                seen[text] = ocr.has_colon(np.asarray(picture), quad)
+                seen[text] = marks.has_colon(np.asarray(picture), quad)
             assert seen == {text: ":" in text for text in seen}, (font.getname(), angle)
-    assert not ocr.has_colon(np.full((40, 40), 200, np.uint8), np.array([[0, 0], [40, 0], [40, 40], [0, 40]]))
+    assert not marks.has_colon(np.full((40, 40), 200, np.uint8), np.array([[0, 0], [40, 0], [40, 40], [0, 40]]))
 
 
 @pytest.mark.slow
@@ -161,7 +161,7 @@ def test_times_keep_their_colon_decimals_their_point_and_prices_their_noughts(ex
         assert experts["ocr"](sign(text)).texts == (text,)
     read = ("S41.OO", "S81,30", "S 4.50", "SO.OO", "SOS.OO", "BOSS.99")
     told = ("$41.00", "$81.30", "$4.50", "SO.OO", "SOS.OO", "BOSS.99")
-    assert tuple(ocr.PRICE.sub(ocr._price, text) for text in read) == told
+    assert tuple(marks.priced(text) for text in read) == told
 
 
 @pytest.mark.slow
