@@ -8,7 +8,14 @@ ARROWS = {  # room -> rooms that it may import
     "experts.evidence": set(),
     "experts.caption": {"experts.evidence"},
     "experts.detection": {"experts.evidence"},
-    "experts.ocr": {"experts.evidence", "experts.craft"},
+    "experts.ocr": {
+        "experts.evidence", "experts.craft", "experts.reading_order", "experts.turned", "experts.marks",
+        "experts.legible",
+    },
+    "experts.turned": {"experts.marks"},
+    "experts.marks": set(),
+    "experts.legible": set(),
+    "experts.reading_order": set(),
     "experts.craft": set(),
     "experts.render": {"experts.evidence"},
     "experts.orchestrator": {"experts.evidence"},
@@ -24,7 +31,9 @@ ARROWS = {  # room -> rooms that it may import
     "lav2.receipt": {"lav2.events", "lav2.prompts", "lav2.errors", "lav2.routing", "experts.evidence"},
     "lav2.claims": {"experts.evidence", "experts.render"},
     # the prompt's evidence, for assistant and training
-    "lav2.grounding": {"lav2.claims", "lav2.routing", "experts.evidence", "experts.render"},
+    "lav2.grounding": {
+        "lav2.claims", "lav2.routing", "experts.evidence", "experts.render", "experts.reading_order",
+    },
     "lav2.routing": {"experts.evidence"},
     "lav2.votes": {"lav2.errors", "lav2.weights"},
     "lav2.openai_api": {"lav2.events", "lav2.errors", "lav2.image", "lav2.prompts", "lav2.routing", "experts.evidence"},
