@@ -18,6 +18,7 @@ ARROWS = {  # room -> rooms that it may import
     "experts.reading_order": set(),
     "experts.craft": set(),
     "experts.render": {"experts.evidence"},
+    "experts.prompt_block": {"experts.evidence", "experts.reading_order", "experts.render"},
     "experts.orchestrator": {"experts.evidence"},
     "experts.train_detector.data": {"experts.evidence", "experts.detection"},
     "experts.train_detector.model": {"experts.evidence", "experts.detection"},
@@ -31,16 +32,17 @@ ARROWS = {  # room -> rooms that it may import
     "lav2.receipt": {"lav2.events", "lav2.prompts", "lav2.errors", "lav2.routing", "experts.evidence"},
     "lav2.claims": {"experts.evidence", "experts.render"},
     # the prompt's evidence, for assistant and training
-    "lav2.grounding": {
-        "lav2.claims", "lav2.routing", "experts.evidence", "experts.render", "experts.reading_order",
-    },
+    "lav2.grounding": {"lav2.claims", "experts.evidence", "experts.prompt_block", "experts.render"},
     "lav2.routing": {"experts.evidence"},
     "lav2.votes": {"lav2.errors", "lav2.weights"},
     "lav2.openai_api": {"lav2.events", "lav2.errors", "lav2.image", "lav2.prompts", "lav2.routing", "experts.evidence"},
     "lav2.metrics": {"lav2.errors"},
     "lav2.phrasings": set(),
     # rows of evidence, in the same words
-    "lav2.instruct": {"lav2.claims", "lav2.grounding", "lav2.errors", "lav2.phrasings", "experts.evidence"},
+    "lav2.instruct": {
+        "lav2.claims", "lav2.grounding", "lav2.errors", "lav2.phrasings",
+        "experts.evidence", "experts.reading_order", "experts.render",
+    },
     "lav2.adapter": {"lav2.config"},
     "lav2.vision": {"lav2.config", "lav2.weights", "lav2.errors"},
     "lav2.phrases": {"lav2.config", "lav2.errors", "lav2.image", "lav2.metrics"},
@@ -78,6 +80,13 @@ ARROWS["lav2.evaluate"] = {
     "lav2.assistant", "lav2.captioning", "lav2.vision",
     "lav2.data", "lav2.errors", "lav2.events", "lav2.generate", "lav2.image", "lav2.instruct",
     "lav2.metrics", "lav2.model", "lav2.prompts", "lav2.routing", "lav2.train", "experts.evidence",
+}  # fmt: skip
+ARROWS["lav2.natural"] = {
+    "lav2.evaluate", "lav2.data", "lav2.errors", "lav2.metrics", "lav2.prompts", "experts.evidence",
+}  # fmt: skip
+ARROWS["lav2.photo_questions"] = {
+    "lav2.instruct", "lav2.data", "lav2.config", "lav2.vision", "lav2.weights", "experts.evidence",
+    "lav2.documents.kinds", "lav2.documents.phrasing", "lav2.documents.rows",
 }  # fmt: skip
 ARROWS["lav2.bench"] = {"lav2", "lav2.adapter", "lav2.assistant", "lav2.config", "lav2.engine", "lav2.errors",
                         "lav2.events", "lav2.generate", "lav2.model", "lav2.prompts", "lav2.native",
