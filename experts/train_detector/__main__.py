@@ -32,13 +32,15 @@ def main(arguments: list[str] | None = None) -> int:
     _sources(sub)
     sub.add_argument("--out", type=Path, required=True, help="folder of the run")
     sub.add_argument("--epochs", type=int, default=10)
+    sub.add_argument("--photos", type=int, help="sampled in an epoch; as many as there are by default")
+    sub.add_argument("--hours", type=float, help="stop after these, with as many epochs as fit in them (not --epochs)")
     sub.add_argument("--size", type=int, default=320, help="px, side of the square photos are fitted into (32 n)")
     sub.add_argument("--final-size", type=int, help="px, in the last two epochs and of the export (--size by default)")
     sub.add_argument("--batch", type=int, default=16)
     sub.add_argument("--lr", type=float, default=1e-3, help="peak rate of AdamW")
     sub.add_argument("--backbone", default="tf_efficientnet_lite0", help="tf_efficientnet_lite0 or _lite2")
     sub.add_argument("--init", type=Path, help="checkpoint whose weights to start from, of any classes")
-    sub.add_argument("--repeat-human", type=int, default=3, help="times an epoch shows a photo labelled by a person")
+    sub.add_argument("--repeat-human", type=float, default=2, help="times as often a photo labelled by a person is shown")
     sub.add_argument("--loaders", type=int, default=0, help="processes that load and augment photos beside the step")
     sub.add_argument("--threads", type=int, help="of the step; all cores that the process may use by default")
 
@@ -113,6 +115,7 @@ def _train(options: argparse.Namespace) -> None:
         options.out,
         epochs=options.epochs,
         size=options.size,
+        photos=options.photos,
         final_size=options.final_size,
         batch=options.batch,
         trunk=options.backbone,
@@ -120,6 +123,7 @@ def _train(options: argparse.Namespace) -> None:
         loaders=options.loaders,
         threads=options.threads,
         lr0=options.lr,
+        time=options.hours,
     )
     print(f"exported to {export(last, options.out / 'detector.onnx', options.final_size or options.size)}")
 
