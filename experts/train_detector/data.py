@@ -21,10 +21,12 @@ from experts.evidence import ExpertError
 
 FORMATS = "Give a .jsonl of boxes, a COCO instances .json, or a YOLO folder with data.yaml."
 PHOTOS = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
-VOC20 = frozenset(
-    "airplane,bicycle,bird,boat,bottle,bus,car,cat,chair,cow,dining table,dog,horse,motorcycle,person,potted plant,"
-    "sheep,couch,train,tv".split(",")
-)
+# fmt: off
+VOC20 = frozenset((
+    "airplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "couch", "cow", "dining table",
+    "dog", "horse", "motorcycle", "person", "potted plant", "sheep", "train", "tv",
+))
+# fmt: on
 SEARCHED = 0.5  # how much it counts that a detector, which misses half of the small objects, did not find a kind
 FREQUENT = 0.05  # share of the photos; kinds that fewer show are sampled more often
 
@@ -176,8 +178,8 @@ def write(photos: Sequence[Photo], classes: Sequence[str], out: Path, repeat_hum
     """The folder in YOLO format that ultralytics trains on; photos are linked, not copied. Returns its data.yaml.
 
     Photos of the split val must be human, others of it are left out; of a photo that several sources have, the first
-    counts. `hints.json` beside data.yaml holds what the format has no place for, by the photo's number: how often it is
-    sampled (`repeats`), and where its labels are incomplete (`regions` of rows of `absence`, experts.train_detector.loss).
+    counts. `hints.json` beside data.yaml holds what the format has no place for, by the photo's number: how often it
+    is sampled (`repeats`), and where its labels are incomplete (`regions` of rows of `absence`, see PartialLabelLoss).
     `repeat_human`: how often a photo is sampled that a person labelled.
 
     Raises:
@@ -234,7 +236,7 @@ def _regions(photo: Photo, classes: Sequence[str]) -> Iterator[tuple[tuple[float
 
 def repeat_factors(photos: Sequence[Photo], classes: Sequence[str], repeat_human: float = 1) -> list[float]:
     """How often each photo is sampled: by its rarest kind, sqrt(FREQUENT / share of the photos that show the kind), at
-    least 1 (repeat-factor sampling, Gupta et al., LVIS, 2019); `repeat_human` times as often if a person labelled all."""
+    least 1 (repeat-factor sampling, Gupta et al., LVIS, 2019); `repeat_human` times that if a person labelled all."""
     shown = [{b.label for b in photo.boxes if not b.crowd} & set(classes) for photo in photos]
     share = {label: n / len(photos) for label, n in Counter(c for kinds in shown for c in kinds).items()}
     factors = [max([1.0, *(float(np.sqrt(FREQUENT / share[c])) for c in kinds)]) for kinds in shown]

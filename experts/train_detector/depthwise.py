@@ -1,7 +1,7 @@
 """Depthwise convolutions with a backward pass that a CPU with AMX does quickly in bfloat16.
 
-oneDNN has quick kernels for the forward pass alone: in bfloat16 the weights' gradient of a 5x5 takes six times as long as
-in float32, and that of a strided one's input thirty times (docs/detector.md).
+oneDNN has quick kernels for the forward pass alone: in bfloat16 the weights' gradient of a 5x5 takes six times as long
+as in float32, and that of a strided one's input thirty times (docs/detector.md).
 """
 
 from __future__ import annotations

@@ -50,8 +50,8 @@ DEFAULTS: dict[str, Any] = {  # ultralytics' settings that differ from its own d
 
 
 class LiteTrainer(DetectionTrainer):
-    """DetectionTrainer for LiteDetector: slower rate for the backbone, channels last, a loader beside the step, sampling by
-    repeat factors, and labels that are complete for some kinds only (`hints.json` of data.write)."""
+    """DetectionTrainer for LiteDetector: slower rate for the backbone, channels last, a loader beside the step, and
+    what `hints.json` of data.write says: how often a photo is sampled, where its labels are incomplete."""
 
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
@@ -89,7 +89,7 @@ class LiteTrainer(DetectionTrainer):
         self.model.criterion = PartialLabelLoss(self.model, absence)
 
     def build_dataset(self, img_path: str, mode: str = "train", batch: int | None = None):
-        """Regions of incomplete labels go through mosaics and flips as boxes do, as further classes (PartialLabelLoss)."""
+        """Regions of incomplete labels go through mosaics and flips as boxes of further classes (PartialLabelLoss)."""
         dataset = super().build_dataset(img_path, mode, batch)
         for labels in dataset.labels if mode == "train" else ():
             regions = np.array(self.hints["regions"][Path(labels["im_file"]).stem], np.float32).reshape(-1, 5)
