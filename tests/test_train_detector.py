@@ -239,9 +239,9 @@ def test_scores_are_those_counted_by_hand(tmp_path):
     # plum: right, wrong, wrong, right: precision 1 up to recall 0.5, then 2/4
     assert ap50["lime"] == pytest.approx(1) and ap50["plum"] == pytest.approx((51 + 50 * 0.5) / 101, abs=1e-3)
     sure = [d.only(d.confidence > 0.25) for d in found]
-    assert evaluate._matched(photos, sure, ["plum", "lime"]) == (2, 4, 3)
-    assert evaluate._matched(photos, found, ["plum", "lime"]) == (3, 5, 3)
-    assert evaluate._matched(photos, [found_at(p) for p in photos], ["plum"]) == (0, 0, 2)
+    judged = [evaluate._judged(photos, some, ["plum", "lime"]) for some in (sure, found, [found_at(p) for p in photos])]
+    assert [(right.sum(), len(right), there) for _, right, there in judged] == [(2, 4, 3), (3, 5, 3), (0, 0, 3)]
+    np.testing.assert_allclose(sorted(judged[0][0]), [0.7, 0.8, 0.9, 0.9])
 
 
 @pytest.mark.slow

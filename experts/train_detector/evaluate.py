@@ -7,6 +7,7 @@ import contextlib
 import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 
@@ -21,6 +22,8 @@ from experts.train_detector.matching import matched, xywh
 from experts.train_detector.questions import MOST, counting, presence
 
 LEAST = 0.001  # score from which boxes count for AP
+STEPS = (0.35, 0.5, 0.65, 0.8)  # confidences between which boxes are judged together: is the confidence true?
+BINS = range(len(STEPS) + 1)
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,7 @@ class Score:
     map: float  # mean over classes and IoU 0.5 to 0.95
     precision: float  # of the boxes that are sure, over all classes together
     recall: float
+    reliability: list[tuple[int, float]]  # of BINS: boxes, share of them that is right
     presence: float  # share of right answers, half of them "yes", to "is there one?" of any kind
     presence_known: float  # of kinds that the detector knows
     count: float  # share of right answers to "how many?" of kinds of which there are 1 to 5
@@ -60,7 +64,8 @@ def evaluate(detector: str, photos: Sequence[Photo], classes: Sequence[str] | No
     boxes = {c: sum(b.label == c and not b.crowd for p in photos for b in p.boxes) for c in labels}
     labels = [c for c in labels if boxes[c]]
     ap50, overall = _average_precision(photos, found, labels)
-    right, given, there = _matched(photos, [d.only(d.confidence >= d.sure) for d in told], labels)
+    confidence, right, there = _judged(photos, [d.only(d.confidence >= d.sure) for d in told], labels)
+    bins = np.digitize(confidence, STEPS)
     asked = presence(photos)
     yes = [(q.kind in told[q.photo].labels) == (q.count > 0) for q in asked]
     return Score(
@@ -70,8 +75,9 @@ def evaluate(detector: str, photos: Sequence[Photo], classes: Sequence[str] | No
         ap50,
         {c: boxes[c] for c in labels},
         overall,
-        right / max(given, 1),
-        right / max(there, 1),
+        float(right.mean()) if len(right) else 0.0,
+        float(right.sum()) / max(there, 1),
+        [(int((bins == i).sum()), float(right[bins == i].mean())) if i in bins else (0, 0.0) for i in BINS],
         float(np.mean(yes)),
         float(np.mean([ok for ok, q in zip(yes, asked, strict=True) if q.kind in found[0].classes])),
         float(np.mean([counted(told[q.photo], q.kind) == q.count for q in counting(photos)])),
@@ -128,17 +134,20 @@ def _average_precision(
     return dict(zip(labels, precision[0].mean(0).tolist(), strict=True)), float(precision.mean())
 
 
-def _matched(photos: Sequence[Photo], found: Sequence[Detections], labels: Sequence[str]) -> tuple[int, int, int]:
-    """(right boxes, boxes given, human boxes) at IoU 0.5; what lies in a crowd counts for nothing."""
-    right = given = there = 0
+def _judged(
+    photos: Sequence[Photo], found: Sequence[Detections], labels: Sequence[str]
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """(confidence [n], whether it is right [n] bool, human boxes in all) at IoU 0.5; boxes in crowds are left out."""
+    judged, there = [], 0
     for photo, d in zip(photos, found, strict=True):
         for label in labels:
             truth = [b for b in photo.boxes if b.label == label]
             there += sum(not b.crowd for b in truth)
             mine = [i for i in np.argsort(-d.confidence) if d.labels[i] == label]
-            judged = [ok for ok in matched(d.xyxy[mine], truth) if ok is not None]
-            right, given = right + sum(judged), given + len(judged)
-    return right, given, there
+            pairs = zip(d.confidence[mine], matched(d.xyxy[mine], truth), strict=True)
+            judged += [(confidence, right) for confidence, right in pairs if right is not None]
+    confidence, right = np.array(judged, float).reshape(-1, 2).T
+    return confidence, right > 0, there
 
 
 def _yolox(weights: str, confidence: float) -> Callable[[Image.Image], Detections]:
@@ -180,6 +189,14 @@ def _yolox(weights: str, confidence: float) -> Callable[[Image.Image], Detection
     return look
 
 
+def _share(boxes: int, right: float) -> str:
+    return f"{right:.2f} of {boxes}" if boxes else "-"
+
+
+def _spans() -> list[str]:
+    return [f"{low:g} to {high:g}" for low, high in pairwise((0, *STEPS, 1))]
+
+
 def table(scores: Sequence[Score]) -> str:
     """Scores side by side as a Markdown table: totals first, then AP50 of every class of the first."""
     first = scores[0]
@@ -188,6 +205,10 @@ def table(scores: Sequence[Score]) -> str:
         [f"mean AP50 ({len(first.classes)} classes)", *(f"{s.map50:.3f}" for s in scores)],
         ["mean AP50-95", *(f"{s.map:.3f}" for s in scores)],
         ["precision / recall of the sure boxes", *(f"{s.precision:.3f} / {s.recall:.3f}" for s in scores)],
+        *(
+            [f"right of the boxes of {span}", *(_share(*s.reliability[i]) for s in scores)]
+            for i, span in enumerate(_spans())
+        ),
         ["presence, kinds it knows / all kinds", *(f"{s.presence_known:.3f} / {s.presence:.3f}" for s in scores)],
         [f"count, 1 to {MOST}", *(f"{s.count:.3f}" for s in scores)],
         ["seconds a photo (median)", *(f"{s.seconds:.3f}" for s in scores)],
