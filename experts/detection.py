@@ -13,29 +13,42 @@ from unittest.mock import patch
 import numpy as np
 from PIL import Image
 
+from experts import calibration
 from experts.evidence import IMPORTS, Detections, ExpertError, LazyExpert
 
 OTHER_DETECTOR = (
     "Give a detector with `--detector FILE` or LAV2_DETECTOR (.pt, .onnx or .tflite; yolo11n.pt is fetched by name)"
 )
 
-
-# Boxes from here on (0..1) are of use to questions that name their kind. On 1,600 questions whether a kind is in a COCO
-# val photo, half of them yes, a box of 0.05 tells better than one of the usual threshold: 83 instead of 69 % right with
-# the shipped detector (of its 22 kinds), 85 instead of 78 with YOLOv8n (docs/LOG.md, 2026-11-25).
+SURE = 0.25  # of a detector without calibration: ultralytics' default
+# Boxes from here on (0..1) are of use to questions that name their kind, if the detector has no calibration. On 1,600
+# questions whether a kind is in a COCO val photo, half of them yes, a box of 0.05 tells better than one of the usual
+# threshold: 85 instead of 78 % right with YOLOv8n (docs/LOG.md, 2026-11-25).
 FAINT = 0.05
 
 
 def build(
-    weights: str, confidence: float = 0.25, device: str | None = None, least: float | None = None
+    weights: str,
+    confidence: float | None = None,
+    device: str | None = None,
+    least: float | None = None,
+    calibrated: bool = True,
 ) -> Detector:
     """A detector from a weight file, or from a name like "yolo11n.pt" that ultralytics fetches where it can.
 
-    `confidence` (0..1): boxes below it are not reported, or only down to `least`, as not sure (Detections.sure).
-    `device` of torch; None: a GPU if there is one. Loading raises ExpertError where the file is missing, cannot be
-    fetched or read, or is no detector.
+    Where a calibration lies beside the file (experts.calibration), scores become chances of being right.
+
+    Args:
+        confidence: score or chance (0..1) below which a box is not sure (Detections.sure); None: what the calibration
+            says, or SURE.
+        device: of torch; None: a GPU if there is one.
+        least: boxes that are not sure are reported from this score on; with a calibration, of a kind without a sure box
+            the surest one if it answers whether there is one (Calibration.answering). None: not at all.
+        calibrated: False leaves the scores as they are.
+
+    Loading raises ExpertError where the file is missing, cannot be fetched or read, or is no detector.
     """
-    return Detector(weights, confidence, device, least)
+    return Detector(weights, confidence, device, least, calibrated)
 
 
 class Detector(LazyExpert):
@@ -44,12 +57,14 @@ class Detector(LazyExpert):
     name = "detection"
     kind = Detections
 
-    def __init__(self, weights: str, confidence: float, device: str | None = None, least: float | None = None):
+    def __init__(
+        self, weights: str, confidence: float | None, device: str | None, least: float | None, calibrated: bool
+    ):
         super().__init__()
         self._weights = weights
-        self._sure = confidence
-        lowest = confidence if least is None else min(least, confidence)
-        self._how = {"conf": lowest, "device": device, "verbose": False}
+        self._sure, self._least = confidence, least
+        self._calibrated, self._calibration = calibrated, None
+        self._how = {"device": device, "verbose": False}
 
     def _open(self) -> Any:
         if not self._weights:
@@ -78,6 +93,12 @@ class Detector(LazyExpert):
                 ) from error
         if result.boxes is None:
             raise ExpertError(f"{path.name} is no detector: it gives no upright boxes.", f"{OTHER_DETECTOR}.")
+        found = calibration.read(path, tuple(model.names.values())) if self._calibrated else None
+        if self._sure is None:
+            self._sure = found.sure if found else SURE
+        lowest = min(self._sure, self._sure if self._least is None else self._least)
+        self._how["conf"] = found.least(self._sure, self._least is not None) if found else lowest
+        self._calibration = found
         return model
 
     def _fetched(self, path: Path, names: frozenset[str], yolo: type) -> Path:
@@ -101,10 +122,20 @@ class Detector(LazyExpert):
         (result,) = model.predict(image, **self._how)
         names = model.names
         boxes = result.boxes
+        labels = np.array([names[int(c)] for c in boxes.cls], object)
+        confidence = np.clip(boxes.conf.float().cpu().numpy(), 0, 1)  # [n]
+        kept = np.ones(len(labels), bool)
+        if self._calibration:
+            answering = self._calibration.answering(labels, confidence)
+            confidence = self._calibration.chances(labels, confidence)
+            kept = confidence >= self._sure
+            if self._least is not None:
+                for label in set(labels[answering]) - set(labels[kept]):
+                    kept[np.argmax(np.where(labels == label, confidence, -1))] = True
         return {
-            "xyxy": boxes.xyxy.float().cpu().numpy().reshape(-1, 4),  # [n,4] px of `image`
-            "confidence": np.clip(boxes.conf.float().cpu().numpy(), 0, 1),  # [n]
-            "labels": tuple(names[int(c)] for c in boxes.cls),
+            "xyxy": boxes.xyxy.float().cpu().numpy().reshape(-1, 4)[kept],  # [n,4] px of `image`
+            "confidence": confidence[kept],
+            "labels": tuple(labels[kept]),
             "detector": Path(self._weights).name,
             "classes": tuple(names.values()),
             "size": image.size,

@@ -37,11 +37,11 @@ class Detections:
     """Objects found in a photo.
 
     Shapes: `xyxy` [n,4] float32, pixels of the upright original (left, top, right, bottom); `confidence` [n]
-    float32 in 0..1; `labels` n names, each one of `classes`. `detector` is the weight file's name, `classes`
-    every class that this detector knows (so that "no dog found" and "dogs are not in my classes" differ),
-    `size` the width and height of the upright original in pixels. Boxes less confident than `sure` are kept for
-    questions that name their kind (lav2.grounding.told). The arrays are read-only: the same value is handed to
-    every user of the cache.
+    float32 in 0..1, with a calibrated detector the chance that the box is right; `labels` n names, each one
+    of `classes`. `detector` is the weight file's name, `classes` every class that this detector knows (so
+    that "no dog found" and "dogs are not in my classes" differ), `size` the width and height of the upright
+    original in pixels. Boxes less confident than `sure` are kept for questions that name their kind
+    (lav2.grounding.told). The arrays are read-only: the same value is handed to every user of the cache.
 
     Raises ValueError when shapes, ranges or names do not fit.
     """

@@ -1,7 +1,8 @@
 """Photos with boxes from several formats -> a folder that ultralytics trains on.
 
-Sources: lav2's .jsonl (rows {"image", "width", "height", "boxes": [{"label", "xyxy" px, "conf"?, "crowd"?}], "split"?},
-image paths relative to the file), COCO's instances .json, a folder in YOLO format (data.yaml, images/, labels/).
+Sources: lav2's .jsonl (rows {"image", "width", "height", "boxes": [{"label", "xyxy" px, "conf"?, "crowd"?}], "split"?,
+"partial"?, "classes"?}, image paths relative to the file), COCO's instances .json, a folder in YOLO format (data.yaml,
+images/, labels/).
 """
 
 from __future__ import annotations
@@ -13,12 +14,21 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from experts.evidence import ExpertError
 
 FORMATS = "Give a .jsonl of boxes, a COCO instances .json, or a YOLO folder with data.yaml."
 PHOTOS = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
+# fmt: off
+VOC20 = frozenset((
+    "airplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "couch", "cow", "dining table",
+    "dog", "horse", "motorcycle", "person", "potted plant", "sheep", "train", "tv",
+))
+# fmt: on
+SEARCHED = 0.5  # how much it counts that a detector, which misses half of the small objects, did not find a kind
+FREQUENT = 0.05  # share of the photos; kinds that fewer show are sampled more often
 
 
 @dataclass(frozen=True)
@@ -40,11 +50,19 @@ class Photo:
     height: int  # px
     boxes: tuple[Box, ...] = field(default=())
     split: str = "train"
+    complete: frozenset[str] | None = None  # kinds of which a person drew every object; None: all kinds
+    searched: bool = False  # whether a detector looked for the other kinds
 
     @property
     def human(self) -> bool:
-        """Whether every box was drawn by a person: only such photos may validate."""
-        return all(box.human for box in self.boxes)
+        """Whether every box of every kind was drawn by a person: only such photos may validate."""
+        return self.complete is None and all(box.human for box in self.boxes)
+
+    def absence(self, label: str) -> float:
+        """How much (0..1) it counts that nobody drew an object of this kind."""
+        if self.complete is None or label in self.complete:
+            return 1.0
+        return SEARCHED if self.searched else 0.0
 
 
 def read(source: Path, least: float = 0.0) -> list[Photo]:
@@ -73,15 +91,19 @@ def read(source: Path, least: float = 0.0) -> list[Photo]:
 
 def _lines(file: Path, least: float) -> Iterator[Photo]:
     with file.open(encoding="utf-8") as lines:
-        for line in lines:
-            row = json.loads(line)
-            # A row of a detector may hold a box that a person drew: its confidence is exactly 1.
-            boxes = tuple(
-                Box(b["label"], tuple(b["xyxy"]), b.get("crowd", False), b.get("conf", 1.0) == 1.0)
-                for b in row["boxes"]
-                if b.get("conf", 1.0) >= least
-            )
-            yield Photo(file.parent / row["image"], row["width"], row["height"], boxes, row.get("split", "train"))
+        rows = [json.loads(line) for line in lines]
+    searched = any("conf" in box for row in rows for box in row["boxes"])  # a detector saw all of the file's photos
+    for row in rows:
+        # A row of a detector may hold a box that a person drew: it has no confidence, or one of exactly 1.
+        boxes = tuple(
+            Box(b["label"], tuple(b["xyxy"]), b.get("crowd", False), b.get("conf", 1.0) == 1.0)
+            for b in row["boxes"]
+            if b.get("conf", 1.0) >= least
+        )
+        split, complete = row.get("split", "train"), frozenset() if searched or row.get("partial") else None
+        if row.get("classes") == "voc20":
+            complete = VOC20
+        yield Photo(file.parent / row["image"], row["width"], row["height"], boxes, split, complete, searched)
 
 
 def _coco(file: Path) -> Iterator[Photo]:
@@ -152,11 +174,13 @@ def choose(photos: Sequence[Photo], least: int) -> list[str]:
     return [label for label, human, _, _ in count(photos) if human >= least]
 
 
-def write(photos: Sequence[Photo], classes: Sequence[str], out: Path, repeat_human: int = 1) -> Path:
+def write(photos: Sequence[Photo], classes: Sequence[str], out: Path, repeat_human: float = 1) -> Path:
     """The folder in YOLO format that ultralytics trains on; photos are linked, not copied. Returns its data.yaml.
 
-    Photos of the split val must be human; those with boxes of a detector go to training. `repeat_human`: how
-    often an epoch shows each training photo that a person labelled.
+    Photos of the split val must be human, others of it are left out; of a photo that several sources have, the first
+    counts. `hints.json` beside data.yaml holds what the format has no place for, by the photo's number: how often it
+    is sampled (`repeats`), and where its labels are incomplete (`regions` of rows of `absence`, see PartialLabelLoss).
+    `repeat_human`: how often a photo is sampled that a person labelled.
 
     Raises:
         ExpertError: no photo trains, or none validates.
@@ -164,19 +188,29 @@ def write(photos: Sequence[Photo], classes: Sequence[str], out: Path, repeat_hum
     import yaml
 
     number = {label: i for i, label in enumerate(classes)}
+    photos = list({photo.file: photo for photo in reversed(photos)}.values())[::-1]
+    photos = [photo for photo in photos if photo.split != "val" or photo.human]
     lists: dict[str, list[str]] = {"train": [], "val": []}
+    hints: dict[str, dict] = {"repeats": {}, "regions": {}}
+    rows: dict[tuple[float, ...], int] = {}
+    repeats = repeat_factors([photo for photo in photos if photo.split == "train"], classes, repeat_human)
     for i, photo in enumerate(photos):
-        split = "val" if photo.split == "val" and photo.human else "train"
-        image = out / "images" / split / f"{i:06d}{photo.file.suffix.lower()}"
-        label = out / "labels" / split / f"{i:06d}.txt"
+        name, split = f"{i:06d}", photo.split
+        image = out / "images" / split / f"{name}{photo.file.suffix.lower()}"
+        label = out / "labels" / split / f"{name}.txt"
         for path in (image, label):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.unlink(missing_ok=True)
         os.symlink(photo.file.resolve(), image)
         boxes = [b for b in photo.boxes if b.label in number and not b.crowd]
         label.write_text("".join(f"{number[b.label]} {_relative(b.xyxy, photo)}\n" for b in boxes))
-        repeats = repeat_human if split == "train" and photo.human and photo.boxes else 1
-        lists[split] += [str(image.absolute())] * repeats
+        lists[split].append(str(image.absolute()))
+        if split == "train":
+            hints["repeats"][name] = repeats.pop(0)
+            hints["regions"][name] = [
+                [rows.setdefault(row, len(rows)), *map(float, _relative(xyxy, photo).split())]
+                for row, xyxy in _regions(photo, classes)
+            ]
     for split, files in lists.items():
         if not files:
             raise ExpertError(
@@ -184,9 +218,30 @@ def write(photos: Sequence[Photo], classes: Sequence[str], out: Path, repeat_hum
                 "Rows and folders say so by their split; name validation files with --val.",
             )
         (out / f"{split}.txt").write_text("\n".join(files) + "\n")
+    (out / "hints.json").write_text(json.dumps(hints | {"absence": list(rows)}))
     settings = {"path": str(out.absolute()), "train": "train.txt", "val": "val.txt", "names": dict(enumerate(classes))}
     (out / "data.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
     return out / "data.yaml"
+
+
+def _regions(photo: Photo, classes: Sequence[str]) -> Iterator[tuple[tuple[float, ...], Sequence[float]]]:
+    """Where the labels of a photo are incomplete: how much each kind's absence counts there, and the box in px."""
+    whole = tuple(photo.absence(label) for label in classes)
+    if min(whole) < 1:
+        yield whole, (0, 0, photo.width, photo.height)
+    for box in photo.boxes:
+        if box.crowd and box.label in classes:  # each of a crowd is there, but has no box of its own
+            yield tuple(float(label != box.label) for label in classes), box.xyxy
+
+
+def repeat_factors(photos: Sequence[Photo], classes: Sequence[str], repeat_human: float = 1) -> list[float]:
+    """How often each photo is sampled: by its rarest kind, sqrt(FREQUENT / share of the photos that show the kind), at
+    least 1 (repeat-factor sampling, Gupta et al., LVIS, 2019); `repeat_human` times that if a person labelled all."""
+    shown = [{b.label for b in photo.boxes if not b.crowd} & set(classes) for photo in photos]
+    share = {label: n / len(photos) for label, n in Counter(c for kinds in shown for c in kinds).items()}
+    factors = [max([1.0, *(float(np.sqrt(FREQUENT / share[c])) for c in kinds)]) for kinds in shown]
+    human = [repeat_human if photo.human and photo.boxes else 1 for photo in photos]
+    return [factor * times for factor, times in zip(factors, human, strict=True)]
 
 
 def _relative(xyxy: Sequence[float], photo: Photo) -> str:
