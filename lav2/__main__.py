@@ -70,8 +70,10 @@ def main(arguments: list[str] | None = None) -> int:
     train.add_argument("--llm", help=LLM_HELP)
     train.add_argument("--data", type=Path, nargs="+", required=True, help="caption and instruction files")
     train.add_argument("--images", type=Path, help="folder of the photos (default: each file's own)")
-    train.add_argument("--out", type=Path, required=True, help="folder of the run; an unfinished run is resumed")
-    train.add_argument("--init", type=Path, help="adapter folder to start from")
+    train.add_argument("--out", type=Path, required=True, help="folder of the run; it may hold no other run or adapter")
+    train.add_argument("--resume", action="store_true", help="go on with the killed run in --out: data, photos, models "
+                       "and settings must be those that it was started with")  # fmt: skip
+    train.add_argument("--init", type=Path, help="adapter folder that a new run starts from; it stays as it is")
     train.add_argument("--init-groups", choices=("visual", "language"), nargs="+", default=("visual", "language"),
                        help="what is taken from --init; the rest starts anew")  # fmt: skip
     train.add_argument("--steps", type=int, default=2000)
@@ -381,6 +383,7 @@ def run_train(options: argparse.Namespace) -> int:
         encoder=options.encoder,
         quantize=options.quantize,
         device_map=options.device_map,
+        resume=options.resume,
     )
     return 0
 
