@@ -508,7 +508,11 @@ def stream(requests: Mapping[str, Request], run: Run) -> Iterator[tuple[str, Eve
             events.put((key, None))
 
     for key, request in requests.items():
-        threading.Thread(target=feed, args=(key, request), daemon=True).start()
+        try:
+            threading.Thread(target=feed, args=(key, request), daemon=True).start()
+        except RuntimeError:  # no further thread; the others are still heard out
+            events.put((key, LAV2Error("The system lets no further thread start.", "Ask again in a moment.")))
+            events.put((key, None))
     running = len(requests)
     while running:
         key, event = events.get()

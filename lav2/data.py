@@ -95,7 +95,7 @@ def _raw_rows(text: str) -> Iterator[tuple[int | str, object]]:
     try:
         document = files.parse(text)
     except ValueError:
-        yield from files.parse_lines(text)
+        yield from files.parse_lines(text.split("\n"))  # splitlines would also cut inside of texts
         return
     if isinstance(document, dict) and "annotations" in document:
         yield from _coco_captions(document)

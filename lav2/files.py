@@ -6,6 +6,7 @@ and whole lines behind, also on a full disk or after a kill.
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import errno
 import hashlib
@@ -13,7 +14,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from lav2.errors import LAV2Error
@@ -54,18 +55,22 @@ def read_text(file: str | Path, next_step: str = "Check the path.") -> str:
     Raises:
         LAV2Error: it cannot be read, or is not UTF-8; names the line.
     """
-    file = Path(file)
+    data = _read(Path(file), next_step)
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise LAV2Error(f"{file}, line {line} is not UTF-8 text.", "Save the file as UTF-8.") from error
+
+
+def _read(file: Path, next_step: str) -> bytes:
     try:
         data = file.read_bytes()
     except (OSError, ValueError) as error:  # ValueError: a null character in the path
         raise LAV2Error(f"{file} cannot be read ({getattr(error, 'strerror', None) or error}).", next_step) from error
     if data.startswith(LFS_POINTER):
         raise lfs_error(file)
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise LAV2Error(f"{file}, line {line} is not UTF-8 text.", "Save the file as UTF-8.") from error
+    return data
 
 
 def read_json(file: str | Path, next_step: str = "Mend the file, or get it again.") -> object:
@@ -86,15 +91,15 @@ def json_lines(file: str | Path, next_step: str = "Check the path.") -> Iterator
     Raises:
         LAV2Error: the file cannot be read, from this call.
     """
-    return parse_lines(read_text(file, next_step))
+    return parse_lines(_read(Path(file), next_step).removeprefix(codecs.BOM_UTF8).split(b"\n"))
 
 
-def parse_lines(text: str) -> Iterator[tuple[int, object]]:
-    """As `json_lines`, of a text."""
-    for number, line in enumerate(text.split("\n"), start=1):  # splitlines would also cut inside of texts
+def parse_lines(lines: Sequence[str | bytes]) -> Iterator[tuple[int, object]]:
+    """As `json_lines`, of lines."""
+    for number, line in enumerate(lines, start=1):
         if line.strip():
             try:
-                yield number, parse(line)
+                yield number, parse(line if isinstance(line, str) else line.decode("utf-8"))
             except ValueError as error:
                 yield number, error
 
@@ -166,11 +171,12 @@ def whole_lines(file: Path) -> list[str]:
     """
     if not file.exists():
         return []
-    text = read_text(file)
-    if text and not text.endswith("\n"):
-        text = text[: text.rfind("\n") + 1]
-        write_text(file, text)
-    return text.split("\n")[:-1]
+    data = _read(file, "Check the path.")
+    if data and not data.endswith(b"\n"):
+        data = data[: data.rfind(b"\n") + 1]
+        with replacing(file) as part:
+            part.write_bytes(data)
+    return data.decode("utf-8", "replace").split("\n")[:-1]
 
 
 # --- files of weights ---
