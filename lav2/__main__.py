@@ -243,9 +243,9 @@ def _preset(options: argparse.Namespace, adapter: str | None = None) -> config.P
 
         preset = preset_on(preset, options.llm)
     if adapter:
-        from lav2.checkpoint import read_notes
+        from lav2.checkpoint import CAPTION_STAGES, read_notes
 
-        captions = read_notes(Path(adapter)).get("stage") in ("pretrain", "caption", "scst")
+        captions = read_notes(Path(adapter)).get("stage") in CAPTION_STAGES
         if captions or options.llm:
             question = "" if captions else preset.caption_question or CAPTION_QUESTION
             preset = replace(preset, caption_adapter=adapter, caption_question=question)

@@ -184,6 +184,7 @@ class Assistant:
         # The captioner shares every frozen matrix with the chat model; only norms and adapters are its own. The twin is
         # made before an adapter is put on the model.
         second = None if settings.caption_adapter == settings.adapter else model.share_frozen(llm)
+        checkpoint.check_roles(weights.find(settings.adapter), weights.find(settings.caption_adapter), report)
         chat = _adapted(settings.adapter, llm, tokenizer, report, base)
         captioner = chat if second is None else _adapted(settings.caption_adapter, second, tokenizer, report, base)
         for part, source in (("adapter", settings.adapter), ("caption_adapter", settings.caption_adapter)):
