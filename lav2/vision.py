@@ -180,7 +180,9 @@ def _clip_tensors(file: Path) -> dict[str, Tensor]:
         if "TorchScript" not in str(error.__cause__):
             raise
         state = torch.jit.load(file, map_location="cpu").state_dict()
-    state = only_tensors(state.get("state_dict", state), file, step)
+    state = state.get("state_dict", state)
+    if not isinstance(state, dict) or not all(isinstance(name, str) for name in state):
+        raise ValueError("it holds no tensors by name")
     state = {name.removeprefix("module."): tensor for name, tensor in state.items()}
     tower = {name.removeprefix("visual."): tensor for name, tensor in state.items() if name.startswith("visual.")}
     return tower or state
