@@ -342,7 +342,8 @@ class FeatureCache:
             try:
                 return view_of(open_image(image), view)
             except LAV2Error as error:
-                self.damaged[image] = error.cause
+                same = (other for other, name in self._names.items() if name == self._names[image])
+                self.damaged.update(dict.fromkeys(same, error.cause))
         return None
 
     def content(self) -> str:
