@@ -136,7 +136,7 @@ def test_there_must_be_a_run_to_resume(start):
 def test_a_damaged_state_is_told(start, tmp_path, damage):
     start()
     (tmp_path / "run" / runs.STATE).write_bytes(damage)
-    with pytest.raises(LAV2Error, match="cannot be read|git lfs pull"):
+    with pytest.raises(LAV2Error, match=r"cannot be read|git lfs pull"):
         start(resume=True)
 
 
