@@ -33,6 +33,7 @@ if __name__ == "__main__":  # what is made at the start stays; to look for garba
     gc.disable()  # until warm() has loaded everything
     from lav2 import serving
 
+    serving.tell_missing_packages()
     SCRATCH = serving.private_folder()
     os.environ["GRADIO_TEMP_DIR"] = str(SCRATCH)  # read when gradio is imported
 

@@ -17,7 +17,7 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from lav2.errors import LAV2Error
+from lav2.errors import LAV2Error, missing_package
 
 LFS_POINTER = b"version https://git-lfs"
 LFS_SIZE = 1024  # bytes; the specification's limit of a pointer file
@@ -202,7 +202,10 @@ def lfs_error(file: Path) -> LAV2Error:
 
 
 def unreadable(file: Path, error: BaseException, next_step: str) -> LAV2Error:
-    """Why a file of weights cannot be read: a pointer, too little memory, or the file itself, then with `next_step`."""
+    """Why a file of weights cannot be read: a missing package, a pointer, too little memory, or the file itself, then
+    with `next_step`."""
+    if isinstance(error, ModuleNotFoundError):
+        return missing_package(error)
     if is_lfs_pointer(file):
         return lfs_error(file)
     if is_out_of_memory(error):

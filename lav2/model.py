@@ -346,7 +346,7 @@ def _described(path: Path) -> tuple[PreTrainedConfig, PreTrainedTokenizerBase]:
 
 
 def _unreadable(path: Path, error: Exception) -> LAV2Error:
-    if files.is_out_of_memory(error):
+    if files.is_out_of_memory(error) or isinstance(error, ModuleNotFoundError):
         return files.unreadable(path, error, "")
     return LAV2Error(
         f"transformers cannot load a language model from {path} ({error}).",

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from lav2.errors import LAV2Error
+from lav2.errors import LAV2Error, missing_package
 
 PREFIX, LOCK = "lav2-app-", "in-use.lock"
 _answers: set[threading.Event] = set()  # of the answers that are being written
@@ -90,6 +90,24 @@ def _purge_if_dead(folder: Path) -> None:
     finally:
         os.close(lock)
     purge(folder)
+
+
+def tell_missing_packages() -> None:
+    """End the program with how to install a package that cannot be imported, in place of a trace."""
+    before = sys.excepthook
+
+    def hook(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+        try:
+            if isinstance(error, ModuleNotFoundError):
+                error = missing_package(error)
+        except ModuleNotFoundError:  # a module of our own
+            pass
+        if isinstance(error, LAV2Error):
+            print(f"error: {error}", file=sys.stderr)
+        else:
+            before(kind, error, trace)
+
+    sys.excepthook = hook
 
 
 def exit_on_sigterm() -> None:

@@ -90,7 +90,8 @@ def _lines(file: Path, least: float) -> Iterator[Photo]:
                 for b in row["boxes"]
                 if b.get("conf", 1.0) >= least
             )
-            photo = Photo(file.parent / row["image"], row["width"], row["height"], boxes, row.get("split", "train"))
+            size = int(row["width"]), int(row["height"])
+            photo = Photo(file.parent / row["image"], *size, boxes, row.get("split", "train"))
         yield photo
 
 
