@@ -48,7 +48,7 @@ ARROWS["lav2.checkpoint"] = {"lav2.model", "lav2.adapter", "lav2.phrases", "lav2
                              "lav2.errors"}  # fmt: skip
 ARROWS["lav2.runs"] = {"lav2.checkpoint", "lav2.files", "lav2.errors"}
 ARROWS["lav2.released"] = {"lav2.checkpoint", "lav2.preflight", "lav2.vision"} | ARROWS["lav2.checkpoint"]
-ARROWS["lav2.preflight"] = {"lav2.config", "lav2.weights", "lav2.errors"}
+ARROWS["lav2.preflight"] = {"lav2.config", "lav2.weights", "lav2.files", "lav2.errors"}
 ARROWS["lav2.native"] = {"lav2.weights", "lav2.files", "lav2.errors"}
 ARROWS["lav2.kernels"] = set()
 ARROWS["lav2.engine"] = {"lav2.adapter", "lav2.model", "lav2.native", "lav2.kernels", "lav2.config", "lav2.errors"}
