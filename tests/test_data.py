@@ -383,7 +383,7 @@ def test_a_run_with_a_running_average_saves_the_average_and_resumes_to_the_same_
     finally:
         train._Average.update = original
     _, model, _, rows, _ = run_pieces(folder)
-    train.train(model, rows, settings, folder / "cut", base, report=lambda line: None)
+    train.train(model, rows, settings, folder / "cut", base, report=lambda line: None, resume=True)
     again = train.checkpoint.load_file(folder / "cut" / "adapter.safetensors")
     assert all(torch.equal(again[name], saved[name]) for name in saved)
 

@@ -20,12 +20,16 @@ ARROWS = {  # room -> rooms that it may import
     "experts.render": {"experts.evidence"},
     "experts.prompt_block": {"experts.evidence", "experts.reading_order", "experts.render"},
     "experts.orchestrator": {"experts.evidence"},
-    "experts.train_detector.data": {"experts.evidence", "experts.detection"},
+    "experts.train_detector.data": {"experts.evidence", "experts.detection", "lav2.files", "lav2.errors"},
     "experts.train_detector.model": {"experts.evidence", "experts.detection"},
     "lav2.errors": set(),
+    "lav2.files": {"lav2.errors"},
+    "lav2.batch": {"lav2.files", "lav2.errors"},
+    "lav2.serving": {"lav2.errors"},
+    "lav2.tensors": {"lav2.files", "lav2.errors"},
     "lav2.line": {"lav2.errors"},
     "lav2.config": {"lav2.errors"},
-    "lav2.weights": {"lav2.errors", "lav2.config"},
+    "lav2.weights": {"lav2.errors", "lav2.config", "lav2.files"},
     "lav2.image": {"lav2.errors"},
     "lav2.prompts": {"lav2.errors"},
     "lav2.events": {"lav2.errors", "lav2.prompts", "experts.evidence"},
@@ -34,51 +38,53 @@ ARROWS = {  # room -> rooms that it may import
     # the prompt's evidence, for assistant and training
     "lav2.grounding": {"lav2.claims", "experts.evidence", "experts.prompt_block", "experts.render"},
     "lav2.routing": {"experts.evidence"},
-    "lav2.votes": {"lav2.errors", "lav2.weights"},
+    "lav2.votes": {"lav2.errors", "lav2.files", "lav2.weights"},
     "lav2.openai_api": {"lav2.events", "lav2.errors", "lav2.image", "lav2.prompts", "lav2.routing", "experts.evidence"},
-    "lav2.metrics": {"lav2.errors"},
+    "lav2.metrics": {"lav2.errors", "lav2.files"},
     "lav2.phrasings": set(),
     # rows of evidence, in the same words
     "lav2.instruct": {
-        "lav2.claims", "lav2.grounding", "lav2.errors", "lav2.phrasings",
+        "lav2.claims", "lav2.grounding", "lav2.errors", "lav2.files", "lav2.phrasings",
         "experts.evidence", "experts.reading_order", "experts.render",
     },
     "lav2.adapter": {"lav2.config"},
-    "lav2.vision": {"lav2.config", "lav2.weights", "lav2.errors"},
+    "lav2.vision": {"lav2.config", "lav2.weights", "lav2.files", "lav2.tensors", "lav2.errors"},
     "lav2.phrases": {"lav2.config", "lav2.errors", "lav2.image", "lav2.metrics"},
 }
 # what boxes and captions tell, as instructions read them
 ARROWS["lav2.concepts"] = {"lav2.vision", "lav2.instruct", "lav2.config", "lav2.image", "lav2.errors"}
-ARROWS["lav2.model"] = {"lav2.adapter", "lav2.vision", "lav2.config", "lav2.weights", "lav2.errors"}
-ARROWS["lav2.checkpoint"] = {"lav2.model", "lav2.adapter", "lav2.phrases", "lav2.config", "lav2.errors"}
+ARROWS["lav2.model"] = {"lav2.adapter", "lav2.vision", "lav2.config", "lav2.weights", "lav2.files", "lav2.errors"}
+ARROWS["lav2.checkpoint"] = {"lav2.model", "lav2.adapter", "lav2.phrases", "lav2.config", "lav2.files", "lav2.tensors",
+                             "lav2.errors"}  # fmt: skip
+ARROWS["lav2.runs"] = {"lav2.checkpoint", "lav2.files", "lav2.errors"}
 ARROWS["lav2.released"] = {"lav2.checkpoint", "lav2.preflight", "lav2.vision"} | ARROWS["lav2.checkpoint"]
-ARROWS["lav2.preflight"] = {"lav2.config", "lav2.weights", "lav2.errors"}
-ARROWS["lav2.native"] = {"lav2.weights"}
+ARROWS["lav2.preflight"] = {"lav2.config", "lav2.weights", "lav2.files", "lav2.errors"}
+ARROWS["lav2.native"] = {"lav2.weights", "lav2.files", "lav2.errors"}
 ARROWS["lav2.kernels"] = set()
 ARROWS["lav2.engine"] = {"lav2.adapter", "lav2.model", "lav2.native", "lav2.kernels", "lav2.config", "lav2.errors"}
 ARROWS["lav2.generate"] = {"lav2.model", "lav2.adapter", "lav2.events", "lav2.engine", "lav2.errors"}
 ARROWS["lav2.captioning"] = {"lav2.generate", "lav2.events", "lav2.image", "lav2.metrics", "lav2.phrases"}
 # Training rows carry evidence; data only turns it from JSON into the prompt.
 ARROWS["lav2.data"] = {"lav2.config", "lav2.errors", "lav2.image", "lav2.prompts", "lav2.grounding", "lav2.weights",
-                       "experts.evidence"}  # fmt: skip
+                       "lav2.files", "experts.evidence"}  # fmt: skip
 ARROWS["lav2.selfcritical"] = {"lav2.data", "lav2.generate", "lav2.metrics", "lav2.model", "lav2.events"}
 ARROWS["lav2.train"] = {"lav2.data", "lav2.checkpoint", "lav2.model", "lav2.generate", "lav2.instruct", "lav2.prompts"}
-ARROWS["lav2.train"] |= {"lav2.selfcritical", "lav2.preflight", "lav2.phrases"}
+ARROWS["lav2.train"] |= {"lav2.selfcritical", "lav2.preflight", "lav2.phrases", "lav2.runs"}
 ARROWS["lav2.train"] |= ARROWS["lav2.model"]
 EXPERTS = {room for room in ARROWS if room.startswith("experts.") and "train_detector" not in room}
 ARROWS["experts.train_detector.train"] = {"experts.train_detector.model", "experts.evidence", "experts.detection"}
 ARROWS["experts.train_detector.evaluate"] = {"experts.train_detector.data", "experts.evidence", "experts.detection"}
 ARROWS["experts.train_detector.__main__"] = {
     "experts.evidence", "experts.train_detector.data", "experts.train_detector.train",
-    "experts.train_detector.evaluate", "experts.detection", "experts.render",
+    "experts.train_detector.evaluate", "experts.detection", "experts.render", "lav2.errors",
 }  # fmt: skip
 ENGINE = {room for room in ARROWS if room.startswith("lav2.")}
-ENGINE -= {"lav2.train", "lav2.data", "lav2.instruct", "lav2.concepts"}
+ENGINE -= {"lav2.train", "lav2.data", "lav2.instruct", "lav2.concepts", "lav2.runs", "lav2.batch", "lav2.serving"}
 ARROWS["lav2.openai_api"] |= {"lav2.assistant", "lav2.line"}  # the assistant for its type alone
 ARROWS["lav2.assistant"] = EXPERTS | ENGINE | {"lav2"}
 ARROWS["lav2.evaluate"] = {
     "lav2.assistant", "lav2.captioning", "lav2.vision",
-    "lav2.data", "lav2.errors", "lav2.events", "lav2.generate", "lav2.image", "lav2.instruct",
+    "lav2.data", "lav2.errors", "lav2.events", "lav2.files", "lav2.generate", "lav2.image", "lav2.instruct",
     "lav2.metrics", "lav2.model", "lav2.prompts", "lav2.routing", "lav2.train", "experts.evidence",
 }  # fmt: skip
 ARROWS["lav2.natural"] = {
@@ -94,12 +100,13 @@ ARROWS["lav2.bench"] = {"lav2", "lav2.adapter", "lav2.assistant", "lav2.config",
 ARROWS["lav2.__main__"] = set(ARROWS) | {"lav2"}
 ARROWS["app"] = {
     "lav2", "lav2.assistant", "lav2.errors", "lav2.events", "lav2.image", "lav2.prompts", "lav2.receipt",
-    "lav2.claims", "lav2.grounding", "lav2.routing", "lav2.votes", "lav2.openai_api",
+    "lav2.claims", "lav2.grounding", "lav2.routing", "lav2.votes", "lav2.openai_api", "lav2.serving",
     "experts.evidence", "experts.render",
 }  # fmt: skip
 NO_TORCH = ("lav2.errors", "lav2.config", "lav2.weights", "lav2.image", "lav2.prompts", "lav2.grounding",
             "lav2.metrics", "lav2.instruct", "lav2.events", "lav2.receipt",
-            "lav2.claims", "lav2.routing", "lav2.votes", "lav2.openai_api", "lav2.line")  # fmt: skip
+            "lav2.claims", "lav2.routing", "lav2.votes", "lav2.openai_api", "lav2.line", "lav2.files",
+            "lav2.batch", "lav2.serving")  # fmt: skip
 
 
 def room_name(path: Path) -> str:

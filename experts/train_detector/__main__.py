@@ -8,6 +8,7 @@ from pathlib import Path
 
 from experts.evidence import ExpertError
 from experts.train_detector import data
+from lav2.errors import LAV2Error, missing_package
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -70,7 +71,10 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         options.action(options)
-    except ExpertError as error:
+    except ModuleNotFoundError as error:
+        print(missing_package(error), file=sys.stderr)
+        return 1
+    except (ExpertError, LAV2Error) as error:
         print(error, file=sys.stderr)
         return 1
     return 0

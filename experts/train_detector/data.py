@@ -11,6 +11,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +19,8 @@ import numpy as np
 from PIL import Image
 
 from experts.evidence import ExpertError
+from lav2 import files
+from lav2.errors import LAV2Error
 
 FORMATS = "Give a .jsonl of boxes, a COCO instances .json, or a YOLO folder with data.yaml."
 PHOTOS = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
@@ -69,9 +72,16 @@ def read(source: Path, least: float = 0.0) -> list[Photo]:
     """The photos of one source, in its order; a detector's boxes below confidence `least` are left out.
 
     Raises:
-        ExpertError: the source is of no known format, or a photo of it is missing.
+        ExpertError: the source is of no known format or cannot be read, a row of it is wrong (told by file and line),
+            or a photo of it is missing.
     """
-    source = Path(source)
+    try:
+        return _read(Path(source), least)
+    except LAV2Error as error:
+        raise ExpertError(error.cause, error.next_step) from error
+
+
+def _read(source: Path, least: float) -> list[Photo]:
     if source.suffix == ".jsonl":
         photos = list(_lines(source, least))
     elif source.suffix == ".json":
@@ -80,7 +90,7 @@ def read(source: Path, least: float = 0.0) -> list[Photo]:
         photos = list(_yolo(source))
     else:
         raise ExpertError(f"{source} holds no boxes in a format known here.", FORMATS)
-    missing = [photo.file for photo in photos if not photo.file.is_file()]
+    missing = [photo.file for photo in photos if not os.path.isfile(photo.file)]  # also where the name is too long
     if missing:
         raise ExpertError(
             f"{len(missing)} of {len(photos)} photos of {source} are missing, the first is {missing[0]}.",
@@ -90,52 +100,85 @@ def read(source: Path, least: float = 0.0) -> list[Photo]:
 
 
 def _lines(file: Path, least: float) -> Iterator[Photo]:
-    with file.open(encoding="utf-8") as lines:
-        rows = [json.loads(line) for line in lines]
-    searched = any("conf" in box for row in rows for box in row["boxes"])  # a detector saw all of the file's photos
-    for row in rows:
-        # A row of a detector may hold a box that a person drew: it has no confidence, or one of exactly 1.
-        boxes = tuple(
-            Box(b["label"], tuple(b["xyxy"]), b.get("crowd", False), b.get("conf", 1.0) == 1.0)
-            for b in row["boxes"]
-            if b.get("conf", 1.0) >= least
-        )
-        split, complete = row.get("split", "train"), frozenset() if searched or row.get("partial") else None
-        if row.get("classes") == "voc20":
-            complete = VOC20
-        yield Photo(file.parent / row["image"], row["width"], row["height"], boxes, split, complete, searched)
+    rows = list(files.json_rows(file))
+    searched = any("conf" in box for _, row in rows for box in row.get("boxes", ()))  # a detector saw all its photos
+    for number, row in rows:
+        with _told(f"{file}, line {number}"):
+            # A row of a detector may hold a box that a person drew: it has no confidence, or one of exactly 1.
+            boxes = tuple(
+                Box(b["label"], _corners(b["xyxy"]), b.get("crowd", False), b.get("conf", 1.0) == 1.0)
+                for b in row["boxes"]
+                if b.get("conf", 1.0) >= least
+            )
+            split, complete = row.get("split", "train"), frozenset() if searched or row.get("partial") else None
+            if row.get("classes") == "voc20":
+                complete = VOC20
+            size = int(row["width"]), int(row["height"])
+            photo = Photo(file.parent / row["image"], *size, boxes, split, complete, searched)
+        yield photo
+
+
+@contextmanager
+def _told(place: str) -> Iterator[None]:
+    """Say where a row is that is not as it should be."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        raise ExpertError(
+            f"{place} is not a row of boxes ({type(error).__name__}: {error}).", f"Mend or remove it. {FORMATS}"
+        ) from error
+
+
+def _corners(values: Sequence[float]) -> tuple[float, float, float, float]:
+    left, top, right, bottom = (float(value) for value in values)
+    return left, top, right, bottom
 
 
 def _coco(file: Path) -> Iterator[Photo]:
-    content = json.loads(file.read_text(encoding="utf-8"))
+    content = files.read_json(file)
+    for part in ("categories", "annotations", "images"):
+        if not isinstance(content, dict) or not isinstance(content.get(part), list):
+            raise ExpertError(f"{file} has no list of {part}: it is no COCO instances file.", FORMATS)
     split = "val" if "val" in file.stem else "train"
     named = file.stem.removeprefix("instances_")  # instances_val2017.json -> val2017/
     folders = [file.parent / named, file.parent.parent / named, file.parent / "images", file.parent]
-    names = {c["id"]: c["name"] for c in content["categories"]}
+    with _told(f"{file}: its categories"):
+        names = {c["id"]: c["name"] for c in content["categories"]}
     boxes: dict[int, list[Box]] = {}
-    for a in content["annotations"]:
-        x, y, w, h = a["bbox"]
-        box = Box(names[a["category_id"]], (x, y, x + w, y + h), bool(a.get("iscrowd", 0)))
-        boxes.setdefault(a["image_id"], []).append(box)
-    for image in content["images"]:
-        places = [folder / image["file_name"] for folder in folders]
-        place = next((p for p in places if p.is_file()), places[0])
-        yield Photo(place, image["width"], image["height"], tuple(boxes.get(image["id"], ())), split)
+    for number, a in enumerate(content["annotations"], 1):
+        with _told(f"{file}: annotation {number}"):
+            x, y, w, h = a["bbox"]
+            box = Box(names[a["category_id"]], (x, y, x + w, y + h), bool(a.get("iscrowd", 0)))
+            boxes.setdefault(a["image_id"], []).append(box)
+    for number, image in enumerate(content["images"], 1):
+        with _told(f"{file}: image {number}"):
+            places = [folder / image["file_name"] for folder in folders]
+            place = next((p for p in places if os.path.isfile(p)), places[0])
+            photo = Photo(place, image["width"], image["height"], tuple(boxes.get(image["id"], ())), split)
+        yield photo
 
 
 def _yolo(folder: Path) -> Iterator[Photo]:
     import yaml
 
-    settings = yaml.safe_load((folder / "data.yaml").read_text(encoding="utf-8"))
-    names = settings["names"]
-    names = dict(enumerate(names)) if isinstance(names, list) else names
-    root = folder / settings.get("path", "")
+    try:
+        settings = yaml.safe_load(files.read_text(folder / "data.yaml"))
+    except yaml.YAMLError as error:
+        raise ExpertError(f"{folder / 'data.yaml'} is not YAML ({error}).", FORMATS) from error
+    with _told(f"{folder / 'data.yaml'}"):
+        names = settings["names"]
+        names = dict(enumerate(names)) if isinstance(names, list) else dict(names)
+        root = folder / settings.get("path", "")
     for split in ("train", "val"):
         for place in (root / part for part in _listed(settings.get(split))):
-            files = map(Path, place.read_text().splitlines()) if place.is_file() else place.rglob("*")
-            for file in sorted({place.parent / f for f in files if f.suffix.lower() in PHOTOS}):
-                with Image.open(file) as image:
-                    width, height = image.size
+            listed = map(Path, files.read_text(place).splitlines()) if place.is_file() else place.rglob("*")
+            for file in sorted({place.parent / f for f in listed if f.suffix.lower() in PHOTOS}):
+                try:
+                    with Image.open(file) as image:
+                        width, height = image.size
+                except (OSError, ValueError) as error:  # Pillow's own types are OSErrors
+                    print(f"{file}: left out, it cannot be read ({error}).")
+                    continue
                 yield Photo(file, width, height, tuple(_yolo_boxes(_label_file(file), names, width, height)), split)
 
 
@@ -152,10 +195,12 @@ def _label_file(photo: Path) -> Path:
 def _yolo_boxes(file: Path, names: dict[int, str], width: int, height: int) -> Iterator[Box]:
     if not file.is_file():  # a photo without objects
         return
-    for line in file.read_text().splitlines():
-        number, x, y, w, h = line.split()[:5]
-        x, w, y, h = float(x) * width, float(w) * width, float(y) * height, float(h) * height
-        yield Box(names[int(number)], (x - w / 2, y - h / 2, x + w / 2, y + h / 2))
+    for row, line in enumerate(files.read_text(file).splitlines(), 1):
+        with _told(f"{file}, line {row}"):
+            number, x, y, w, h = line.split()[:5]
+            x, w, y, h = float(x) * width, float(w) * width, float(y) * height, float(h) * height
+            box = Box(names[int(number)], (x - w / 2, y - h / 2, x + w / 2, y + h / 2))
+        yield box
 
 
 def count(photos: Sequence[Photo]) -> list[tuple[str, int, int, int]]:
@@ -211,13 +256,13 @@ def write(photos: Sequence[Photo], classes: Sequence[str], out: Path, repeat_hum
                 [rows.setdefault(row, len(rows)), *map(float, _relative(xyxy, photo).split())]
                 for row, xyxy in _regions(photo, classes)
             ]
-    for split, files in lists.items():
-        if not files:
+    for split, listed in lists.items():
+        if not listed:
             raise ExpertError(
                 f"None of the {len(photos)} photos is for {'training' if split == 'train' else 'validation'}.",
                 "Rows and folders say so by their split; name validation files with --val.",
             )
-        (out / f"{split}.txt").write_text("\n".join(files) + "\n")
+        (out / f"{split}.txt").write_text("\n".join(listed) + "\n")
     (out / "hints.json").write_text(json.dumps(hints | {"absence": list(rows)}))
     settings = {"path": str(out.absolute()), "train": "train.txt", "val": "val.txt", "names": dict(enumerate(classes))}
     (out / "data.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
@@ -256,19 +301,29 @@ def _relative(xyxy: Sequence[float], photo: Photo) -> str:
 def label(teacher: str, folder: Path, out: Path, confidence: float = 0.25) -> int:
     """Label every photo below `folder` by another detector into a .jsonl; photos already in it are kept.
 
-    Returns how many photos are new.
+    Returns how many photos are new; damaged ones are told and left out.
+
+    Raises:
+        ExpertError: the detector cannot be loaded, or `out` holds something else.
     """
     from tqdm import tqdm
 
     from experts.detection import build
 
     expert = build(teacher, confidence)
-    done = {json.loads(line)["image"] for line in out.open()} if out.exists() else set()
+    files.whole_lines(out)
+    done = {row.get("image") for _, row in files.json_rows(out)} if out.exists() else set()
     names = {p: Path(os.path.relpath(p, out.parent)).as_posix() for p in sorted(folder.rglob("*"))}
     todo = [(p, name) for p, name in names.items() if p.suffix.lower() in PHOTOS and name not in done]
+    labelled = 0
     with out.open("a", encoding="utf-8") as lines:
         for path, name in tqdm(todo, desc=f"labelled by {Path(teacher).name}", unit="photo"):
-            found = expert(Image.open(path).convert("RGB"))
+            try:
+                photo = Image.open(path).convert("RGB")
+            except (OSError, ValueError, SyntaxError) as error:  # what Pillow raises on damaged files
+                print(f"{path}: left out, it cannot be read ({error}).")
+                continue
+            found = expert(photo)
             boxes = [
                 {"label": c, "conf": min(round(float(p), 3), 0.999), "xyxy": [round(float(v), 1) for v in xyxy]}
                 for c, p, xyxy in zip(found.labels, found.confidence, found.xyxy, strict=True)
@@ -276,4 +331,5 @@ def label(teacher: str, folder: Path, out: Path, confidence: float = 0.25) -> in
             row = {"image": name, "width": found.size[0], "height": found.size[1], "boxes": boxes}
             lines.write(json.dumps(row) + "\n")
             lines.flush()
-    return len(todo)
+            labelled += 1
+    return labelled

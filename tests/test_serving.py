@@ -1,0 +1,142 @@
+"""The server's process: its port is looked at first, photos are private and go, it ends with a word."""
+
+import errno
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import gradio
+import pytest
+from live import ROOT, serve
+from starlette.testclient import TestClient
+
+import app
+from lav2 import serving
+from lav2.errors import LAV2Error
+
+HOLD = """
+import sys, time
+from lav2 import serving
+print(serving.private_folder(), flush=True)
+{then}
+"""
+
+
+def process(folder, then="time.sleep(60)"):
+    """A process with a folder of its own below `folder`; (process, its folder)."""
+    environment = {**os.environ, "GRADIO_TEMP_DIR": str(folder), "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", HOLD.format(then=then)]
+    found = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+    return found, Path(found.stdout.readline().strip())
+
+
+def test_temporary_files_are_private_and_go_with_the_process_or_at_the_next_start(tmp_path, monkeypatch):
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    (tmp_path / "of-others").mkdir()
+    killed, dead = process(tmp_path)
+    living, alive = process(tmp_path)
+    ending, ended = process(tmp_path, "pass")
+    terminated, stopped = process(tmp_path, "serving.exit_on_sigterm(); print('x', flush=True); time.sleep(60)")
+    try:
+        assert stat.S_IMODE(dead.stat().st_mode) == 0o700
+        (dead / "photo.png").write_bytes(b"1")
+        killed.kill()
+        killed.wait(10)
+        ending.wait(10)
+        terminated.stdout.readline()
+        terminated.send_signal(signal.SIGTERM)
+        assert terminated.wait(10) == 0
+        assert dead.exists() and not ended.exists() and not stopped.exists()
+        own = serving.private_folder()
+        assert not dead.exists() and alive.exists() and own.exists() and (tmp_path / "of-others").exists()
+    finally:
+        living.kill()
+        living.wait(10)
+
+
+def test_a_port_in_use_is_told_before_anything_is_loaded():
+    with socket.socket() as used:
+        used.bind(("127.0.0.1", 0))
+        used.listen()
+        port = used.getsockname()[1]
+        command = [sys.executable, "app.py", "--port", str(port)]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1
+    assert f"port {port}" in done.stderr and "--port" in done.stderr
+    assert "Traceback" not in done.stderr and "language model" not in done.stdout
+
+
+@pytest.mark.parametrize("port", ["http", "99999999999999999999", "-1"])
+def test_a_port_that_is_none_is_told(monkeypatch, port):
+    monkeypatch.setenv("GRADIO_SERVER_PORT", port)
+    with pytest.raises(LAV2Error, match="cannot listen"):
+        serving.check_port(None, None)
+
+
+def test_without_a_port_gradio_looks_for_a_free_one(monkeypatch):
+    monkeypatch.delenv("GRADIO_SERVER_PORT", raising=False)
+    serving.check_port(None, None)
+
+
+def test_answers_end_with_what_was_said_and_none_begins_while_the_app_ends(monkeypatch):
+    monkeypatch.setattr(serving, "_ending", threading.Event())
+    said, begun = [], threading.Event()
+
+    @serving.stoppable
+    def answer(request, run):
+        yield "first"
+        begun.set()
+        run.wait(20)
+        yield "stopped"
+
+    writer = threading.Thread(target=lambda: said.extend(answer(None, threading.Event())))
+    writer.start()
+    assert begun.wait(20)
+    serving.stop_answers(20)
+    writer.join(20)
+    assert said == ["first", "stopped"] and not serving._answers
+    with pytest.raises(LAV2Error, match="shutting down"):
+        next(answer(None, threading.Event()))
+
+
+def test_an_upload_on_a_full_disk_is_told(monkeypatch):
+    monkeypatch.setattr(app.demo, "max_file_size", None, raising=False)  # as launch() sets it
+    kwargs = {"exception_handlers": {OSError: serving.disk_full}}
+    client = TestClient(gradio.routes.App.create_app(app.demo, app_kwargs=kwargs))
+
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("gradio.route_utils.NamedTemporaryFile", full)
+    reply = client.post("/gradio_api/upload", files={"files": ("a.png", b"1" * 9)})
+    assert reply.status_code == 507 and "no room left" in reply.text
+
+
+@pytest.mark.slow
+def test_a_server_that_is_told_to_end_ends_its_answers_and_leaves_no_photo(tmp_path):
+    import httpx
+
+    body = {"model": "lav2", "stream": True, "max_tokens": 1500,
+            "messages": [{"role": "user", "content": "Count from one to two thousand in words."}]}  # fmt: skip
+    with serve(tmp_path) as server:
+        (folder,) = (tmp_path / "uploads").iterdir()
+        pid = int(subprocess.run(["pgrep", "-f", str(tmp_path / "network.txt")], capture_output=True, text=True,
+                                 check=True).stdout.split()[0])  # fmt: skip
+        with httpx.stream("POST", f"{server.address}/v1/chat/completions", json=body, timeout=120) as reply:
+            lines = []
+            for line in reply.iter_lines():
+                lines.append(line)
+                if len(lines) == 6:
+                    os.kill(pid, signal.SIGTERM)
+        assert lines[-1] == "" or "[DONE]" in lines[-1]
+        assert any("finish_reason" in line and '"finish_reason": null' not in line for line in lines)
+        end = time.monotonic() + 30
+        while folder.exists() and time.monotonic() < end:
+            time.sleep(0.2)
+        assert not folder.exists()
