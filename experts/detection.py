@@ -16,8 +16,11 @@ from PIL import Image
 from experts.evidence import IMPORTS, Detections, ExpertError, LazyExpert
 
 OTHER_DETECTOR = (
-    "Give a detector with `--detector FILE` or LAV2_DETECTOR (.pt, .onnx or .tflite; yolo11n.pt is fetched by name)"
+    "Give a detector with `--detector FILE` or LAV2_DETECTOR (.pt, .onnx or .tflite; yolo11n.pt is fetched by name)."
 )
+CHECK_PATH = f"Check the path. {OTHER_DETECTOR}"
+CHECK_FILE = f"Check the file. {OTHER_DETECTOR}"
+CONNECT = f"Connect to the network. {OTHER_DETECTOR}"
 
 
 # Boxes from here on (0..1) are of use to questions that name their kind. On 1,600 questions whether a kind is in a COCO
@@ -53,7 +56,7 @@ class Detector(LazyExpert):
 
     def _open(self) -> Any:
         if not self._weights:
-            raise ExpertError("There are no weights for the detection expert.", f"{OTHER_DETECTOR}.")
+            raise ExpertError("There are no weights for the detection expert.", OTHER_DETECTOR)
         with contained():
             with IMPORTS:
                 import torch  # noqa: F401  before ultralytics, which would hold torch to one thread through OMP_NUM_THREADS
@@ -68,31 +71,36 @@ class Detector(LazyExpert):
                 (result,) = model.predict(Image.new("RGB", (64, 64)), **self._how)
             except ImportError as error:
                 raise ExpertError(
-                    f"The detector {path.name} needs the Python package {error.name}, which is not installed.",
+                    "The detector {file} needs the Python package {package}, which is not installed.",
                     "Run `pip install -r requirements.txt` (.tflite needs ai-edge-litert, .onnx needs onnxruntime).",
+                    file=path.name,
+                    package=error.name,
                 ) from error
             except Exception as error:  # each backend of ultralytics raises its own types for a file it cannot read
                 raise ExpertError(
-                    f"ultralytics cannot load {path} ({type(error).__name__}: {_first_line(error)}).",
-                    f"Check the file. {OTHER_DETECTOR}.",
+                    "ultralytics cannot load {file} ({why}).",
+                    CHECK_FILE,
+                    file=path,
+                    why=f"{type(error).__name__}: {_first_line(error)}",
                 ) from error
         if result.boxes is None:
-            raise ExpertError(f"{path.name} is no detector: it gives no upright boxes.", f"{OTHER_DETECTOR}.")
+            raise ExpertError("{file} is no detector: it gives no upright boxes.", OTHER_DETECTOR, file=path.name)
         return model
 
     def _fetched(self, path: Path, names: frozenset[str], yolo: type) -> Path:
         """Where a released weight file lies after ultralytics has fetched it into the user's cache."""
         if path.parent != Path(".") or path.name not in names:
-            raise ExpertError(f"There is no detector file {self._weights}.", f"Check the path. {OTHER_DETECTOR}.")
+            raise ExpertError("There is no detector file {file}.", CHECK_PATH, file=self._weights)
         path = _cache() / path.name
         if not path.is_file():
             try:
                 yolo(str(path), task="detect")
             except Exception as error:  # no network, refused, no room on the disk
                 raise ExpertError(
-                    f"The detector {path.name} is not on this machine and could not be fetched"
-                    f" ({type(error).__name__}: {_first_line(error)}).",
-                    f"{OTHER_DETECTOR}, or connect to the network.",
+                    "The detector {file} is not on this machine and could not be fetched ({why}).",
+                    CONNECT,
+                    file=path.name,
+                    why=f"{type(error).__name__}: {_first_line(error)}",
                 ) from error
         return path
 

@@ -82,7 +82,13 @@ class Reader(LazyExpert):
                     verbose=False,
                 )
         except (FileNotFoundError, ValueError) as error:  # weights missing or damaged; unknown language
-            raise ExpertError(f"EasyOCR cannot read {self._languages} with {folder} ({error}).", INSTALL) from error
+            raise ExpertError(
+                "EasyOCR cannot read {languages} with {folder} ({why}).",
+                INSTALL,
+                languages=self._languages,
+                folder=folder,
+                why=error,
+            ) from error
         if reader.device == "cpu":
             reader.detector = quicker(reader.detector)
         return reader
