@@ -20,9 +20,8 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field, replace
-from functools import cache
 from importlib.metadata import distributions
 from importlib.util import find_spec
 from pathlib import Path
@@ -46,6 +45,7 @@ from PIL import Image, ImageDraw
 
 from experts import render
 from experts.evidence import EXPERT_NAMES, Caption, Detections, Evidence, ExpertFailure, OcrLines, to_json
+from experts.messages import Message
 from lav2 import claims, grounding, openai_api, receipt, routing, votes
 from lav2.errors import LAV2Error
 from lav2.events import Done, Event, EvidenceFound, ExpertStarted, PromptReady, Queued, Request, Sampling, Token
@@ -60,7 +60,7 @@ if TYPE_CHECKING:  # it brings torch with it: main() imports it
 
 ASSETS = Path(__file__).parent / "assets"
 TEXTS: dict[str, dict[str, str]] = json.loads((ASSETS / "ui.json").read_text(encoding="utf-8"))
-# language -> what goes wrong, in English, with {0}, {1} ... for names and numbers -> the same in that language
+# language -> key of a message (experts.messages: its English, with {name} for names and numbers) -> in that language
 PROBLEMS: dict[str, dict[str, str]] = json.loads((ASSETS / "problems.json").read_text(encoding="utf-8"))
 T = gr.I18n(**TEXTS)
 
@@ -274,18 +274,16 @@ def problem(error: Exception, say: Mapping[str, str]) -> tuple[str, str]:
 
 
 def translated(text: str, say: Mapping[str, str]) -> str:
-    """A cause or a next step in the page's language; those of PROBLEMS, which visitors meet. Others stay English."""
-    for pattern, template in _problems(say["language"]):
-        if match := pattern.fullmatch(text):
-            parts = (say[part] if part in EXPERT_NAMES else translated(part, say) for part in match.groups())
-            return template.format(*parts)
-    return text
-
-
-@cache
-def _problems(language: str) -> list[tuple[re.Pattern, str]]:
-    found = PROBLEMS.get(language, {}).items()
-    return [(re.compile(re.sub(r"\\{\d\\}", "(.+?)", re.escape(text)), re.DOTALL), other) for text, other in found]
+    """A message in the page's language, by its key; one that PROBLEMS lacks, and any other text, stays as it is."""
+    if not isinstance(text, Message):
+        return text
+    template = PROBLEMS.get(say["language"], {}).get(text.key)
+    if template is None or (not text.values and "{" in template):
+        return text
+    values = {name: translated(value, say) for name, value in text.values.items()}
+    if values.get("expert") in EXPERT_NAMES:
+        values["expert"] = say[values["expert"]]
+    return template.format(**values)
 
 
 def waiting(position: int, say: Mapping[str, str]) -> tuple[str, str]:
@@ -462,9 +460,9 @@ def lent(request: Request) -> Iterator[Event]:
     yield from assistant().answer(request)
 
 
-def looked(photo: Image.Image, experts: tuple[str, ...]) -> dict[str, Evidence]:
+def looked(photo: Image.Image, experts: tuple[str, ...], client: str | None) -> dict[str, Evidence]:
     """The experts alone, lent the GPU in the same way: the captioner is on it."""
-    return assistant().examine(photo, experts)
+    return assistant().examine(photo, experts, client)
 
 
 if ON_ZERO_GPU:
@@ -472,26 +470,30 @@ if ON_ZERO_GPU:
 
 
 def answer(request: Request, run: threading.Event) -> Iterator[Event]:
-    """The assistant's events, for every door; where the GPU is only lent, an answer that is stopped is ended here."""
+    """The assistant's events, for every door; where the GPU is only lent, an answer that is stopped is ended here.
+
+    Close it where it is not read to its end (contextlib.closing): it holds a place in line.
+    """
     if not ON_ZERO_GPU:
         yield from assistant().answer(request, run)
         return
     text, prompt = "", ""
     evidence: dict[str, Evidence] = {}
-    for event in lent(request):
-        yield event
-        match event:
-            case Token(piece):
-                text += piece
-            case EvidenceFound(name, found):
-                evidence[name] = found
-            case PromptReady():
-                prompt = event.prompt
-        if run.is_set() and not isinstance(event, Done):
-            ready = assistant()
-            facts = {"preset": ready.preset, "versions": ready.versions, "weights": ready.hashes}
-            yield Done(text, evidence, prompt, {}, seed=request.sampling.seed, stopped=True, **facts)
-            return
+    with closing(lent(request)) as events:
+        for event in events:
+            yield event
+            match event:
+                case Token(piece):
+                    text += piece
+                case EvidenceFound(name, found):
+                    evidence[name] = found
+                case PromptReady():
+                    prompt = event.prompt
+            if run.is_set() and not isinstance(event, Done):
+                ready = assistant()
+                facts = {"preset": ready.preset, "versions": ready.versions, "weights": ready.hashes}
+                yield Done(text, evidence, prompt, {}, seed=request.sampling.seed, stopped=True, **facts)
+                return
 
 
 def stream(requests: Mapping[str, Request], run: Run) -> Iterator[tuple[str, Event | Exception]]:
@@ -500,8 +502,9 @@ def stream(requests: Mapping[str, Request], run: Run) -> Iterator[tuple[str, Eve
 
     def feed(key: str, request: Request) -> None:
         try:
-            for event in answer(request, run):
-                events.put((key, event))
+            with closing(answer(request, run)) as told:
+                for event in told:
+                    events.put((key, event))
         except Exception as error:
             events.put((key, error))
         finally:
@@ -719,6 +722,13 @@ class Settings:
         self.all = [self.experts, self.temperature, self.top_p, self.max_new_tokens, self.seed]
 
 
+def client(request: gr.Request | None) -> str | None:
+    """Who asks, for taking turns (lav2.line): a session of the page or of a program, else an address."""
+    if request is None:
+        return None
+    return request.session_hash or (request.client.host if request.client else None)
+
+
 def make_request(
     question: str,
     photo: Image.Image | None,
@@ -728,12 +738,13 @@ def make_request(
     top_p: float,
     max_new_tokens: float,
     seed: float | None,
+    asking: gr.Request | None = None,
 ) -> Request:
     """The values of `Settings.all`, in that order, as a request; experts need a photo, `auto` chooses some."""
     sampling = Sampling(float(temperature), float(top_p), int(max_new_tokens), int(seed or 0))  # None: left empty
     experts, _ = routing.choose(experts, question)
     chosen = tuple(name for name in EXPERT_NAMES if name in experts) if photo is not None else ()
-    return Request(question, photo, turns, chosen, sampling)
+    return Request(question, photo, turns, chosen, sampling, client=client(asking))
 
 
 def question_box() -> gr.MultimodalTextbox:
@@ -904,10 +915,11 @@ class ChatTab:
         run.begun = True
         say = words(request)
         *earlier, pending = exchanges
+        held = ExitStack()
         try:
             path = current_photo(exchanges)
             photo = used(path, say) if path else None
-            asked = make_request(pending.question, photo, history(exchanges), *settings)
+            asked = make_request(pending.question, photo, history(exchanges), *settings, asking=request)
             _, route = routing.choose(settings[0], pending.question)
             findings = Findings(dict.fromkeys(asked.experts, "waiting"), experts=asked.experts, route=photo and route)
             if correction := pending.correction:
@@ -919,7 +931,7 @@ class ChatTab:
             pending = replace(pending, findings=findings)
             yield {self.chat: messages((*earlier, pending), say), **self.panel.start(pending.findings, photo, say)}
             shown, start, queued = 0.0, time.monotonic(), False
-            for event in answer(asked, run):
+            for event in held.enter_context(closing(answer(asked, run))):
                 update = {}
                 if run.discarded:
                     return
@@ -957,6 +969,7 @@ class ChatTab:
             yield {**self.give_back(exchanges, request), self.notice: notice(*problem(error, say))}
         finally:
             run.set()  # a closed page must not keep the model busy
+            held.close()
 
     def give_back(self, exchanges: Exchanges, request: gr.Request) -> dict[Any, Any]:
         """An unanswered question goes back into the box, and the conversation is as it was before."""
@@ -994,8 +1007,9 @@ class ChatTab:
             before = receipt.read(Path(file))
             image = open_image(photo) if photo else None
             receipt.check_image(before, image)
-            asked = receipt.request(before, image)
-            *_, done = answer(asked, run)
+            asked = replace(receipt.request(before, image), client=client(request))
+            with closing(answer(asked, run)) as events:
+                *_, done = events
             after = receipt.receipt(asked, done)
         except Exception as error:
             return notice(*problem(error, say))
@@ -1128,12 +1142,15 @@ class CompareTab:
             return
         run.begun = True
         say = words(request)
+        held = ExitStack()
         try:
             question, path = read(message, say)
             photo = used(path, say)
             experts, *sampling = settings
             chosen = {side: side.split("+") for side in self.GRID} if mode == "grid" else {"off": (), "on": experts}
-            requests = {side: make_request(question, photo, (), chosen[side], *sampling) for side in chosen}
+            requests = {
+                side: make_request(question, photo, (), chosen[side], *sampling, asking=request) for side in chosen
+            }
             *_, richest = requests
             _, route = routing.choose(chosen[richest], question)
             findings = Findings({name: "waiting" for name in requests[richest].experts}, route=route)
@@ -1142,7 +1159,7 @@ class CompareTab:
             receipts: dict[str, Mapping[str, Any]] = {}
             failed: dict[str, str] = {}
             shown, queued = 0.0, set()
-            for side, event in stream(requests, run):
+            for side, event in held.enter_context(closing(stream(requests, run))):
                 match event:
                     case Queued(position):
                         queued.add(side)
@@ -1184,6 +1201,7 @@ class CompareTab:
             yield {**self.give_back(run), self.notice: notice(*problem(error, say))}
         finally:
             run.set()
+            held.close()
 
     @staticmethod
     def answers_html(
@@ -1273,6 +1291,7 @@ def ask(
     top_p: float,
     max_new_tokens: float,
     seed: float,
+    asking: gr.Request = None,
 ) -> receipt.Answer:
     """Answer a question about a photo, with the evidence that the answer was given on.
 
@@ -1287,12 +1306,19 @@ def ask(
         seed: the same seed gives the same answer.
     """
     sampling = (temperature, top_p, max_new_tokens, seed)
-    request = api_request(image, question, experts, *sampling)
+    request = api_request(image, question, experts, *sampling, asking=asking)
     return answers({"ask": request}, {"ask": experts})["ask"]
 
 
 def compare(
-    image: str, question: str, experts: list[str], temperature: float, top_p: float, max_new_tokens: float, seed: float
+    image: str,
+    question: str,
+    experts: list[str],
+    temperature: float,
+    top_p: float,
+    max_new_tokens: float,
+    seed: float,
+    asking: gr.Request = None,
 ) -> Comparison:
     """Answer a question twice with the same seed: without experts (off), and with their findings (on).
 
@@ -1310,10 +1336,11 @@ def compare(
         raise api_error(LAV2Error(TEXTS["en"]["no_compare_photo"], TEXTS["en"]["no_compare_photo_next"]))
     sampling = (temperature, top_p, max_new_tokens, seed)
     chosen = {"off": [], "on": experts}
-    return answers({side: api_request(image, question, chosen[side], *sampling) for side in chosen}, chosen)
+    requests = {side: api_request(image, question, chosen[side], *sampling, asking=asking) for side in chosen}
+    return answers(requests, chosen)
 
 
-def examine(image: str, experts: list[str]) -> dict[str, Any]:
+def examine(image: str, experts: list[str], asking: gr.Request = None) -> dict[str, Any]:
     """What the expert programs find in a photo: caption, objects with boxes, lines of text.
 
     Args:
@@ -1321,16 +1348,18 @@ def examine(image: str, experts: list[str]) -> dict[str, Any]:
         experts: which programs look: caption, detection, ocr.
     """
     try:
-        found = looked(open_image(image), tuple(experts))
+        found = looked(open_image(image), tuple(experts), client(asking))
     except Exception as error:
         raise api_error(error) from None
     return {name: to_json(grounding.told(evidence, "")) for name, evidence in found.items()}
 
 
-def api_request(image: str | None, question: str, experts: list[str], *sampling: float) -> Request:
+def api_request(
+    image: str | None, question: str, experts: list[str], *sampling: float, asking: gr.Request | None
+) -> Request:
     try:
         asked, photo = read({"text": question, "files": [image] if image else []}, TEXTS["en"])
-        return make_request(asked, open_image(photo) if photo else None, (), experts, *sampling)
+        return make_request(asked, open_image(photo) if photo else None, (), experts, *sampling, asking=asking)
     except LAV2Error as error:
         raise api_error(error) from None
 
