@@ -47,8 +47,9 @@ class _Place:
 class Line:
     """At most `at_once` questions are answered and `waiting` more wait; the next one is refused.
 
-    The next to be answered is the earliest question of the client who has the fewest under way, so that one who asks a
-    lot delays himself and nobody else. One client may have half of all places.
+    The next to be answered is the earliest question of the client who has the fewest under way, of several such clients
+    the one whose turn is the longest ago: one who asks a lot delays himself and nobody else. One client may have half
+    of all places.
     """
 
     def __init__(self, at_once: int, waiting: int):
@@ -56,6 +57,8 @@ class Line:
         self._share = max(1, self._most // 2)
         self._changed = threading.Condition()
         self._line: list[_Place] = []  # in order of arrival
+        self._turns: dict[Hashable, int] = {}  # client in line -> number of his last turn
+        self._turn = 0
 
     @contextmanager
     def place(self, client: Hashable | None = None) -> Iterator[_Place]:
@@ -102,15 +105,22 @@ class Line:
         free = self._at_once - sum(place.served for place in self._line)
         for place in self._order()[: max(0, free)]:
             place.served = True
+            self._turn += 1
+            self._turns[place.client] = self._turn
+        here = {place.client for place in self._line}
+        self._turns = {client: turn for client, turn in self._turns.items() if client in here}
 
     def _order(self) -> list[_Place]:
         """Those who wait, the next to be answered first."""
         under_way = Counter(place.client for place in self._line if place.served)
+        turns, turn = dict(self._turns), self._turn
         waiting = [place for place in self._line if not place.served]
         order = []
         while waiting:
-            first = min(waiting, key=lambda place: under_way[place.client])  # of several, the earliest
+            first = min(waiting, key=lambda place: (under_way[place.client], turns.get(place.client, 0)))
             waiting.remove(first)
+            turn += 1
             under_way[first.client] += 1
+            turns[first.client] = turn
             order.append(first)
         return order
