@@ -780,6 +780,7 @@ class ChatTab:
                     height="58vh",
                     min_height=300,
                     render_markdown=False,  # answers repeat what photos say: no links or images
+                    latex_delimiters=[],  # nor formulas, which are read even so
                     sanitize_html=True,
                     allow_tags=False,
                     editable="user",

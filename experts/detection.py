@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from experts.evidence import IMPORTS, Detections, ExpertError, LazyExpert
+from experts.folders import cache_dir
 
 OTHER_DETECTOR = (
     "Give a detector with `--detector FILE` or LAV2_DETECTOR (.pt, .onnx or .tflite; yolo11n.pt is fetched by name)."
@@ -91,7 +91,7 @@ class Detector(LazyExpert):
         """Where a released weight file lies after ultralytics has fetched it into the user's cache."""
         if path.parent != Path(".") or path.name not in names:
             raise ExpertError("There is no detector file {file}.", CHECK_PATH, file=self._weights)
-        path = _cache() / path.name
+        path = cache_dir() / path.name
         if not path.is_file():
             try:
                 yolo(str(path), task="detect")
@@ -135,7 +135,7 @@ def contained(verbose: bool = False) -> Iterator[None]:
         "YOLO_AUTOINSTALL": "false",
         "YOLO_OFFLINE": "true",
         "YOLO_VERBOSE": str(verbose).lower(),
-        "YOLO_CONFIG_DIR": os.environ.get("YOLO_CONFIG_DIR", str(_cache())),
+        "YOLO_CONFIG_DIR": os.environ.get("YOLO_CONFIG_DIR", str(cache_dir())),
     }
     touched = (*quiet, "OMP_NUM_THREADS", "CUBLAS_WORKSPACE_CONFIG")
     before = {key: os.environ.get(key) for key in touched}
@@ -151,19 +151,6 @@ def contained(verbose: bool = False) -> Iterator[None]:
             else:
                 os.environ[key] = value
         np.set_printoptions(**printing)
-
-
-def _cache() -> Path:
-    """$LAV2_CACHE, else lav2/ in the user's cache folder, else (read-only home) a folder for temporary
-    files."""
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    folder = Path(os.environ.get("LAV2_CACHE") or Path(home) / "lav2")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        writable = os.access(folder, os.W_OK)
-    except OSError:
-        writable = False
-    return folder if writable else Path(tempfile.mkdtemp(prefix="lav2-"))
 
 
 def _first_line(error: Exception) -> str:
