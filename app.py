@@ -45,10 +45,21 @@ from PIL import Image, ImageDraw
 
 from experts import render
 from experts.evidence import EXPERT_NAMES, Caption, Detections, Evidence, ExpertFailure, OcrLines, to_json
-from experts.messages import Message
-from lav2 import claims, grounding, openai_api, receipt, routing, votes
+from experts.messages import Message, cut
+from lav2 import claims, gate, grounding, logs, openai_api, receipt, routing, votes
 from lav2.errors import LAV2Error
-from lav2.events import Done, Event, EvidenceFound, ExpertStarted, PromptReady, Queued, Request, Sampling, Token
+from lav2.events import (
+    Done,
+    Event,
+    EvidenceFound,
+    ExpertStarted,
+    PromptReady,
+    Queued,
+    Request,
+    Sampling,
+    Token,
+    check_length,
+)
 from lav2.image import open_image
 from lav2.prompts import Turn, clean
 
@@ -69,6 +80,9 @@ PANEL_SIDE = 1280  # pixels: the longer side of the photo in the evidence panel
 UPLOAD_LIMIT = "30mb"  # as lav2.image refuses more
 KEEP_UPLOADS = (300, 1800)  # seconds: every five minutes, files unused for half an hour are deleted
 QUEUE_SIZE = 32
+SESSIONS = 500  # whose state is kept, the latest; each takes up to a few megabytes
+QUESTIONS = 100  # of one conversation
+FINDING_CHARACTERS = 500  # of a finding that a reader rewrote
 QUIET = {"api_visibility": "private", "show_progress": "hidden"}
 
 ON_SPACES = "SPACE_ID" in os.environ
@@ -627,7 +641,7 @@ class EvidencePanel:
         for use, number, text, *_ in table:
             digits = re.match(r"\d+", str(number))  # none in a row that the reader added
             if digits and str(use).lower() == "true" and str(text).strip():
-                kept[int(digits[0])] = str(text).strip()
+                kept[int(digits[0])] = cut(str(text).strip(), FINDING_CHARACTERS)
         return kept
 
     def number(self, row: Sequence[Any]) -> int | None:
@@ -853,6 +867,8 @@ class ChatTab:
             return {self.notice: notice(say["busy"], say["busy_next"])}
         try:
             question, photo = read(message, say)
+            if len(exchanges) >= QUESTIONS:
+                raise LAV2Error(say["conversation_full"].format(n=QUESTIONS), say["conversation_full_next"])
         except LAV2Error as error:
             return {self.notice: notice(*problem(error, say))}
         several = notice(say["several"]) if len(message["files"]) > 1 else notice()
@@ -881,12 +897,11 @@ class ChatTab:
         if busy(exchanges):
             return {self.notice: notice(say["busy"], say["busy_next"]), self.chat: messages(exchanges, say)}
         i = owner(exchanges, event.index, say)
-        if not str(event.value).strip():
-            return {
-                self.notice: notice(say["no_question"], say["no_question_next"]),
-                self.chat: messages(exchanges, say),
-            }
-        again = Exchange(html.unescape(str(event.value)).strip(), exchanges[i].photo, exchanges[i].correction)
+        try:
+            question = worded(html.unescape(str(event.value)), say)
+        except LAV2Error as error:
+            return {self.notice: notice(*problem(error, say)), self.chat: messages(exchanges, say)}
+        again = Exchange(question, exchanges[i].photo, exchanges[i].correction)
         return {**self._pending(exchanges[:i], again, say), self.box: gr.MultimodalTextbox(**RUNNING)}
 
     def again(self, exchanges: Exchanges, table: list[list[Any]], request: gr.Request) -> dict[Any, Any]:
@@ -1045,12 +1060,19 @@ def stop(run: Run | None) -> None:
 def read(message: dict[str, Any], say: Mapping[str, str]) -> tuple[str, str | None]:
     """(question, photo's file or None) of a MultimodalTextbox. Raises LAV2Error for what cannot be asked."""
     photo = message["files"][-1] if message["files"] else None
+    check_length(message["text"] or "")
     if photo:
         open_image(photo)
-    question = (message["text"] or "").strip()
+    return worded(message["text"] or "", say), photo
+
+
+def worded(question: str, say: Mapping[str, str]) -> str:
+    """A question as it is kept. Raises LAV2Error for one that is empty or too long."""
+    check_length(question)
+    question = question.strip()
     if not question:
         raise LAV2Error(say["no_question"], say["no_question_next"])
-    return question, photo
+    return question
 
 
 @dataclass(frozen=True)
@@ -1500,6 +1522,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     options = parser.parse_args(argv)
     start = time.perf_counter()
+    sys.stderr = logs.Log(sys.stderr)
     if ON_SPACES:
         install_weights()
     try:
@@ -1523,7 +1546,15 @@ def main(argv: Sequence[str] | None = None) -> None:
             footer_links=["api", "settings"],
             ssr_mode=False,
             mcp_server=options.mcp,
-            app_kwargs={"routes": openai_api.routes(assistant, answer)},
+            state_session_capacity=SESSIONS,
+            app_kwargs={
+                "routes": openai_api.routes(assistant, answer),
+                "lifespan": gate.guarding(
+                    gate.known_names(options.host or os.environ.get("GRADIO_SERVER_NAME"), options.share),
+                    Path(gr.utils.get_upload_folder()),
+                    ON_SPACES,
+                ),
+            },
             theme=theme(),
             css_paths=ASSETS / "style.css",
             js=labels_js(),
