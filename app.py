@@ -20,9 +20,8 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field, replace
-from functools import cache
 from importlib.metadata import distributions
 from importlib.util import find_spec
 from pathlib import Path
@@ -51,9 +50,21 @@ from PIL import Image, ImageDraw
 
 from experts import render
 from experts.evidence import EXPERT_NAMES, Caption, Detections, Evidence, ExpertFailure, OcrLines, to_json
-from lav2 import claims, grounding, openai_api, receipt, routing, serving, votes
+from experts.messages import Message, cut
+from lav2 import claims, gate, grounding, logs, openai_api, receipt, routing, serving, votes
 from lav2.errors import LAV2Error
-from lav2.events import Done, Event, EvidenceFound, ExpertStarted, PromptReady, Queued, Request, Sampling, Token
+from lav2.events import (
+    Done,
+    Event,
+    EvidenceFound,
+    ExpertStarted,
+    PromptReady,
+    Queued,
+    Request,
+    Sampling,
+    Token,
+    check_length,
+)
 from lav2.image import open_image
 from lav2.prompts import Turn, clean
 
@@ -65,7 +76,7 @@ if TYPE_CHECKING:  # it brings torch with it: main() imports it
 
 ASSETS = Path(__file__).parent / "assets"
 TEXTS: dict[str, dict[str, str]] = json.loads((ASSETS / "ui.json").read_text(encoding="utf-8"))
-# language -> what goes wrong, in English, with {0}, {1} ... for names and numbers -> the same in that language
+# language -> key of a message (experts.messages: its English, with {name} for names and numbers) -> in that language
 PROBLEMS: dict[str, dict[str, str]] = json.loads((ASSETS / "problems.json").read_text(encoding="utf-8"))
 T = gr.I18n(**TEXTS)
 
@@ -74,6 +85,9 @@ PANEL_SIDE = 1280  # pixels: the longer side of the photo in the evidence panel
 UPLOAD_LIMIT = "30mb"  # as lav2.image refuses more
 KEEP_UPLOADS = (300, 1800)  # seconds: every five minutes, files unused for half an hour are deleted
 QUEUE_SIZE = 32
+SESSIONS = 500  # whose state is kept, the latest; each takes up to a few megabytes
+QUESTIONS = 100  # of one conversation
+FINDING_CHARACTERS = 500  # of a finding that a reader rewrote
 QUIET = {"api_visibility": "private", "show_progress": "hidden"}
 
 ON_SPACES = "SPACE_ID" in os.environ
@@ -279,18 +293,16 @@ def problem(error: Exception, say: Mapping[str, str]) -> tuple[str, str]:
 
 
 def translated(text: str, say: Mapping[str, str]) -> str:
-    """A cause or a next step in the page's language; those of PROBLEMS, which visitors meet. Others stay English."""
-    for pattern, template in _problems(say["language"]):
-        if match := pattern.fullmatch(text):
-            parts = (say[part] if part in EXPERT_NAMES else translated(part, say) for part in match.groups())
-            return template.format(*parts)
-    return text
-
-
-@cache
-def _problems(language: str) -> list[tuple[re.Pattern, str]]:
-    found = PROBLEMS.get(language, {}).items()
-    return [(re.compile(re.sub(r"\\{\d\\}", "(.+?)", re.escape(text)), re.DOTALL), other) for text, other in found]
+    """A message in the page's language, by its key; one that PROBLEMS lacks, and any other text, stays as it is."""
+    if not isinstance(text, Message):
+        return text
+    template = PROBLEMS.get(say["language"], {}).get(text.key)
+    if template is None or (not text.values and "{" in template):
+        return text
+    values = {name: translated(value, say) for name, value in text.values.items()}
+    if values.get("expert") in EXPERT_NAMES:
+        values["expert"] = say[values["expert"]]
+    return template.format(**values)
 
 
 def waiting(position: int, say: Mapping[str, str]) -> tuple[str, str]:
@@ -467,9 +479,9 @@ def lent(request: Request) -> Iterator[Event]:
     yield from assistant().answer(request)
 
 
-def looked(photo: Image.Image, experts: tuple[str, ...]) -> dict[str, Evidence]:
+def looked(photo: Image.Image, experts: tuple[str, ...], client: str | None) -> dict[str, Evidence]:
     """The experts alone, lent the GPU in the same way: the captioner is on it."""
-    return assistant().examine(photo, experts)
+    return assistant().examine(photo, experts, client)
 
 
 if ON_ZERO_GPU:
@@ -478,26 +490,30 @@ if ON_ZERO_GPU:
 
 @serving.stoppable
 def answer(request: Request, run: threading.Event) -> Iterator[Event]:
-    """The assistant's events, for every door; where the GPU is only lent, an answer that is stopped is ended here."""
+    """The assistant's events, for every door; where the GPU is only lent, an answer that is stopped is ended here.
+
+    Close it where it is not read to its end (contextlib.closing): it holds a place in line.
+    """
     if not ON_ZERO_GPU:
         yield from assistant().answer(request, run)
         return
     text, prompt = "", ""
     evidence: dict[str, Evidence] = {}
-    for event in lent(request):
-        yield event
-        match event:
-            case Token(piece):
-                text += piece
-            case EvidenceFound(name, found):
-                evidence[name] = found
-            case PromptReady():
-                prompt = event.prompt
-        if run.is_set() and not isinstance(event, Done):
-            ready = assistant()
-            facts = {"preset": ready.preset, "versions": ready.versions, "weights": ready.hashes}
-            yield Done(text, evidence, prompt, {}, seed=request.sampling.seed, stopped=True, **facts)
-            return
+    with closing(lent(request)) as events:
+        for event in events:
+            yield event
+            match event:
+                case Token(piece):
+                    text += piece
+                case EvidenceFound(name, found):
+                    evidence[name] = found
+                case PromptReady():
+                    prompt = event.prompt
+            if run.is_set() and not isinstance(event, Done):
+                ready = assistant()
+                facts = {"preset": ready.preset, "versions": ready.versions, "weights": ready.hashes}
+                yield Done(text, evidence, prompt, {}, seed=request.sampling.seed, stopped=True, **facts)
+                return
 
 
 def stream(requests: Mapping[str, Request], run: Run) -> Iterator[tuple[str, Event | Exception]]:
@@ -506,8 +522,9 @@ def stream(requests: Mapping[str, Request], run: Run) -> Iterator[tuple[str, Eve
 
     def feed(key: str, request: Request) -> None:
         try:
-            for event in answer(request, run):
-                events.put((key, event))
+            with closing(answer(request, run)) as told:
+                for event in told:
+                    events.put((key, event))
         except Exception as error:
             events.put((key, error))
         finally:
@@ -634,7 +651,7 @@ class EvidencePanel:
         for use, number, text, *_ in table:
             digits = re.match(r"\d+", str(number))  # none in a row that the reader added
             if digits and str(use).lower() == "true" and str(text).strip():
-                kept[int(digits[0])] = str(text).strip()
+                kept[int(digits[0])] = cut(str(text).strip(), FINDING_CHARACTERS)
         return kept
 
     def number(self, row: Sequence[Any]) -> int | None:
@@ -729,6 +746,13 @@ class Settings:
         self.all = [self.experts, self.temperature, self.top_p, self.max_new_tokens, self.seed]
 
 
+def client(request: gr.Request | None) -> str | None:
+    """Who asks, for taking turns (lav2.line): a session of the page or of a program, else an address."""
+    if request is None:
+        return None
+    return request.session_hash or (request.client.host if request.client else None)
+
+
 def make_request(
     question: str,
     photo: Image.Image | None,
@@ -738,12 +762,13 @@ def make_request(
     top_p: float,
     max_new_tokens: float,
     seed: float | None,
+    asking: gr.Request | None = None,
 ) -> Request:
     """The values of `Settings.all`, in that order, as a request; experts need a photo, `auto` chooses some."""
     sampling = Sampling(float(temperature), float(top_p), int(max_new_tokens), int(seed or 0))  # None: left empty
     experts, _ = routing.choose(experts, question)
     chosen = tuple(name for name in EXPERT_NAMES if name in experts) if photo is not None else ()
-    return Request(question, photo, turns, chosen, sampling)
+    return Request(question, photo, turns, chosen, sampling, client=client(asking))
 
 
 def question_box() -> gr.MultimodalTextbox:
@@ -779,6 +804,7 @@ class ChatTab:
                     height="58vh",
                     min_height=300,
                     render_markdown=False,  # answers repeat what photos say: no links or images
+                    latex_delimiters=[],  # nor formulas, which are read even so
                     sanitize_html=True,
                     allow_tags=False,
                     editable="user",
@@ -851,6 +877,8 @@ class ChatTab:
             return {self.notice: notice(say["busy"], say["busy_next"])}
         try:
             question, photo = read(message, say)
+            if len(exchanges) >= QUESTIONS:
+                raise LAV2Error(say["conversation_full"].format(n=QUESTIONS), say["conversation_full_next"])
         except LAV2Error as error:
             return {self.notice: notice(*problem(error, say))}
         several = notice(say["several"]) if len(message["files"]) > 1 else notice()
@@ -879,12 +907,11 @@ class ChatTab:
         if busy(exchanges):
             return {self.notice: notice(say["busy"], say["busy_next"]), self.chat: messages(exchanges, say)}
         i = owner(exchanges, event.index, say)
-        if not str(event.value).strip():
-            return {
-                self.notice: notice(say["no_question"], say["no_question_next"]),
-                self.chat: messages(exchanges, say),
-            }
-        again = Exchange(html.unescape(str(event.value)).strip(), exchanges[i].photo, exchanges[i].correction)
+        try:
+            question = worded(html.unescape(str(event.value)), say)
+        except LAV2Error as error:
+            return {self.notice: notice(*problem(error, say)), self.chat: messages(exchanges, say)}
+        again = Exchange(question, exchanges[i].photo, exchanges[i].correction)
         return {**self._pending(exchanges[:i], again, say), self.box: gr.MultimodalTextbox(**RUNNING)}
 
     def again(self, exchanges: Exchanges, table: list[list[Any]], request: gr.Request) -> dict[Any, Any]:
@@ -914,10 +941,11 @@ class ChatTab:
         run.begun = True
         say = words(request)
         *earlier, pending = exchanges
+        held = ExitStack()
         try:
             path = current_photo(exchanges)
             photo = used(path, say) if path else None
-            asked = make_request(pending.question, photo, history(exchanges), *settings)
+            asked = make_request(pending.question, photo, history(exchanges), *settings, asking=request)
             _, route = routing.choose(settings[0], pending.question)
             findings = Findings(dict.fromkeys(asked.experts, "waiting"), experts=asked.experts, route=photo and route)
             if correction := pending.correction:
@@ -929,7 +957,7 @@ class ChatTab:
             pending = replace(pending, findings=findings)
             yield {self.chat: messages((*earlier, pending), say), **self.panel.start(pending.findings, photo, say)}
             shown, start, queued = 0.0, time.monotonic(), False
-            for event in answer(asked, run):
+            for event in held.enter_context(closing(answer(asked, run))):
                 update = {}
                 if run.discarded:
                     return
@@ -967,6 +995,7 @@ class ChatTab:
             yield {**self.give_back(exchanges, request), self.notice: notice(*problem(error, say))}
         finally:
             run.set()  # a closed page must not keep the model busy
+            held.close()
 
     def give_back(self, exchanges: Exchanges, request: gr.Request) -> dict[Any, Any]:
         """An unanswered question goes back into the box, and the conversation is as it was before."""
@@ -1004,8 +1033,9 @@ class ChatTab:
             before = receipt.read(Path(file))
             image = open_image(photo) if photo else None
             receipt.check_image(before, image)
-            asked = receipt.request(before, image)
-            *_, done = answer(asked, run)
+            asked = replace(receipt.request(before, image), client=client(request))
+            with closing(answer(asked, run)) as events:
+                *_, done = events
             after = receipt.receipt(asked, done)
         except Exception as error:
             return notice(*problem(error, say))
@@ -1040,12 +1070,19 @@ def stop(run: Run | None) -> None:
 def read(message: dict[str, Any], say: Mapping[str, str]) -> tuple[str, str | None]:
     """(question, photo's file or None) of a MultimodalTextbox. Raises LAV2Error for what cannot be asked."""
     photo = message["files"][-1] if message["files"] else None
+    check_length(message["text"] or "")
     if photo:
         open_image(photo)
-    question = (message["text"] or "").strip()
+    return worded(message["text"] or "", say), photo
+
+
+def worded(question: str, say: Mapping[str, str]) -> str:
+    """A question as it is kept. Raises LAV2Error for one that is empty or too long."""
+    check_length(question)
+    question = question.strip()
     if not question:
         raise LAV2Error(say["no_question"], say["no_question_next"])
-    return question, photo
+    return question
 
 
 @dataclass(frozen=True)
@@ -1138,12 +1175,15 @@ class CompareTab:
             return
         run.begun = True
         say = words(request)
+        held = ExitStack()
         try:
             question, path = read(message, say)
             photo = used(path, say)
             experts, *sampling = settings
             chosen = {side: side.split("+") for side in self.GRID} if mode == "grid" else {"off": (), "on": experts}
-            requests = {side: make_request(question, photo, (), chosen[side], *sampling) for side in chosen}
+            requests = {
+                side: make_request(question, photo, (), chosen[side], *sampling, asking=request) for side in chosen
+            }
             *_, richest = requests
             _, route = routing.choose(chosen[richest], question)
             findings = Findings({name: "waiting" for name in requests[richest].experts}, route=route)
@@ -1152,7 +1192,7 @@ class CompareTab:
             receipts: dict[str, Mapping[str, Any]] = {}
             failed: dict[str, str] = {}
             shown, queued = 0.0, set()
-            for side, event in stream(requests, run):
+            for side, event in held.enter_context(closing(stream(requests, run))):
                 match event:
                     case Queued(position):
                         queued.add(side)
@@ -1194,6 +1234,7 @@ class CompareTab:
             yield {**self.give_back(run), self.notice: notice(*problem(error, say))}
         finally:
             run.set()
+            held.close()
 
     @staticmethod
     def answers_html(
@@ -1283,6 +1324,7 @@ def ask(
     top_p: float,
     max_new_tokens: float,
     seed: float,
+    asking: gr.Request = None,
 ) -> receipt.Answer:
     """Answer a question about a photo, with the evidence that the answer was given on.
 
@@ -1297,12 +1339,19 @@ def ask(
         seed: the same seed gives the same answer.
     """
     sampling = (temperature, top_p, max_new_tokens, seed)
-    request = api_request(image, question, experts, *sampling)
+    request = api_request(image, question, experts, *sampling, asking=asking)
     return answers({"ask": request}, {"ask": experts})["ask"]
 
 
 def compare(
-    image: str, question: str, experts: list[str], temperature: float, top_p: float, max_new_tokens: float, seed: float
+    image: str,
+    question: str,
+    experts: list[str],
+    temperature: float,
+    top_p: float,
+    max_new_tokens: float,
+    seed: float,
+    asking: gr.Request = None,
 ) -> Comparison:
     """Answer a question twice with the same seed: without experts (off), and with their findings (on).
 
@@ -1320,10 +1369,11 @@ def compare(
         raise api_error(LAV2Error(TEXTS["en"]["no_compare_photo"], TEXTS["en"]["no_compare_photo_next"]))
     sampling = (temperature, top_p, max_new_tokens, seed)
     chosen = {"off": [], "on": experts}
-    return answers({side: api_request(image, question, chosen[side], *sampling) for side in chosen}, chosen)
+    requests = {side: api_request(image, question, chosen[side], *sampling, asking=asking) for side in chosen}
+    return answers(requests, chosen)
 
 
-def examine(image: str, experts: list[str]) -> dict[str, Any]:
+def examine(image: str, experts: list[str], asking: gr.Request = None) -> dict[str, Any]:
     """What the expert programs find in a photo: caption, objects with boxes, lines of text.
 
     Args:
@@ -1331,16 +1381,18 @@ def examine(image: str, experts: list[str]) -> dict[str, Any]:
         experts: which programs look: caption, detection, ocr.
     """
     try:
-        found = looked(open_image(image), tuple(experts))
+        found = looked(open_image(image), tuple(experts), client(asking))
     except Exception as error:
         raise api_error(error) from None
     return {name: to_json(grounding.told(evidence, "")) for name, evidence in found.items()}
 
 
-def api_request(image: str | None, question: str, experts: list[str], *sampling: float) -> Request:
+def api_request(
+    image: str | None, question: str, experts: list[str], *sampling: float, asking: gr.Request | None
+) -> Request:
     try:
         asked, photo = read({"text": question, "files": [image] if image else []}, TEXTS["en"])
-        return make_request(asked, open_image(photo) if photo else None, (), experts, *sampling)
+        return make_request(asked, open_image(photo) if photo else None, (), experts, *sampling, asking=asking)
     except LAV2Error as error:
         raise api_error(error) from None
 
@@ -1481,6 +1533,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = parser.parse_args(argv)
     start = time.perf_counter()
     serving.exit_on_sigterm()
+    sys.stderr = logs.Log(sys.stderr)
     if ON_SPACES:
         install_weights()
     try:
@@ -1505,9 +1558,15 @@ def main(argv: Sequence[str] | None = None) -> None:
             footer_links=["api", "settings"],
             ssr_mode=False,
             mcp_server=options.mcp,
+            state_session_capacity=SESSIONS,
             app_kwargs={
                 "routes": openai_api.routes(assistant, answer),
                 "exception_handlers": {OSError: serving.disk_full},
+                "lifespan": gate.guarding(
+                    gate.known_names(options.host or os.environ.get("GRADIO_SERVER_NAME"), options.share),
+                    Path(gr.utils.get_upload_folder()),
+                    ON_SPACES,
+                ),
             },
             theme=theme(),
             css_paths=ASSETS / "style.css",

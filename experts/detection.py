@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,10 +14,14 @@ from PIL import Image
 
 from experts import calibration
 from experts.evidence import IMPORTS, Detections, ExpertError, LazyExpert
+from experts.folders import cache_dir
 
 OTHER_DETECTOR = (
-    "Give a detector with `--detector FILE` or LAV2_DETECTOR (.pt, .onnx or .tflite; yolo11n.pt is fetched by name)"
+    "Give a detector with `--detector FILE` or LAV2_DETECTOR (.pt, .onnx or .tflite; yolo11n.pt is fetched by name)."
 )
+CHECK_PATH = f"Check the path. {OTHER_DETECTOR}"
+CHECK_FILE = f"Check the file. {OTHER_DETECTOR}"
+CONNECT = f"Connect to the network. {OTHER_DETECTOR}"
 
 SURE = 0.25  # of a detector without calibration: ultralytics' default
 # Boxes from here on (0..1) are of use to questions that name their kind, if the detector has no calibration. On 1,600
@@ -68,7 +71,7 @@ class Detector(LazyExpert):
 
     def _open(self) -> Any:
         if not self._weights:
-            raise ExpertError("There are no weights for the detection expert.", f"{OTHER_DETECTOR}.")
+            raise ExpertError("There are no weights for the detection expert.", OTHER_DETECTOR)
         with contained():
             with IMPORTS:
                 import torch  # noqa: F401  before ultralytics, which would hold torch to one thread through OMP_NUM_THREADS
@@ -83,16 +86,20 @@ class Detector(LazyExpert):
                 (result,) = model.predict(Image.new("RGB", (64, 64)), **self._how)
             except ImportError as error:
                 raise ExpertError(
-                    f"The detector {path.name} needs the Python package {error.name}, which is not installed.",
+                    "The detector {file} needs the Python package {package}, which is not installed.",
                     "Run `pip install -r requirements.txt` (.tflite needs ai-edge-litert, .onnx needs onnxruntime).",
+                    file=path.name,
+                    package=error.name,
                 ) from error
             except Exception as error:  # each backend of ultralytics raises its own types for a file it cannot read
                 raise ExpertError(
-                    f"ultralytics cannot load {path} ({type(error).__name__}: {_first_line(error)}).",
-                    f"Check the file. {OTHER_DETECTOR}.",
+                    "ultralytics cannot load {file} ({why}).",
+                    CHECK_FILE,
+                    file=path,
+                    why=f"{type(error).__name__}: {_first_line(error)}",
                 ) from error
         if result.boxes is None:
-            raise ExpertError(f"{path.name} is no detector: it gives no upright boxes.", f"{OTHER_DETECTOR}.")
+            raise ExpertError("{file} is no detector: it gives no upright boxes.", OTHER_DETECTOR, file=path.name)
         found = calibration.read(path, tuple(model.names.values())) if self._calibrated else None
         if self._sure is None:
             self._sure = found.sure if found else SURE
@@ -104,16 +111,17 @@ class Detector(LazyExpert):
     def _fetched(self, path: Path, names: frozenset[str], yolo: type) -> Path:
         """Where a released weight file lies after ultralytics has fetched it into the user's cache."""
         if path.parent != Path(".") or path.name not in names:
-            raise ExpertError(f"There is no detector file {self._weights}.", f"Check the path. {OTHER_DETECTOR}.")
-        path = _cache() / path.name
+            raise ExpertError("There is no detector file {file}.", CHECK_PATH, file=self._weights)
+        path = cache_dir() / path.name
         if not path.is_file():
             try:
                 yolo(str(path), task="detect")
             except Exception as error:  # no network, refused, no room on the disk
                 raise ExpertError(
-                    f"The detector {path.name} is not on this machine and could not be fetched"
-                    f" ({type(error).__name__}: {_first_line(error)}).",
-                    f"{OTHER_DETECTOR}, or connect to the network.",
+                    "The detector {file} is not on this machine and could not be fetched ({why}).",
+                    CONNECT,
+                    file=path.name,
+                    why=f"{type(error).__name__}: {_first_line(error)}",
                 ) from error
         return path
 
@@ -158,7 +166,7 @@ def contained(verbose: bool = False) -> Iterator[None]:
         "YOLO_AUTOINSTALL": "false",
         "YOLO_OFFLINE": "true",
         "YOLO_VERBOSE": str(verbose).lower(),
-        "YOLO_CONFIG_DIR": os.environ.get("YOLO_CONFIG_DIR", str(_cache())),
+        "YOLO_CONFIG_DIR": os.environ.get("YOLO_CONFIG_DIR", str(cache_dir())),
     }
     touched = (*quiet, "OMP_NUM_THREADS", "CUBLAS_WORKSPACE_CONFIG")
     before = {key: os.environ.get(key) for key in touched}
@@ -174,19 +182,6 @@ def contained(verbose: bool = False) -> Iterator[None]:
             else:
                 os.environ[key] = value
         np.set_printoptions(**printing)
-
-
-def _cache() -> Path:
-    """$LAV2_CACHE, else lav2/ in the user's cache folder, else (read-only home) a folder for temporary
-    files."""
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    folder = Path(os.environ.get("LAV2_CACHE") or Path(home) / "lav2")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        writable = os.access(folder, os.W_OK)
-    except OSError:
-        writable = False
-    return folder if writable else Path(tempfile.mkdtemp(prefix="lav2-"))
 
 
 def _first_line(error: Exception) -> str:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from experts.messages import Message
+
 if TYPE_CHECKING:
     from PIL import Image
 
@@ -126,12 +128,12 @@ Evidence = Caption | Detections | OcrLines | ExpertFailure
 
 
 class ExpertError(Exception):
-    """A failure that the expert can explain. str() is "cause next_step"."""
+    """A failure that the expert can explain; {name} in either sentence stands for one of `values`. str() is "cause
+    next_step"."""
 
-    def __init__(self, cause: str, next_step: str):
-        super().__init__(f"{cause} {next_step}")
-        self.cause = cause
-        self.next_step = next_step
+    def __init__(self, cause: str, next_step: str, **values: Any):
+        self.cause, self.next_step = Message(cause, **values), Message(next_step, **values)
+        super().__init__(f"{self.cause} {self.next_step}")
 
 
 class Expert(Protocol):

@@ -5,9 +5,10 @@ from __future__ import annotations
 import gzip
 import importlib.util
 import itertools
+import sys
 import tempfile
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -72,17 +73,23 @@ class Reader(LazyExpert):
             from experts.craft import quicker
         device = self._device or ("cuda" if torch.cuda.is_available() else "cpu")
         try:
-            with unset():
+            with unset(), _private_folder() as own:
                 reader = easyocr.Reader(
                     self._languages,
                     gpu=device if device != "cpu" else False,  # EasyOCR takes a device's name there
                     model_storage_directory=str(folder),
-                    user_network_directory=tempfile.gettempdir(),  # made even when unused; the home may be read-only
+                    user_network_directory=own,  # made even when unused; the home may be read-only
                     download_enabled=False,
                     verbose=False,
                 )
         except (FileNotFoundError, ValueError) as error:  # weights missing or damaged; unknown language
-            raise ExpertError(f"EasyOCR cannot read {self._languages} with {folder} ({error}).", INSTALL) from error
+            raise ExpertError(
+                "EasyOCR cannot read {languages} with {folder} ({why}).",
+                INSTALL,
+                languages=self._languages,
+                folder=folder,
+                why=error,
+            ) from error
         if reader.device == "cpu":
             reader.detector = quicker(reader.detector)
         return reader
@@ -244,6 +251,17 @@ def unset() -> AbstractContextManager:
             return func(*args, **kwargs)
 
     return Unset()
+
+
+@contextmanager
+def _private_folder() -> Iterator[str]:
+    """A folder that is empty and this user's alone. EasyOCR puts it on sys.path, from which it is taken again: whoever
+    can write there could put a module in the way of a missing one."""
+    with tempfile.TemporaryDirectory(prefix="lav2-") as folder:
+        try:
+            yield folder
+        finally:
+            sys.path[:] = [path for path in sys.path if path != folder]
 
 
 def _packaged() -> Path:

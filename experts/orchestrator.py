@@ -17,6 +17,7 @@ from typing import Any
 from PIL import Image
 
 from experts.evidence import Evidence, Expert, ExpertError, ExpertFailure
+from experts.messages import Message
 
 log = logging.getLogger(__name__)
 
@@ -163,8 +164,9 @@ class Orchestrator:
                 outcome.append(ExpertFailure(name, cause, step, time.perf_counter() - start))
             except BaseException as error:  # also a library's sys.exit(): it must not look like a time-out
                 log.exception("The expert %s failed.", name)
-                cause = f"The {name} expert failed: {type(error).__name__}: {error}"
-                step = "The answer goes on without it; the log has the details."
+                why = f"{type(error).__name__}: {error}"
+                cause = Message("The {expert} expert failed: {why}", expert=name, why=why)
+                step = Message("The answer goes on without it; the log has the details.")
                 outcome.append(ExpertFailure(name, cause, step, time.perf_counter() - start))
 
         with self._turn[name]:
@@ -176,14 +178,16 @@ class Orchestrator:
                     return _no_thread(name)
                 weakref.finalize(self, worker.end)
             if not worker.idle.is_set():
-                cause = f"The {name} expert still hangs on an earlier photo."
-                step = "Ask again later, switch this expert off, or restart the app."
+                cause = Message("The {expert} expert still hangs on an earlier photo.", expert=name)
+                step = Message("Ask again later, switch this expert off, or restart the app.")
                 return ExpertFailure(name, cause, step, 0.0)
             start = time.perf_counter()
             worker.do(job)
             if not worker.idle.wait(self._timeout):
-                cause = f"The {name} expert took longer than {self._timeout:g} s."
-                step = "Ask again: it may have been loading. If it happens again, switch this expert off."
+                cause = Message(
+                    "The {expert} expert took longer than {seconds} s.", expert=name, seconds=f"{self._timeout:g}"
+                )
+                step = Message("Ask again: it may have been loading. If it happens again, switch this expert off.")
                 return ExpertFailure(name, cause, step, time.perf_counter() - start)
             return outcome[0]
 

@@ -36,18 +36,22 @@ def open_image(source: str | Path | bytes | Image.Image) -> Image.Image:
         path = Path(source)
         name = path.name
         if not os.path.isfile(path):  # unlike Path.is_file, also where the name is too long
-            raise LAV2Error(f"There is no file {name[:200]}.", "Check the path.")
+            raise LAV2Error("There is no file {name}.", "Check the path.", name=name)
         try:
             with path.open("rb") as file:
                 data = file.read(MAX_BYTES + 1)
         except OSError as error:
-            raise LAV2Error(f"{name} cannot be read ({error.strerror}).", "Check who may read the file.") from error
+            raise LAV2Error(
+                "{name} cannot be read ({why}).", "Check who may read the file.", name=name, why=error.strerror
+            ) from error
     if not data:
-        raise LAV2Error(f"{name} is empty (0 bytes).", "Upload it again or choose another picture.")
+        raise LAV2Error("{name} is empty (0 bytes).", "Upload it again or choose another picture.", name=name)
     if len(data) > MAX_BYTES:
         raise LAV2Error(
-            f"{name} has more than {MAX_BYTES / 1e6:.0f} MB.",
+            "{name} has more than {limit} MB.",
             "Save it smaller or as JPEG.",
+            name=name,
+            limit=f"{MAX_BYTES / 1e6:.0f}",
         )
     try:
         with warnings.catch_warnings():
@@ -55,10 +59,13 @@ def open_image(source: str | Path | bytes | Image.Image) -> Image.Image:
             picture = Image.open(io.BytesIO(data))
     except Image.DecompressionBombError as error:
         raise LAV2Error(
-            f"{name} unpacks to more than {MAX_PIXELS / 1e6:.0f} megapixels.", "Scale it down first."
+            "{name} unpacks to more than {limit} megapixels.",
+            "Scale it down first.",
+            name=name,
+            limit=f"{MAX_PIXELS / 1e6:.0f}",
         ) from error
     except Exception as error:  # Pillow's plug-ins raise anything on hostile bytes
-        raise LAV2Error(f"{name} is not a picture that can be read.", _NEXT_FORMAT) from error
+        raise LAV2Error("{name} is not a picture that can be read.", _NEXT_FORMAT, name=name) from error
     return _upright_rgb(picture, name)
 
 
@@ -66,8 +73,12 @@ def _upright_rgb(picture: Image.Image, name: str) -> Image.Image:
     width, height = picture.size
     if width * height > MAX_PIXELS:
         raise LAV2Error(
-            f"{name} has {width} x {height} pixels; the limit is {MAX_PIXELS / 1e6:.0f} megapixels.",
+            "{name} has {width} x {height} pixels; the limit is {limit} megapixels.",
             "Scale it down first.",
+            name=name,
+            width=width,
+            height=height,
+            limit=f"{MAX_PIXELS / 1e6:.0f}",
         )
     if ImageFile.LOAD_TRUNCATED_IMAGES:
         # ultralytics switches Pillow to silent grey filling for the whole process; a damaged photo must be told.
@@ -87,7 +98,10 @@ def _upright_rgb(picture: Image.Image, name: str) -> Image.Image:
         ) from error
     except Exception as error:  # truncated data, broken EXIF or colour tables: Pillow's decoders raise anything
         raise LAV2Error(
-            f"{name} is damaged or cut off ({error}).", "Save it again or choose another picture."
+            "{name} is damaged or cut off ({why}).",
+            "Save it again or choose another picture.",
+            name=name,
+            why=error,
         ) from error
     rgb.info.clear()
     return rgb.copy() if rgb is picture else rgb

@@ -7,6 +7,7 @@ beside the usual fields, and the answer carries `lav2` with evidence and prompt.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import json
@@ -15,15 +16,19 @@ import threading
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
+from anyio import CancelScope
 from PIL import Image
 from starlette.concurrency import iterate_in_threadpool, run_in_threadpool
 from starlette.requests import Request as HttpRequest
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from experts.evidence import EXPERT_NAMES, to_json
 from lav2 import routing
@@ -68,16 +73,23 @@ def routes(
             asked = await run_in_threadpool(to_request, body)
             _, route = routing.choose(_given(body, "experts", ()) if asked.image else (), asked.question)
             end = partial(_end, ready, asked, str(route or ""))
+            asked = replace(asked, client=http.client.host if http.client else None)
             cancel = threading.Event()
-            events = answer(asked, cancel)
-            events = chain([await run_in_threadpool(next, events)], events)  # where the line is full, it is told here
-            if body.get("stream"):
+            given = answer(asked, cancel)
+            streamed = None
+            try:
+                async with _watched(http.receive, cancel):
+                    first = await run_in_threadpool(next, given)  # where the line is full, it is told here
+                    events = chain([first], given)
+                    if not body.get("stream"):
+                        return JSONResponse(await run_in_threadpool(_whole, ready, events, end))
                 usage = bool((body.get("stream_options") or {}).get("include_usage"))
-                release = False  # the stream does, at its end
-                stream = _stream(ready, events, end, cancel, usage, slots)
-                first = await anext(stream)  # begun, so that its end comes even where the caller has hung up
-                return StreamingResponse(_joined(first, stream), media_type="text/event-stream")
-            return JSONResponse(await run_in_threadpool(_whole, ready, events, end))
+                streamed = _Streamed(_stream(ready, events, end, usage), given, cancel, slots.release)
+            finally:
+                if streamed is None:
+                    await _give_back(given, cancel)
+            release = False  # the response does, at its end, and gives the rest back
+            return streamed
         except _Refused as error:
             return _error(error.status, str(error))
         except Busy as error:
@@ -231,19 +243,53 @@ def _whole(assistant: Assistant, events: Iterator[Event], end: End) -> dict[str,
     raise RuntimeError("The answer had no end.")
 
 
-async def _joined(first: str, rest: AsyncIterator[str]) -> AsyncIterator[str]:
-    yield first
-    async for piece in rest:
-        yield piece
+async def _give_back(events: Iterator[Event], cancel: threading.Event) -> None:
+    """End an answer and free its place in line at once, whether it is over, was left, or has not begun."""
+    cancel.set()
+    with CancelScope(shield=True):  # the caller has hung up, and this is still to be done
+        await run_in_threadpool(events.close)
+
+
+@asynccontextmanager
+async def _watched(receive: Receive, cancel: threading.Event) -> AsyncIterator[None]:
+    """`cancel` is set as soon as the caller hangs up, also while nothing is sent to him."""
+
+    async def watch() -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        cancel.set()
+
+    watching = asyncio.create_task(watch())
+    try:
+        yield
+    finally:
+        watching.cancel()
+
+
+class _Streamed(StreamingResponse):
+    """Server-sent events. What they hold is given back however the response ends; the generators of a stream that is
+    not read to its end would be closed only when the cyclic garbage collector comes by."""
+
+    def __init__(self, content: AsyncIterator[str], events: Iterator[Event], cancel: threading.Event, end: Callable):
+        super().__init__(content, media_type="text/event-stream")
+        self._events, self._cancel, self._end = events, cancel, end
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            async with _watched(receive, self._cancel):
+                await super().__call__(scope, receive, send)
+        finally:
+            try:
+                await _give_back(self._events, self._cancel)
+            finally:
+                self._end()
 
 
 async def _stream(
     assistant: Assistant,
     events: Iterator[Event],
     end: End,
-    cancel: threading.Event,
     with_usage: bool,
-    slots: threading.Semaphore,
 ) -> AsyncIterator[str]:
     head = _head(assistant, "chat.completion.chunk")
 
@@ -269,6 +315,3 @@ async def _stream(
     except Exception as error:
         message = str(error) if isinstance(error, LAV2Error) else _broken(error)
         yield f"data: {json.dumps({'error': {'message': message, 'type': 'server_error'}})}\n\n"
-    finally:
-        cancel.set()  # a caller who hangs up frees the model
-        slots.release()
