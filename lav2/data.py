@@ -47,14 +47,17 @@ class CaptionRow:
 
 @dataclass(frozen=True)
 class InstructionRow:
-    """Questions and answers, cleaned, about a photo or about nothing; `evidence` belongs to the last question."""
+    """Questions and answers, cleaned, about a photo or about nothing; `evidence` belongs to the last question.
+
+    `facts`: the row as it was read. lav2.instruct grades by it; "computed": false leaves the computed line out.
+    """
 
     image: str | None  # path
     turns: tuple[Turn, ...]
     evidence: Mapping[str, Evidence] = field(default_factory=dict)
     split: str = "train"  # or val, test
     kind: str = "chat"  # lav2.instruct's kinds; chat: rows of other formats
-    facts: Mapping = field(default_factory=dict, compare=False)  # the row as it was read: what lav2.instruct grades by
+    facts: Mapping = field(default_factory=dict, compare=False)
 
 
 Row = CaptionRow | InstructionRow
@@ -636,9 +639,7 @@ def instruction_sample(row: InstructionRow, tokenizer: PreTrainedTokenizerBase, 
 def _conversation(
     row: InstructionRow, turns: Sequence[Turn], tokenizer: PreTrainedTokenizerBase, template: str
 ) -> Sample:
-    # Some rows do without the computed line, so that the model also reads what the line is made of.
-    computed = zlib.crc32(f"{row.image} {turns[-1].question}".encode()) % 10 < COMPUTED
-    prompt = prompt_of(row, tokenizer, template, turns, computed)
+    prompt = prompt_of(row, tokenizer, template, turns, row.facts.get("computed", True))
     encoded = tokenizer(prompt, return_offsets_mapping=True)
     # Earlier answers stand in the prompt, behind the prompt that they answered, unless the template changes old turns.
     spans = []
@@ -669,8 +670,6 @@ def prompt_of(
     block = grounding.block(evidence, last.question, count, computed_line=computed_line)
     return prompts.build(template, last.question, block.text, history)
 
-
-COMPUTED = 6  # of ten training rows have the computed line
 
 
 @lru_cache(100_000)

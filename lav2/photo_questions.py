@@ -20,6 +20,7 @@ from lav2 import instruct
 from lav2.documents.kinds import Ask
 from lav2.documents.phrasing import worded
 from lav2.documents.rows import row
+from lav2.grounding import NUMBERS
 from lav2.instruct import Augment, Noise, Photo
 
 OWN, ALIKE = 0.45, 0.45  # share of photos with a caption of their own, of a photo that looks alike; else of any photo
@@ -41,6 +42,8 @@ def human(file: Path, split: str = "train") -> dict[int, list[Ask]]:
 
 def _answer(text: str) -> str:
     text = text.strip()
+    if text.isdigit() and int(text) < len(NUMBERS):
+        text = NUMBERS[int(text)] if int(text) else "none"
     return f"{text.capitalize()}." if text.lower() in ("yes", "no") else text[:1].upper() + text[1:]
 
 

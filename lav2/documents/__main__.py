@@ -18,6 +18,12 @@ SETS = {  # file of qa/ -> questions taken at most
 }  # fmt: skip
 
 
+def _strings(file: Path) -> list[str]:
+    """Lines of real receipts, forms and streets."""
+    lines = [text for line in file.read_text(encoding="utf-8").splitlines() for text in json.loads(line)["texts"]]
+    return [line for line in lines if 3 < len(line) < 60]
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Write rows as JSON lines; image paths are relative to the file."""
     parser = argparse.ArgumentParser(prog="python -m lav2.documents", description=main.__doc__)
@@ -37,7 +43,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             if found["split"] == options.split:
                 captions.append(found["captions"][0].strip(" .").lower())
                 photos.append(str(options.data / found["image"]))
-    made = list(rows.generate(options.count, options.seed, captions, photos, options.split))
+    others = _strings(options.data / "qa/strings_scene_and_documents.jsonl") if options.data else []
+    made = list(rows.generate(options.count, options.seed, captions, photos, options.split, others))
+    made += rows.unreadable(options.count // 20, options.seed, captions, photos)
     if options.data and options.split == "train":
         for name, most in SETS.items():
             made += rows.known_questions(options.data / "qa" / name, options.seed, captions, photos, most)

@@ -231,6 +231,23 @@ READ_QUESTIONS = ("What does it say?", "What does the {what} say?", "Read the te
                   "Can you read it to me?", "What is written on the {what}?", "What are the words?")  # fmt: skip
 
 
+# What the heading of some kinds of card answers beside TITLE_QUESTIONS.
+HEADING_QUESTIONS = {
+    "bus": ("Where does the bus go?", "Where is the bus going?", "What is the destination of the bus?", "Which stop does it go to?"),
+    "room sign": ("Who is in this room?", "Whose room is it?", "Whose office is this?"),
+    "road sign": ("Where does the road go?", "Which place is on the sign?", "Where does this lead to?"),
+    "dialog": ("What went wrong?", "What is the problem?", "What does the error say?", "What happened?", "What is the error message?"),
+    "weather": ("Which place is it for?", "Where is that weather?"),
+    "book cover": ("What is the title of the book?", "What is the book called?"),
+    "event ticket": ("What event is it for?", "Which event is it?"),
+    "poster": ("What event is it?", "What is announced?", "What is on?"),
+    "product label": ("What product is it?", "What is in the package?", "What is it?"),
+    "medicine": ("What medicine is it?", "Which medicine is this?", "What is in the bottle?"),
+    "device label": ("What device is it?", "Which device is this?"),
+}  # fmt: skip
+BUSINESS_NOUNS = ("shop", "company", "clinic", "restaurant", "hotel", "cafe", "store", "business", "school", "bank", "dentist", "office", "firm", "practice")
+
+
 def article(noun: str) -> str:
     return f"{'an' if noun[0].lower() in 'aeiou' else 'a'} {noun}"
 
@@ -271,7 +288,8 @@ def card(rng: Random, rate: float) -> Document:
     page = Page(rng, kind, rate)
     title = (rng.choice(titles) if titles else "") if isinstance(titles, tuple) else titles(rng)
     shown = values.case(rng, title) if title else ""
-    head = page.row(shown)
+    below = rng.random() < 0.15  # the heading stands below the values
+    head = [] if below else page.row(shown)
     named = list(likely)
     rng.shuffle(named)
     named = named[: rng.randint(min(1, len(named)), min(len(named), 7))]
@@ -298,6 +316,8 @@ def card(rng: Random, rate: float) -> Document:
         else:
             page.row(label)
             answers[name] = page.row(value)[0]
+    if below:
+        head = page.row(shown)
     if rng.random() < 0.15:
         page.row(rng.choice(words.SLOGANS))
     for name, answer in answers.items():
@@ -305,11 +325,15 @@ def card(rng: Random, rate: float) -> Document:
         if rng.random() < 0.35:
             page.ask(FIELDS[name].questions, answer, "field")
     if title and head:
-        page.ask(
-            [q.format(what=what) for q in (BUSINESS_QUESTIONS if titles is values.business else TITLE_QUESTIONS)],
-            head[0],
-            "title",
-        )
+        asked = [q.format(what=what) for q in (BUSINESS_QUESTIONS if titles is values.business else TITLE_QUESTIONS)]
+        if titles is values.business:
+            asked += [f"What is the name of the {rng.choice(BUSINESS_NOUNS)}?" for _ in range(3)]
+        page.ask(HEADING_QUESTIONS.get(kind, asked), head[0], "title")
+        page.ask(asked, head[0], "title")
+        if kind == "room sign" and "room" in answers:
+            page.ask((f"Which room is {title} in?", f"In which room is {title}?", f"Where do I find {title}?"), answers["room"], "field")
+        if kind == "bus" and "bus" in answers:
+            page.ask((f"Which bus goes to {title}?", f"What is the number of the bus to {title}?"), answers["bus"], "field")
     missing = [name for name in FIELDS if name not in answers and not _overlap(name, answers)]
     for name in rng.sample(missing, rng.choice((1, 1, 2, 3))):
         page.absent(FIELDS[name].questions)

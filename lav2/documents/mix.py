@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import random
+import zlib
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ from lav2.documents import __main__ as documents
 
 KNOWN_CHARACTERS = 650  # of a text of a question set at most: longer ones cost more than they teach
 PER_KIND, PER_PHOTO = 2, 4  # questions of tied phrases: of one kind, of a photo
+COMPUTED = 6  # of ten questions have the computed line, so that the model also reads what the line is made of
 TEMPLATE_FILES = ("captions.jsonl", "boxes.jsonl", "boxes_new.jsonl", "teacher_boxes.jsonl")
 
 
@@ -55,6 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     mixed = own[: options.documents] + known[: options.known] + human[: options.human] + tied[: options.tied]
     mixed += _whole_groups(parts["templates"], options.templates, rng)
     rng.shuffle(mixed)
+    for asked in (question for row in mixed for question in row.get("questions", [row])):
+        asked["computed"] = zlib.crc32(asked["question"].encode()) % 10 < COMPUTED
     with (options.out / "mix.jsonl").open("w", encoding="utf-8") as file:
         file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in mixed)
     kinds = Counter(question["kind"] for row in mixed for question in row.get("questions", [row]))

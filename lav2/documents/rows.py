@@ -21,6 +21,7 @@ QUESTIONS = 9  # of a document at most
 CLEAN = 0.5  # share of documents without a misread character
 # Where other experts look at a page as well: how often they run, and how often the detector finds something in it.
 CAPTIONED, DETECTED, FOUND = 0.75, 0.75, 0.35
+AMONG = 0.15  # share of documents with rows of something else around them
 ON_A_PHOTO = 0.6  # share of documents that are asked about beside some photo
 PAGE_THINGS = (
     "book",
@@ -44,6 +45,14 @@ def document(rng: Random, rate: float | None = None) -> Document:
         rate = 0.0 if rng.random() < CLEAN else rng.uniform(0.003, 0.03)
     maker = rng.choices([maker for maker, _ in MAKERS], [share for _, share in MAKERS])[0]
     return maker(rng, rate)
+
+
+def among(rng: Random, made: Document, others: Sequence[str]) -> Document:
+    """The document with rows of something else above or below it, as on a screen or a wall."""
+    extra = [[line] for line in rng.sample(others, rng.randint(1, 6))]
+    rows = [*extra, *made.rows] if rng.random() < 0.6 else [*made.rows, *extra]
+    asks = [ask for ask in made.asks if ask.kind not in ("read", "line", "about", "rows", "absent", "member")]
+    return Document(made.kind, rows, asks, made.subject)
 
 
 def asks_of(rng: Random, made: Document, most: int = QUESTIONS) -> list[Ask]:
@@ -85,17 +94,25 @@ def row(image: str | None, evidence: dict[str, Any], asks: Sequence[Ask], split:
 
 
 def generate(
-    count: int, seed: int, captions: Sequence[str], photos: Sequence[str], split: str = "train"
+    count: int,
+    seed: int,
+    captions: Sequence[str],
+    photos: Sequence[str],
+    split: str = "train",
+    others: Sequence[str] = (),
 ) -> Iterator[dict]:
     """`count` rows of made-up documents; the same arguments give the same rows.
 
     Args:
         captions: of photos, for pages that the captioner talks nonsense about.
         photos: paths; some documents are asked about beside one.
+        others: lines of other texts, which stand around some documents.
     """
     for number in range(count):
         rng = Random(f"{seed} document {split} {number}")
         made = document(rng)
+        if others and rng.random() < AMONG:
+            made = among(rng, made, others)
         ocr = ocr_json(made.rows)
         evidence = {**beside(rng, captions, ocr["size"]), "ocr": ocr}
         image = rng.choice(photos) if photos and rng.random() < ON_A_PHOTO else None
@@ -104,6 +121,8 @@ def generate(
             yield row(image, evidence, asks, split)
 
 
+ABOUT = ("What is this text about?", "What is it about?", "Summarize this document.", "Summarize the text.", "What is this page about?",
+         "What does this say in short?", "Sum it up.", "What is the topic?", "Describe the photo.", "What do you see?")  # fmt: skip
 UNREADABLE = "I cannot read the text reliably."
 
 
@@ -144,6 +163,9 @@ def known_questions(file: Path, seed: int, captions: Sequence[str], photos: Sequ
         asks = [Ask(question, answer, "known") for question, answer in asked]
         if rng.random() < 0.4:
             asks.append(Ask(worded(rng, rng.choice(every)), ABSENT, "absent"))
+        if all("  " not in line for line in text):  # prose
+            first = " ".join(text).split(". ")[0].rstrip(".") + "."
+            asks.append(Ask(worded(rng, rng.choice(ABOUT)), first, "about"))
         made += len(asks)
         ocr = ocr_json([[cell.strip() for cell in part.split("  ") if cell.strip()] or ["-"] for part in text])
         image = rng.choice(photos) if photos and rng.random() < ON_A_PHOTO else None
