@@ -129,7 +129,8 @@ class Gate:
         if origin is None or headers.get("sec-fetch-site") == "same-origin":
             return False
         where = urlsplit(origin).netloc.lower()
-        if where and where in (headers.get("host", "").lower(), headers.get("x-forwarded-host", "").lower()):
+        outer = headers.get("x-forwarded-host", "").partition(",")[0].strip()  # no page can send it unasked
+        if where and where in (headers.get("host", "").lower(), outer.lower()):
             return False
         local = (hostname(where), hostname(headers.get("host", "")))
         return not (all(map(loopback, local)) or local[0] in self._names)
