@@ -1,6 +1,7 @@
 """The server's process: its port is looked at first, photos are private and go, it ends with a word."""
 
 import errno
+import json
 import os
 import signal
 import socket
@@ -8,12 +9,12 @@ import stat
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import gradio
+import httpx
 import pytest
-from live import ROOT, serve
+from live import ROOT
 from starlette.testclient import TestClient
 
 import app
@@ -118,25 +119,53 @@ def test_an_upload_on_a_full_disk_is_told(monkeypatch):
     assert reply.status_code == 507 and "no room left" in reply.text
 
 
+SCRIPTED = """
+import os, sys
+from lav2 import serving
+os.environ["GRADIO_TEMP_DIR"] = str(serving.private_folder())
+print(os.environ["GRADIO_TEMP_DIR"], flush=True)
+import app
+from lav2.events import Done, PromptReady, Token
+
+class Endless:
+    preset = "scripted"
+    def count_tokens(self, text):
+        return len(text.split())
+    def answer(self, request, cancel):
+        yield PromptReady("p", 1, 2, 0)
+        while not cancel.wait(0.05):
+            yield Token("word ")
+        yield Done("word", {}, "p", {}, 0, "scripted", {}, True, {})
+
+app.load = lambda *_, **__: setattr(app, "ASSISTANT", Endless())
+app.warm = lambda: None
+app.main(["--port", sys.argv[1]])
+"""
+
+
 @pytest.mark.slow
 def test_a_server_that_is_told_to_end_ends_its_answers_and_leaves_no_photo(tmp_path):
-    import httpx
-
-    body = {"model": "lav2", "stream": True, "max_tokens": 1500,
-            "messages": [{"role": "user", "content": "Count from one to two thousand in words."}]}  # fmt: skip
-    with serve(tmp_path) as server:
-        (folder,) = (tmp_path / "uploads").iterdir()
-        pid = int(subprocess.run(["pgrep", "-f", str(tmp_path / "network.txt")], capture_output=True, text=True,
-                                 check=True).stdout.split()[0])  # fmt: skip
-        with httpx.stream("POST", f"{server.address}/v1/chat/completions", json=body, timeout=120) as reply:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = {**os.environ, "GRADIO_TEMP_DIR": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    server = subprocess.Popen([sys.executable, "-u", "-c", SCRIPTED, str(port)], cwd=ROOT, env=environment,
+                              stdout=subprocess.PIPE, text=True)  # fmt: skip
+    try:
+        folder = Path(server.stdout.readline().strip())
+        assert "ready" in server.stdout.readline()
+        body = {"model": "lav2", "stream": True, "messages": [{"role": "user", "content": "Count."}]}
+        with httpx.stream("POST", f"http://127.0.0.1:{port}/v1/chat/completions", json=body, timeout=60) as reply:
             lines = []
             for line in reply.iter_lines():
                 lines.append(line)
                 if len(lines) == 6:
-                    os.kill(pid, signal.SIGTERM)
-        assert lines[-1] == "" or "[DONE]" in lines[-1]
-        assert any("finish_reason" in line and '"finish_reason": null' not in line for line in lines)
-        end = time.monotonic() + 30
-        while folder.exists() and time.monotonic() < end:
-            time.sleep(0.2)
+                    assert folder.exists()
+                    server.send_signal(signal.SIGTERM)
+        said = [json.loads(line.removeprefix("data: ")) for line in lines if line.startswith("data: {")]
+        assert said[-1]["choices"][0]["finish_reason"] == "stop" and "data: [DONE]" in lines
+        assert server.wait(30) == 0
         assert not folder.exists()
+    finally:
+        server.kill()
+        server.wait(10)
