@@ -12,6 +12,7 @@ Line = tuple[np.ndarray, str, float]  # quad [4,2] px, text, confidence
 PRICE = re.compile(r"\bS ?(?=[O\d]*\d)([O\d]+) ?[.,] ?([O\d]{2})\b")  # EasyOCR takes the dollar sign of a price for
 # an S, and at times its noughts for letters
 CLOCK = re.compile(r"([01]?\d|2[0-4])[.,]([0-5]\d)")  # what a time becomes: EasyOCR takes most colons for points
+DIGITS = str.maketrans("iIlO", "1110")  # of a time, where letters are read
 LEGIBLE = 96  # px: height that a line has at least, to tell its dots
 STROKES = ("-", "=")
 LOW = 0.6  # of a text's height: what a dash's own box does not reach, and texts of a row share
@@ -32,7 +33,7 @@ def priced(text: str) -> str:
 def timed(line: Line, grey: np.ndarray) -> Line:
     """The line, a time with its colon where the picture [H, W] has one."""
     quad, text, sure = line
-    time = CLOCK.fullmatch(text.strip())
+    time = CLOCK.fullmatch(text.strip().translate(DIGITS))
     return (quad, ":".join(time.groups()) if time and has_colon(grey, quad) else text, sure)
 
 

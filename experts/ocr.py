@@ -32,6 +32,7 @@ TALL = 1.2  # height over width from which a box may hold a vertical line
 KNOWN = 2.0  # see _on_sides
 MERGES, FREQUENT = 48_895, 6_000  # lines of CLIP's vocabulary file that it uses, and those that begin it
 UPRIGHT = 1.2  # a turned reading must be surer by that factor: a lone 2 is a good N as well
+FEW, HUGE, AFAR = 3, 0.4, 0.4  # boxes, one of that share of the picture's height: it is read at that scale as well
 SUREST_NOISE = 0.2  # lines that the reader is less sure of are mostly texture read as letters
 
 
@@ -116,6 +117,8 @@ class Reader(LazyExpert):
 def _read(model: Any, pixels: np.ndarray, words: Callable[[], frozenset[str]]) -> list[Line]:
     """Lines of a picture [H, W, 3], each read the way round that it stands; noise is among them."""
     grey, lines, boxes = _found(model, pixels)
+    if len(boxes) <= FEW and any(bottom - top > HUGE * len(pixels) for _, _, top, bottom in boxes):
+        lines, boxes = _from_afar(model, pixels, lines, boxes)
     lines = righted(
         lines,
         lambda quads: _recognised(model, grey, quads),
@@ -123,6 +126,27 @@ def _read(model: Any, pixels: np.ndarray, words: Callable[[], frozenset[str]]) -
         lambda text: any(word in words() for word in WORDS.findall(text.lower())),
     )
     return dashed(_on_sides(model, pixels, grey, lines, boxes, words), grey)
+
+
+def _from_afar(
+    model: Any, pixels: np.ndarray, lines: list[Line], boxes: list[list[int]]
+) -> tuple[list[Line], list[list[int]]]:
+    """The lines and boxes, or those of a smaller picture where more letters are read: in letters that fill the picture,
+    and in those of separate strokes such as on a clock, EasyOCR finds no more than a part of them."""
+    import cv2
+
+    small = cv2.resize(pixels, None, fx=AFAR, fy=AFAR, interpolation=cv2.INTER_AREA)
+    _, found, found_boxes = _found(model, small)
+
+    def letters(some: list[Line]) -> tuple[int, float]:
+        """How many, and how many of them count by their confidence."""
+        counts = [(sum(map(str.isalnum, text)), sure) for _, text, sure in some]
+        return sum(n for n, _ in counts), sum(n * sure for n, sure in counts)
+
+    if not all(np.greater(letters(found), letters(lines))):
+        return lines, boxes
+    found_boxes = [[round(side / AFAR) for side in box] for box in found_boxes]
+    return [(quad / AFAR, *rest) for quad, *rest in found], found_boxes
 
 
 def _on_sides(

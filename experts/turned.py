@@ -53,9 +53,10 @@ def righted(lines: list[Line], read: Read, score: Callable[[str], float], known:
     before, after = (
         sum(sure * score(text) for _, text, sure in some) for some in ([lines[k] for k in doubtful[:PROBED]], probed)
     )
-    letters = [len(text) for _, text, _ in probed]
-    mean = sum(sure * n for n, (_, _, sure) in zip(letters, probed, strict=True)) / max(1, sum(letters))
-    if after <= BETTER * before or mean < LEGIBLE:
+    lengths = [len(text) for _, text, _ in probed]
+    mean = sum(sure * n for n, (_, _, sure) in zip(lengths, probed, strict=True)) / max(1, sum(lengths))
+    letters = sum(c.isalpha() for _, text, _ in probed for c in text)
+    if after <= BETTER * before or mean < LEGIBLE or 2 * letters < sum(lengths):  # many numbers can be read either way
         return lines
     first = doubtful[:PROBED]
     rest = [k for k, line in enumerate(lines) if k not in first and not (line[2] >= SURE and known(line[1]))]
