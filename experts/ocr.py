@@ -109,7 +109,7 @@ class Reader(LazyExpert):
             "quads": quads[order],
             "confidence": np.clip([lines[told[i]][2] for i in order], 0, 1),
             "texts": tuple(texts[i] for i in order),
-            "reliable": np.array([trusted[told[i]] for i in order], bool),
+            "reliable": np.array([trusted[told[i]] or texts[i] in STROKES for i in order], bool),
             "size": image.size,
         }
 
