@@ -220,8 +220,13 @@ def _found(model: Any, pixels: np.ndarray) -> tuple[np.ndarray, list[Line], list
 
 
 def _recognised(model: Any, grey: np.ndarray, quads: np.ndarray) -> list[Line]:
-    """The lines in quads [n,4,2], each read from its first corner to its second."""
-    return [_line(found, grey) for found in model.recognize(grey, [], quads.tolist(), reformat=False)]
+    """The lines in quads [n,4,2], each read from its first corner to its second; nothing where one is too narrow."""
+    lines = []
+    for quad in quads:
+        wide = min(np.hypot(*(quad[1] - quad[0])), np.hypot(*(quad[3] - quad[0]))) >= 2
+        found = model.recognize(grey, [], [quad.tolist()], reformat=False) if wide else []
+        lines.append(_line(found[0], grey) if found else (quad, "", 0.0))
+    return lines
 
 
 def _stacked(model: Any, grey: np.ndarray, box: np.ndarray) -> Line | None:
@@ -230,7 +235,7 @@ def _stacked(model: Any, grey: np.ndarray, box: np.ndarray) -> Line | None:
     strip = side_by_side(grey[top:bottom, left:right])
     if strip is None:
         return None
-    _, text, sure = model.recognize(strip, reformat=False)[0]
+    _, text, sure = _line(model.recognize(strip, reformat=False)[0], strip)
     return np.array([[left, top], [right, top], [right, bottom], [left, bottom]], np.float32), text, float(sure)
 
 
