@@ -33,6 +33,7 @@ KNOWN = 2.0  # see _on_sides
 MERGES, FREQUENT = 48_895, 6_000  # lines of CLIP's vocabulary file that it uses, and those that begin it
 UPRIGHT = 1.2  # a turned reading must be surer by that factor: a lone 2 is a good N as well
 FEW, HUGE, AFAR = 3, 0.4, 0.4  # boxes, one of that share of the picture's height: it is read at that scale as well
+BROAD = 0.6  # width over height of such a box, at least; narrower ones hold vertical lines
 SUREST_NOISE = 0.2  # lines that the reader is less sure of are mostly texture read as letters
 
 
@@ -117,7 +118,8 @@ class Reader(LazyExpert):
 def _read(model: Any, pixels: np.ndarray, words: Callable[[], frozenset[str]]) -> list[Line]:
     """Lines of a picture [H, W, 3], each read the way round that it stands; noise is among them."""
     grey, lines, boxes = _found(model, pixels)
-    if len(boxes) <= FEW and any(bottom - top > HUGE * len(pixels) for _, _, top, bottom in boxes):
+    huge = [box for box in boxes if HUGE * len(pixels) < box[3] - box[2] < (box[1] - box[0]) / BROAD]
+    if huge and len(boxes) <= FEW:
         lines, boxes = _from_afar(model, pixels, lines, boxes)
     lines = righted(
         lines,
