@@ -9,9 +9,11 @@ import numpy as np
 
 Line = tuple[np.ndarray, str, float]  # quad [4,2] px, text, confidence
 
-PRICE = re.compile(r"\bS ?(?=[O\d]*\d)([O\d]+) ?[.,] ?([O\d]{2})\b")  # EasyOCR takes the dollar sign of a price for
-# an S, and at times its noughts for letters
+# EasyOCR takes the dollar sign of a price for an S, and at times its noughts for letters
+PRICE = re.compile(r"\bS ?(?=[O\d]*\d)((?:\d{1,3},(?=\d{3}))*[O\d]+) ?[.,] ?([O\d]{2})\b")
+HOURS = re.compile(r"\b(\d{1,2}h)[oO]{2}\b")  # 19h00
 CLOCK = re.compile(r"([01]?\d|2[0-4])[.,]([0-5]\d)")  # what a time becomes: EasyOCR takes most colons for points
+DIGITS = str.maketrans("iIlO", "1110")  # of a time, where letters are read
 LEGIBLE = 96  # px: height that a line has at least, to tell its dots
 STROKES = ("-", "=")
 LOW = 0.6  # of a text's height: what a dash's own box does not reach, and texts of a row share
@@ -20,19 +22,19 @@ FLAT = 1.5  # width over height of a dash, at least
 
 
 def priced(text: str) -> str:
-    """The text, its prices with their dollar signs and noughts."""
+    """The text, its prices with their dollar signs, and these and hours with their noughts."""
 
     def price(found: re.Match) -> str:
         whole, cents = (part.replace("O", "0") for part in found.groups())
         return f"${whole}.{cents}"
 
-    return PRICE.sub(price, text.strip())
+    return HOURS.sub(r"\g<1>00", PRICE.sub(price, text.strip()))
 
 
 def timed(line: Line, grey: np.ndarray) -> Line:
     """The line, a time with its colon where the picture [H, W] has one."""
     quad, text, sure = line
-    time = CLOCK.fullmatch(text.strip())
+    time = CLOCK.fullmatch(text.strip().translate(DIGITS))
     return (quad, ":".join(time.groups()) if time and has_colon(grey, quad) else text, sure)
 
 

@@ -33,6 +33,8 @@ TALL = 1.2  # height over width from which a box may hold a vertical line
 KNOWN = 2.0  # see _on_sides
 MERGES, FREQUENT = 48_895, 6_000  # lines of CLIP's vocabulary file that it uses, and those that begin it
 UPRIGHT = 1.2  # a turned reading must be surer by that factor: a lone 2 is a good N as well
+FEW, HUGE, AFAR = 3, 0.4, 0.4  # boxes, one of that share of the picture's height: it is read at that scale as well
+BROAD = 0.6  # width over height of such a box, at least; narrower ones hold vertical lines
 SUREST_NOISE = 0.2  # lines that the reader is less sure of are mostly texture read as letters
 
 
@@ -115,7 +117,7 @@ class Reader(LazyExpert):
             "quads": quads[order],
             "confidence": np.clip([lines[told[i]][2] for i in order], 0, 1),
             "texts": tuple(texts[i] for i in order),
-            "reliable": np.array([trusted[told[i]] for i in order], bool),
+            "reliable": np.array([trusted[told[i]] or texts[i] in STROKES for i in order], bool),
             "size": image.size,
         }
 
@@ -123,6 +125,9 @@ class Reader(LazyExpert):
 def _read(model: Any, pixels: np.ndarray, words: Callable[[], frozenset[str]]) -> list[Line]:
     """Lines of a picture [H, W, 3], each read the way round that it stands; noise is among them."""
     grey, lines, boxes = _found(model, pixels)
+    huge = [box for box in boxes if HUGE * len(pixels) < box[3] - box[2] < (box[1] - box[0]) / BROAD]
+    if huge and len(boxes) <= FEW:
+        lines, boxes = _from_afar(model, pixels, lines, boxes)
     lines = righted(
         lines,
         lambda quads: _recognised(model, grey, quads),
@@ -130,6 +135,27 @@ def _read(model: Any, pixels: np.ndarray, words: Callable[[], frozenset[str]]) -
         lambda text: any(word in words() for word in WORDS.findall(text.lower())),
     )
     return dashed(_on_sides(model, pixels, grey, lines, boxes, words), grey)
+
+
+def _from_afar(
+    model: Any, pixels: np.ndarray, lines: list[Line], boxes: list[list[int]]
+) -> tuple[list[Line], list[list[int]]]:
+    """The lines and boxes, or those of a smaller picture where more letters are read: in letters that fill the picture,
+    and in those of separate strokes such as on a clock, EasyOCR finds no more than a part of them."""
+    import cv2
+
+    small = cv2.resize(pixels, None, fx=AFAR, fy=AFAR, interpolation=cv2.INTER_AREA)
+    _, found, found_boxes = _found(model, small)
+
+    def letters(some: list[Line]) -> tuple[int, float]:
+        """How many, and how many of them count by their confidence."""
+        counts = [(sum(map(str.isalnum, text)), sure) for _, text, sure in some]
+        return sum(n for n, _ in counts), sum(n * sure for n, sure in counts)
+
+    if not all(np.greater(letters(found), letters(lines))):
+        return lines, boxes
+    found_boxes = [[round(side / AFAR) for side in box] for box in found_boxes]
+    return [(quad / AFAR, *rest) for quad, *rest in found], found_boxes
 
 
 def _on_sides(
@@ -203,8 +229,13 @@ def _found(model: Any, pixels: np.ndarray) -> tuple[np.ndarray, list[Line], list
 
 
 def _recognised(model: Any, grey: np.ndarray, quads: np.ndarray) -> list[Line]:
-    """The lines in quads [n,4,2], each read from its first corner to its second."""
-    return [_line(found, grey) for found in model.recognize(grey, [], quads.tolist(), reformat=False)]
+    """The lines in quads [n,4,2], each read from its first corner to its second; nothing where one is too narrow."""
+    lines = []
+    for quad in quads:
+        wide = min(np.hypot(*(quad[1] - quad[0])), np.hypot(*(quad[3] - quad[0]))) >= 2
+        found = model.recognize(grey, [], [quad.tolist()], reformat=False) if wide else []
+        lines.append(_line(found[0], grey) if found else (quad, "", 0.0))
+    return lines
 
 
 def _stacked(model: Any, grey: np.ndarray, box: np.ndarray) -> Line | None:
@@ -213,7 +244,7 @@ def _stacked(model: Any, grey: np.ndarray, box: np.ndarray) -> Line | None:
     strip = side_by_side(grey[top:bottom, left:right])
     if strip is None:
         return None
-    _, text, sure = model.recognize(strip, reformat=False)[0]
+    _, text, sure = _line(model.recognize(strip, reformat=False)[0], strip)
     return np.array([[left, top], [right, top], [right, bottom], [left, bottom]], np.float32), text, float(sure)
 
 

@@ -41,6 +41,7 @@ def righted(lines: list[Line], read: Read, score: Callable[[str], float], known:
     are read again, upside down; if that is clearly better, all that holds no known word is, numbers too.
 
     Args:
+        read: gives a line for each quad.
         score: what a text is worth that is read for sure.
         known: whether a text holds a known word.
     """
@@ -49,19 +50,26 @@ def righted(lines: list[Line], read: Read, score: Callable[[str], float], known:
     if not doubtful or areas[doubtful].sum() < 0.5 * areas.sum():
         return lines
     doubtful.sort(key=lambda k: -areas[k])
-    probed = _upended([lines[k] for k in doubtful[:PROBED]], read)
-    before, after = (
-        sum(sure * score(text) for _, text, sure in some) for some in ([lines[k] for k in doubtful[:PROBED]], probed)
-    )
-    letters = [len(text) for _, text, _ in probed]
-    mean = sum(sure * n for n, (_, _, sure) in zip(letters, probed, strict=True)) / max(1, sum(letters))
-    if after <= BETTER * before or mean < LEGIBLE:
+
+    def worth(line: Line) -> float:
+        return line[2] * score(line[1])
+
+    probed: list[Line] = []
+    before = after = 0.0
+    for k in doubtful[:PROBED]:
+        probed += _upended([lines[k]], read)
+        before, after = before + worth(lines[k]), after + worth(probed[-1])
+        if after <= BETTER * before:  # most photos end here, one box later
+            return lines
+    written = "".join(text for _, text, _ in probed)
+    mean = sum(sure * len(text) for _, text, sure in probed) / len(written)
+    if mean < LEGIBLE or 2 * sum(map(str.isalpha, written)) < len(written):  # many numbers can be read either way
         return lines
     first = doubtful[:PROBED]
     rest = [k for k, line in enumerate(lines) if k not in first and not (line[2] >= SURE and known(line[1]))]
     chosen = list(lines)
     for k, line in zip([*first, *rest], probed + _upended([lines[k] for k in rest], read), strict=True):
-        if BETTER * line[2] * score(line[1]) >= lines[k][2] * score(lines[k][1]):
+        if BETTER * worth(line) >= worth(lines[k]):
             chosen[k] = line
     return chosen
 
@@ -69,6 +77,8 @@ def righted(lines: list[Line], read: Read, score: Callable[[str], float], known:
 def side_by_side(part: np.ndarray) -> np.ndarray | None:
     """Letters that stand one above the other in a grey part [H, W], set side by side; None where they do not: fewer
     than LETTERS pieces, or of unlike heights, or not about as high as the column is wide."""
+    if min(part.shape) < LETTERS:
+        return None
     shown = ink(part) > 0
     rows = np.flatnonzero(np.diff(np.pad(shown.any(1).astype(int), 1))).reshape(-1, 2)  # first row, row after the last
     heights = rows[:, 1] - rows[:, 0]

@@ -60,6 +60,26 @@ def test_letters_that_stand_one_below_the_other_are_one_word(reader):
 
 
 @pytest.mark.slow
+def test_digits_of_separate_strokes_that_fill_the_picture_are_read_whole(reader):
+    """As on a clock or a scale."""
+    segments = {"1": "bc", "2": "abged", "5": "afgcd", "8": "abcdefg"}
+    ends = {"a": (0, 0, 1, 0), "b": (1, 0, 1, 1), "c": (1, 1, 1, 2), "d": (0, 2, 1, 2), "e": (0, 1, 0, 2),
+            "f": (0, 0, 0, 1), "g": (0, 1, 1, 1)}  # fmt: skip
+    clock = Image.new("RGB", (730, 320), "black")
+    pen = ImageDraw.Draw(clock)
+    for digit, x in (("1", 40), ("2", 190), ("5", 390), ("8", 540)):
+        for name in segments[digit]:
+            x1, y1, x2, y2 = ends[name]
+            dx, dy = 6 * (x2 - x1), 6 * (y2 - y1)
+            start = (x + 100 * x1 + dx, 60 + 100 * y1 + dy)
+            end = (x + 100 * x2 - dx, 60 + 100 * y2 - dy)
+            pen.line([start, end], fill=(255, 40, 40), width=18)
+    for y in (125, 205):
+        pen.ellipse([332, y - 13, 358, y + 13], fill=(255, 40, 40))
+    assert reader(clock).texts == ("12:58",)
+
+
+@pytest.mark.slow
 def test_foreign_letters_are_marked_and_english_ones_beside_numbers_are_not(reader):
     font = dejavu("DejaVuSans")
 
@@ -80,6 +100,7 @@ def test_foreign_letters_are_marked_and_english_ones_beside_numbers_are_not(read
 def test_the_dash_between_two_texts_is_told(reader):
     found = reader(notice(["Mon - Fri", "8 am - 6 pm"], size=(480, 320), font=dejavu("DejaVuSans-Bold")))
     assert told(found) == ["Mon - Fri", "8 am - 6 pm"]
+    assert found.reliable.all()
 
 
 def test_slanted_boxes_begin_where_their_text_does():
