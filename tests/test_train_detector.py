@@ -169,7 +169,7 @@ def test_a_cut_off_training_goes_on_learns_and_its_export_is_an_expert(garden, t
     def command(epochs):
         where = ["--data", str(garden / "boxes.jsonl"), "--out", str(tmp_path)]
         sizes = ["--size", "96", "--final-size", "128", "--batch", "6", "--epochs", epochs]
-        return main(["train", *where, *sizes, "--lr", "3e-3", "--min-boxes", "1", "--repeat-human", "6"])
+        return main(["train", *where, *sizes, "--lr", "3e-3", "--min-boxes", "1", "--photos", "108"])
 
     save, saved = training.LiteTrainer.save_model, []
 

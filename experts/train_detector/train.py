@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Sequence
 from copy import deepcopy
@@ -25,6 +26,7 @@ with contained(verbose=True):
     from ultralytics.models.yolo.detect import DetectionTrainer
     from ultralytics.nn.tasks import load_checkpoint
 
+EMA_DECAY, EMA_STEPS = 0.998, 300  # ultralytics' own (0.9999, 2,000) averages nothing in some hundred steps
 BACKBONE_LR = 0.3  # of the rest's rate: it starts from ImageNet
 DEFAULTS: dict[str, Any] = {  # ultralytics' settings that differ from its own defaults
     "optimizer": "AdamW",
@@ -82,6 +84,10 @@ class LiteTrainer(DetectionTrainer):
                 group["params"] = [p for p in group["params"] if id(p) not in tuned]
                 optimizer.add_param_group({**group, "params": own, "lr": group["lr"] * BACKBONE_LR})
         return optimizer
+
+    def _setup_train(self) -> None:
+        super()._setup_train()
+        self.ema.decay = lambda steps: EMA_DECAY * (1 - math.exp(-steps / EMA_STEPS))
 
     def set_model_attributes(self) -> None:
         super().set_model_attributes()
