@@ -15,8 +15,9 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from lav2 import instruct, photo_questions
+from lav2 import instruct
 from lav2.documents import __main__ as documents
+from lav2.documents import photo_questions
 
 KNOWN_CHARACTERS = 650  # of a text of a question set at most: longer ones cost more than they teach
 PER_KIND, PER_PHOTO = 2, 4  # questions of tied phrases: of one kind, of a photo

@@ -1,4 +1,4 @@
-"""Human questions, statements and tied phrases about photos -> training rows of lav2.data (`python -m lav2.photo_questions`).
+"""Human questions, statements and tied phrases about photos -> training rows of lav2.data (`python -m lav2.documents.photo_questions`).
 
 Evidence is simulated: the photo's own boxes with a detector's mistakes, and a caption that is the photo's own, that of a
 photo that looks alike (as wrong as a small captioner is) or that of any photo.
@@ -287,7 +287,7 @@ def neighbours(photos: Sequence[Photo], pooled, rng: random.Random) -> dict[str,
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Write the rows of a split."""
-    parser = argparse.ArgumentParser(prog="python -m lav2.photo_questions", description=main.__doc__)
+    parser = argparse.ArgumentParser(prog="python -m lav2.documents.photo_questions", description=main.__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder with captions.jsonl, boxes.jsonl, qa/ ...")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--split", default="train", choices=("train", "val"))
