@@ -265,6 +265,7 @@ class _Tuned(torch.autograd.Function):
         low = x @ a.T  # [N, r]
         tuned = torch.addmm(y, low, b.T).add_(bias.to(dtype))
         ctx.save_for_backward(x, low, a, b, tuned, factor)
+        ctx.kind = scale.dtype
         return tuned * factor
 
     @staticmethod
@@ -273,12 +274,13 @@ class _Tuned(torch.autograd.Function):
         scale = _columns(grad * tuned)
         grad = grad * factor
         grad_low = grad @ b  # [N, r]
-        return grad, grad_low @ a, (grad_low.T @ x).float(), (grad.T @ low).float(), _columns(grad), scale
+        own = (grad_low.T @ x, grad.T @ low, _columns(grad), scale)
+        return grad, grad_low @ a, *(part.to(ctx.kind) for part in own)
 
 
 def _columns(rows: Tensor) -> Tensor:
-    """The sum of rows [N, C] -> [C] float32; of 16 bits as a product, which is quicker and sums in float32."""
-    return rows.sum(0) if rows.dtype == torch.float32 else (rows.new_ones(1, len(rows)) @ rows)[0].float()
+    """The sum of rows [N, C] -> [C]; of 16 bits as a product, which is quicker and sums in float32."""
+    return (rows.new_ones(1, len(rows)) @ rows)[0] if rows.dtype == torch.bfloat16 else rows.sum(0)
 
 
 def _tune(linear: nn.Module, args: tuple[Tensor], output: Tensor) -> Tensor:

@@ -213,11 +213,12 @@ def test_questions_read_together_have_the_losses_and_gradients_of_each_alone(fol
     samples = joined._samples(None)
     assert max(max(sample.branch or (0,)) for sample in samples) == 3
     assert sum(len(s.tokens) for s in samples) < 0.7 * sum(len(s.tokens) for s in alone._samples(None))
-    model.set_stage("caption")
+    model.double().set_stage("caption")  # in float32 the order of sums makes more difference than is allowed below
     results = []
     for rows in (alone, joined):
         model.zero_grad()
-        loss = model.loss(**rows.fixed(6)[0].to(model.device))
+        batch = rows.fixed(6)[0]
+        loss = model.loss(**replace(batch, clip_tokens=batch.clip_tokens.double()).to(model.device))
         loss.backward()
         results.append((loss, {name: p.grad for name, p in model.named_parameters() if p.grad is not None}))
     torch.testing.assert_close(results[0], results[1], rtol=1e-4, atol=1e-6)

@@ -626,7 +626,7 @@ def hours(rng: Random, rate: float) -> Document:
             if len(set(starts)) == len(starts) and len(starts) > 1 and rng.random() < 0.3:
                 early = min(spans, key=lambda s: s[2] if s[2] is not None else 9999)
                 if early[0] == early[1]:
-                    page.ask(("On which day does it open earliest?",), words.DAYS[early[0]], "least")
+                    page.ask(("On which day does it open earliest?",), words.DAYS[early[0]], "earliest")
     elif not known:
         pass
     outside = [at for at in range(7) if at not in shown]
