@@ -200,7 +200,8 @@ def _mentions(raw: Sequence[str], classes: tuple[str, ...] = ()) -> list[tuple[i
 
 
 def corrected(evidence: Mapping[str, Evidence], kept: Mapping[int, str]) -> dict[str, Evidence]:
-    """The evidence with only the findings in `kept` (number -> text). A changed text counts as certain (1.0).
+    """The evidence with only the findings in `kept` (number -> text). A changed text counts as certain (1.0)
+    and reliable.
 
     A caption left out makes the expert "not run"; of the others, nothing kept is "none found". Failures stay.
     """
@@ -224,7 +225,16 @@ def corrected(evidence: Mapping[str, Evidence], kept: Mapping[int, str]) -> dict
         elif isinstance(found, OcrLines):
             texts = tuple(kept[item.number].strip() for item in own)
             quads = np.array([item.polygon for item in own], np.float32).reshape(-1, 4, 2)
-            result[name] = replace(found, quads=quads, confidence=_confidence(own, texts), texts=texts)
+            marked = {quad.tobytes() for quad in found.quads[~found.reliable]}
+            changed = [text != item.text for item, text in zip(own, texts, strict=True)]
+            reliable = [new or quad.tobytes() not in marked for new, quad in zip(changed, quads, strict=True)]
+            result[name] = replace(
+                found,
+                quads=quads,
+                confidence=_confidence(own, texts),
+                texts=texts,
+                reliable=np.array(reliable, bool),
+            )
         else:
             result[name] = found
     return result

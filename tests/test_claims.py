@@ -106,6 +106,14 @@ def test_a_reader_can_leave_findings_out_and_correct_them():
     assert "Objects: none found" in nothing and "Text in the photo: none found" in nothing
 
 
+def test_a_text_that_is_not_reliable_stays_so_until_a_reader_corrects_it():
+    quads = np.arange(16, dtype=np.float32).reshape(2, 4, 2)
+    found = {"ocr": OcrLines(quads, [0.4, 0.3], ("g84124", "4g447"), 0.1, (100, 100), np.zeros(2, bool))}
+    (one, other) = (item.number for item in numbered(found))
+    assert claims.corrected(found, {one: "g84124", other: "Seoul"})["ocr"].reliable.tolist() == [False, True]
+    assert claims.corrected(found, {other: "4g447"})["ocr"].reliable.tolist() == [False]
+
+
 @pytest.mark.parametrize(
     "answer, said",
     [("There are two people.", 2), ("3 people, no dog.", None), ("Two.", 2), ("3", None), ("", None), ("Many.", None)],
