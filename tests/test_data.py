@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 from tiny import LATE, PROJECTOR, VISION, adapted, llama, open_gates
 from tiny import tokenizer as word_tokenizer
 
@@ -363,7 +364,7 @@ def test_a_run_with_a_running_average_saves_the_average_and_resumes_to_the_same_
         train.train(model, rows, settings, folder / "whole", base, report=lambda line: None)
     finally:
         train._Average.update = original
-    saved = train.checkpoint.load_file(folder / "whole" / "adapter.safetensors")
+    saved = load_file(folder / "whole" / "adapter.safetensors")
     for name, tensor in shadow.items():
         torch.testing.assert_close(saved[name], tensor)
         torch.testing.assert_close(model.get_parameter(name).detach(), tensor)
@@ -385,7 +386,7 @@ def test_a_run_with_a_running_average_saves_the_average_and_resumes_to_the_same_
         train._Average.update = original
     _, model, _, rows, _ = run_pieces(folder)
     train.train(model, rows, settings, folder / "cut", base, report=lambda line: None, resume=True)
-    again = train.checkpoint.load_file(folder / "cut" / "adapter.safetensors")
+    again = load_file(folder / "cut" / "adapter.safetensors")
     assert all(torch.equal(again[name], saved[name]) for name in saved)
 
 
