@@ -46,11 +46,11 @@ from PIL import Image, ImageDraw
 
 from experts import render
 from experts.evidence import EXPERT_NAMES, Caption, Detections, Evidence, ExpertFailure, OcrLines, to_json
-from lav2 import claims, grounding, openai_api, receipt, routing, votes
+from lav2 import claims, grounding, korean, openai_api, receipt, routing, verdict, votes
 from lav2.errors import LAV2Error
 from lav2.events import Done, Event, EvidenceFound, ExpertStarted, PromptReady, Queued, Request, Sampling, Token
 from lav2.image import open_image
-from lav2.prompts import Turn, clean
+from lav2.prompts import Turn
 
 if find_spec("spaces"):  # only on Hugging Face Spaces; it has to come before torch
     import spaces
@@ -109,6 +109,8 @@ class Findings:
     route: routing.Route | None = None  # why these experts look, where `auto` chose them
     corrected: bool = False  # a reader has changed the evidence
     parts: Mapping[str, int] = field(default_factory=dict)  # part of the prompt -> its tokens
+    left_out: frozenset[int] = frozenset()  # numbers of the findings that had no room in it
+    rule: str = ""  # that answered in place of the model
     receipt: Mapping[str, Any] | None = None  # once the answer is there
     experts: tuple[str, ...] = ()  # that were to look; of one whose findings were all left out there is no state
     began: Mapping[str, float] = field(default_factory=dict)  # expert -> when it was asked
@@ -128,8 +130,11 @@ class Findings:
                 remembered = self.remembered | {name} if sooner else self.remembered
                 states = {**self.states, name: state}
                 return replace(self, states=states, evidence=ordered, remembered=remembered)
-            case PromptReady(prompt, tokens, context, trimmed):
-                return replace(self, prompt=prompt, tokens=tokens, context=context, trimmed=trimmed)
+            case PromptReady(prompt, tokens, context, trimmed, left_out, parts):
+                told = {"prompt": prompt, "tokens": tokens, "context": context, "trimmed": trimmed}
+                return replace(self, **told, left_out=left_out, parts=parts)
+            case Done(rule=rule) if rule:  # no expert was asked
+                return replace(self, states={}, rule=rule)
             case Done() | Exception():  # nobody waits any longer for experts that are not done
                 ended = {name: "stopped" for name, state in self.states.items() if state in ("waiting", "running")}
                 return replace(self, states={**self.states, **ended})
@@ -369,18 +374,20 @@ def meter_html(findings: Findings, say: Mapping[str, str]) -> str:
     return f'<div class="lav2-meter">{bar}<span>{used}</span><span>{parts}</span><span>{left_out}</span></div>'
 
 
-USED = "✓"  # behind the number of a finding whose words are in the answer
+USED, AGAINST = "✓", "✗"  # behind the number of a finding that holds the answer, or what it denies
 
 
 def rows(findings: Findings, say: Mapping[str, str]) -> list[list[str]]:
     """The table of all items: number, finding, expert, confidence, place; every cell plain text."""
-    answer = findings.receipt["answer"] if findings.receipt else ""
-    used = claims.used(answer, findings.evidence)
+    held = held_against(findings)
+    marks = dict.fromkeys(held.rests_on, f" {USED}") | dict.fromkeys(held.against, f" {AGAINST}")
+    unused = dict.fromkeys(findings.left_out, say["not_given"])
+    unused |= dict.fromkeys(verdict.unreliable(findings.evidence), say["unreliable"])
     return [
         [
-            f"{item.number} {USED}" if item.number in used else str(item.number),
+            f"{item.number}{marks.get(item.number, '')}",
             item.text,
-            say[item.expert],
+            f"{say[item.expert]} ({unused[item.number]})" if item.number in unused else say[item.expert],
             "" if item.confidence is None else f"{item.confidence:.2f}",
             say[f"place_{item.place}"] if item.place else "",
         ]
@@ -388,14 +395,44 @@ def rows(findings: Findings, say: Mapping[str, str]) -> list[list[str]]:
     ]
 
 
+def held_against(findings: Findings) -> verdict.Verdict:
+    """The answer against its findings; nothing before there is one."""
+    if not findings.receipt:
+        return verdict.Verdict()
+    answer = findings.receipt["answer"]
+    return verdict.verdict(answer, english_question(findings), findings.evidence, findings.left_out)
+
+
+def english_question(findings: Findings) -> str:
+    """The answered question as the model was asked it."""
+    question = findings.receipt["question"]
+    return korean.translated(question) or question
+
+
 def claims_html(findings: Findings, say: Mapping[str, str]) -> str:
-    """What the answer rests on, compared word by word: findings used, words that no finding has, contradictions."""
-    answer, question = findings.receipt["answer"], findings.receipt["question"]
+    """What the answer rests on: findings that hold it, words that no finding has, contradictions; and what the model
+    was not given."""
+    link = receipt_link(findings.receipt, say)
+    if findings.rule:
+        return f'<ul class="lav2-claims"><li>{html.escape(say["by_rule"])}</li></ul>{link}'
+    answer, question = findings.receipt["answer"], english_question(findings)
+    held = held_against(findings)
     lines = []
-    if claims.used(answer, findings.evidence):
+    if held.rests_on:
         lines.append(("used", say["claims_used"], []))
-    if findings.evidence and (alone := claims.unsupported(answer, question, findings.evidence)):
-        lines.append(("alone", say["claims_alone"], alone))
+    if held.absent:
+        lines.append(("used", say["claims_absent"], held.absent))
+    if held.unwritten:
+        lines.append(("used", say["claims_unwritten"], held.unwritten))
+    for found in held.denied:
+        text = say["conflict_denied" if found.label else "conflict_written"]
+        lines.append(("conflict", text.format(**vars(found)), []))
+    if findings.evidence and answer and not held.found and not held.denied:
+        lines.append(("alone", say["claims_none"], held.missing))
+    elif findings.evidence and held.missing:
+        lines.append(("alone", say["claims_alone"], held.missing))
+    if not_given := not_given_text(findings, say):
+        lines.append(("alone", not_given, []))
     objects = findings.evidence.get("detection")
     if isinstance(objects, Detections):
         unknown = [name for name in claims.asked(question) if name not in objects.classes]
@@ -410,7 +447,15 @@ def claims_html(findings: Findings, say: Mapping[str, str]) -> str:
     for kind, text, marked in lines:
         marks = " ".join(f"<mark>{html.escape(word)}</mark>" for word in marked)
         shown += f'<li class="{kind}">{html.escape(text)} {marks}</li>'
-    return f'<ul class="lav2-claims">{shown}</ul>{receipt_link(findings.receipt, say)}'
+    return f'<ul class="lav2-claims">{shown}</ul>{link}'
+
+
+def not_given_text(findings: Findings, say: Mapping[str, str]) -> str:
+    """How much of the findings the model was not given, and why; "" where it was given all."""
+    unreliable = len(verdict.unreliable(findings.evidence))
+    told = [say["left_out"].format(n=len(findings.left_out))] if findings.left_out else []
+    told += [say["left_unread"].format(n=unreliable)] if unreliable else []
+    return " ".join(told)
 
 
 def receipt_link(value: Mapping[str, Any], say: Mapping[str, str]) -> str:
@@ -428,17 +473,6 @@ def differing(text: str, other: str) -> str:
         if piece:
             shown.append(piece if kind == "equal" else f"<mark>{piece}</mark>")
     return " ".join(shown)
-
-
-def parts(prompt: str, question: str, turns: Sequence[Turn], tokens: int) -> dict[str, int]:
-    """Tokens of a prompt by part: findings, question, earlier turns, and the rest, which the template adds."""
-    count = assistant().count_tokens
-    question = clean(question)  # as it stands in the prompt
-    start = prompt.rfind(render.RULE)
-    end = prompt.rfind(question)
-    found = {"findings": count(prompt[start:end].strip()) if 0 <= start < end else 0, "question": count(question)}
-    found["turns"] = sum(count(turn.question) + count(turn.answer) for turn in turns)
-    return {**found, "template": max(0, tokens - sum(found.values()))}
 
 
 def picture(photo: Image.Image, evidence: Mapping[str, Evidence], number: int | None = None) -> Image.Image:
@@ -476,7 +510,7 @@ def answer(request: Request, run: threading.Event) -> Iterator[Event]:
     if not ON_ZERO_GPU:
         yield from assistant().answer(request, run)
         return
-    text, prompt = "", ""
+    text, prompt, left_out = "", "", frozenset()
     evidence: dict[str, Evidence] = {}
     for event in lent(request):
         yield event
@@ -486,10 +520,10 @@ def answer(request: Request, run: threading.Event) -> Iterator[Event]:
             case EvidenceFound(name, found):
                 evidence[name] = found
             case PromptReady():
-                prompt = event.prompt
+                prompt, left_out = event.prompt, event.left_out
         if run.is_set() and not isinstance(event, Done):
             ready = assistant()
-            facts = {"preset": ready.preset, "versions": ready.versions, "weights": ready.hashes}
+            facts = {"preset": ready.preset, "versions": ready.versions, "weights": ready.hashes, "left_out": left_out}
             yield Done(text, evidence, prompt, {}, seed=request.sampling.seed, stopped=True, **facts)
             return
 
@@ -670,6 +704,8 @@ class EvidencePanel:
     def _state(findings: Findings, photo: Image.Image | None, say: Mapping[str, str]) -> str:
         if findings.states:
             return status_html(findings, say)
+        if findings.rule:
+            return hint_html(say["by_rule"])
         if findings.corrected:
             return hint_html(say["all_left_out"])
         return hint_html(say["no_photo" if photo is None else "no_experts"])
@@ -946,10 +982,6 @@ class ChatTab:
                         findings = pending.findings.after(event)
                         if isinstance(event, EvidenceFound):
                             findings = replace(findings, waited=time.monotonic() - start)
-                        if isinstance(event, PromptReady):
-                            turns = asked.history[event.trimmed_turns :]
-                            counted = parts(event.prompt, pending.question, turns, event.tokens)
-                            findings = replace(findings, parts=counted)
                         pending = replace(pending, findings=findings)
                         update = self.panel.changed(event, pending.findings, photo, say)
                 yield {self.chat: messages((*earlier, pending), say), **update}
@@ -1172,8 +1204,6 @@ class CompareTab:
                         yield update
                     case _ if side == richest:
                         findings = findings.after(event)
-                        if isinstance(event, PromptReady):
-                            findings = replace(findings, parts=parts(event.prompt, question, (), event.tokens))
                         yield self.panel.changed(event, findings, photo, say)
             yield {
                 self.box: gr.MultimodalTextbox(**IDLE),

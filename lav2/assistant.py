@@ -4,6 +4,7 @@ experts and the adapted LLaMA meet; it knows nothing of Gradio."""
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import os
 import platform
@@ -243,6 +244,7 @@ class Assistant:
             question, rule, sentence = language.read(question, request.image is not None, request.history)
             if rule:
                 return self._ruled(request, rule, sentence, cancel)
+            request = dataclasses.replace(request, history=language.spoken(request.history))
         return self._answer(request, question, cancel)
 
     def examine(self, image: Image.Image, experts: tuple[str, ...]) -> dict[str, Evidence]:

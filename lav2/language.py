@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 from lav2 import claims, korean
 from lav2.prompts import Turn
@@ -38,6 +39,12 @@ def read(question: str, photo: bool, history: Sequence[Turn] = ()) -> tuple[str,
     if not photo and about_photo(english, history):
         return "", NO_PHOTO, SENTENCES[NO_PHOTO, language]
     return english, "", ""
+
+
+def spoken(history: Sequence[Turn]) -> tuple[Turn, ...]:
+    """The turns that a model answered, their questions in English where they were put into it."""
+    turns = (turn for turn in history if turn.answer not in SENTENCES.values())
+    return tuple(replace(turn, question=korean.translated(turn.question) or turn.question) for turn in turns)
 
 
 # --- languages ------------------------------------------------------------------------------------------------
@@ -128,7 +135,7 @@ _ALWAYS = tuple(
         r"^(?:what|who|which \w+|how many [\w -]+?) (?:do|can) you see(?: here| there)?$",
         rf"^(?:what|how) (?:do|does) (?:the|this|that) (?:\w+ )?{_TEXT} (?:say|read|show)$",
         rf"^(?:please )?read (?:me )?(?:the|this|that) (?:\w+ )?{_TEXT}(?: aloud| to me)?$",
-        r"^what(?: is|'s| are) (?:written|printed|shown|visible)(?: here| there| on it| on (?:the|this|that) [\w -]+)?$",
+        r"^what(?: is|'s| are) (?:written|printed|shown|visible)(?: here| there| on it| on (?:the|this) [\w -]+)?$",
     )
 )
 # About a photo where the conversation has nothing that "it" could be.
@@ -176,7 +183,7 @@ def about_photo(question: str, history: Sequence[Turn] = ()) -> bool:
             what = match["what"]
             if match["place"] or match.groupdict().get("shown") in ("here", "visible", "shown") or _depicted(what):
                 return True
-    if any(turn.answer not in SENTENCES.values() for turn in history):
+    if spoken(history):
         return False
     if any(form.match(text) for form in _ALONE):
         return True

@@ -215,6 +215,15 @@ def test_what_the_conversation_spoke_of_can_be_it():
     assert language.read("How many people are there?", False, spoken)[1] == NO_PHOTO
 
 
+def test_the_model_is_given_no_turns_that_a_rule_answered_and_korean_ones_in_english():
+    history = (
+        Turn("몇 명?", "There are two people."),
+        Turn("왜?", SENTENCES[LANGUAGE, "ko"]),
+        Turn("Why?", "I can't tell."),
+    )
+    assert language.spoken(history) == (Turn("How many people are there?", "There are two people."), history[2])
+
+
 def test_korean_is_answered_in_korean():
     assert language.read("몇 명?", photo=False) == ("", NO_PHOTO, SENTENCES[NO_PHOTO, "ko"])
     assert language.read("Сколько?", photo=True)[2] == SENTENCES[LANGUAGE, "en"]
