@@ -557,41 +557,39 @@ def stream(requests: Mapping[str, Request], run: Run) -> Iterator[tuple[str, Eve
 
 @dataclass(frozen=True)
 class Example:
+    """A photo and its question by language; `then` follows it, where there is more to ask."""
+
     photo: Path
-    question: str
-    note: str = ""  # name of a text said beside the question, for a case that is known to fail
+    question: Mapping[str, str]
+    then: Mapping[str, str] = field(default_factory=dict)
+
+    def shown(self, language: str) -> str:
+        """What stands on its tile."""
+        return " → ".join(asked[language] for asked in (self.question, self.then) if asked)
 
     def value(self) -> dict[str, Any]:
         """For a MultimodalTextbox."""
-        return {"text": self.question, "files": [str(self.photo)]}
+        return {"text": self.question["en"], "files": [str(self.photo)]}
 
     def message(self) -> dict[str, Any]:
-        """For an empty Chatbot, which shows it as it is: labels.js translates the note."""
-        shown = f"{self.question} {TEXTS['en'][self.note]}" if self.note else self.question
-        return {"text": self.question, "display_text": shown, "icon": str(self.photo)}
+        """For an empty Chatbot, which shows it as it is: labels.js translates it."""
+        return {"text": self.question["en"], "display_text": self.shown("en"), "icon": str(self.photo)}
 
 
-def inside(package: str, path: str) -> Path:
-    """A file inside an installed package, without running its code; a path that does not exist without it."""
-    spec = find_spec(package)
-    return Path(spec.origin if spec and spec.origin else package).parent / path
+def examples(folder: Path) -> list[Example]:
+    """Those of assets/make_examples.py."""
+    lines = (folder / "questions.jsonl").read_text(encoding="utf-8").splitlines()
+    return [
+        Example(
+            folder / row["image"],
+            {"en": row["question"], "ko": row["ko"]},
+            {"en": row["then"], "ko": row["then_ko"]} if "then" in row else {},
+        )
+        for row in map(json.loads, lines)
+    ]
 
 
-# Our drawn pictures, and photos inside packages that are installed anyway.
-EXAMPLES = [
-    example
-    for example in (
-        Example(ASSETS / "examples/street-sign.webp", "What does the sign say?"),
-        Example(ASSETS / "examples/shop-hours.webp", "When is the shop open on Saturday?"),
-        Example(ASSETS / "examples/price-label.webp", "How much do the apples cost?"),
-        Example(inside("ultralytics", "assets/bus.jpg"), "How many people are there?"),
-        Example(inside("skimage", "data/astronaut.png"), "What is the person wearing?"),
-        Example(inside("skimage", "data/coffee.png"), "Describe the photo."),
-        Example(inside("skimage", "data/chelsea.png"), "Which animal is this?"),
-        Example(ASSETS / "examples/shapes.webp", "How many red circles are there?", "often_wrong"),
-    )
-    if example.photo.exists()
-]
+EXAMPLES = examples(ASSETS / "examples")
 
 
 # ---------------------------------------------------------------- the page
@@ -887,8 +885,12 @@ class ChatTab:
 
     def example(self, exchanges: Exchanges, event: gr.SelectData, request: gr.Request) -> dict[Any, Any]:
         """An example was chosen. Only its number is believed: a path from the browser could be any file's."""
-        chosen = EXAMPLES[event.index]
-        return self.take({"text": chosen.question, "files": [str(chosen.photo)]}, exchanges, request)
+        chosen, language = EXAMPLES[event.index], words(request)["language"]
+        message = {"text": chosen.question[language], "files": [str(chosen.photo)]}
+        taken = self.take(message, exchanges, request)
+        if chosen.then and self.box in taken:  # the question that follows waits in the box
+            taken[self.box] = gr.MultimodalTextbox(value={"text": chosen.then[language], "files": []}, **RUNNING)
+        return taken
 
     def retry(self, exchanges: Exchanges, event: gr.RetryData, request: gr.Request) -> dict[Any, Any]:
         """The question once more, on what the experts find: corrections are given up."""
@@ -1103,7 +1105,7 @@ class CompareTab:
         gr.HTML(T("evidence"), elem_classes="lav2-title", padding=False)
         self.panel = EvidencePanel()
         gr.Examples(
-            [[e.value()] for e in EXAMPLES if not e.note],
+            [[example.value()] for example in EXAMPLES],
             self.box,
             label=T("examples"),
             examples_per_page=len(EXAMPLES),
@@ -1430,8 +1432,10 @@ def theme() -> gr.themes.Base:
 
 def labels_js() -> str:
     """The page's script, with its texts."""
-    names = ("photo", "photo_sent", "column_use", "more", "often_wrong")
+    names = ("photo", "photo_sent", "column_use", "more")
     texts = {language: {name: say[name] for name in names} for language, say in TEXTS.items()}
+    for language, told in texts.items():
+        told["examples"] = {example.shown("en"): example.shown(language) for example in EXAMPLES}
     script = (ASSETS / "labels.js").read_text(encoding="utf-8")
     return script[script.index("() =>") :].replace("{", f"{{ const TEXTS = {json.dumps(texts)};", 1)
 

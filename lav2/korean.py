@@ -22,7 +22,7 @@ _THINGS = {
 _GOODS = {
     "커피": "coffee", "아메리카노": "americano", "라떼": "latte", "차": "tea", "물": "water", "우유": "milk",
     "맥주": "beer", "빵": "bread", "사과": "apple", "피자": "pizza", "파스타": "pasta", "샐러드": "salad",
-    "케이크": "cake", "주스": "juice",
+    "케이크": "cake", "주스": "juice", "크루아상": "croissant",
 }  # fmt: skip
 _DAYS = {
     "월": "Monday", "화": "Tuesday", "수": "Wednesday", "목": "Thursday", "금": "Friday", "토": "Saturday",
@@ -63,6 +63,11 @@ _FORMS = tuple(
         (f"{_WHERE}(?:가격|값)(?:이|은|는)?얼마{_IS}", "What is the price?"),
         (f"{_WHERE}(?:(?:이거|이것|그거)(?:은|는|이)?)?얼마{_IS}", "How much does it cost?"),
         (f"{_WHERE}{_GOOD}(?:(?:가격|값)(?:이|은|는)?)?얼마{_IS}", "How much is the {good}?"),
+        (f"(?:그럼|그러면)?{_GOOD}요", "And the {good}?"),
+        (f"메뉴(?:판)?에(?:는)?{_GOOD}{_BE}", "Is there {good} on the menu?"),
+        (f"(?:합계|총액|총금액)(?:은|는|이|가)?얼마{_IS}", "What is the total?"),
+        (f"전화번호(?:은|는|이|가)?(?:뭐|무엇|몇번){_IS}", "What is the phone number?"),
+        (f"{_WHERE}(?:어떤|무슨)동물(?:{_IS}|이{_SEEN}|이{_BE})", "Which animal is this?"),
         (f"{_SHOP}{_DAY}(?:몇시에|몇시부터|언제)(?:문을|문)?{_OPENS}", "What time does it open{day}?"),
         (f"{_SHOP}{_DAY}(?:몇시에|몇시까지|언제)(?:문을|문)?{_CLOSES}", "What time does it close{day}?"),
         (f"{_WHERE}(?:무엇|뭐)(?:이|가)?(?:{_SEEN}|{_BE})", "What is in the photo?"),

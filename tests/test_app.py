@@ -733,10 +733,21 @@ def test_messages_follow_the_browsers_language(play):
 
 
 def test_examples_exist_and_are_small_where_they_are_ours():
-    assert len(app.EXAMPLES) >= 4
+    assert len(app.EXAMPLES) == 8
     for example in app.EXAMPLES:
         Image.open(example.photo).verify()
-    assert all(path.stat().st_size < 100_000 for path in (ROOT / "assets/examples").iterdir())
+    assert all(path.stat().st_size < 40_000 for path in (ROOT / "assets/examples").iterdir())
+
+
+def test_an_example_is_asked_in_the_pages_language_and_its_follow_up_waits_in_the_box():
+    index = next(i for i, example in enumerate(app.EXAMPLES) if example.then)
+    for request, language in ((ENGLISH, "en"), (KOREAN, "ko")):
+        taken = CHAT.example((), SimpleNamespace(index=index), request)
+        assert taken[CHAT.exchanges][-1].question == app.EXAMPLES[index].question[language]
+        assert taken[CHAT.box].value == {"text": app.EXAMPLES[index].then[language], "files": []}
+        assert json.dumps(app.EXAMPLES[index].shown(language)) in app.labels_js()
+    plain = CHAT.example((), SimpleNamespace(index=0), ENGLISH)
+    assert plain[CHAT.box].value == {"text": "", "files": []}
 
 
 def test_a_failing_side_does_not_hide_the_other(monkeypatch):

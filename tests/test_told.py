@@ -1,4 +1,4 @@
-"""What an answer tells of its making: findings without room, the prompt's parts, the rule that answered. A tiny model."""
+"""What an answer tells of its making: findings without room, the prompt's parts, the rule that answered."""
 
 from dataclasses import replace
 

@@ -100,7 +100,7 @@ def test_an_answer_that_denies_a_boxed_object_contradicts_its_boxes():
     ):
         found = verdict(answer, "Is there a dog?", photo)
         assert (found.rests_on, found.against) == (set(), {1, 2}), answer
-        assert [(conflict.word, conflict.found) for conflict in found.denied][0][1] == 2
+        assert [(conflict.label, conflict.found) for conflict in found.denied] == [("dog", 2)]
     left = verdict("No, there is no dog on the left.", "Is there a dog on the left?", photo)
     assert left.against == {1}
     brown = verdict("No, the dog is not brown.", "Is the dog brown?", photo)
