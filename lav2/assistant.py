@@ -241,7 +241,8 @@ class Assistant:
         question = self._checked(request)
         cancel = cancel or threading.Event()
         if self.settings.question_rules:
-            question, rule, sentence = language.read(question, request.image is not None, request.history)
+            photo = request.image is not None or bool(request.evidence)
+            question, rule, sentence = language.read(question, photo, request.history)
             if rule:
                 return self._ruled(request, rule, sentence, cancel)
             request = dataclasses.replace(request, history=language.spoken(request.history))

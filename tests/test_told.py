@@ -69,6 +69,10 @@ def test_what_a_rule_answers_runs_no_model_and_waits_for_nobody(assistant, monke
     assert (done.answer, done.rule, done.prompt, done.evidence) == (token.text, rule, "", {})
 
 
+def test_findings_without_their_photo_are_asked_about_like_a_photo(assistant):
+    assert events(assistant, "What does the sign say?", evidence={"ocr": text_of(1)})[-1].rule == ""
+
+
 def test_a_preset_without_the_rules_keeps_its_models_own_answers(assistant, monkeypatch):
     monkeypatch.setattr(assistant, "settings", replace(assistant.settings, question_rules=False))
     assert events(assistant, "What does the sign say?")[-1].rule == ""
