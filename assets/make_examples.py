@@ -85,13 +85,13 @@ def shop_sign() -> Image.Image:
     draw.rectangle((96, 226, 404, 560), fill=(176, 204, 212))
     draw.polygon([(96, 460), (250, 226), (310, 226), (96, 552)], fill=(200, 222, 228))
     draw.ellipse((388, 600, 410, 622), fill=(214, 180, 90))
-    draw.rectangle((520, 230, 880, 640), fill=(250, 247, 238), outline=(70, 60, 52), width=6)
-    draw.text((700, 282), "OPEN", font=font(60), fill=(20, 110, 60), anchor="mm")
+    draw.rectangle((456, 230, 930, 640), fill=(250, 247, 238), outline=(70, 60, 52), width=6)
+    draw.text((693, 282), "OPEN", font=font(60), fill=(20, 110, 60), anchor="mm")
     for i, (day, hours) in enumerate(
         (("Mon - Fri", "7:30 - 18:00"), ("Saturday", "8:00 - 14:00"), ("Sunday", "closed"))
     ):
-        draw.text((548, 372 + 84 * i), day, font=font(29), fill=(40, 40, 44), anchor="lm")
-        draw.text((854, 372 + 84 * i), hours, font=font(29), fill=(40, 40, 44), anchor="rm")
+        draw.text((480, 372 + 84 * i), day, font=font(36), fill=(40, 40, 44), anchor="lm")
+        draw.text((906, 372 + 84 * i), hours, font=font(36), fill=(40, 40, 44), anchor="rm")
     return grain(image, 0.04)
 
 

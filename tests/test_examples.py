@@ -49,6 +49,18 @@ def test_the_examples_show_documents_a_photo_a_follow_up_and_what_is_not_there()
             assert max(picture.size) <= 1000
 
 
+@pytest.mark.slow
+def test_the_reader_finds_the_words_of_every_answer_as_they_are_printed():
+    from experts import ocr
+
+    reader = ocr.build(device="cpu")
+    for row in ROWS:
+        if row["id"] not in ("photo", "not there"):
+            texts = reader(open_image(FOLDER / row["image"])).texts
+            for word in (*row["expected"], *row.get("then_expected", ())):
+                assert any(word in text for text in texts), (row["id"], texts)
+
+
 @pytest.fixture(scope="module")
 def assistant():
     from lav2.assistant import Assistant
