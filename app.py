@@ -51,7 +51,7 @@ from PIL import Image, ImageDraw
 from experts import render
 from experts.evidence import EXPERT_NAMES, Caption, Detections, Evidence, ExpertFailure, OcrLines, to_json
 from experts.messages import Message, cut
-from lav2 import claims, gate, grounding, logs, openai_api, receipt, routing, serving, votes
+from lav2 import claims, gate, grounding, korean, logs, openai_api, receipt, routing, serving, verdict, votes
 from lav2.errors import LAV2Error
 from lav2.events import (
     Done,
@@ -66,7 +66,7 @@ from lav2.events import (
     check_length,
 )
 from lav2.image import open_image
-from lav2.prompts import Turn, clean
+from lav2.prompts import Turn
 
 if find_spec("spaces"):  # only on Hugging Face Spaces; it has to come before torch
     import spaces
@@ -128,6 +128,8 @@ class Findings:
     route: routing.Route | None = None  # why these experts look, where `auto` chose them
     corrected: bool = False  # a reader has changed the evidence
     parts: Mapping[str, int] = field(default_factory=dict)  # part of the prompt -> its tokens
+    left_out: frozenset[int] = frozenset()  # numbers of the findings that had no room in it
+    rule: str = ""  # that answered in place of the model
     receipt: Mapping[str, Any] | None = None  # once the answer is there
     experts: tuple[str, ...] = ()  # that were to look; of one whose findings were all left out there is no state
     began: Mapping[str, float] = field(default_factory=dict)  # expert -> when it was asked
@@ -147,8 +149,11 @@ class Findings:
                 remembered = self.remembered | {name} if sooner else self.remembered
                 states = {**self.states, name: state}
                 return replace(self, states=states, evidence=ordered, remembered=remembered)
-            case PromptReady(prompt, tokens, context, trimmed):
-                return replace(self, prompt=prompt, tokens=tokens, context=context, trimmed=trimmed)
+            case PromptReady(prompt, tokens, context, trimmed, left_out, parts):
+                told = {"prompt": prompt, "tokens": tokens, "context": context, "trimmed": trimmed}
+                return replace(self, **told, left_out=left_out, parts=parts)
+            case Done(rule=rule) if rule:  # no expert was asked
+                return replace(self, states={}, rule=rule)
             case Done() | Exception():  # nobody waits any longer for experts that are not done
                 ended = {name: "stopped" for name, state in self.states.items() if state in ("waiting", "running")}
                 return replace(self, states={**self.states, **ended})
@@ -386,18 +391,20 @@ def meter_html(findings: Findings, say: Mapping[str, str]) -> str:
     return f'<div class="lav2-meter">{bar}<span>{used}</span><span>{parts}</span><span>{left_out}</span></div>'
 
 
-USED = "✓"  # behind the number of a finding whose words are in the answer
+USED, AGAINST = "✓", "✗"  # behind the number of a finding that holds the answer, or what it denies
 
 
 def rows(findings: Findings, say: Mapping[str, str]) -> list[list[str]]:
     """The table of all items: number, finding, expert, confidence, place; every cell plain text."""
-    answer = findings.receipt["answer"] if findings.receipt else ""
-    used = claims.used(answer, findings.evidence)
+    held = held_against(findings)
+    marks = dict.fromkeys(held.rests_on, f" {USED}") | dict.fromkeys(held.against, f" {AGAINST}")
+    unused = dict.fromkeys(findings.left_out, say["not_given"])
+    unused |= dict.fromkeys(verdict.unreliable(findings.evidence), say["unreliable"])
     return [
         [
-            f"{item.number} {USED}" if item.number in used else str(item.number),
+            f"{item.number}{marks.get(item.number, '')}",
             item.text,
-            say[item.expert],
+            f"{say[item.expert]} ({unused[item.number]})" if item.number in unused else say[item.expert],
             "" if item.confidence is None else f"{item.confidence:.2f}",
             say[f"place_{item.place}"] if item.place else "",
         ]
@@ -405,14 +412,44 @@ def rows(findings: Findings, say: Mapping[str, str]) -> list[list[str]]:
     ]
 
 
+def held_against(findings: Findings) -> verdict.Verdict:
+    """The answer against its findings; nothing before there is one."""
+    if not findings.receipt:
+        return verdict.Verdict()
+    answer = findings.receipt["answer"]
+    return verdict.verdict(answer, english_question(findings), findings.evidence, findings.left_out)
+
+
+def english_question(findings: Findings) -> str:
+    """The answered question as the model was asked it."""
+    question = findings.receipt["question"]
+    return korean.translated(question) or question
+
+
 def claims_html(findings: Findings, say: Mapping[str, str]) -> str:
-    """What the answer rests on, compared word by word: findings used, words that no finding has, contradictions."""
-    answer, question = findings.receipt["answer"], findings.receipt["question"]
+    """What the answer rests on: findings that hold it, words that no finding has, contradictions; and what the model
+    was not given."""
+    link = receipt_link(findings.receipt, say)
+    if findings.rule:
+        return f'<ul class="lav2-claims"><li>{html.escape(say["by_rule"])}</li></ul>{link}'
+    answer, question = findings.receipt["answer"], english_question(findings)
+    held = held_against(findings)
     lines = []
-    if claims.used(answer, findings.evidence):
+    if held.rests_on:
         lines.append(("used", say["claims_used"], []))
-    if findings.evidence and (alone := claims.unsupported(answer, question, findings.evidence)):
-        lines.append(("alone", say["claims_alone"], alone))
+    if held.absent:
+        lines.append(("used", say["claims_absent"], held.absent))
+    if held.unwritten:
+        lines.append(("used", say["claims_unwritten"], held.unwritten))
+    for found in held.denied:
+        text = say["conflict_denied" if found.label else "conflict_written"]
+        lines.append(("conflict", text.format(**vars(found)), []))
+    if findings.evidence and answer and not held.found and not held.denied:
+        lines.append(("alone", say["claims_none"], held.missing))
+    elif findings.evidence and held.missing:
+        lines.append(("alone", say["claims_alone"], held.missing))
+    if not_given := not_given_text(findings, say):
+        lines.append(("alone", not_given, []))
     objects = findings.evidence.get("detection")
     if isinstance(objects, Detections):
         unknown = [name for name in claims.asked(question) if name not in objects.classes]
@@ -427,7 +464,15 @@ def claims_html(findings: Findings, say: Mapping[str, str]) -> str:
     for kind, text, marked in lines:
         marks = " ".join(f"<mark>{html.escape(word)}</mark>" for word in marked)
         shown += f'<li class="{kind}">{html.escape(text)} {marks}</li>'
-    return f'<ul class="lav2-claims">{shown}</ul>{receipt_link(findings.receipt, say)}'
+    return f'<ul class="lav2-claims">{shown}</ul>{link}'
+
+
+def not_given_text(findings: Findings, say: Mapping[str, str]) -> str:
+    """How much of the findings the model was not given, and why; "" where it was given all."""
+    unreliable = len(verdict.unreliable(findings.evidence))
+    told = [say["left_out"].format(n=len(findings.left_out))] if findings.left_out else []
+    told += [say["left_unread"].format(n=unreliable)] if unreliable else []
+    return " ".join(told)
 
 
 def receipt_link(value: Mapping[str, Any], say: Mapping[str, str]) -> str:
@@ -445,17 +490,6 @@ def differing(text: str, other: str) -> str:
         if piece:
             shown.append(piece if kind == "equal" else f"<mark>{piece}</mark>")
     return " ".join(shown)
-
-
-def parts(prompt: str, question: str, turns: Sequence[Turn], tokens: int) -> dict[str, int]:
-    """Tokens of a prompt by part: findings, question, earlier turns, and the rest, which the template adds."""
-    count = assistant().count_tokens
-    question = clean(question)  # as it stands in the prompt
-    start = prompt.rfind(render.RULE)
-    end = prompt.rfind(question)
-    found = {"findings": count(prompt[start:end].strip()) if 0 <= start < end else 0, "question": count(question)}
-    found["turns"] = sum(count(turn.question) + count(turn.answer) for turn in turns)
-    return {**found, "template": max(0, tokens - sum(found.values()))}
 
 
 def picture(photo: Image.Image, evidence: Mapping[str, Evidence], number: int | None = None) -> Image.Image:
@@ -497,7 +531,7 @@ def answer(request: Request, run: threading.Event) -> Iterator[Event]:
     if not ON_ZERO_GPU:
         yield from assistant().answer(request, run)
         return
-    text, prompt = "", ""
+    text, prompt, left_out = "", "", frozenset()
     evidence: dict[str, Evidence] = {}
     with closing(lent(request)) as events:
         for event in events:
@@ -508,10 +542,11 @@ def answer(request: Request, run: threading.Event) -> Iterator[Event]:
                 case EvidenceFound(name, found):
                     evidence[name] = found
                 case PromptReady():
-                    prompt = event.prompt
+                    prompt, left_out = event.prompt, event.left_out
             if run.is_set() and not isinstance(event, Done):
                 ready = assistant()
                 facts = {"preset": ready.preset, "versions": ready.versions, "weights": ready.hashes}
+                facts |= {"left_out": left_out}
                 yield Done(text, evidence, prompt, {}, seed=request.sampling.seed, stopped=True, **facts)
                 return
 
@@ -550,41 +585,39 @@ def stream(requests: Mapping[str, Request], run: Run) -> Iterator[tuple[str, Eve
 
 @dataclass(frozen=True)
 class Example:
+    """A photo and its question by language; `then` follows it, where there is more to ask."""
+
     photo: Path
-    question: str
-    note: str = ""  # name of a text said beside the question, for a case that is known to fail
+    question: Mapping[str, str]
+    then: Mapping[str, str] = field(default_factory=dict)
+
+    def shown(self, language: str) -> str:
+        """What stands on its tile."""
+        return " → ".join(asked[language] for asked in (self.question, self.then) if asked)
 
     def value(self) -> dict[str, Any]:
         """For a MultimodalTextbox."""
-        return {"text": self.question, "files": [str(self.photo)]}
+        return {"text": self.question["en"], "files": [str(self.photo)]}
 
     def message(self) -> dict[str, Any]:
-        """For an empty Chatbot, which shows it as it is: labels.js translates the note."""
-        shown = f"{self.question} {TEXTS['en'][self.note]}" if self.note else self.question
-        return {"text": self.question, "display_text": shown, "icon": str(self.photo)}
+        """For an empty Chatbot, which shows it as it is: labels.js translates it."""
+        return {"text": self.question["en"], "display_text": self.shown("en"), "icon": str(self.photo)}
 
 
-def inside(package: str, path: str) -> Path:
-    """A file inside an installed package, without running its code; a path that does not exist without it."""
-    spec = find_spec(package)
-    return Path(spec.origin if spec and spec.origin else package).parent / path
+def examples(folder: Path) -> list[Example]:
+    """Those of assets/make_examples.py."""
+    lines = (folder / "questions.jsonl").read_text(encoding="utf-8").splitlines()
+    return [
+        Example(
+            folder / row["image"],
+            {"en": row["question"], "ko": row["ko"]},
+            {"en": row["then"], "ko": row["then_ko"]} if "then" in row else {},
+        )
+        for row in map(json.loads, lines)
+    ]
 
 
-# Our drawn pictures, and photos inside packages that are installed anyway.
-EXAMPLES = [
-    example
-    for example in (
-        Example(ASSETS / "examples/street-sign.webp", "What does the sign say?"),
-        Example(ASSETS / "examples/shop-hours.webp", "When is the shop open on Saturday?"),
-        Example(ASSETS / "examples/price-label.webp", "How much do the apples cost?"),
-        Example(inside("ultralytics", "assets/bus.jpg"), "How many people are there?"),
-        Example(inside("skimage", "data/astronaut.png"), "What is the person wearing?"),
-        Example(inside("skimage", "data/coffee.png"), "Describe the photo."),
-        Example(inside("skimage", "data/chelsea.png"), "Which animal is this?"),
-        Example(ASSETS / "examples/shapes.webp", "How many red circles are there?", "often_wrong"),
-    )
-    if example.photo.exists()
-]
+EXAMPLES = examples(ASSETS / "examples")
 
 
 # ---------------------------------------------------------------- the page
@@ -697,6 +730,8 @@ class EvidencePanel:
     def _state(findings: Findings, photo: Image.Image | None, say: Mapping[str, str]) -> str:
         if findings.states:
             return status_html(findings, say)
+        if findings.rule:
+            return hint_html(say["by_rule"])
         if findings.corrected:
             return hint_html(say["all_left_out"])
         return hint_html(say["no_photo" if photo is None else "no_experts"])
@@ -889,8 +924,12 @@ class ChatTab:
 
     def example(self, exchanges: Exchanges, event: gr.SelectData, request: gr.Request) -> dict[Any, Any]:
         """An example was chosen. Only its number is believed: a path from the browser could be any file's."""
-        chosen = EXAMPLES[event.index]
-        return self.take({"text": chosen.question, "files": [str(chosen.photo)]}, exchanges, request)
+        chosen, language = EXAMPLES[event.index], words(request)["language"]
+        message = {"text": chosen.question[language], "files": [str(chosen.photo)]}
+        taken = self.take(message, exchanges, request)
+        if chosen.then and self.box in taken:  # the question that follows waits in the box
+            taken[self.box] = gr.MultimodalTextbox(value={"text": chosen.then[language], "files": []}, **RUNNING)
+        return taken
 
     def retry(self, exchanges: Exchanges, event: gr.RetryData, request: gr.Request) -> dict[Any, Any]:
         """The question once more, on what the experts find: corrections are given up."""
@@ -984,10 +1023,6 @@ class ChatTab:
                         findings = pending.findings.after(event)
                         if isinstance(event, EvidenceFound):
                             findings = replace(findings, waited=time.monotonic() - start)
-                        if isinstance(event, PromptReady):
-                            turns = asked.history[event.trimmed_turns :]
-                            counted = parts(event.prompt, pending.question, turns, event.tokens)
-                            findings = replace(findings, parts=counted)
                         pending = replace(pending, findings=findings)
                         update = self.panel.changed(event, pending.findings, photo, say)
                 yield {self.chat: messages((*earlier, pending), say), **update}
@@ -1118,7 +1153,7 @@ class CompareTab:
         gr.HTML(T("evidence"), elem_classes="lav2-title", padding=False)
         self.panel = EvidencePanel()
         gr.Examples(
-            [[e.value()] for e in EXAMPLES if not e.note],
+            [[example.value()] for example in EXAMPLES],
             self.box,
             label=T("examples"),
             examples_per_page=len(EXAMPLES),
@@ -1222,8 +1257,6 @@ class CompareTab:
                         yield update
                     case _ if side == richest:
                         findings = findings.after(event)
-                        if isinstance(event, PromptReady):
-                            findings = replace(findings, parts=parts(event.prompt, question, (), event.tokens))
                         yield self.panel.changed(event, findings, photo, say)
             yield {
                 self.box: gr.MultimodalTextbox(**IDLE),
@@ -1462,8 +1495,10 @@ def theme() -> gr.themes.Base:
 
 def labels_js() -> str:
     """The page's script, with its texts."""
-    names = ("photo", "photo_sent", "column_use", "more", "often_wrong")
+    names = ("photo", "photo_sent", "column_use", "more")
     texts = {language: {name: say[name] for name in names} for language, say in TEXTS.items()}
+    for language, told in texts.items():
+        told["examples"] = {example.shown("en"): example.shown(language) for example in EXAMPLES}
     script = (ASSETS / "labels.js").read_text(encoding="utf-8")
     return script[script.index("() =>") :].replace("{", f"{{ const TEXTS = {json.dumps(texts)};", 1)
 

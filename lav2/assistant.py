@@ -4,6 +4,7 @@ experts and the adapted LLaMA meet; it knows nothing of Gradio."""
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import os
 import platform
@@ -29,6 +30,7 @@ from lav2 import (
     config,
     generate,
     grounding,
+    language,
     model,
     native,
     phrases,
@@ -249,7 +251,14 @@ class Assistant:
                 first event.
         """
         question = self._checked(request)
-        return self._answer(request, question, cancel or threading.Event())
+        cancel = cancel or threading.Event()
+        if self.settings.question_rules:
+            photo = request.image is not None or bool(request.evidence)
+            question, rule, sentence = language.read(question, photo, request.history)
+            if rule:
+                return self._ruled(request, rule, sentence, cancel)
+            request = dataclasses.replace(request, history=language.spoken(request.history))
+        return self._answer(request, question, cancel)
 
     def examine(
         self, image: Image.Image, experts: tuple[str, ...], client: str | None = None
@@ -319,6 +328,15 @@ class Assistant:
                 yield Queued(position)
             yield from self._served(request, question, cancel, start)
 
+    def _ruled(self, request: Request, rule: str, sentence: str, cancel: threading.Event) -> Iterator[Event]:
+        """The sentence of a rule of lav2.language: nothing runs, nobody waits."""
+        yield Token(sentence)
+        timings = {"first_token": 0.0, "answer": 0.0, "total": 0.0, "tokens_per_second": 0.0}
+        facts = {"preset": self.preset, "versions": self.versions, "weights": self.hashes}
+        yield Done(
+            sentence, {}, "", timings, seed=request.sampling.seed, stopped=cancel.is_set(), rule=rule, **facts
+        )
+
     def _served(self, request: Request, question: str, cancel: threading.Event, start: float) -> Iterator[Event]:
         begin = time.perf_counter()
         evidence: dict[str, Evidence] = {}
@@ -347,7 +365,8 @@ class Assistant:
 
         block = grounding.block(evidence, question, self.count_tokens)
         prompt, used, kept = self._fit(question, block.text, history, request, cancel)
-        yield PromptReady(prompt, used, self.context, len(request.history) - kept)
+        parts = self._parts(question, block.text, history[len(history) - kept :], used)
+        yield PromptReady(prompt, used, self.context, len(request.history) - kept, block.left_out, parts)
 
         generation = time.perf_counter()
         pieces: list[str] = []
@@ -388,6 +407,7 @@ class Assistant:
             versions=self.versions,
             stopped=cancel.is_set(),
             weights=self.hashes,
+            left_out=block.left_out,
         )
 
     def _ahead(
@@ -445,6 +465,12 @@ class Assistant:
                 most = tried - 1
             tried = (fits + most + 1) // 2
         return prompt, used, fits
+
+    def _parts(self, question: str, block: str, history: tuple[Turn, ...], used: int) -> dict[str, int]:
+        """Tokens of a prompt of `used` by part; the template's are what the others leave."""
+        parts = {"findings": self.count_tokens(block) if block else 0, "question": self.count_tokens(question)}
+        parts["turns"] = sum(self.count_tokens(turn.question) + self.count_tokens(turn.answer) for turn in history)
+        return {**parts, "template": max(0, used - sum(parts.values()))}
 
     def _look(self, image: Image.Image, photo: bytes | None = None) -> _Seen:
         """What the models make of a photo, remembered by its pixels and made once for all who ask."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from PIL import Image
 
@@ -104,12 +104,18 @@ class EvidenceFound:
 
 @dataclass(frozen=True)
 class PromptReady:
-    """The exact prompt; `tokens` of `context` are used by it, `trimmed_turns` old turns did not fit."""
+    """The exact prompt; `tokens` of `context` are used by it, `trimmed_turns` old turns did not fit.
+
+    `left_out`: numbers (experts.render.numbered) of the findings that had no room in it. `parts`: the tokens of its
+    findings, question, turns and template.
+    """
 
     prompt: str
     tokens: int
     context: int
     trimmed_turns: int
+    left_out: frozenset[int] = frozenset()
+    parts: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -120,7 +126,9 @@ class Token:
 @dataclass(frozen=True)
 class Done:
     """The end. `timings` in seconds: each expert's, `experts` (all, as waited for), `first_token` (from the question
-    on), `answer` (generation), `total`; and `tokens_per_second`. `weights`: hashes by part."""
+    on), `answer` (generation), `total`; and `tokens_per_second`. `weights`: hashes by part. `left_out`: numbers of the
+    findings that the prompt had no room for. `rule`: of lav2.language, where it answered and no model; there is no
+    prompt then."""
 
     answer: str
     evidence: dict[str, Evidence]
@@ -131,6 +139,8 @@ class Done:
     versions: dict[str, str]
     stopped: bool
     weights: dict[str, str]
+    left_out: frozenset[int] = frozenset()
+    rule: str = ""
 
 
 Event = Queued | ExpertStarted | EvidenceFound | PromptReady | Token | Done

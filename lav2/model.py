@@ -240,6 +240,7 @@ def preset_on(preset: Preset, llm: str) -> Preset:
         llm=llm,
         adapter_config=settings,
         template=_template(tokenizer),
+        question_rules=False,  # it may know what the preset's own does not
         caption_drafts=0,  # those of a big model take long, and nobody has measured their worth
     )
 

@@ -226,7 +226,7 @@ def _end(assistant: Assistant, asked: Request, route: str, done: Done, prompt_to
     usage = {"prompt_tokens": prompt_tokens, "completion_tokens": said, "total_tokens": prompt_tokens + said}
     evidence = {name: to_json(found) for name, found in done.evidence.items()}
     more = {"experts": list(asked.experts), "route": route, "evidence": evidence, "prompt": done.prompt}
-    more["seed"] = done.seed
+    more |= {"seed": done.seed, "left_out": sorted(done.left_out), "rule": done.rule}
     return ("length" if said >= asked.sampling.max_new_tokens else "stop"), usage, more
 
 

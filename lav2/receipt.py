@@ -36,10 +36,13 @@ class Answer(TypedDict):
     preset: str
     versions: dict[str, str]
     route: str
+    left_out: list[int]
+    rule: str
 
 
 def answer(done: Done, route: Route | None = None) -> Answer:
-    """`route`: why these experts, where `auto` chose them."""
+    """`route`: why these experts, where `auto` chose them. `left_out`: numbers of the findings that the model was not
+    given for want of room; they count the caption, the objects by falling confidence and the texts from 1."""
     return Answer(
         answer=done.answer,
         evidence={name: to_json(found) for name, found in done.evidence.items()},
@@ -49,6 +52,8 @@ def answer(done: Done, route: Route | None = None) -> Answer:
         preset=done.preset,
         versions=done.versions,
         route=str(route or ""),
+        left_out=sorted(done.left_out),
+        rule=done.rule,
     )
 
 

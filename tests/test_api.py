@@ -77,13 +77,13 @@ def door():
         if asked.question == "crowd":
             raise Busy(17)
         yield Queued(1)
-        yield PromptReady("p", 7, 2048, 0)
+        yield PromptReady("p", 7, 2048, 0, frozenset({3, 2}))
         yield Token("A ")
         if asked.question == "late bug":
             raise KeyError("secret")
         yield Token("sign.")
         found = {"caption": Caption("a sign", 0.1, "test")}
-        yield Done("A sign.", found, "p", {}, asked.sampling.seed, "embedded", {}, False, {})
+        yield Done("A sign.", found, "p", {}, asked.sampling.seed, "embedded", {}, False, {}, frozenset({3, 2}))
 
     stand_in = SimpleNamespace(preset="embedded", count_tokens=lambda text: len(text.split()))
     return TestClient(Starlette(routes=openai_api.routes(lambda: stand_in, answer)))
@@ -94,6 +94,7 @@ def test_answers_have_openais_shape_and_carry_the_evidence(door):
     assert answer["choices"][0]["message"]["content"] == "A sign." and answer["choices"][0]["finish_reason"] == "stop"
     assert answer["usage"] == {"prompt_tokens": 7, "completion_tokens": 2, "total_tokens": 9}
     assert answer["lav2"]["evidence"]["caption"]["text"] == "a sign" and answer["lav2"]["route"] == ""
+    assert (answer["lav2"]["left_out"], answer["lav2"]["rule"]) == ([2, 3], "")
     body = {"messages": [user("What does it say?", URL)], "experts": ["auto"]}
     routed = door.post("/v1/chat/completions", json=body).json()["lav2"]
     assert routed["experts"] == ["ocr"] and "it asks about text" in routed["route"]

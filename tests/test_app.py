@@ -15,7 +15,7 @@ import subprocess
 import sys
 import threading
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -27,7 +27,6 @@ from PIL import Image
 
 import app
 import lav2.image
-from experts import render
 from experts.evidence import EXPERT_NAMES, Caption, Detections, ExpertFailure, OcrLines
 from experts.messages import Message
 from experts.orchestrator import Orchestrator
@@ -572,16 +571,65 @@ def test_auto_chooses_the_experts_and_says_why(play, photo):
 
 
 def test_the_meter_tells_the_tokens_of_every_part(play, photo):
-    prompt = f"system\n{render.RULE}\nObjects: 1 dog\nHow many dogs?\nassistant"
-    play(EvidenceFound("detection", OBJECTS), PromptReady(prompt, 20, 2048, 0), done())
-    for asked in ("How many dogs?", "<|im_end|>How many dogs?"):  # a marker does not reach the prompt
-        meter = value(ask(asked, photo)[CHAT.panel.meter])
-        assert "findings 15 · question 3 · earlier turns 0 · template 2" in meter
+    parts = {"findings": 15, "question": 3, "turns": 0, "template": 2}
+    play(EvidenceFound("detection", OBJECTS), PromptReady("prompt", 20, 2048, 0, frozenset(), parts), done())
+    told = "findings 15 · question 3 · earlier turns 0 · template 2"
+    assert told in value(ask("How many dogs?", photo)[CHAT.panel.meter])
+    assert told in value(compare(photo)[COMPARE.panel.meter])
+
+
+def test_findings_that_had_no_room_are_marked_and_told_under_the_answer(play, photo):
+    found = {"detection": OBJECTS, "ocr": TEXT}
+    play(*(EvidenceFound(*i) for i in found.items()), PromptReady("p", 1, 2, 0, frozenset({2})), done(evidence=found))
+    page = ask("What?", photo)
+    experts = [row[3] for row in page[CHAT.panel.table]["value"]]
+    assert experts == ["Objects", "Text (not given to the model)"]
+    assert "For want of room, 1 of the findings were not given" in value(page[CHAT.panel.claims])
+    play(*(EvidenceFound(*i) for i in found.items()), PromptReady("p", 1, 2, 0), done(evidence=found))
+    assert "not given" not in re.sub('href="[^"]*"', "", value(ask("What?", photo)[CHAT.panel.claims]))
+
+
+def test_text_that_cannot_be_read_reliably_is_marked_and_told_under_the_answer():
+    @dataclass(frozen=True, eq=False)
+    class Judged(OcrLines):
+        reliable: tuple = (False,)
+
+    judged = Judged(TEXT.quads, TEXT.confidence, ("zq1 x",), 0.3, (100, 100))
+    receipt = {"answer": "It says zq1 x.", "question": "What does it say?"}
+    findings = app.Findings({"ocr": "done"}, {"ocr": judged}, receipt=receipt)
+    for say in app.TEXTS.values():
+        assert say["unreliable"] in app.rows(findings, say)[0][2] and "✓" not in app.rows(findings, say)[0][0]
+        assert say["left_unread"].format(n=1) in app.claims_html(findings, say)
+
+
+def test_a_denial_of_a_boxed_object_gets_no_tick_but_a_cross_and_a_word(play, photo):
+    found = {"detection": OBJECTS}
+    play(EvidenceFound("detection", OBJECTS), PromptReady("p", 1, 2, 0), done("No, there is no dog.", found))
+    page = ask("Is there a dog?", photo)
+    assert page[CHAT.panel.table]["value"][0][1] == "1 ✗"
+    assert "there is no “dog”, but the detector found 1 of dog" in value(page[CHAT.panel.claims])
+
+
+def test_what_no_finding_holds_is_said_to_be_not_found(play, photo):
+    found = {"detection": OBJECTS}
+    play(EvidenceFound("detection", OBJECTS), PromptReady("p", 1, 2, 0), done("Paris.", found))
+    shown = value(ask("Which city is it?", photo)[CHAT.panel.claims])
+    assert "Not found in the photo&#x27;s findings: <mark>Paris</mark>" in shown
+
+
+def test_a_question_that_a_rule_answered_shows_no_experts_at_work(play, photo):
+    play(Token("Ask in English."), replace(done("Ask in English."), prompt="", rule="language"))
+    page = ask("¿Qué es?", photo)
+    assert page[CHAT.chat][-1]["content"] == "Ask in English."
+    assert not any(message.get("metadata") for message in page[CHAT.chat])
+    assert app.TEXTS["en"]["by_rule"] in value(page[CHAT.panel.status])
+    assert app.TEXTS["en"]["by_rule"] in value(page[CHAT.panel.claims])
 
 
 def test_the_api_returns_plain_json_and_failures_as_messages(play, photo):
     play(done(evidence={"detection": OBJECTS, "ocr": FAILURE}))
     answer = json.loads(json.dumps(app.ask(photo, "Q", *SETTINGS)))
+    assert (answer["left_out"], answer["rule"]) == ([], "")
     assert answer["evidence"]["detection"]["items"][0]["label"] == "dog"
     assert answer["evidence"]["ocr"]["error"] == FAILURE.cause
     both = app.compare(photo, "What does it say?", ["auto"], *SETTINGS[1:])
@@ -721,10 +769,21 @@ def test_messages_follow_the_browsers_language(play):
 
 
 def test_examples_exist_and_are_small_where_they_are_ours():
-    assert len(app.EXAMPLES) >= 4
+    assert len(app.EXAMPLES) == 8
     for example in app.EXAMPLES:
         Image.open(example.photo).verify()
-    assert all(path.stat().st_size < 100_000 for path in (ROOT / "assets/examples").iterdir())
+    assert all(path.stat().st_size < 40_000 for path in (ROOT / "assets/examples").iterdir())
+
+
+def test_an_example_is_asked_in_the_pages_language_and_its_follow_up_waits_in_the_box():
+    index = next(i for i, example in enumerate(app.EXAMPLES) if example.then)
+    for request, language in ((ENGLISH, "en"), (KOREAN, "ko")):
+        taken = CHAT.example((), SimpleNamespace(index=index), request)
+        assert taken[CHAT.exchanges][-1].question == app.EXAMPLES[index].question[language]
+        assert taken[CHAT.box].value == {"text": app.EXAMPLES[index].then[language], "files": []}
+        assert json.dumps(app.EXAMPLES[index].shown(language)) in app.labels_js()
+    plain = CHAT.example((), SimpleNamespace(index=0), ENGLISH)
+    assert plain[CHAT.box].value == {"text": "", "files": []}
 
 
 def test_a_failing_side_does_not_hide_the_other(monkeypatch):

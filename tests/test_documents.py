@@ -1,4 +1,4 @@
-"""Made-up documents: what is answered stands on the page as it was read, denials are balanced, rows come back as laid out."""
+"""Made-up documents: answers stand on the page as it was read, denials are balanced, rows come back as laid out."""
 
 import json
 import random
@@ -18,7 +18,10 @@ from lav2.documents.noise import misread
 from lav2.documents.photo_questions import human, phrases
 
 # What is asked for on the page itself: the answer is a piece of it.
-COPIED = ("field", "title", "value", "key", "least", "most", "total", "tax", "subtotal", "change", "hours", "sentence", "line")
+COPIED = (
+    "field", "title", "value", "key", "least", "most", "total", "tax", "subtotal", "change", "hours", "sentence",
+    "line",
+)  # fmt: skip
 DOCUMENTS = [rows.document(random.Random(seed)) for seed in range(400)]
 
 
@@ -62,7 +65,8 @@ def test_the_same_seed_gives_the_same_rows(tmp_path):
 def test_rows_of_cells_come_back_from_the_reading_order_as_they_were_laid_out():
     for made in DOCUMENTS:
         block = prompt_block({"ocr": from_json("ocr", ocr_json(made.rows))}, len, 10**9).text
-        assert block.split("\n")[2:] == [f"> {' | '.join(clean(cell, LINE_CHARS) for cell in row)}" for row in made.rows]
+        laid = [" | ".join(clean(cell, LINE_CHARS) for cell in row) for row in made.rows]
+        assert block.split("\n")[2:] == [f"> {row}" for row in laid]
 
 
 @pytest.mark.parametrize("text", ["TOTAL 19.06", "info@shop.example", "8 am - 6 pm"])
@@ -78,7 +82,8 @@ def test_training_reads_all_questions_of_a_row_with_the_turns_before_them(tmp_pa
     main(["--out", str(file), "--count", "30", "--seed", "3"])
     written = [json.loads(line) for line in file.read_text().splitlines()]
     read = read_rows(file)
-    assert len(read) == sum(len(row["questions"]) for row in written) and all(isinstance(row, InstructionRow) for row in read)
+    assert len(read) == sum(len(row["questions"]) for row in written)
+    assert all(isinstance(row, InstructionRow) for row in read)
     asked = [question for row in written for question in row["questions"]]
     for row, question in zip(read, asked, strict=True):
         assert row.turns[-1].question == question["question"] and row.turns[-1].answer == question["answer"]
@@ -113,7 +118,8 @@ def test_known_questions_are_answered_as_the_text_writes_it_or_left_out(tmp_path
 def test_human_answers_are_said_as_people_say_them(tmp_path):
     file = tmp_path / "qa.jsonl"
     asked = [("How many dogs?", "2"), ("Is it day?", "yes"), ("What is it?", "red bus"), ("How many cats?", "0")]
-    file.write_text("\n".join(json.dumps({"coco_id": 7, "question": q, "answers": [a], "split": "train"}) for q, a in asked))
+    lines = [{"coco_id": 7, "question": q, "answers": [a], "split": "train"} for q, a in asked]
+    file.write_text("\n".join(map(json.dumps, lines)))
     assert [ask.answer for ask in human(file)[7]] == ["Two", "Yes.", "Red bus", "None"]
     assert human(file, "val") == {}
 

@@ -1,4 +1,4 @@
-"""Natural questions are graded as people would: the value asked for, no number by its digits alone, votes where known."""
+"""Natural questions are graded as people would: the value asked for, no part of a longer number, votes where known."""
 
 import json
 
