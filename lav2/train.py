@@ -800,7 +800,7 @@ def _resume(model, optim, average: _Average | None, facts: dict, out: Path) -> P
         LAV2Error: the run in `out` is another one.
     """
     state = runs.load_state(out, facts)
-    checkpoint.check_fit(model, state["weights"], str(out / runs.STATE))
+    checkpoint.check_fit(model.adapter_parameters(), state["weights"], str(out / runs.STATE))
     for name, parameter in model.adapter_parameters().items():
         parameter.copy_(state["weights"][name])
     if average:

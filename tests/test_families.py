@@ -197,7 +197,7 @@ def test_a_refused_model_is_told_before_its_weights_load(tmp_path, capsys):
 def test_an_adapter_takes_the_place_of_its_kind_and_on_another_model_of_both(
     tmp_path, stage, llm, chat, captions, question
 ):
-    facts = {"format": 1, "notes": {"stage": stage}}
+    facts = {"format": 1, "base": {}, "adapter": {}, "projector": None, "vision": None, "notes": {"stage": stage}}
     (tmp_path / "config.json").write_text(json.dumps(facts))
     source = folder(tmp_path / "llm", FAMILIES["llama"]) if llm else None
     preset = _preset(argparse.Namespace(preset="embedded", llm=source), str(tmp_path))

@@ -101,7 +101,7 @@ def _read(source: Path, least: float) -> list[Photo]:
 
 def _lines(file: Path, least: float) -> Iterator[Photo]:
     rows = list(files.json_rows(file))
-    searched = any("conf" in box for _, row in rows for box in row.get("boxes", ()))  # a detector saw all its photos
+    searched = any(_has_scores(row) for _, row in rows)  # a detector saw all the file's photos
     for number, row in rows:
         with _told(f"{file}, line {number}"):
             # A row of a detector may hold a box that a person drew: it has no confidence, or one of exactly 1.
@@ -116,6 +116,11 @@ def _lines(file: Path, least: float) -> Iterator[Photo]:
             size = int(row["width"]), int(row["height"])
             photo = Photo(file.parent / row["image"], *size, boxes, split, complete, searched)
         yield photo
+
+
+def _has_scores(row: dict) -> bool:
+    boxes = row.get("boxes")
+    return isinstance(boxes, list) and any(isinstance(box, dict) and "conf" in box for box in boxes)
 
 
 @contextmanager
