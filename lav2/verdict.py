@@ -25,6 +25,7 @@ _CLAUSE = re.compile(r"[.;!?](?:\s+|$)|,\s+|\s+\b(?:but|and (?=no\b))\b\s*")
 _ABOUT_TEXT = re.compile(r"\b(?:texts?|words?|writing|written|says?|reads?|mention(?:s|ed)?|list(?:s|ed)?)\b")
 _PLACES = ("left", "right", "top", "bottom", "center", "middle")
 _TOKEN = re.compile(r"\d+(?:[.,:]\d+)*(?=(?:am|pm)?(?![^\W_]))|[^\W_]+(?:['’][^\W\d_]+)?", re.IGNORECASE)
+_CURRENCY = re.compile(r"(?<![^\W_])[A-Za-z](?=\d+[.,]\d)")  # readers take € and $ for letters: E34.99
 # Words of an answer that say nothing of what is there or not.
 _NEUTRAL_WORDS = """
 yes no yeah nope find found tell told mention mentioned list listed given menu receipt page know visible present
@@ -74,9 +75,9 @@ def verdict(answer: str, question: str, evidence: Mapping[str, Evidence], left_o
         evidence: of the experts.
         left_out: numbers of the findings that the model was not given.
     """
-    hidden = left_out | unreliable(evidence)
-    items = [item for item in numbered(evidence) if item.number not in hidden]
-    held = _Held(items, evidence.get("detection"), question)
+    unread = unreliable(evidence)
+    items = [item for item in numbered(evidence) if item.number not in unread]
+    held = _Held(items, left_out, evidence.get("detection"), question)
     clauses = [clause for clause in _clauses(answer) if set(_content(clause)) - _NEUTRAL or _quoted(clause)]
     for clause in clauses:
         if _DENIAL.search(clause):
@@ -95,12 +96,13 @@ class _Held:
     """Collects what holds and what denies the clauses of one answer.
 
     Args:
-        items: that the model was given.
+        items: the findings that can be read.
+        left_out: numbers of those among them that the model was not given.
         detections: the boxes, if there are any.
         question: the answer's.
     """
 
-    def __init__(self, items: Sequence[Item], detections: Evidence | None, question: str):
+    def __init__(self, items: Sequence[Item], left_out: Set[int], detections: Evidence | None, question: str):
         self.detections = detections if isinstance(detections, Detections) else None
         self.classes = self.detections.classes if self.detections else ()
         self.question = question
@@ -108,6 +110,9 @@ class _Held:
         self.boxes = [item for item in items if item.expert == "detection"]
         self.texts = [item for item in items if item.expert == "ocr"]
         self.rows = _rows(self.texts)
+        self.words = {item.number: [_stem(word) for word in _tokens(item.text)] for item in self.texts}
+        self.content = {item.number: _content(item.text) for item in self.texts}
+        self.left_out = left_out
         self.rests_on: set[int] = set()
         self.against: set[int] = set()
         self.denied: list[Conflict] = []
@@ -142,9 +147,10 @@ class _Held:
         quoted, counting = _quoted(clause), _counts(self.question)
         found = set()
         for row in self.rows:
-            beside = {word for item in row for word in _content(item.text) if not word[0].isdigit()} & {*asked, *whole}
+            beside = {word for item in row for word in self.content[item.number] if not word[0].isdigit()}
+            beside &= {*asked, *whole}
             for item in row:
-                tokens, content = [_stem(word) for word in _tokens(item.text)], set(_content(item.text))
+                tokens, content = self.words[item.number], set(self.content[item.number])
                 numbers = {word for word in own if word[0].isdigit() and word in tokens and not counting}
                 numbers = {n for n in numbers if beside or whole == [n] or _long(n)}
                 self.numbers |= numbers
@@ -187,17 +193,17 @@ class _Held:
         own = [word for word in _content(clause) if word not in _NEUTRAL]
         if not own:  # "I cannot read it."
             return
-        rows = [row for row in self.rows if set(own) <= {_stem(w) for item in row for w in _tokens(item.text)}]
+        rows = [row for row in self.rows if set(own) <= {word for item in row for word in self.words[item.number]}]
         if not rows:
             self.unwritten += own
             return
-        holding = [item for row in rows for item in row if set(own) & {_stem(word) for word in _tokens(item.text)}]
+        holding = [item for row in rows for item in row if set(own) & set(self.words[item.number])]
         self.against |= {item.number for item in holding}
         self.denied.append(Conflict(" ".join(own), "", 0, len(rows)))
 
     def verdict(self) -> Verdict:
         return Verdict(
-            frozenset(self.rests_on - self.against),
+            frozenset(self.rests_on - self.against - self.left_out),
             frozenset(self.against),
             tuple(self.denied),
             tuple(dict.fromkeys(self.absent)),
@@ -212,7 +218,7 @@ class _Held:
         for item in (*self.captions, *self.boxes):
             known |= set(claims.words(item.text)) | set(item.place.split())
         for item in self.texts:
-            known |= {_stem(word) for word in _tokens(item.text) if not word[0].isdigit()} | set(item.place.split())
+            known |= {word for word in self.words[item.number] if not word[0].isdigit()} | set(item.place.split())
         counts = Counter(item.text for item in self.boxes)
         known |= {str(count) for count in (*counts.values(), len(self.boxes))} | self.numbers
         found: dict[str, str] = {}
@@ -238,7 +244,7 @@ def _topic(question: str) -> str:
 
 def _tokens(text: str) -> list[str]:
     """Lower-case words, whole numbers and what mixes them (9am, KE123)."""
-    return [word.lower() for word in _TOKEN.findall(text)]
+    return [word.lower() for word in _TOKEN.findall(_CURRENCY.sub(" ", text))]
 
 
 def _stem(word: str) -> str:

@@ -77,6 +77,12 @@ def test_a_text_answer_rests_on_the_rows_that_hold_it_as_written(question, answe
     assert verdict(answer, question, MENU).rests_on == numbers
 
 
+def test_a_currency_sign_that_was_read_as_a_letter_does_not_hide_its_price():
+    labels = {"ocr": lines("LAPTOP", "S1,299.00", "TEA POT", "E34.99", "from €12.50")}
+    for answer, number in (("The laptop costs 1,299.00.", 2), ("34.99", 4), ("$34.99", 4), ("It costs €12.50.", 5)):
+        assert number in verdict(answer, "How much is it?", labels).rests_on, answer
+
+
 def test_there_is_no_tick_for_a_coincidence_of_digits():
     photo = {**MENU, "detection": boxes("dog", "person", "person")}
     two = verdict("There are two people.", "How many people are there?", photo)
@@ -150,6 +156,8 @@ class Judged(OcrLines):
 
 def test_what_the_model_was_not_given_holds_nothing():
     assert verdict("The latte costs 4.50.", "How much is it?", MENU, left_out=frozenset({3})).rests_on == {2}
+    denied = verdict("No, beer is not in the text.", "Is beer in the text?", MENU, left_out=frozenset({4}))
+    assert (denied.unwritten, denied.against) == ((), {4})  # the text has it all the same
     text = MENU["ocr"]
     judged = Judged(
         text.quads, text.confidence, text.texts, 0.1, text.size, [True, True, False, *[True] * 8][: len(text.texts)]
