@@ -12,6 +12,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
@@ -327,15 +328,14 @@ class Assistant:
         prompt, used, trimmed = self._fit(question, block, request)
         yield PromptReady(prompt, used, self.context, trimmed)
 
-        generation = time.perf_counter()
+        generation, asked = time.perf_counter(), request.sampling.max_new_tokens
         pieces: list[str] = []
         count = 0
         if not cancel.is_set():
             given = prompt_kv.result() if prompt_kv else self._blind()
             more = {"turns": self._turns, "cancel": cancel, "ahead": ahead.result() if ahead else None}
-            stream = generate.stream(
-                self._chat, self._tokenizer, prompt, given, request.sampling, self._kept, seen, **more
-            )
+            sampling = replace(request.sampling, max_new_tokens=min(asked, self.context - used))
+            stream = generate.stream(self._chat, self._tokenizer, prompt, given, sampling, self._kept, seen, **more)
         while not cancel.is_set():
             piece = next(stream, None)
             if piece is None:
@@ -363,6 +363,7 @@ class Assistant:
             versions=self.versions,
             stopped=cancel.is_set(),
             weights=self.hashes,
+            tokens=count,
         )
 
     def _ahead(self, seen: _Seen, question: str, request: Request, cancel: threading.Event) -> generate.Ahead | None:
@@ -370,7 +371,7 @@ class Assistant:
         prompt begins with: `_fit` leaves turns out of it."""
         history, template = _cleaned(request.history), self.settings.template
         most = self.count_tokens(prompts.build(template, question, "", history)) + grounding.EVIDENCE_BUDGET
-        if most > self.context - request.sampling.max_new_tokens:
+        if most > self.context - self._reserved(request):
             history = ()
         beginning, given = prompts.beginning(template, history), seen.prompt_kv()
         return generate.read_ahead(
@@ -379,7 +380,7 @@ class Assistant:
 
     def _fit(self, question: str, block: str, request: Request) -> tuple[str, int, int]:
         """(prompt, its tokens, turns left out): the oldest turns go first when the context is too small."""
-        room = self.context - request.sampling.max_new_tokens
+        room = self.context - self._reserved(request)
         history = _cleaned(request.history)
         for trimmed in range(len(history) + 1):
             prompt = prompts.build(self.settings.template, question, block, history[trimmed:])
@@ -387,10 +388,15 @@ class Assistant:
             if used <= room:
                 return prompt, used, trimmed
         raise LAV2Error(
-            f"The question needs {used} tokens and the answer may take {request.sampling.max_new_tokens}; "
+            f"The question needs {used} tokens and the answer may take {self._reserved(request)}; "
             f"the model's context has {self.context}.",
             "Shorten the question or lower the answer's length.",
         )
+
+    def _reserved(self, request: Request) -> int:
+        """Tokens of the context that the prompt leaves to the answer at least; it may take what is left beyond them. A
+        very long answer is not worth every earlier turn."""
+        return min(request.sampling.max_new_tokens, self.context // 4)
 
     def _look(self, image: Image.Image, photo: bytes | None = None) -> _Seen:
         """What the models make of a photo, remembered by its pixels and made once for all who ask."""

@@ -98,7 +98,7 @@ class Token:
 @dataclass(frozen=True)
 class Done:
     """The end. `timings` in seconds: each expert's, `experts` (all, as waited for), `first_token` (from the question
-    on), `answer` (generation), `total`; and `tokens_per_second`. `weights`: hashes by part."""
+    on), `answer` (generation), `total`; and `tokens_per_second`. `weights`: hashes by part. `tokens` of the answer."""
 
     answer: str
     evidence: dict[str, Evidence]
@@ -109,6 +109,7 @@ class Done:
     versions: dict[str, str]
     stopped: bool
     weights: dict[str, str]
+    tokens: int = 0
 
 
 Event = Queued | ExpertStarted | EvidenceFound | PromptReady | Token | Done

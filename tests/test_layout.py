@@ -27,7 +27,10 @@ ARROWS = {  # room -> rooms that it may import
     "lav2.grounding": {"lav2.claims", "lav2.routing", "experts.evidence", "experts.render"},
     "lav2.routing": {"experts.evidence"},
     "lav2.votes": {"lav2.errors", "lav2.weights"},
-    "lav2.openai_api": {"lav2.events", "lav2.errors", "lav2.image", "lav2.prompts", "lav2.routing", "experts.evidence"},
+    "lav2.openai_api": {"lav2.events", "lav2.errors", "lav2.image", "lav2.openai_schema", "experts.evidence"},
+    "lav2.openai_schema": {
+        "lav2.events", "lav2.errors", "lav2.image", "lav2.prompts", "lav2.routing", "experts.evidence",
+    },
     "lav2.metrics": {"lav2.errors"},
     "lav2.phrasings": set(),
     # rows of evidence, in the same words
@@ -81,7 +84,8 @@ ARROWS["app"] = {
 }  # fmt: skip
 NO_TORCH = ("lav2.errors", "lav2.config", "lav2.weights", "lav2.image", "lav2.prompts", "lav2.grounding",
             "lav2.metrics", "lav2.instruct", "lav2.events", "lav2.receipt",
-            "lav2.claims", "lav2.routing", "lav2.votes", "lav2.openai_api", "lav2.line")  # fmt: skip
+            "lav2.claims", "lav2.routing", "lav2.votes", "lav2.openai_api",
+            "lav2.openai_schema", "lav2.line")  # fmt: skip
 
 
 def room_name(path: Path) -> str:
