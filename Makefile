@@ -15,6 +15,7 @@ test: .venv/.dev
 
 lint: .venv/.dev
 	$(PY) -m ruff check .
+	.venv/bin/lint-imports
 
 bench: .venv/.app
 	$(PY) -m lav2.bench

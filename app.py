@@ -22,9 +22,8 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field, replace
-from functools import cache
 from importlib.metadata import distributions
 from importlib.util import find_spec
 from pathlib import Path
@@ -33,6 +32,11 @@ from unittest.mock import patch
 
 if __name__ == "__main__":  # what is made at the start stays; to look for garbage in it takes a tenth of the time
     gc.disable()  # until warm() has loaded everything
+    from lav2 import serving
+
+    serving.tell_missing_packages()
+    SCRATCH = serving.private_folder()
+    os.environ["GRADIO_TEMP_DIR"] = str(SCRATCH)  # read when gradio is imported
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read when gradio is imported
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # else the Hub's client looks up who calls, for its user agent
@@ -48,11 +52,23 @@ from PIL import Image, ImageDraw
 
 from experts import render
 from experts.evidence import EXPERT_NAMES, Caption, Detections, Evidence, ExpertFailure, OcrLines, to_json
-from lav2 import claims, grounding, openai_api, receipt, routing, votes
+from experts.messages import Message, cut
+from lav2 import claims, gate, grounding, korean, logs, openai_api, receipt, routing, serving, verdict, votes
 from lav2.errors import LAV2Error
-from lav2.events import Done, Event, EvidenceFound, ExpertStarted, PromptReady, Queued, Request, Sampling, Token
+from lav2.events import (
+    Done,
+    Event,
+    EvidenceFound,
+    ExpertStarted,
+    PromptReady,
+    Queued,
+    Request,
+    Sampling,
+    Token,
+    check_length,
+)
 from lav2.image import open_image
-from lav2.prompts import Turn, clean
+from lav2.prompts import Turn
 
 if find_spec("spaces"):  # only on Hugging Face Spaces; it has to come before torch
     import spaces
@@ -62,7 +78,7 @@ if TYPE_CHECKING:  # it brings torch with it: main() imports it
 
 ASSETS = Path(__file__).parent / "assets"
 TEXTS: dict[str, dict[str, str]] = json.loads((ASSETS / "ui.json").read_text(encoding="utf-8"))
-# language -> what goes wrong, in English, with {0}, {1} ... for names and numbers -> the same in that language
+# language -> key of a message (experts.messages: its English, with {name} for names and numbers) -> in that language
 PROBLEMS: dict[str, dict[str, str]] = json.loads((ASSETS / "problems.json").read_text(encoding="utf-8"))
 T = gr.I18n(**TEXTS)
 
@@ -71,6 +87,9 @@ PANEL_SIDE = 1280  # pixels: the longer side of the photo in the evidence panel
 UPLOAD_LIMIT = "30mb"  # as lav2.image refuses more
 KEEP_UPLOADS = (300, 1800)  # seconds: every five minutes, files unused for half an hour are deleted
 QUEUE_SIZE = 32
+SESSIONS = 500  # whose state is kept, the latest; each takes up to a few megabytes
+QUESTIONS = 100  # of one conversation
+FINDING_CHARACTERS = 500  # of a finding that a reader rewrote
 QUIET = {"api_visibility": "private", "show_progress": "hidden"}
 
 ON_SPACES = "SPACE_ID" in os.environ
@@ -111,6 +130,8 @@ class Findings:
     route: routing.Route | None = None  # why these experts look, where `auto` chose them
     corrected: bool = False  # a reader has changed the evidence
     parts: Mapping[str, int] = field(default_factory=dict)  # part of the prompt -> its tokens
+    left_out: frozenset[int] = frozenset()  # numbers of the findings that had no room in it
+    rule: str = ""  # that answered in place of the model
     receipt: Mapping[str, Any] | None = None  # once the answer is there
     experts: tuple[str, ...] = ()  # that were to look; of one whose findings were all left out there is no state
     began: Mapping[str, float] = field(default_factory=dict)  # expert -> when it was asked
@@ -130,8 +151,11 @@ class Findings:
                 remembered = self.remembered | {name} if sooner else self.remembered
                 states = {**self.states, name: state}
                 return replace(self, states=states, evidence=ordered, remembered=remembered)
-            case PromptReady(prompt, tokens, context, trimmed):
-                return replace(self, prompt=prompt, tokens=tokens, context=context, trimmed=trimmed)
+            case PromptReady(prompt, tokens, context, trimmed, left_out, parts):
+                told = {"prompt": prompt, "tokens": tokens, "context": context, "trimmed": trimmed}
+                return replace(self, **told, left_out=left_out, parts=parts)
+            case Done(rule=rule) if rule:  # no expert was asked
+                return replace(self, states={}, rule=rule)
             case Done() | Exception():  # nobody waits any longer for experts that are not done
                 ended = {name: "stopped" for name, state in self.states.items() if state in ("waiting", "running")}
                 return replace(self, states={**self.states, **ended})
@@ -276,18 +300,16 @@ def problem(error: Exception, say: Mapping[str, str]) -> tuple[str, str]:
 
 
 def translated(text: str, say: Mapping[str, str]) -> str:
-    """A cause or a next step in the page's language; those of PROBLEMS, which visitors meet. Others stay English."""
-    for pattern, template in _problems(say["language"]):
-        if match := pattern.fullmatch(text):
-            parts = (say[part] if part in EXPERT_NAMES else translated(part, say) for part in match.groups())
-            return template.format(*parts)
-    return text
-
-
-@cache
-def _problems(language: str) -> list[tuple[re.Pattern, str]]:
-    found = PROBLEMS.get(language, {}).items()
-    return [(re.compile(re.sub(r"\\{\d\\}", "(.+?)", re.escape(text)), re.DOTALL), other) for text, other in found]
+    """A message in the page's language, by its key; one that PROBLEMS lacks, and any other text, stays as it is."""
+    if not isinstance(text, Message):
+        return text
+    template = PROBLEMS.get(say["language"], {}).get(text.key)
+    if template is None or (not text.values and "{" in template):
+        return text
+    values = {name: translated(value, say) for name, value in text.values.items()}
+    if values.get("expert") in EXPERT_NAMES:
+        values["expert"] = say[values["expert"]]
+    return template.format(**values)
 
 
 def waiting(position: int, say: Mapping[str, str]) -> tuple[str, str]:
@@ -371,18 +393,20 @@ def meter_html(findings: Findings, say: Mapping[str, str]) -> str:
     return f'<div class="lav2-meter">{bar}<span>{used}</span><span>{parts}</span><span>{left_out}</span></div>'
 
 
-USED = "✓"  # behind the number of a finding whose words are in the answer
+USED, AGAINST = "✓", "✗"  # behind the number of a finding that holds the answer, or what it denies
 
 
 def rows(findings: Findings, say: Mapping[str, str]) -> list[list[str]]:
     """The table of all items: number, finding, expert, confidence, place; every cell plain text."""
-    answer = findings.receipt["answer"] if findings.receipt else ""
-    used = claims.used(answer, findings.evidence)
+    held = held_against(findings)
+    marks = dict.fromkeys(held.rests_on, f" {USED}") | dict.fromkeys(held.against, f" {AGAINST}")
+    unused = dict.fromkeys(findings.left_out, say["not_given"])
+    unused |= dict.fromkeys(verdict.unreliable(findings.evidence), say["unreliable"])
     return [
         [
-            f"{item.number} {USED}" if item.number in used else str(item.number),
+            f"{item.number}{marks.get(item.number, '')}",
             item.text,
-            say[item.expert],
+            f"{say[item.expert]} ({unused[item.number]})" if item.number in unused else say[item.expert],
             "" if item.confidence is None else f"{item.confidence:.2f}",
             say[f"place_{item.place}"] if item.place else "",
         ]
@@ -390,14 +414,44 @@ def rows(findings: Findings, say: Mapping[str, str]) -> list[list[str]]:
     ]
 
 
+def held_against(findings: Findings) -> verdict.Verdict:
+    """The answer against its findings; nothing before there is one."""
+    if not findings.receipt:
+        return verdict.Verdict()
+    answer = findings.receipt["answer"]
+    return verdict.verdict(answer, english_question(findings), findings.evidence, findings.left_out)
+
+
+def english_question(findings: Findings) -> str:
+    """The answered question as the model was asked it."""
+    question = findings.receipt["question"]
+    return korean.translated(question) or question
+
+
 def claims_html(findings: Findings, say: Mapping[str, str]) -> str:
-    """What the answer rests on, compared word by word: findings used, words that no finding has, contradictions."""
-    answer, question = findings.receipt["answer"], findings.receipt["question"]
+    """What the answer rests on: findings that hold it, words that no finding has, contradictions; and what the model
+    was not given."""
+    link = receipt_link(findings.receipt, say)
+    if findings.rule:
+        return f'<ul class="lav2-claims"><li>{html.escape(say["by_rule"])}</li></ul>{link}'
+    answer, question = findings.receipt["answer"], english_question(findings)
+    held = held_against(findings)
     lines = []
-    if claims.used(answer, findings.evidence):
+    if held.rests_on:
         lines.append(("used", say["claims_used"], []))
-    if findings.evidence and (alone := claims.unsupported(answer, question, findings.evidence)):
-        lines.append(("alone", say["claims_alone"], alone))
+    if held.absent:
+        lines.append(("used", say["claims_absent"], held.absent))
+    if held.unwritten:
+        lines.append(("used", say["claims_unwritten"], held.unwritten))
+    for found in held.denied:
+        text = say["conflict_denied" if found.label else "conflict_written"]
+        lines.append(("conflict", text.format(**vars(found)), []))
+    if findings.evidence and answer and not held.found and not held.denied:
+        lines.append(("alone", say["claims_none"], held.missing))
+    elif findings.evidence and held.missing:
+        lines.append(("alone", say["claims_alone"], held.missing))
+    if not_given := not_given_text(findings, say):
+        lines.append(("alone", not_given, []))
     objects = findings.evidence.get("detection")
     if isinstance(objects, Detections):
         unknown = [name for name in claims.asked(question) if name not in objects.classes]
@@ -412,7 +466,15 @@ def claims_html(findings: Findings, say: Mapping[str, str]) -> str:
     for kind, text, marked in lines:
         marks = " ".join(f"<mark>{html.escape(word)}</mark>" for word in marked)
         shown += f'<li class="{kind}">{html.escape(text)} {marks}</li>'
-    return f'<ul class="lav2-claims">{shown}</ul>{receipt_link(findings.receipt, say)}'
+    return f'<ul class="lav2-claims">{shown}</ul>{link}'
+
+
+def not_given_text(findings: Findings, say: Mapping[str, str]) -> str:
+    """How much of the findings the model was not given, and why; "" where it was given all."""
+    unreliable = len(verdict.unreliable(findings.evidence))
+    told = [say["left_out"].format(n=len(findings.left_out))] if findings.left_out else []
+    told += [say["left_unread"].format(n=unreliable)] if unreliable else []
+    return " ".join(told)
 
 
 def receipt_link(value: Mapping[str, Any], say: Mapping[str, str]) -> str:
@@ -430,17 +492,6 @@ def differing(text: str, other: str) -> str:
         if piece:
             shown.append(piece if kind == "equal" else f"<mark>{piece}</mark>")
     return " ".join(shown)
-
-
-def parts(prompt: str, question: str, turns: Sequence[Turn], tokens: int) -> dict[str, int]:
-    """Tokens of a prompt by part: findings, question, earlier turns, and the rest, which the template adds."""
-    count = assistant().count_tokens
-    question = clean(question)  # as it stands in the prompt
-    start = prompt.rfind(render.RULE)
-    end = prompt.rfind(question)
-    found = {"findings": count(prompt[start:end].strip()) if 0 <= start < end else 0, "question": count(question)}
-    found["turns"] = sum(count(turn.question) + count(turn.answer) for turn in turns)
-    return {**found, "template": max(0, tokens - sum(found.values()))}
 
 
 def picture(photo: Image.Image, evidence: Mapping[str, Evidence], number: int | None = None) -> Image.Image:
@@ -464,36 +515,42 @@ def lent(request: Request) -> Iterator[Event]:
     yield from assistant().answer(request)
 
 
-def looked(photo: Image.Image, experts: tuple[str, ...]) -> dict[str, Evidence]:
+def looked(photo: Image.Image, experts: tuple[str, ...], client: str | None) -> dict[str, Evidence]:
     """The experts alone, lent the GPU in the same way: the captioner is on it."""
-    return assistant().examine(photo, experts)
+    return assistant().examine(photo, experts, client)
 
 
 if ON_ZERO_GPU:
     lent, looked = spaces.GPU(duration=120)(lent), spaces.GPU(duration=60)(looked)
 
 
+@serving.stoppable
 def answer(request: Request, run: threading.Event) -> Iterator[Event]:
-    """The assistant's events, for every door; where the GPU is only lent, an answer that is stopped is ended here."""
+    """The assistant's events, for every door; where the GPU is only lent, an answer that is stopped is ended here.
+
+    Close it where it is not read to its end (contextlib.closing): it holds a place in line.
+    """
     if not ON_ZERO_GPU:
         yield from assistant().answer(request, run)
         return
-    text, prompt = "", ""
+    text, prompt, left_out = "", "", frozenset()
     evidence: dict[str, Evidence] = {}
-    for event in lent(request):
-        yield event
-        match event:
-            case Token(piece):
-                text += piece
-            case EvidenceFound(name, found):
-                evidence[name] = found
-            case PromptReady():
-                prompt = event.prompt
-        if run.is_set() and not isinstance(event, Done):
-            ready = assistant()
-            facts = {"preset": ready.preset, "versions": ready.versions, "weights": ready.hashes}
-            yield Done(text, evidence, prompt, {}, seed=request.sampling.seed, stopped=True, **facts)
-            return
+    with closing(lent(request)) as events:
+        for event in events:
+            yield event
+            match event:
+                case Token(piece):
+                    text += piece
+                case EvidenceFound(name, found):
+                    evidence[name] = found
+                case PromptReady():
+                    prompt, left_out = event.prompt, event.left_out
+            if run.is_set() and not isinstance(event, Done):
+                ready = assistant()
+                facts = {"preset": ready.preset, "versions": ready.versions, "weights": ready.hashes}
+                facts |= {"left_out": left_out}
+                yield Done(text, evidence, prompt, {}, seed=request.sampling.seed, stopped=True, **facts)
+                return
 
 
 def stream(requests: Mapping[str, Request], run: Run) -> Iterator[tuple[str, Event | Exception]]:
@@ -502,15 +559,20 @@ def stream(requests: Mapping[str, Request], run: Run) -> Iterator[tuple[str, Eve
 
     def feed(key: str, request: Request) -> None:
         try:
-            for event in answer(request, run):
-                events.put((key, event))
+            with closing(answer(request, run)) as told:
+                for event in told:
+                    events.put((key, event))
         except Exception as error:
             events.put((key, error))
         finally:
             events.put((key, None))
 
     for key, request in requests.items():
-        threading.Thread(target=feed, args=(key, request), daemon=True).start()
+        try:
+            threading.Thread(target=feed, args=(key, request), daemon=True).start()
+        except RuntimeError:  # no further thread; the others are still heard out
+            events.put((key, LAV2Error("The system lets no further thread start.", "Ask again in a moment.")))
+            events.put((key, None))
     running = len(requests)
     while running:
         key, event = events.get()
@@ -525,41 +587,39 @@ def stream(requests: Mapping[str, Request], run: Run) -> Iterator[tuple[str, Eve
 
 @dataclass(frozen=True)
 class Example:
+    """A photo and its question by language; `then` follows it, where there is more to ask."""
+
     photo: Path
-    question: str
-    note: str = ""  # name of a text said beside the question, for a case that is known to fail
+    question: Mapping[str, str]
+    then: Mapping[str, str] = field(default_factory=dict)
+
+    def shown(self, language: str) -> str:
+        """What stands on its tile."""
+        return " → ".join(asked[language] for asked in (self.question, self.then) if asked)
 
     def value(self) -> dict[str, Any]:
         """For a MultimodalTextbox."""
-        return {"text": self.question, "files": [str(self.photo)]}
+        return {"text": self.question["en"], "files": [str(self.photo)]}
 
     def message(self) -> dict[str, Any]:
-        """For an empty Chatbot, which shows it as it is: labels.js translates the note."""
-        shown = f"{self.question} {TEXTS['en'][self.note]}" if self.note else self.question
-        return {"text": self.question, "display_text": shown, "icon": str(self.photo)}
+        """For an empty Chatbot, which shows it as it is: labels.js translates it."""
+        return {"text": self.question["en"], "display_text": self.shown("en"), "icon": str(self.photo)}
 
 
-def inside(package: str, path: str) -> Path:
-    """A file inside an installed package, without running its code; a path that does not exist without it."""
-    spec = find_spec(package)
-    return Path(spec.origin if spec and spec.origin else package).parent / path
+def examples(folder: Path) -> list[Example]:
+    """Those of assets/make_examples.py."""
+    lines = (folder / "questions.jsonl").read_text(encoding="utf-8").splitlines()
+    return [
+        Example(
+            folder / row["image"],
+            {"en": row["question"], "ko": row["ko"]},
+            {"en": row["then"], "ko": row["then_ko"]} if "then" in row else {},
+        )
+        for row in map(json.loads, lines)
+    ]
 
 
-# Our drawn pictures, and photos inside packages that are installed anyway.
-EXAMPLES = [
-    example
-    for example in (
-        Example(ASSETS / "examples/street-sign.webp", "What does the sign say?"),
-        Example(ASSETS / "examples/shop-hours.webp", "When is the shop open on Saturday?"),
-        Example(ASSETS / "examples/price-label.webp", "How much do the apples cost?"),
-        Example(inside("ultralytics", "assets/bus.jpg"), "How many people are there?"),
-        Example(inside("skimage", "data/astronaut.png"), "What is the person wearing?"),
-        Example(inside("skimage", "data/coffee.png"), "Describe the photo."),
-        Example(inside("skimage", "data/chelsea.png"), "Which animal is this?"),
-        Example(ASSETS / "examples/shapes.webp", "How many red circles are there?", "often_wrong"),
-    )
-    if example.photo.exists()
-]
+EXAMPLES = examples(ASSETS / "examples")
 
 
 # ---------------------------------------------------------------- the page
@@ -626,7 +686,7 @@ class EvidencePanel:
         for use, number, text, *_ in table:
             digits = re.match(r"\d+", str(number))  # none in a row that the reader added
             if digits and str(use).lower() == "true" and str(text).strip():
-                kept[int(digits[0])] = str(text).strip()
+                kept[int(digits[0])] = cut(str(text).strip(), FINDING_CHARACTERS)
         return kept
 
     def number(self, row: Sequence[Any]) -> int | None:
@@ -672,6 +732,8 @@ class EvidencePanel:
     def _state(findings: Findings, photo: Image.Image | None, say: Mapping[str, str]) -> str:
         if findings.states:
             return status_html(findings, say)
+        if findings.rule:
+            return hint_html(say["by_rule"])
         if findings.corrected:
             return hint_html(say["all_left_out"])
         return hint_html(say["no_photo" if photo is None else "no_experts"])
@@ -721,6 +783,13 @@ class Settings:
         self.all = [self.experts, self.temperature, self.top_p, self.max_new_tokens, self.seed]
 
 
+def client(request: gr.Request | None) -> str | None:
+    """Who asks, for taking turns (lav2.line): a session of the page or of a program, else an address."""
+    if request is None:
+        return None
+    return request.session_hash or (request.client.host if request.client else None)
+
+
 def make_request(
     question: str,
     photo: Image.Image | None,
@@ -730,12 +799,13 @@ def make_request(
     top_p: float,
     max_new_tokens: float,
     seed: float | None,
+    asking: gr.Request | None = None,
 ) -> Request:
     """The values of `Settings.all`, in that order, as a request; experts need a photo, `auto` chooses some."""
     sampling = Sampling(float(temperature), float(top_p), int(max_new_tokens), int(seed or 0))  # None: left empty
     experts, _ = routing.choose(experts, question)
     chosen = tuple(name for name in EXPERT_NAMES if name in experts) if photo is not None else ()
-    return Request(question, photo, turns, chosen, sampling)
+    return Request(question, photo, turns, chosen, sampling, client=client(asking))
 
 
 def question_box() -> gr.MultimodalTextbox:
@@ -771,6 +841,7 @@ class ChatTab:
                     height="58vh",
                     min_height=300,
                     render_markdown=False,  # answers repeat what photos say: no links or images
+                    latex_delimiters=[],  # nor formulas, which are read even so
                     sanitize_html=True,
                     allow_tags=False,
                     editable="user",
@@ -843,6 +914,8 @@ class ChatTab:
             return {self.notice: notice(say["busy"], say["busy_next"])}
         try:
             question, photo = read(message, say)
+            if len(exchanges) >= QUESTIONS:
+                raise LAV2Error(say["conversation_full"].format(n=QUESTIONS), say["conversation_full_next"])
         except LAV2Error as error:
             return {self.notice: notice(*problem(error, say))}
         several = notice(say["several"]) if len(message["files"]) > 1 else notice()
@@ -853,8 +926,12 @@ class ChatTab:
 
     def example(self, exchanges: Exchanges, event: gr.SelectData, request: gr.Request) -> dict[Any, Any]:
         """An example was chosen. Only its number is believed: a path from the browser could be any file's."""
-        chosen = EXAMPLES[event.index]
-        return self.take({"text": chosen.question, "files": [str(chosen.photo)]}, exchanges, request)
+        chosen, language = EXAMPLES[event.index], words(request)["language"]
+        message = {"text": chosen.question[language], "files": [str(chosen.photo)]}
+        taken = self.take(message, exchanges, request)
+        if chosen.then and self.box in taken:  # the question that follows waits in the box
+            taken[self.box] = gr.MultimodalTextbox(value={"text": chosen.then[language], "files": []}, **RUNNING)
+        return taken
 
     def retry(self, exchanges: Exchanges, event: gr.RetryData, request: gr.Request) -> dict[Any, Any]:
         """The question once more, on what the experts find: corrections are given up."""
@@ -871,12 +948,11 @@ class ChatTab:
         if busy(exchanges):
             return {self.notice: notice(say["busy"], say["busy_next"]), self.chat: messages(exchanges, say)}
         i = owner(exchanges, event.index, say)
-        if not str(event.value).strip():
-            return {
-                self.notice: notice(say["no_question"], say["no_question_next"]),
-                self.chat: messages(exchanges, say),
-            }
-        again = Exchange(html.unescape(str(event.value)).strip(), exchanges[i].photo, exchanges[i].correction)
+        try:
+            question = worded(html.unescape(str(event.value)), say)
+        except LAV2Error as error:
+            return {self.notice: notice(*problem(error, say)), self.chat: messages(exchanges, say)}
+        again = Exchange(question, exchanges[i].photo, exchanges[i].correction)
         return {**self._pending(exchanges[:i], again, say), self.box: gr.MultimodalTextbox(**RUNNING)}
 
     def again(self, exchanges: Exchanges, table: list[list[Any]], request: gr.Request) -> dict[Any, Any]:
@@ -906,10 +982,11 @@ class ChatTab:
         run.begun = True
         say = words(request)
         *earlier, pending = exchanges
+        held = ExitStack()
         try:
             path = current_photo(exchanges)
             photo = used(path, say) if path else None
-            asked = make_request(pending.question, photo, history(exchanges), *settings)
+            asked = make_request(pending.question, photo, history(exchanges), *settings, asking=request)
             _, route = routing.choose(settings[0], pending.question)
             findings = Findings(dict.fromkeys(asked.experts, "waiting"), experts=asked.experts, route=photo and route)
             if correction := pending.correction:
@@ -921,7 +998,7 @@ class ChatTab:
             pending = replace(pending, findings=findings)
             yield {self.chat: messages((*earlier, pending), say), **self.panel.start(pending.findings, photo, say)}
             shown, start, queued = 0.0, time.monotonic(), False
-            for event in answer(asked, run):
+            for event in held.enter_context(closing(answer(asked, run))):
                 update = {}
                 if run.discarded:
                     return
@@ -948,10 +1025,6 @@ class ChatTab:
                         findings = pending.findings.after(event)
                         if isinstance(event, EvidenceFound):
                             findings = replace(findings, waited=time.monotonic() - start)
-                        if isinstance(event, PromptReady):
-                            turns = asked.history[event.trimmed_turns :]
-                            counted = parts(event.prompt, pending.question, turns, event.tokens)
-                            findings = replace(findings, parts=counted)
                         pending = replace(pending, findings=findings)
                         update = self.panel.changed(event, pending.findings, photo, say)
                 yield {self.chat: messages((*earlier, pending), say), **update}
@@ -959,6 +1032,7 @@ class ChatTab:
             yield {**self.give_back(exchanges, request), self.notice: notice(*problem(error, say))}
         finally:
             run.set()  # a closed page must not keep the model busy
+            held.close()
 
     def give_back(self, exchanges: Exchanges, request: gr.Request) -> dict[Any, Any]:
         """An unanswered question goes back into the box, and the conversation is as it was before."""
@@ -996,8 +1070,9 @@ class ChatTab:
             before = receipt.read(Path(file))
             image = open_image(photo) if photo else None
             receipt.check_image(before, image)
-            asked = receipt.request(before, image)
-            *_, done = answer(asked, run)
+            asked = replace(receipt.request(before, image), client=client(request))
+            with closing(answer(asked, run)) as events:
+                *_, done = events
             after = receipt.receipt(asked, done)
         except Exception as error:
             return notice(*problem(error, say))
@@ -1032,12 +1107,19 @@ def stop(run: Run | None) -> None:
 def read(message: dict[str, Any], say: Mapping[str, str]) -> tuple[str, str | None]:
     """(question, photo's file or None) of a MultimodalTextbox. Raises LAV2Error for what cannot be asked."""
     photo = message["files"][-1] if message["files"] else None
+    check_length(message["text"] or "")
     if photo:
         open_image(photo)
-    question = (message["text"] or "").strip()
+    return worded(message["text"] or "", say), photo
+
+
+def worded(question: str, say: Mapping[str, str]) -> str:
+    """A question as it is kept. Raises LAV2Error for one that is empty or too long."""
+    check_length(question)
+    question = question.strip()
     if not question:
         raise LAV2Error(say["no_question"], say["no_question_next"])
-    return question, photo
+    return question
 
 
 @dataclass(frozen=True)
@@ -1073,7 +1155,7 @@ class CompareTab:
         gr.HTML(T("evidence"), elem_classes="lav2-title", padding=False)
         self.panel = EvidencePanel()
         gr.Examples(
-            [[e.value()] for e in EXAMPLES if not e.note],
+            [[example.value()] for example in EXAMPLES],
             self.box,
             label=T("examples"),
             examples_per_page=len(EXAMPLES),
@@ -1130,12 +1212,15 @@ class CompareTab:
             return
         run.begun = True
         say = words(request)
+        held = ExitStack()
         try:
             question, path = read(message, say)
             photo = used(path, say)
             experts, *sampling = settings
             chosen = {side: side.split("+") for side in self.GRID} if mode == "grid" else {"off": (), "on": experts}
-            requests = {side: make_request(question, photo, (), chosen[side], *sampling) for side in chosen}
+            requests = {
+                side: make_request(question, photo, (), chosen[side], *sampling, asking=request) for side in chosen
+            }
             *_, richest = requests
             _, route = routing.choose(chosen[richest], question)
             findings = Findings({name: "waiting" for name in requests[richest].experts}, route=route)
@@ -1144,7 +1229,7 @@ class CompareTab:
             receipts: dict[str, Mapping[str, Any]] = {}
             failed: dict[str, str] = {}
             shown, queued = 0.0, set()
-            for side, event in stream(requests, run):
+            for side, event in held.enter_context(closing(stream(requests, run))):
                 match event:
                     case Queued(position):
                         queued.add(side)
@@ -1174,8 +1259,6 @@ class CompareTab:
                         yield update
                     case _ if side == richest:
                         findings = findings.after(event)
-                        if isinstance(event, PromptReady):
-                            findings = replace(findings, parts=parts(event.prompt, question, (), event.tokens))
                         yield self.panel.changed(event, findings, photo, say)
             yield {
                 self.box: gr.MultimodalTextbox(**IDLE),
@@ -1186,6 +1269,7 @@ class CompareTab:
             yield {**self.give_back(run), self.notice: notice(*problem(error, say))}
         finally:
             run.set()
+            held.close()
 
     @staticmethod
     def answers_html(
@@ -1257,7 +1341,7 @@ def answers(requests: Mapping[str, Request], experts: Mapping[str, Sequence[str]
             if isinstance(event, Done):
                 asked = requests[key]
                 _, route = routing.choose(experts[key] if asked.image else (), asked.question)
-                found[key] = receipt.answer(event, route)
+                found[key] = receipt.answer(event, route, asked.image)
     finally:
         run.set()
     return found
@@ -1275,6 +1359,7 @@ def ask(  # the defaults make `image` optional for MCP and clients; the componen
     top_p: float = Sampling.top_p,
     max_new_tokens: float = Sampling.max_new_tokens,
     seed: float = Sampling.seed,
+    asking: gr.Request = None,
 ) -> receipt.Answer:
     """Answer a question about a photo, with the evidence that the answer was given on.
 
@@ -1289,12 +1374,19 @@ def ask(  # the defaults make `image` optional for MCP and clients; the componen
         seed: the same seed gives the same answer.
     """
     sampling = (temperature, top_p, max_new_tokens, seed)
-    request = api_request(image, question, experts, *sampling)
+    request = api_request(image, question, experts, *sampling, asking=asking)
     return answers({"ask": request}, {"ask": experts})["ask"]
 
 
 def compare(
-    image: str, question: str, experts: list[str], temperature: float, top_p: float, max_new_tokens: float, seed: float
+    image: str,
+    question: str,
+    experts: list[str],
+    temperature: float,
+    top_p: float,
+    max_new_tokens: float,
+    seed: float,
+    asking: gr.Request = None,
 ) -> Comparison:
     """Answer a question twice with the same seed: without experts (off), and with their findings (on).
 
@@ -1312,10 +1404,11 @@ def compare(
         raise api_error(LAV2Error(TEXTS["en"]["no_compare_photo"], TEXTS["en"]["no_compare_photo_next"]))
     sampling = (temperature, top_p, max_new_tokens, seed)
     chosen = {"off": [], "on": experts}
-    return answers({side: api_request(image, question, chosen[side], *sampling) for side in chosen}, chosen)
+    requests = {side: api_request(image, question, chosen[side], *sampling, asking=asking) for side in chosen}
+    return answers(requests, chosen)
 
 
-def examine(image: str | None, experts: list[str]) -> dict[str, Any]:
+def examine(image: str | None, experts: list[str], asking: gr.Request = None) -> dict[str, Any]:
     """What the expert programs find in a photo: caption, objects with boxes, lines of text.
 
     Args:
@@ -1325,16 +1418,18 @@ def examine(image: str | None, experts: list[str]) -> dict[str, Any]:
     if not image:
         raise api_error(LAV2Error("There is no photo for the experts.", "Send one as `image`."))
     try:
-        found = looked(open_image(image), tuple(experts))
+        found = looked(open_image(image), tuple(experts), client(asking))
     except Exception as error:
         raise api_error(error) from None
     return {name: to_json(grounding.told(evidence, "")) for name, evidence in found.items()}
 
 
-def api_request(image: str | None, question: str, experts: Sequence[str], *sampling: float) -> Request:
+def api_request(
+    image: str | None, question: str, experts: Sequence[str], *sampling: float, asking: gr.Request | None
+) -> Request:
     try:
         asked, photo = read({"text": question, "files": [image] if image else []}, TEXTS["en"])
-        return make_request(asked, open_image(photo) if photo else None, (), experts, *sampling)
+        return make_request(asked, open_image(photo) if photo else None, (), experts, *sampling, asking=asking)
     except LAV2Error as error:
         raise api_error(error) from None
 
@@ -1348,7 +1443,13 @@ def checked_inputs(names: Sequence[str], components: Sequence[Any], inputs: Sequ
 
     def wrong(name: str, value: Any, wanted: str) -> LAV2Error:
         told = "missing" if value is None else repr(value)[:60]
-        return LAV2Error(f"The input `{name}` is {told}; it has to be {wanted}.", "See docs/API.md.")
+        return LAV2Error(
+            "The input `{name}` is {told}; it has to be {wanted}.",
+            "See docs/API.md.",
+            name=name,
+            told=told,
+            wanted=wanted,
+        )
 
     checked = []
     for i, (name, component) in enumerate(zip(names, components, strict=True)):
@@ -1378,7 +1479,7 @@ class Page(gr.Blocks):
 
     async def preprocess_data(self, block_fn: Any, inputs: list[Any], *args: Any, **options: Any) -> list[Any]:
         if block_fn.fn in (ask, compare, examine):
-            names = list(inspect.signature(block_fn.fn).parameters)
+            names = list(inspect.signature(block_fn.fn).parameters)[: len(block_fn.inputs)]  # without `asking`
             try:
                 inputs = checked_inputs(names, block_fn.inputs, inputs)
             except LAV2Error as error:
@@ -1451,8 +1552,10 @@ def theme() -> gr.themes.Base:
 
 def labels_js() -> str:
     """The page's script, with its texts."""
-    names = ("photo", "photo_sent", "column_use", "more", "often_wrong")
+    names = ("photo", "photo_sent", "column_use", "more")
     texts = {language: {name: say[name] for name in names} for language, say in TEXTS.items()}
+    for language, told in texts.items():
+        told["examples"] = {example.shown("en"): example.shown(language) for example in EXAMPLES}
     script = (ASSETS / "labels.js").read_text(encoding="utf-8")
     return script[script.index("() =>") :].replace("{", f"{{ const TEXTS = {json.dumps(texts)};", 1)
 
@@ -1521,9 +1624,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     options = parser.parse_args(argv)
     start = time.perf_counter()
+    serving.exit_on_sigterm()
+    sys.stderr = logs.Log(sys.stderr)
     if ON_SPACES:
         install_weights()
     try:
+        serving.check_port(options.host, options.port)
         placing = {name: getattr(options, name) for name in ("device", "dtype", "quantize", "device_map")}
         load(options.preset, options.detector, **placing)
     except LAV2Error as error:
@@ -1544,7 +1650,16 @@ def main(argv: Sequence[str] | None = None) -> None:
             footer_links=["api", "settings"],
             ssr_mode=False,
             mcp_server=options.mcp,
-            app_kwargs={"routes": openai_api.routes(assistant, answer)},
+            state_session_capacity=SESSIONS,
+            app_kwargs={
+                "routes": openai_api.routes(assistant, answer),
+                "exception_handlers": {OSError: serving.disk_full},
+                "lifespan": gate.guarding(
+                    gate.known_names(options.host or os.environ.get("GRADIO_SERVER_NAME"), options.share),
+                    Path(gr.utils.get_upload_folder()),
+                    ON_SPACES,
+                ),
+            },
             theme=theme(),
             css_paths=ASSETS / "style.css",
             js=labels_js(),
@@ -1554,7 +1669,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         sys.exit(f"error: the server could not start ({error}). Choose another --port, or stop what uses it.")
     where = f"{address} and {shared}" if shared else address
     print(f"LAV2 is ready at {where} after {time.perf_counter() - start:.1f} s", flush=True)
-    demo.block_thread()
+    try:
+        demo.block_thread()
+    finally:
+        serving.stop_answers()
+        demo.close(verbose=False)
 
 
 demo = build()  # the name that Spaces and `gradio app.py` look for

@@ -20,8 +20,8 @@
       box.closest("[role=button]")?.removeAttribute("role");
     }
     for (const text of document.querySelectorAll("#chat .example-text")) {
-      if (language !== "en" && text.innerText.includes(TEXTS.en.often_wrong))
-        text.innerText = text.innerText.replace(TEXTS.en.often_wrong, say.often_wrong);
+      const own = say.examples[text.innerText.trim()];
+      if (own && own !== text.innerText.trim()) text.innerText = own;
     }
     for (const list of document.querySelectorAll("#chat .examples[role=list]")) list.removeAttribute("role");
     for (const file of document.querySelectorAll(".thumbnail-wrapper[role=listitem]")) set(file.parentElement, "role", "list");

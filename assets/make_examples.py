@@ -1,11 +1,14 @@
-"""Draws the example pictures of the app: `python assets/make_examples.py`.
+"""Makes the example pictures of the app: `python assets/make_examples.py`.
 
-Made by us, so free of anyone's rights. Three show what an expert is good at (a street sign, opening hours, a
-price); counting plain shapes is what all of them are bad at, so that the examples show a failure as well.
+Those that are drawn are made by us, so free of anyone's rights. The cat is Chelsea of scikit-image's data, a photo by
+Stefan van der Walt that its readme gives away (CC0). questions.jsonl has the question of each example, in Korean too
+(`ko`), the question that follows (`then`), and words of the right answers (`expected`), which a test compares.
 """
 
 import math
 import random
+from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
@@ -82,13 +85,13 @@ def shop_sign() -> Image.Image:
     draw.rectangle((96, 226, 404, 560), fill=(176, 204, 212))
     draw.polygon([(96, 460), (250, 226), (310, 226), (96, 552)], fill=(200, 222, 228))
     draw.ellipse((388, 600, 410, 622), fill=(214, 180, 90))
-    draw.rectangle((520, 230, 880, 640), fill=(250, 247, 238), outline=(70, 60, 52), width=6)
-    draw.text((700, 282), "OPEN", font=font(60), fill=(20, 110, 60), anchor="mm")
+    draw.rectangle((456, 230, 930, 640), fill=(250, 247, 238), outline=(70, 60, 52), width=6)
+    draw.text((693, 282), "OPEN", font=font(60), fill=(20, 110, 60), anchor="mm")
     for i, (day, hours) in enumerate(
         (("Mon - Fri", "7:30 - 18:00"), ("Saturday", "8:00 - 14:00"), ("Sunday", "closed"))
     ):
-        draw.text((548, 372 + 84 * i), day, font=font(29), fill=(40, 40, 44), anchor="lm")
-        draw.text((854, 372 + 84 * i), hours, font=font(29), fill=(40, 40, 44), anchor="rm")
+        draw.text((480, 372 + 84 * i), day, font=font(36), fill=(40, 40, 44), anchor="lm")
+        draw.text((906, 372 + 84 * i), hours, font=font(36), fill=(40, 40, 44), anchor="rm")
     return grain(image, 0.04)
 
 
@@ -121,6 +124,60 @@ def price_label() -> Image.Image:
     return grain(image, 0.04)
 
 
+def paper(size: tuple[int, int], table: tuple[int, int, int]) -> tuple[Image.Image, ImageDraw.ImageDraw]:
+    """A sheet on a table, with a border of 40 px."""
+    image = Image.new("RGB", size, table)
+    draw = ImageDraw.Draw(image)
+    draw.rectangle((46, 46, size[0] - 34, size[1] - 34), fill=tuple(c - 40 for c in table))  # its shadow
+    draw.rectangle((40, 40, size[0] - 40, size[1] - 40), fill=(252, 250, 244))
+    return image, draw
+
+
+def table(draw: ImageDraw.ImageDraw, rows: Sequence[tuple[str, str]], top: int, width: int, size: int, step: int = 0):
+    """Rows of a name and a price in a picture of that `width`, `step` px from one to the next."""
+    for i, (name, price) in enumerate(rows):
+        draw.text((90, top + step * i), name, font=font(size), fill=(34, 34, 40), anchor="lm")
+        draw.text((width - 90, top + step * i), price, font=font(size), fill=(34, 34, 40), anchor="rm")
+
+
+def receipt() -> Image.Image:
+    image, draw = paper((640, 900), (132, 112, 92))
+    draw.text((320, 110), "GREEN MARKET", font=font(50), fill=(34, 34, 40), anchor="mm")
+    draw.text((320, 168), "12 Hill Street", font=font(30), fill=(34, 34, 40), anchor="mm")
+    items = (("Milk", "1.35"), ("Eggs", "3.95"), ("Bread", "2.80"), ("Apples", "4.30"))
+    table(draw, items, 260, 640, 38, 68)
+    draw.line((90, 522, 550, 522), fill=(34, 34, 40), width=3)
+    table(draw, (("TOTAL", "12.40"),), 574, 640, 50)
+    table(draw, (("Cash", "20.00"), ("Change", "7.60")), 666, 640, 38, 68)
+    draw.text((320, 810), "THANK YOU", font=font(34), fill=(34, 34, 40), anchor="mm")
+    return grain(image, 0.03)
+
+
+def menu() -> Image.Image:
+    image, draw = paper((760, 820), (66, 86, 78))
+    draw.text((380, 120), "CAFE LINDEN", font=font(60), fill=(120, 52, 30), anchor="mm")
+    drinks = (("Espresso", "2.50"), ("Latte", "3.80"), ("Tea", "2.20"), ("Lemonade", "3.10"))
+    food = (("Croissant", "2.90"), ("Cheese cake", "4.60"), ("Soup", "5.40"))
+    table(draw, (*drinks, *food), 226, 760, 42, 82)
+    return grain(image, 0.03)
+
+
+def card() -> Image.Image:
+    image, draw = paper((900, 560), (158, 150, 140))
+    draw.rectangle((40, 40, 70, 520), fill=(24, 92, 116))
+    draw.text((120, 130), "Anna Keller", font=font(64), fill=(34, 34, 40), anchor="lm")
+    draw.text((120, 206), "Architect", font=font(40), fill=(24, 92, 116), anchor="lm")
+    lines = ("Phone 555 0142", "anna@keller.com", "8 Harbour Road")
+    for i, line in enumerate(lines):
+        draw.text((120, 326 + 66 * i), line, font=font(40), fill=(34, 34, 40), anchor="lm")
+    return grain(image, 0.03)
+
+
+def cat() -> Image.Image:
+    folder = Path(find_spec("skimage").origin).parent  # found without importing it
+    return Image.open(folder / "data/chelsea.png").convert("RGB")
+
+
 def shapes() -> Image.Image:
     image = Image.new("RGB", (800, 600), (244, 243, 238))
     draw = ImageDraw.Draw(image)
@@ -132,13 +189,23 @@ def shapes() -> Image.Image:
     return image
 
 
-PICTURES = {"street-sign": street_sign, "shop-hours": shop_sign, "price-label": price_label, "shapes": shapes}
+PICTURES = {
+    "street-sign": street_sign,
+    "receipt": receipt,
+    "menu": menu,
+    "shop-hours": shop_sign,
+    "card": card,
+    "cat": cat,
+    "price-label": price_label,
+    "shapes": shapes,
+}
 
 
 def main() -> None:
     FOLDER.mkdir(exist_ok=True)
     for name, draw in PICTURES.items():
-        draw().save(FOLDER / f"{name}.webp", quality=82, method=6)
+        if not (FOLDER / f"{name}.webp").exists():  # delete those that are to be drawn anew
+            draw().save(FOLDER / f"{name}.webp", quality=76, method=6)
 
 
 if __name__ == "__main__":

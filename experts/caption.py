@@ -57,8 +57,10 @@ def _image_to_text(name: str) -> Callable[[Image.Image], str]:
     except (OSError, ValueError) as error:  # not found, no network; not an image-to-text model
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ExpertError(
-            f"transformers cannot load the caption model {name} ({reason}).",
+            "transformers cannot load the caption model {name} ({why}).",
             "Check the name, connect to the Hub, or give the folder of a downloaded image-to-text model.",
+            name=name,
+            why=reason,
         ) from error
     model.to("cuda" if torch.cuda.is_available() else "cpu")
 

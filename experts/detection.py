@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,29 +12,46 @@ from unittest.mock import patch
 import numpy as np
 from PIL import Image
 
+from experts import calibration
 from experts.evidence import IMPORTS, Detections, ExpertError, LazyExpert
+from experts.folders import cache_dir
 
 OTHER_DETECTOR = (
-    "Give a detector with `--detector FILE` or LAV2_DETECTOR (.pt, .onnx or .tflite; yolo11n.pt is fetched by name)"
+    "Give a detector with `--detector FILE` or LAV2_DETECTOR (.pt, .onnx or .tflite; yolo11n.pt is fetched by name)."
 )
+CHECK_PATH = f"Check the path. {OTHER_DETECTOR}"
+CHECK_FILE = f"Check the file. {OTHER_DETECTOR}"
+CONNECT = f"Connect to the network. {OTHER_DETECTOR}"
 
-
-# Boxes from here on (0..1) are of use to questions that name their kind. On 1,600 questions whether a kind is in a COCO
-# val photo, half of them yes, a box of 0.05 tells better than one of the usual threshold: 83 instead of 69 % right with
-# the shipped detector (of its 22 kinds), 85 instead of 78 with YOLOv8n (docs/LOG.md, 2026-11-25).
+SURE = 0.25  # of a detector without calibration: ultralytics' default
+# Boxes from here on (0..1) are of use to questions that name their kind, if the detector has no calibration. On 1,600
+# questions whether a kind is in a COCO val photo, half of them yes, a box of 0.05 tells better than one of the usual
+# threshold: 85 instead of 78 % right with YOLOv8n (docs/LOG.md, 2026-11-25).
 FAINT = 0.05
 
 
 def build(
-    weights: str, confidence: float = 0.25, device: str | None = None, least: float | None = None
+    weights: str,
+    confidence: float | None = None,
+    device: str | None = None,
+    least: float | None = None,
+    calibrated: bool = True,
 ) -> Detector:
     """A detector from a weight file, or from a name like "yolo11n.pt" that ultralytics fetches where it can.
 
-    `confidence` (0..1): boxes below it are not reported, or only down to `least`, as not sure (Detections.sure).
-    `device` of torch; None: a GPU if there is one. Loading raises ExpertError where the file is missing, cannot be
-    fetched or read, or is no detector.
+    Where a calibration lies beside the file (experts.calibration), scores become chances of being right.
+
+    Args:
+        confidence: score or chance (0..1) below which a box is not sure (Detections.sure); None: what the calibration
+            says, or SURE.
+        device: of torch; None: a GPU if there is one.
+        least: boxes that are not sure are reported from this score on; with a calibration, of a kind without a sure box
+            the surest one if it answers whether there is one (Calibration.answering). None: not at all.
+        calibrated: False leaves the scores as they are.
+
+    Loading raises ExpertError where the file is missing, cannot be fetched or read, or is no detector.
     """
-    return Detector(weights, confidence, device, least)
+    return Detector(weights, confidence, device, least, calibrated)
 
 
 class Detector(LazyExpert):
@@ -44,16 +60,18 @@ class Detector(LazyExpert):
     name = "detection"
     kind = Detections
 
-    def __init__(self, weights: str, confidence: float, device: str | None = None, least: float | None = None):
+    def __init__(
+        self, weights: str, confidence: float | None, device: str | None, least: float | None, calibrated: bool
+    ):
         super().__init__()
         self._weights = weights
-        self._sure = confidence
-        lowest = confidence if least is None else min(least, confidence)
-        self._how = {"conf": lowest, "device": device, "verbose": False}
+        self._sure, self._least = confidence, least
+        self._calibrated, self._calibration = calibrated, None
+        self._how = {"device": device, "verbose": False}
 
     def _open(self) -> Any:
         if not self._weights:
-            raise ExpertError("There are no weights for the detection expert.", f"{OTHER_DETECTOR}.")
+            raise ExpertError("There are no weights for the detection expert.", OTHER_DETECTOR)
         with contained():
             with IMPORTS:
                 import torch  # noqa: F401  before ultralytics, which would hold torch to one thread through OMP_NUM_THREADS
@@ -68,31 +86,42 @@ class Detector(LazyExpert):
                 (result,) = model.predict(Image.new("RGB", (64, 64)), **self._how)
             except ImportError as error:
                 raise ExpertError(
-                    f"The detector {path.name} needs the Python package {error.name}, which is not installed.",
+                    "The detector {file} needs the Python package {package}, which is not installed.",
                     "Run `pip install -r requirements.txt` (.tflite needs ai-edge-litert, .onnx needs onnxruntime).",
+                    file=path.name,
+                    package=error.name,
                 ) from error
             except Exception as error:  # each backend of ultralytics raises its own types for a file it cannot read
                 raise ExpertError(
-                    f"ultralytics cannot load {path} ({type(error).__name__}: {_first_line(error)}).",
-                    f"Check the file. {OTHER_DETECTOR}.",
+                    "ultralytics cannot load {file} ({why}).",
+                    CHECK_FILE,
+                    file=path,
+                    why=f"{type(error).__name__}: {_first_line(error)}",
                 ) from error
         if result.boxes is None:
-            raise ExpertError(f"{path.name} is no detector: it gives no upright boxes.", f"{OTHER_DETECTOR}.")
+            raise ExpertError("{file} is no detector: it gives no upright boxes.", OTHER_DETECTOR, file=path.name)
+        found = calibration.read(path, tuple(model.names.values())) if self._calibrated else None
+        if self._sure is None:
+            self._sure = found.sure if found else SURE
+        lowest = min(self._sure, self._sure if self._least is None else self._least)
+        self._how["conf"] = found.least(self._sure, self._least is not None) if found else lowest
+        self._calibration = found
         return model
 
     def _fetched(self, path: Path, names: frozenset[str], yolo: type) -> Path:
         """Where a released weight file lies after ultralytics has fetched it into the user's cache."""
         if path.parent != Path(".") or path.name not in names:
-            raise ExpertError(f"There is no detector file {self._weights}.", f"Check the path. {OTHER_DETECTOR}.")
-        path = _cache() / path.name
+            raise ExpertError("There is no detector file {file}.", CHECK_PATH, file=self._weights)
+        path = cache_dir() / path.name
         if not path.is_file():
             try:
                 yolo(str(path), task="detect")
             except Exception as error:  # no network, refused, no room on the disk
                 raise ExpertError(
-                    f"The detector {path.name} is not on this machine and could not be fetched"
-                    f" ({type(error).__name__}: {_first_line(error)}).",
-                    f"{OTHER_DETECTOR}, or connect to the network.",
+                    "The detector {file} is not on this machine and could not be fetched ({why}).",
+                    CONNECT,
+                    file=path.name,
+                    why=f"{type(error).__name__}: {_first_line(error)}",
                 ) from error
         return path
 
@@ -101,10 +130,20 @@ class Detector(LazyExpert):
         (result,) = model.predict(image, **self._how)
         names = model.names
         boxes = result.boxes
+        labels = np.array([names[int(c)] for c in boxes.cls], object)
+        confidence = np.clip(boxes.conf.float().cpu().numpy(), 0, 1)  # [n]
+        kept = np.ones(len(labels), bool)
+        if self._calibration:
+            answering = self._calibration.answering(labels, confidence)
+            confidence = self._calibration.chances(labels, confidence)
+            kept = confidence >= self._sure
+            if self._least is not None:
+                for label in set(labels[answering]) - set(labels[kept]):
+                    kept[np.argmax(np.where(labels == label, confidence, -1))] = True
         return {
-            "xyxy": boxes.xyxy.float().cpu().numpy().reshape(-1, 4),  # [n,4] px of `image`
-            "confidence": np.clip(boxes.conf.float().cpu().numpy(), 0, 1),  # [n]
-            "labels": tuple(names[int(c)] for c in boxes.cls),
+            "xyxy": boxes.xyxy.float().cpu().numpy().reshape(-1, 4)[kept],  # [n,4] px of `image`
+            "confidence": confidence[kept],
+            "labels": tuple(labels[kept]),
             "detector": Path(self._weights).name,
             "classes": tuple(names.values()),
             "size": image.size,
@@ -127,7 +166,7 @@ def contained(verbose: bool = False) -> Iterator[None]:
         "YOLO_AUTOINSTALL": "false",
         "YOLO_OFFLINE": "true",
         "YOLO_VERBOSE": str(verbose).lower(),
-        "YOLO_CONFIG_DIR": os.environ.get("YOLO_CONFIG_DIR", str(_cache())),
+        "YOLO_CONFIG_DIR": os.environ.get("YOLO_CONFIG_DIR", str(cache_dir())),
     }
     touched = (*quiet, "OMP_NUM_THREADS", "CUBLAS_WORKSPACE_CONFIG")
     before = {key: os.environ.get(key) for key in touched}
@@ -143,19 +182,6 @@ def contained(verbose: bool = False) -> Iterator[None]:
             else:
                 os.environ[key] = value
         np.set_printoptions(**printing)
-
-
-def _cache() -> Path:
-    """$LAV2_CACHE, else lav2/ in the user's cache folder, else (read-only home) a folder for temporary
-    files."""
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    folder = Path(os.environ.get("LAV2_CACHE") or Path(home) / "lav2")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        writable = os.access(folder, os.W_OK)
-    except OSError:
-        writable = False
-    return folder if writable else Path(tempfile.mkdtemp(prefix="lav2-"))
 
 
 def _first_line(error: Exception) -> str:

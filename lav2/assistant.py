@@ -4,6 +4,7 @@ experts and the adapted LLaMA meet; it knows nothing of Gradio."""
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import os
 import platform
@@ -30,6 +31,7 @@ from lav2 import (
     config,
     generate,
     grounding,
+    language,
     model,
     native,
     phrases,
@@ -40,14 +42,26 @@ from lav2 import (
 from lav2.config import CONTEXT
 from lav2.engine import Engine, refusal, unmap
 from lav2.errors import LAV2Error
-from lav2.events import Done, Event, EvidenceFound, ExpertStarted, PromptReady, Queued, Request, Sampling, Token
+from lav2.events import (
+    Done,
+    Event,
+    EvidenceFound,
+    ExpertStarted,
+    PromptReady,
+    Queued,
+    Request,
+    Sampling,
+    Token,
+    check_length,
+)
 from lav2.line import Line
 from lav2.prompts import Turn
 from lav2.vision import VisionTower
 
-QUESTION_CHARACTERS = 4000
 AT_ONCE, WAITING = 8, 16  # questions that are answered at once, as many as a step takes, and that wait for it
 PHOTOS = 32  # whose features are kept
+LINE_END = 8  # tokens at most that joining findings and question adds
+HISTORY_TURNS, HISTORY_CHARACTERS = 200, 100_000  # of the newest that are looked at: far more than any context holds
 
 
 class Parts(NamedTuple):
@@ -185,6 +199,7 @@ class Assistant:
         # The captioner shares every frozen matrix with the chat model; only norms and adapters are its own. The twin is
         # made before an adapter is put on the model.
         second = None if settings.caption_adapter == settings.adapter else model.share_frozen(llm)
+        checkpoint.check_roles(weights.find(settings.adapter), weights.find(settings.caption_adapter), report)
         chat = _adapted(settings.adapter, llm, tokenizer, report, base)
         captioner = chat if second is None else _adapted(settings.caption_adapter, second, tokenizer, report, base)
         for part, source in (("adapter", settings.adapter), ("caption_adapter", settings.caption_adapter)):
@@ -238,22 +253,36 @@ class Assistant:
                 first event.
         """
         question = self._checked(request)
-        return self._answer(request, question, cancel or threading.Event())
+        cancel = cancel or threading.Event()
+        if self.settings.question_rules:
+            photo = request.image is not None or bool(request.evidence)
+            question, rule, sentence = language.read(question, photo, request.history)
+            if rule:
+                return self._ruled(request, rule, sentence, cancel)
+            request = dataclasses.replace(request, history=language.spoken(request.history))
+        return self._answer(request, question, cancel)
 
-    def examine(self, image: Image.Image, experts: tuple[str, ...]) -> dict[str, Evidence]:
-        """What the named experts find, in the order of EXPERT_NAMES.
+    def examine(
+        self, image: Image.Image, experts: tuple[str, ...], client: str | None = None
+    ) -> dict[str, Evidence]:
+        """What the named experts find, in the order of EXPERT_NAMES, once it is `client`'s turn.
 
         Raises:
-            LAV2Error: an unknown expert.
+            LAV2Error: an unknown expert; lav2.line.Busy: too many wait.
         """
         self._known(experts)
-        return _ordered(dict(self._orchestrator.run(image, experts)))
+        with self._line.place(client) as place:
+            for _ in self._line.positions(place, threading.Event()):
+                pass
+            return _ordered(dict(self._orchestrator.run(image, experts)))
 
     @torch.inference_mode()
     def caption(self, image: Image.Image) -> str:
         """One sentence about a photo by the adapter tuned on captions (the paper's caption expert, Sec. 4.4)."""
         if self._caption_tower is None:
-            raise LAV2Error(f"The adapter of {self.preset} is text only.", "Choose a preset with an image encoder.")
+            raise LAV2Error(
+                "The adapter of {preset} is text only.", "Choose a preset with an image encoder.", preset=self.preset
+            )
         shared = self._caption_tower is self._tower
         model, words, how = self._captioner, self._tokenizer, self.captioning
         views = self._look(image)[:2] if shared else _views(self._caption_tower, image, self._encoder)
@@ -278,30 +307,41 @@ class Assistant:
 
     def _checked(self, request: Request) -> str:
         self._known(request.experts)
+        check_length(request.question)
         question = prompts.clean(request.question)
         if not question:
             raise LAV2Error("There is no question.", "Type one, for example: What is in this photo?")
-        if len(question) > QUESTION_CHARACTERS:
-            raise LAV2Error(
-                f"The question has {len(question):,} characters; the limit is {QUESTION_CHARACTERS:,}.", "Shorten it."
-            )
         return question
 
     def _known(self, experts: tuple[str, ...]) -> None:
         unknown = [name for name in experts if name not in self.experts]
         if unknown:
-            raise LAV2Error(f"There is no expert {unknown[0]!r}.", f"Choose of: {', '.join(self.experts)}, or none.")
+            raise LAV2Error(
+                "There is no expert {name}.",
+                "Choose of: {experts}, or none.",
+                name=repr(unknown[0]),
+                experts=", ".join(self.experts),
+            )
 
     def _answer(self, request: Request, question: str, cancel: threading.Event) -> Iterator[Event]:
         start = time.perf_counter()
-        with self._line.place() as place:
+        with self._line.place(request.client) as place:
             for position in self._line.positions(place, cancel):
                 yield Queued(position)
             yield from self._served(request, question, cancel, start)
 
+    def _ruled(self, request: Request, rule: str, sentence: str, cancel: threading.Event) -> Iterator[Event]:
+        """The sentence of a rule of lav2.language: nothing runs, nobody waits."""
+        yield Token(sentence)
+        timings = {"first_token": 0.0, "answer": 0.0, "total": 0.0, "tokens_per_second": 0.0}
+        facts = {"preset": self.preset, "versions": self.versions, "weights": self.hashes}
+        facts |= {"seed": request.sampling.seed, "rule": rule, "tokens": self.count_tokens(sentence)}
+        yield Done(sentence, {}, "", timings, stopped=cancel.is_set(), **facts)
+
     def _served(self, request: Request, question: str, cancel: threading.Event, start: float) -> Iterator[Event]:
         begin = time.perf_counter()
         evidence: dict[str, Evidence] = {}
+        history = _newest(request.history)
         seen, prompt_kv, ahead = None, None, None
         if request.image is not None and not cancel.is_set():
             photo = fingerprint(request.image)
@@ -309,7 +349,7 @@ class Assistant:
                 seen = self._look(request.image, photo)
                 prompt_kv = self._pool.submit(seen.prompt_kv)  # beside the experts
                 if isinstance(self._chat, Engine) and request.evidence is None and request.experts:
-                    ahead = self._readers.submit(self._ahead, seen, question, request, cancel)
+                    ahead = self._readers.submit(self._ahead, seen, question, history, request, cancel)
         if request.evidence is not None:
             for name, found in request.evidence.items():
                 evidence[name] = found
@@ -324,35 +364,39 @@ class Assistant:
         timings = {name: found.seconds for name, found in evidence.items()}
         timings["queued"], timings["experts"] = begin - start, time.perf_counter() - begin
 
-        block = grounding.block(evidence, question, self.count_tokens)
-        prompt, used, trimmed = self._fit(question, block, request)
-        yield PromptReady(prompt, used, self.context, trimmed)
+        block = grounding.block(evidence, question, self.count_tokens, self._room_for_findings(question, request))
+        prompt, used, kept = self._fit(question, block.text, history, request, cancel)
+        parts = self._parts(question, block.text, history[len(history) - kept :], used)
+        yield PromptReady(prompt, used, self.context, len(request.history) - kept, block.left_out, parts)
 
         generation, asked = time.perf_counter(), request.sampling.max_new_tokens
         pieces: list[str] = []
         count = 0
-        if not cancel.is_set():
-            given = prompt_kv.result() if prompt_kv else self._blind()
-            more = {"turns": self._turns, "cancel": cancel, "ahead": ahead.result() if ahead else None}
-            sampling = replace(request.sampling, max_new_tokens=min(asked, self.context - used))
-            stream = generate.stream(self._chat, self._tokenizer, prompt, given, sampling, self._kept, seen, **more)
-        while not cancel.is_set():
-            piece = next(stream, None)
-            if piece is None:
-                break
-            text, count = piece
-            if not pieces:
-                timings["first_token"] = time.perf_counter() - start
-                text = text.lstrip()
-            pieces.append(text)
-            if text:
-                yield Token(text)
+        with contextlib.ExitStack() as held:  # what reads the answer is closed also where the caller is gone
+            if not cancel.is_set():
+                given = prompt_kv.result() if prompt_kv else self._blind()
+                more = {"turns": self._turns, "cancel": cancel, "ahead": ahead.result() if ahead else None}
+                sampling = replace(request.sampling, max_new_tokens=min(asked, self.context - used))
+                stream = generate.stream(self._chat, self._tokenizer, prompt, given, sampling, self._kept, seen, **more)
+                held.enter_context(contextlib.closing(stream))
+            while not cancel.is_set():
+                piece = next(stream, None)
+                if piece is None:
+                    break
+                text, count = piece
+                if not pieces:
+                    timings["first_token"] = time.perf_counter() - start
+                    text = text.lstrip()
+                pieces.append(text)
+                if text:
+                    yield Token(text)
         now = time.perf_counter()
         timings["answer"] = now - generation
         timings["tokens_per_second"] = count / timings["answer"] if count else 0.0
         timings["total"] = now - start
         if request.experts and request.image is not None:
-            self._pool.submit(native.trim)  # what the experts' activations took, 0.2 GB of it in freed pieces
+            with contextlib.suppress(RuntimeError):  # no thread can be started: the answer is there all the same
+                self._pool.submit(native.trim)  # what the experts' activations took, 0.2 GB of it in freed pieces
         yield Done(
             answer="".join(pieces).strip(),
             evidence=evidence,
@@ -363,35 +407,77 @@ class Assistant:
             versions=self.versions,
             stopped=cancel.is_set(),
             weights=self.hashes,
+            left_out=block.left_out,
             tokens=count,
         )
 
-    def _ahead(self, seen: _Seen, question: str, request: Request, cancel: threading.Event) -> generate.Ahead | None:
+    def _ahead(
+        self, seen: _Seen, question: str, history: tuple[Turn, ...], request: Request, cancel: threading.Event
+    ) -> generate.Ahead | None:
         """What the text begins with, read while the experts look. Of a history that may be too long only what every
         prompt begins with: `_fit` leaves turns out of it."""
-        history, template = _cleaned(request.history), self.settings.template
+        template = self.settings.template
         most = self.count_tokens(prompts.build(template, question, "", history)) + grounding.EVIDENCE_BUDGET
-        if most > self.context - self._reserved(request):
+        if len(history) < len(request.history) or most > self.context - self._reserved(request):
             history = ()
         beginning, given = prompts.beginning(template, history), seen.prompt_kv()
         return generate.read_ahead(
             self._chat, self._tokenizer, beginning, given, self._kept, seen, self._turns, cancel
         )
 
-    def _fit(self, question: str, block: str, request: Request) -> tuple[str, int, int]:
-        """(prompt, its tokens, turns left out): the oldest turns go first when the context is too small."""
+    def _fit(
+        self, question: str, block: str, history: tuple[Turn, ...], request: Request, cancel: threading.Event
+    ) -> tuple[str, int, int]:
+        """(prompt, its tokens, turns of `history` in it): the oldest turns go first when the context is too small.
+
+        Every turn is counted once, from the newest until the context is full without what the template adds; with that,
+        the place where turns begin to fit is found by halving. One who cancels gets a prompt without turns.
+        """
         room = self.context - self._reserved(request)
-        history = _cleaned(request.history)
-        for trimmed in range(len(history) + 1):
-            prompt = prompts.build(self.settings.template, question, block, history[trimmed:])
-            used = self.count_tokens(prompt)
-            if used <= room:
-                return prompt, used, trimmed
-        raise LAV2Error(
-            f"The question needs {used} tokens and the answer may take {self._reserved(request)}; "
-            f"the model's context has {self.context}.",
-            "Shorten the question or lower the answer's length.",
-        )
+
+        def with_turns(kept: int) -> tuple[str, int]:
+            prompt = prompts.build(self.settings.template, question, block, history[len(history) - kept :])
+            return prompt, self.count_tokens(prompt)
+
+        prompt, used = with_turns(0)
+        if used > room:
+            raise LAV2Error(
+                "The question needs {tokens} tokens and the answer may take {answer}; "
+                "the model's context has {context}.",
+                "Shorten the question or lower the answer's length.",
+                tokens=used,
+                answer=self._reserved(request),
+                context=self.context,
+            )
+        fits, most, sum_of_turns = 0, 0, used
+        for turn in reversed(history):
+            if cancel.is_set():
+                return prompt, used, 0
+            sum_of_turns += self.count_tokens(turn.question) + self.count_tokens(turn.answer)
+            if sum_of_turns > room:
+                break
+            most += 1
+        tried = most  # mostly all of them fit
+        while fits < most and not cancel.is_set():
+            longer = with_turns(tried)
+            if longer[1] <= room:
+                (prompt, used), fits = longer, tried
+            else:
+                most = tried - 1
+            tried = (fits + most + 1) // 2
+        return prompt, used, fits
+
+    def _parts(self, question: str, block: str, history: tuple[Turn, ...], used: int) -> dict[str, int]:
+        """Tokens of a prompt of `used` by part; the template's are what the others leave."""
+        parts = {"findings": self.count_tokens(block) if block else 0, "question": self.count_tokens(question)}
+        parts["turns"] = sum(self.count_tokens(turn.question) + self.count_tokens(turn.answer) for turn in history)
+        return {**parts, "template": max(0, used - sum(parts.values()))}
+
+    def _room_for_findings(self, question: str, request: Request) -> int:
+        """The findings' budget in tokens, less where question and answer leave less room: no question is refused for
+        long findings."""
+        used = self.count_tokens(prompts.build(self.settings.template, question)) + LINE_END
+        return min(grounding.EVIDENCE_BUDGET, self.context - self._reserved(request) - used)
 
     def _reserved(self, request: Request) -> int:
         """Tokens of the context that the prompt leaves to the answer at least; it may take what is left beyond them. A
@@ -443,8 +529,16 @@ def versions() -> dict[str, str]:
     }
 
 
-def _cleaned(history: tuple[Turn, ...]) -> tuple[Turn, ...]:
-    return tuple(Turn(prompts.clean(turn.question), prompts.clean(turn.answer)) for turn in history)
+def _newest(history: tuple[Turn, ...]) -> tuple[Turn, ...]:
+    """The newest turns, cleaned, within HISTORY_TURNS and HISTORY_CHARACTERS; the rest is not even looked at."""
+    kept: list[Turn] = []
+    left = HISTORY_CHARACTERS
+    for turn in reversed(history[-HISTORY_TURNS:]):
+        left -= len(turn.question) + len(turn.answer)
+        if left < 0:
+            break
+        kept.append(Turn(prompts.clean(turn.question), prompts.clean(turn.answer)))
+    return tuple(reversed(kept))
 
 
 def _adapted(source: str, llm, tokenizer, report, base) -> model.AdaptedLlama:
@@ -471,8 +565,11 @@ def _fast(
     """Engines of both models where they take them, and how they run, in words; the models' own forward is given up."""
     refused = refusal(chat)
     if refused and int8:
-        raise LAV2Error(f"8bit weights on the CPU are the engine's; it refuses this model: {refused}.",
-                        "Leave --quantize away, or use a GPU.")  # fmt: skip
+        raise LAV2Error(
+            "8bit weights on the CPU are the engine's; it refuses this model: {why}.",
+            "Leave --quantize away, or use a GPU.",
+            why=refused,
+        )
     if refused:
         return chat, captioner, f"transformers' forward, since {refused}"
     context = _context(chat.llm)

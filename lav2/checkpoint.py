@@ -5,19 +5,19 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from lav2 import phrases
+from lav2 import files, phrases
 from lav2.adapter import GROUPS, Group, group
 from lav2.config import AdapterConfig, ProjectorConfig, VisionConfig, from_json
 from lav2.errors import LAV2Error
 from lav2.model import AdaptedLlama, base_identity
+from lav2.tensors import read_tensors
 
 CONFIG, TENSORS = "config.json", "adapter.safetensors"
 FORMAT = 1
@@ -34,21 +34,19 @@ def save(model: AdaptedLlama, folder: Path, base: dict[str, str], notes: dict | 
         notes: anything worth keeping (stage, steps, command, scores).
         dtype: of the stored floating-point tensors.
     """
-    tensors = {name: p.detach().to("cpu", dtype).contiguous() for name, p in model.adapter_parameters().items()}
-    write(model, tensors, folder, base, notes)
+    found = {name: p.detach().to("cpu", dtype).contiguous() for name, p in model.adapter_parameters().items()}
+    write(model, found, folder, base, notes)
 
 
 def write(
-    model: AdaptedLlama, tensors: dict[str, torch.Tensor], folder: Path, base: dict[str, str], notes: dict | None = None
+    model: AdaptedLlama, given: dict[str, torch.Tensor], folder: Path, base: dict[str, str], notes: dict | None = None
 ) -> None:
     """`save` with the tensors given: those of an import keep the precision that their file has.
 
     Raises:
         LAV2Error: they are not exactly the model's adapter.
     """
-    check_fit(model, tensors, "The adapter to be saved")
-    folder.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, folder / (TENSORS + ".part"))
+    check_fit(model.adapter_parameters(), given, "The adapter to be saved")
     config = {
         "format": FORMAT,
         "base": base,
@@ -57,8 +55,13 @@ def write(
         "vision": asdict(model.vision_config) if model.vision_config else None,
         "notes": notes or {},
     }
-    (folder / CONFIG).write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
-    (folder / (TENSORS + ".part")).rename(folder / TENSORS)
+    _write_files(folder, given, config)
+
+
+def _write_files(folder: Path, given: dict[str, torch.Tensor], config: dict) -> None:
+    with files.replacing(folder / TENSORS) as part:
+        save_file(given, part)
+        files.write_text(folder / CONFIG, json.dumps(config, indent=1) + "\n")
 
 
 def export(folder: Path, out: Path) -> None:
@@ -68,10 +71,7 @@ def export(folder: Path, out: Path) -> None:
         LAV2Error: `folder` holds no adapter.
     """
     config = _read_config(folder)
-    tensors = {name: tensor.half() for name, tensor in _read_tensors(folder).items()}
-    out.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, out / TENSORS)
-    (out / CONFIG).write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
+    _write_files(out, {name: tensor.half() for name, tensor in _read_tensors(folder).items()}, config)
     if folder.resolve() != out.resolve():
         (out / phrases.FILE).unlink(missing_ok=True)  # of an adapter that was there before
         if (folder / phrases.FILE).exists():
@@ -84,18 +84,19 @@ def read_vision(folder: Path) -> VisionConfig | None:
     Raises:
         LAV2Error: `folder` holds no adapter.
     """
-    return _vision(_read_config(folder))
+    return _settings(folder, VisionConfig, _read_config(folder)["vision"])
 
 
-def _vision(config: dict) -> VisionConfig | None:
-    return from_json(VisionConfig, config["vision"]) if config["vision"] else None
+def _settings(folder: Path, kind: type, values: dict | None):
+    """Settings of a class from an adapter's config; None where it has none."""
+    try:
+        return from_json(kind, values) if values else None
+    except TypeError as error:  # of a later version, or not ours
+        raise _no_adapter(folder, error) from error
 
 
 def _read_tensors(folder: Path) -> dict[str, torch.Tensor]:
-    try:
-        return load_file(folder / TENSORS)
-    except (OSError, SafetensorError) as error:
-        raise LAV2Error(f"{folder / TENSORS} cannot be read ({error}).", "Copy or train the adapter again.") from error
+    return read_tensors(folder / TENSORS, "Copy or train the adapter again.")
 
 
 def load(
@@ -105,6 +106,7 @@ def load(
     notice: Callable[[str], None] = print,
     groups: Sequence[Group] = GROUPS,
     base: Mapping[str, str] | None = None,
+    lora_rank: int | None = None,
 ) -> AdaptedLlama:
     """The frozen model with the folder's adapter on it; `llm` becomes part of the result.
 
@@ -114,6 +116,7 @@ def load(
         notice: told when the weights are others than those the adapter was trained on.
         groups: parameters that are taken; the others start as a new adapter's.
         base: base_identity of `llm`, where it is known already.
+        lora_rank: of a language group that starts anew, in place of the folder's.
 
     Raises:
         LAV2Error: files are missing or damaged, tensors are missing or too many, or the adapter belongs to another
@@ -133,9 +136,16 @@ def load(
             f"Notice: the adapter in {folder.name} was trained on the weights of {there['name']}; "
             "other weights of the same model are used now, so answers may differ a little."
         )
-    adapter = from_json(AdapterConfig, config["adapter"])
-    projector = from_json(ProjectorConfig, config["projector"]) if config["projector"] else None
-    vision = _vision(config)
+    adapter = _settings(folder, AdapterConfig, config["adapter"])
+    if lora_rank is not None and lora_rank != adapter.lora_rank:
+        if "language" in groups:
+            raise LAV2Error(
+                f"The language group in {folder} has LoRA pairs of rank {adapter.lora_rank}.",
+                "Leave --lora-rank away, or start the language group anew with --init-groups visual.",
+            )
+        adapter = replace(adapter, lora_rank=lora_rank)
+    projector = _settings(folder, ProjectorConfig, config["projector"])
+    vision = _settings(folder, VisionConfig, config["vision"])
     model = AdaptedLlama(llm, adapter, projector, vision)
     load_tensors(model, folder, groups)
     return model
@@ -148,20 +158,20 @@ def load_tensors(model: AdaptedLlama, folder: Path, groups: Sequence[Group] = GR
         LAV2Error: otherwise.
     """
     stored = _read_tensors(folder)
-    check_fit(model, stored, str(folder / TENSORS))
+    own = {name: tensor for name, tensor in model.adapter_parameters().items() if group(name, model.config) in groups}
+    kept = {name: tensor for name, tensor in stored.items() if group(name, model.config) in (None, *groups)}
+    check_fit(own, kept, str(folder / TENSORS))
     with torch.no_grad():
-        for name, parameter in model.adapter_parameters().items():
-            if group(name, model.config) in groups:
-                parameter.copy_(stored[name])
+        for name, parameter in own.items():
+            parameter.copy_(stored[name])
 
 
-def check_fit(model: AdaptedLlama, stored: dict[str, torch.Tensor], what: str) -> None:
-    """Whether stored tensors are exactly the model's adapter: none missing, none left over, each of its shape.
+def check_fit(own: Mapping[str, torch.Tensor], stored: Mapping[str, torch.Tensor], what: str) -> None:
+    """Whether stored tensors are exactly an adapter's own: none missing, none left over, each of its shape.
 
     Raises:
         LAV2Error: they are not; `what` names them in the message.
     """
-    own = model.adapter_parameters()
     missing, unknown = sorted(own.keys() - stored.keys()), sorted(stored.keys() - own.keys())
     wrong = sorted(name for name in own.keys() & stored.keys() if own[name].shape != stored[name].shape)
     if missing or unknown or wrong:
@@ -178,12 +188,47 @@ def read_notes(folder: Path) -> dict:
 
 def _read_config(folder: Path) -> dict:
     try:
-        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        config = files.parse((folder / CONFIG).read_text(encoding="utf-8"))
         if config["format"] != FORMAT:
             raise ValueError(f"format {config['format']}")
+        parts = {"base": dict, "adapter": dict, "projector": (dict, type(None)), "vision": (dict, type(None)),
+                 "notes": dict}  # fmt: skip
+        for name, kind in parts.items():
+            if not isinstance(config[name], kind):
+                raise ValueError(f"{name} is {config[name]!r}")
         return config
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        if files.is_lfs_pointer(folder / CONFIG):
+            raise files.lfs_error(folder / CONFIG) from error
+        raise _no_adapter(folder, error) from error
+
+
+def _no_adapter(folder: Path, error: Exception) -> LAV2Error:
+    return LAV2Error(
+        f"{folder} holds no adapter of this project ({type(error).__name__}: {error}).",
+        f"Give a folder with {CONFIG} and {TENSORS}, as `python -m lav2 train` writes it.",
+    )
+
+
+CAPTION_STAGES, CHAT_STAGES = ("pretrain", "caption", "scst"), ("finetune",)
+
+
+def check_roles(chat: Path, captioner: Path, report: Callable[[str], None]) -> None:
+    """Whether two adapters were trained for what they are to do; stages that serve both, and imports, do for either.
+
+    Raises:
+        LAV2Error: they are swapped.
+    """
+    if chat == captioner:
+        return
+    stages = [read_notes(folder).get("stage") for folder in (chat, captioner)]
+    wrong = [stages[0] in CAPTION_STAGES, stages[1] in CHAT_STAGES]
+    if all(wrong):
         raise LAV2Error(
-            f"{folder} holds no adapter of this project ({type(error).__name__}: {error}).",
-            f"Give a folder with {CONFIG} and {TENSORS}, as `python -m lav2 train` writes it.",
-        ) from error
+            f"The adapters are swapped: {chat} was trained for captions (stage {stages[0]}) and {captioner} for chat "
+            f"(stage {stages[1]}).",
+            "Give the chat adapter as --adapter and the captioner as --caption-adapter.",
+        )
+    for folder, stage, off, role in zip((chat, captioner), stages, wrong, ("chat", "captions"), strict=True):
+        if off:
+            report(f"Notice: the adapter for {role}, {folder}, was trained for something else (stage {stage}).")

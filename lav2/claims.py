@@ -1,5 +1,5 @@
-"""An answer held against its evidence, word by word: what it used, what no finding says, where experts contradict
-each other; and evidence as a reader corrected it. No torch."""
+"""Which kinds of object a text speaks of, where it and the detector contradict each other, and evidence as a reader
+corrected it. What an answer rests on is told by lav2.verdict. No torch."""
 
 from __future__ import annotations
 
@@ -56,7 +56,14 @@ COCO = (
 )  # fmt: skip
 
 # Behind the name of a class they make another thing of it.
-COMPOUNDS = ("station", "stop", "park", "booth", "track", "lane", "driver", "game", "field", "player", "uniform", "cap")
+COMPOUNDS = (
+    "station", "stop", "park", "booth", "track", "lane", "driver", "game", "field", "player", "uniform", "cap",
+    "number", "time", "cursor", "pad", "call", "ticket", "schedule", "line", "line's", "price", "juice", "company",
+    "dealer", "food", "house", "shop", "store", "brand", "title", "page", "cover", "towel", "service", "door",
+)  # fmt: skip
+# Colours that are fruit as well: a kind of object only where they are counted or have an article.
+COLOURS = ("orange",)
+_COUNTED = ("a", "an", "any", "the", "one", "two", "many", "some", "no", "several")
 
 NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 _NUMBER = {word: str(i) for i, word in enumerate(NUMBERS)}
@@ -95,40 +102,21 @@ def _raw(text: str) -> list[str]:
     return re.findall(r"\d+(?:[.:,]\d+)*|[^\W\d_]+(?:'[^\W\d_]+)?", text.lower())
 
 
-def used(answer: str, evidence: Mapping[str, Evidence]) -> set[int]:
-    """Numbers of the findings whose words are in the answer: of an object all, of a caption or line at least half.
-    A text of words that claim nothing ("YES", "IN") must stand in the answer as it is written."""
-    said = set(words(answer))
-    found = set()
-    for item in numbered(evidence):
-        own = set(words(item.text)) if item.expert == "detection" else _claims(item.text)
-        share = len(own & said) / len(own) if own else 0.0
-        as_written = not own and re.search(rf"(?<!\w){re.escape(item.text)}(?!\w)", answer)
-        if share == 1 or item.text in said or as_written or (item.expert != "detection" and share >= 0.5):
-            found.add(item.number)
-    return found
-
-
 def asked(question: str) -> list[str]:
     """The kinds of object (names of COCO) that a question speaks of, in its order."""
-    return list(dict.fromkeys(name for _, _, name in _mentions(_raw(question))))
+    return list(dict.fromkeys(kind for _, kind in asked_words(question)))
 
 
-def unsupported(answer: str, question: str, evidence: Mapping[str, Evidence]) -> list[str]:
-    """The answer's words that claim something, as written, and stand neither in a finding nor in the question."""
-    items = numbered(evidence)
-    known = set(words(question))
-    for item in items:
-        known |= set(words(item.text)) | set(item.place.split())
-    for count in Counter(item.text for item in items if item.expert == "detection").values():
-        known.add(str(count))
-    known.add(str(sum(item.expert == "detection" for item in items)))
-    found = {}
-    for word in re.findall(r"\d+(?:[.:,]\d+)*|[^\W_]+(?:'[^\W\d_]+)?", answer):
-        plain = _plain(word.lower())
-        if word.lower() not in EMPTY and plain not in EMPTY and not set(plain.split()) <= known:
-            found.setdefault(plain, word)
-    return list(found.values())
+def asked_words(question: str, classes: tuple[str, ...] = ()) -> list[tuple[str, str]]:
+    """(the question's own words, kind of object) of every kind that it speaks of, in its order: ("women", "person").
+    Kinds are those of COCO, and `classes`."""
+    raw = _raw(question)
+    found = []
+    for first, end, kind in _mentions(raw, classes):
+        if kind in COLOURS and not (raw[first].endswith("s") or (first and raw[first - 1] in _COUNTED)):
+            continue
+        found.append((" ".join(raw[first:end]), kind))
+    return found
 
 
 def conflicts(evidence: Mapping[str, Evidence]) -> list[Conflict]:
@@ -182,7 +170,8 @@ def _mentions(raw: Sequence[str], classes: tuple[str, ...] = ()) -> list[tuple[i
 
 
 def corrected(evidence: Mapping[str, Evidence], kept: Mapping[int, str]) -> dict[str, Evidence]:
-    """The evidence with only the findings in `kept` (number -> text). A changed text counts as certain (1.0).
+    """The evidence with only the findings in `kept` (number -> text). A changed text counts as certain (1.0)
+    and reliable.
 
     A caption left out makes the expert "not run"; of the others, nothing kept is "none found". Failures stay.
     """
@@ -206,7 +195,16 @@ def corrected(evidence: Mapping[str, Evidence], kept: Mapping[int, str]) -> dict
         elif isinstance(found, OcrLines):
             texts = tuple(kept[item.number].strip() for item in own)
             quads = np.array([item.polygon for item in own], np.float32).reshape(-1, 4, 2)
-            result[name] = replace(found, quads=quads, confidence=_confidence(own, texts), texts=texts)
+            marked = {quad.tobytes() for quad in found.quads[~found.reliable]}
+            changed = [text != item.text for item, text in zip(own, texts, strict=True)]
+            reliable = [new or quad.tobytes() not in marked for new, quad in zip(changed, quads, strict=True)]
+            result[name] = replace(
+                found,
+                quads=quads,
+                confidence=_confidence(own, texts),
+                texts=texts,
+                reliable=np.array(reliable, bool),
+            )
         else:
             result[name] = found
     return result
@@ -227,17 +225,17 @@ def _names(classes: tuple[str, ...]) -> list[tuple[tuple[str, ...], str]]:
     return sorted(found.items(), key=lambda pair: (-len(" ".join(pair[0])), pair))
 
 
-def _claims(text: str) -> set[str]:
-    return {word for word in words(text) if word not in EMPTY}
-
-
-def _plain(word: str) -> str:
+def singular(word: str) -> str:
+    """A lower-case word without the ending of its plural, much the same as it is written elsewhere: a key, no word."""
     word = word.removesuffix("'s")
     for ending, instead in (("ies", "y"), ("sses", "ss"), ("shes", "sh"), ("ches", "ch"), ("xes", "x"), ("uses", "us")):
         if word.endswith(ending) and len(word) > len(ending) + 1:
-            word = word.removesuffix(ending) + instead
-            break
-    else:
-        if len(word) > 3 and word.endswith("s") and not word.endswith(("ss", "us", "is")):
-            word = word[:-1]
+            return word.removesuffix(ending) + instead
+    if len(word) > 3 and word.endswith("s") and not word.endswith(("ss", "us", "is")):
+        return word[:-1]
+    return word
+
+
+def _plain(word: str) -> str:
+    word = singular(word)
     return _KIND.get(word, _NUMBER.get(word, word))

@@ -77,7 +77,8 @@ class Preset:
     caption_question: str = ""  # what the captioner is asked; "": nothing, it writes a caption at once
     caption_drafts: int = 0  # captions sampled of a photo, see lav2.captioning; 0: the likeliest is told
     detector: str = "yolo11n.pt"  # what the detection expert loads unless --detector or LAV2_DETECTOR say otherwise
-    confidence: float = 0.25  # 0..1, least confidence of a box of that detector (others: 0.25, ultralytics' default)
+    confidence: float | None = 0.25  # 0..1, from which a box of that detector is listed; None: as its calibration says
+    question_rules: bool = False  # lav2.language answers where the model cannot: in other languages, without a photo
     licence: str = ""
     memory_gb: float = 0.0  # measured peak of the running app in bfloat16; 0: nobody could (lav2.preflight estimates)
 
@@ -116,9 +117,10 @@ EMBEDDED = Preset(
     caption_adapter="assets:caption",
     caption_drafts=24,
     detector="assets:detector/lite0-coco.onnx",
-    confidence=0.4,  # precision 0.76 on COCO val photos (assets/detector/README.md)
+    confidence=None,
     adapter_config=AdapterConfig(fusion="late", prompt_length=16, adapter_layers=26, lora_rank=8),
     projector=ProjectorConfig(width=384, depth=2, heads=6, position=True),
+    question_rules=True,
     licence="SmolLM2 Apache-2.0; EfficientNet-Lite Apache-2.0; adapter: see assets/*/README.md",
     memory_gb=2.8,
 )

@@ -9,12 +9,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import os
 import re
+import shutil
 import uuid
 import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from functools import lru_cache, partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -24,7 +29,7 @@ from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
 from experts.evidence import Evidence, from_json
-from lav2 import grounding, prompts, weights
+from lav2 import files, grounding, prompts, weights
 from lav2.config import VisionConfig
 from lav2.errors import LAV2Error
 from lav2.image import MIRROR_WORDS, open_image
@@ -42,17 +47,21 @@ class CaptionRow:
 
 @dataclass(frozen=True)
 class InstructionRow:
-    """Questions and answers, cleaned, about a photo or about nothing; `evidence` belongs to the last question."""
+    """Questions and answers, cleaned, about a photo or about nothing; `evidence` belongs to the last question.
+
+    `facts`: the row as it was read. lav2.instruct grades by it; "computed": false leaves the computed line out.
+    """
 
     image: str | None  # path
     turns: tuple[Turn, ...]
     evidence: Mapping[str, Evidence] = field(default_factory=dict)
     split: str = "train"  # or val, test
     kind: str = "chat"  # lav2.instruct's kinds; chat: rows of other formats
-    facts: Mapping = field(default_factory=dict, compare=False)  # the row as it was read: what lav2.instruct grades by
+    facts: Mapping = field(default_factory=dict, compare=False)
 
 
 Row = CaptionRow | InstructionRow
+RowType = TypeVar("RowType", CaptionRow, InstructionRow)
 
 
 def read_rows(file: Path, images: Path | None = None, report: Callable[[str], None] = print) -> list[Row]:
@@ -67,14 +76,10 @@ def read_rows(file: Path, images: Path | None = None, report: Callable[[str], No
         LAV2Error: the file cannot be read, or holds no good row.
     """
     folder = images or file.parent
-    try:
-        text = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise LAV2Error(f"{file} cannot be read ({error}).", "Check the path given with --data.") from error
     rows: list[Row] = []
-    for line, raw in _raw_rows(text):
+    for line, raw in _raw_rows(files.read_text(file, "Check the path given with --data.")):
         try:
-            rows.append(_row(raw, folder))
+            rows += _rows(raw, folder)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             report(f"{file}:{line}: skipped, {type(error).__name__}: {error}")
     if not rows:
@@ -82,8 +87,8 @@ def read_rows(file: Path, images: Path | None = None, report: Callable[[str], No
     return rows
 
 
-def _raw_rows(text: str) -> Iterator[tuple[int, object]]:
-    """(line, parsed row) of a JSON list, of JSON lines, or of one document of captions; broken rows as their error.
+def _raw_rows(text: str) -> Iterator[tuple[int | str, object]]:
+    """(line, parsed row) of a JSON list, of JSON lines, or of one document of captions; broken rows as a ValueError.
 
     The rows of a document are numbered by their place in it.
     """
@@ -92,64 +97,108 @@ def _raw_rows(text: str) -> Iterator[tuple[int, object]]:
         yield from _json_list(text)
         return
     try:
-        document = json.loads(text)
-    except json.JSONDecodeError:
-        for number, line in enumerate(text.split("\n"), start=1):
-            if line.strip():
-                try:
-                    yield number, json.loads(line)
-                except json.JSONDecodeError as error:
-                    yield number, error
+        document = files.parse(text)
+    except ValueError:
+        yield from files.parse_lines(text.split("\n"))  # splitlines would also cut inside of texts
         return
-    if isinstance(document, dict) and ("annotations" in document or "images" in document):
-        yield from _caption_document(document)
+    if isinstance(document, dict) and "annotations" in document:
+        yield from _coco_captions(document)
+    elif isinstance(document, dict) and "images" in document:
+        yield from _karpathy_captions(document)
     else:  # one row
         yield 1, document
 
 
 def _json_list(text: str) -> Iterator[tuple[int, object]]:
     """The elements of a JSON list one by one, each with its line; nothing can be read behind a broken one."""
-    decoder, place, line, counted = json.JSONDecoder(), text.index("[") + 1, 1, 0
+    place, line, counted = text.index("[") + 1, 1, 0
     between = re.compile(r"[\s,]*")
     while (place := between.match(text, place).end()) < len(text) and text[place] != "]":
         line, counted = line + text.count("\n", counted, place), place
         try:
-            row, place = decoder.raw_decode(text, place)
-        except json.JSONDecodeError as error:
-            yield line, error
+            row, place = files.parse_from(text, place)
+        except ValueError as error:
+            yield line, ValueError(f"{error}; nothing behind it can be read")
             return
         yield line, row
 
 
-def _caption_document(document: dict) -> Iterator[tuple[int, dict]]:
-    if "annotations" in document:  # COCO captions
-        names = {image["id"]: image["file_name"] for image in document["images"]}
-        by_image: dict[int, list[str]] = {}
-        for annotation in document["annotations"]:
-            by_image.setdefault(annotation["image_id"], []).append(annotation["caption"])
-        for number, (image_id, captions) in enumerate(by_image.items(), start=1):
-            yield number, {"image": names.get(image_id), "captions": captions}
-    else:  # Karpathy's split file
-        for number, image in enumerate(document["images"], start=1):
+def _coco_captions(document: dict) -> Iterator[tuple[int | str, object]]:
+    """Rows of COCO's captions, and what is wrong with single images or annotations."""
+    names, captions = {}, {}
+    for part in ("images", "annotations"):
+        if not isinstance(document.get(part), list):
+            yield part, ValueError("a list is missing")
+            return
+    first = document["annotations"][:1]
+    if first and isinstance(first[0], dict) and "bbox" in first[0] and "caption" not in first[0]:
+        yield "annotations", ValueError("these are COCO's instances (boxes), not its captions (captions_*.json)")
+        return
+    for number, image in enumerate(document["images"], start=1):
+        try:
+            names[image["id"]] = image["file_name"]
+        except (KeyError, TypeError) as error:
+            yield f"image {number}", _wrong(error)
+    for number, annotation in enumerate(document["annotations"], start=1):
+        try:
+            captions.setdefault(annotation["image_id"], []).append(annotation["caption"])
+        except (KeyError, TypeError) as error:
+            yield f"annotation {number}", _wrong(error)
+    for number, (image_id, texts) in enumerate(captions.items(), start=1):
+        yield number, {"image": names.get(image_id), "captions": texts}
+
+
+def _karpathy_captions(document: dict) -> Iterator[tuple[int | str, object]]:
+    """Rows of Karpathy's split file, and what is wrong with single images."""
+    if not isinstance(document["images"], list):
+        yield "images", ValueError("a list is missing")
+        return
+    for number, image in enumerate(document["images"], start=1):
+        try:
             captions = [sentence["raw"] for sentence in image["sentences"]]
             name = str(Path(image.get("filepath", "")) / image["filename"])
             split = image["split"]
-            yield number, {"image": name, "split": "train" if split == "restval" else split, "captions": captions}
+        except (KeyError, TypeError, AttributeError) as error:
+            yield number, _wrong(error)
+            continue
+        yield number, {"image": name, "split": "train" if split == "restval" else split, "captions": captions}
+
+
+def _wrong(error: Exception) -> ValueError:
+    return ValueError(f"{type(error).__name__}: {error}")
+
+
+def _rows(raw: object, folder: Path) -> list[Row]:
+    """The checked rows of one object of a file: several where it holds several questions about the same findings."""
+    if not isinstance(raw, dict) or "questions" not in raw:
+        return [_row(raw, folder)]
+    shared = {name: value for name, value in raw.items() if name != "questions"}
+    first = _row({**shared, **raw["questions"][0]}, folder)
+    rows = [first]
+    for question in raw["questions"][1:]:  # the findings are read and checked once
+        history = [(turn[0], turn[1]) for turn in question.get("history", ())]
+        turns = _turns([*history, (question["question"], question["answer"])])
+        rows.append(replace(first, turns=turns, kind=question["kind"], facts={**shared, **question}))
+    return rows
 
 
 def _row(raw: object, folder: Path) -> Row:
     """A checked row; raises KeyError, TypeError or ValueError for what is wrong with it."""
-    if isinstance(raw, json.JSONDecodeError):
-        raise ValueError(raw)
+    if isinstance(raw, ValueError):
+        raise raw
     if not isinstance(raw, dict):
         raise TypeError(f"a row is an object, not {type(raw).__name__}")
     image = raw.get("image")
     if image is not None:
         image = str(folder / image)
-        if not Path(image).is_file():
-            raise ValueError(f"no photo {image}")
+        if not os.path.isfile(image):  # unlike Path.is_file, also where the name is too long
+            raise ValueError(f"no photo {image[:200]}")
     split = raw.get("split", "train")
+    if not isinstance(split, str):
+        raise TypeError(f"split is {split!r}")
     if "captions" in raw:
+        if not isinstance(raw["captions"], list):
+            raise TypeError("captions is not a list")
         captions = tuple(clean_caption(caption) for caption in raw["captions"])
         if image is None:
             raise KeyError("image")
@@ -158,7 +207,9 @@ def _row(raw: object, folder: Path) -> Row:
         return CaptionRow(image, captions, split)
     if "question" in raw:  # lav2.instruct
         evidence = {name: from_json(name, value) for name, value in raw["evidence"].items() if name in raw["experts"]}
-        return InstructionRow(image, _turns([(raw["question"], raw["answer"])]), evidence, split, raw["kind"], raw)
+        history = [(turn[0], turn[1]) for turn in raw.get("history", ())]
+        turns = _turns([*history, (raw["question"], raw["answer"])])
+        return InstructionRow(image, turns, evidence, split, raw["kind"], raw)
     if "instruction" in raw:  # Alpaca
         asked = "\n".join(part for part in (raw["instruction"], raw.get("input")) if part)
         return InstructionRow(image, _turns([(asked, raw["output"])]), split=split)
@@ -207,6 +258,8 @@ class FeatureCache:
     Shards `*.npy` [photos, N, C], each with a `.txt` that names the photo of every row made so far; one shard per call
     of `fill`, so that several runs may share the folder and an interrupted one loses nothing.
 
+    Photos that cannot be read are left out: `damaged` tells why, by their path, once `fill` has met them.
+
     Args:
         folder: where it lives; one sub-folder per encoder.
         vision: the encoder's settings.
@@ -232,14 +285,29 @@ class FeatureCache:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._views = dict.fromkeys(augmented, views)
         self._shape = (vision.tokens, vision.width)
-        self._names = {image: hashlib.sha256(Path(image).read_bytes()).hexdigest()[:24] for image in images}
+        self.damaged: dict[str, str] = {}
+        self._names: dict[str, str] = {}
+        for image in images:
+            try:
+                self._names[image] = hashlib.sha256(Path(image).read_bytes()).hexdigest()[:24]
+            except OSError as error:
+                self.damaged[image] = f"{image} cannot be read ({error.strerror})."
         self._rows: dict[str, np.ndarray] = {}  # name -> [N, C] on disk
         for index in sorted(self.folder.glob("*.txt")):
             self._add(index)
 
     def _add(self, index: Path) -> None:
-        shard = np.load(index.with_suffix(".npy"), mmap_mode="r").reshape(-1, *self._shape)
+        try:
+            shard = np.load(index.with_suffix(".npy"), mmap_mode="r").reshape(-1, *self._shape)
+        except (OSError, ValueError):  # cut off or gone: its photos are encoded again
+            self._forget(index)
+            return
         self._rows.update(zip(index.read_text().split(), shard, strict=False))  # rows behind the index are not made
+
+    @staticmethod
+    def _forget(index: Path) -> None:
+        for file in (index, index.with_suffix(".npy")):
+            file.unlink(missing_ok=True)
 
     def views(self, image: str) -> int:
         """How many views of a photo there are."""
@@ -256,21 +324,51 @@ class FeatureCache:
         return not self._wanted()
 
     def fill(self, encode: Callable[[list], Tensor]) -> None:
-        """Encode what is missing; `encode` is VisionTower.encode. Interrupt it and it goes on where it was."""
+        """Encode what is missing; `encode` is VisionTower.encode. Interrupt it and it goes on where it was.
+
+        Raises:
+            LAV2Error: there is no room for the features.
+        """
         wanted = list(self._wanted().items())
         index = self.folder / f"{uuid.uuid4().hex[:12]}.txt"
-        shape = (len(wanted), *self._shape)
+        shape, made = (len(wanted), *self._shape), 0
+        size, free = 2 * math.prod(shape), shutil.disk_usage(self.folder).free  # bytes
+        if size > free:  # writing to a mapped file would end the process
+            raise LAV2Error(
+                f"The image features need {size / 1e9:.1f} GB in {self.folder}, and {free / 1e9:.1f} GB are free.",
+                "Free some space, or give another folder as --cache.",
+            )
         shard = np.lib.format.open_memmap(index.with_suffix(".npy"), mode="w+", dtype=np.float16, shape=shape)
         with index.open("w") as names, tqdm(total=len(wanted), desc="image features", disable=None) as progress:
             for start in range(0, len(wanted), self.CHUNK):
                 part = wanted[start : start + self.CHUNK]
-                photos = [view_of(open_image(image), view) for _, (image, view) in part]
-                shard[start : start + len(part)] = encode(photos).cpu().half().numpy()
-                shard.flush()
-                names.writelines(f"{name}\n" for name, _ in part)
-                names.flush()
                 progress.update(len(part))
-        self._add(index)
+                opened = [(name, photo) for name, (image, view) in part if (photo := self._opened(image, view))]
+                if not opened:
+                    continue
+                shard[made : made + len(opened)] = encode([photo for _, photo in opened]).cpu().half().numpy()
+                shard.flush()
+                names.writelines(f"{name}\n" for name, _ in opened)
+                names.flush()
+                made += len(opened)
+        if made:
+            self._add(index)
+        else:
+            self._forget(index)
+
+    def _opened(self, image: str, view: int) -> Image.Image | None:
+        """A view of a photo; None, and a note of it, where the photo is damaged."""
+        if image not in self.damaged:
+            try:
+                return view_of(open_image(image), view)
+            except LAV2Error as error:
+                same = (other for other, name in self._names.items() if name == self._names[image])
+                self.damaged.update(dict.fromkeys(same, error.cause))
+        return None
+
+    def content(self) -> str:
+        """SHA-256 of all photos' contents, in hexadecimal."""
+        return hashlib.sha256("".join(sorted(self._names.values())).encode()).hexdigest()
 
     def get(self, images: Sequence[str], views: Sequence[int] | None = None) -> Tensor:
         """clip_tokens [B, N, C] float32 of photos, each in one of its views [B], or as it is."""
@@ -293,6 +391,19 @@ def view_of(photo: Image.Image, view: int) -> Image.Image:
         left, top = rng.uniform(size=2) * (photo.size - kept)
         photo = photo.crop((round(left), round(top), round(left + kept[0]), round(top + kept[1])))
     return ImageOps.mirror(photo) if view % 2 else photo
+
+
+def without_damaged(
+    rows: Sequence[RowType], features: FeatureCache | None, report: Callable[[str], None] = print
+) -> list[RowType]:
+    """The rows whose photos could be read; the others are told, each photo once, and counted."""
+    damaged = features.damaged if features is not None else {}
+    left = [row for row in rows if row.image in damaged]
+    for image in dict.fromkeys(row.image for row in left):
+        report(f"{image}: left out. {damaged[image]}")
+    if left:
+        report(f"{len(left)} of {len(rows)} rows are left out for their damaged photos.")
+    return [row for row in rows if row.image not in damaged]
 
 
 def _name(name: str, view: int) -> str:
@@ -333,7 +444,7 @@ class Sample:
     branch: tuple[int, ...] | None = None  # of each token: 0 shared by all questions, 1, 2 ... its own; None: one only
 
 
-JOINED = 384  # tokens of samples joined into one, at most: the memory of attention grows with their square
+JOINED = 640  # tokens of samples joined into one, at most: the memory of attention grows with their square
 
 
 def join(samples: Sequence[Sample], most: int) -> list[Sample]:
@@ -348,7 +459,7 @@ def join(samples: Sequence[Sample], most: int) -> list[Sample]:
     by_photo: dict[str | None, list[Sample]] = {}
     for sample in samples:
         by_photo.setdefault(sample.image, []).append(sample)
-    found = by_photo.pop(None, [])
+    found: list[Sample] = []
     for rows in by_photo.values():
         run: list[Sample] = []
         common = own = 0  # tokens that all of the run share; tokens of its samples together
@@ -394,15 +505,28 @@ class Rows:
     def batches(self, size: int, seed: int) -> _Batches:
         return _Batches(self, size, seed)
 
+    def __len__(self) -> int:
+        """Samples of an epoch."""
+        return len(self._samples(np.random.default_rng(0)))
+
     def fixed(self, size: int) -> list[Batch]:
         """All samples once, in order: for validation."""
         samples = self._samples(np.random.default_rng(0))
         return [self.collate(samples[first : first + size]) for first in range(0, len(samples), size)]
 
     def epoch(self, size: int, seed: int, epoch: int) -> list[list[Sample]]:
+        """An epoch's batches of `size` samples, or of all where there are fewer.
+
+        Raises:
+            LAV2Error: there is no sample at all.
+        """
         rng = np.random.default_rng((seed, epoch))
         samples = self._samples(rng)
-        order = rng.permutation(len(samples))
+        if not samples:
+            raise LAV2Error(
+                "There is nothing to learn from: no row is left.", "See the lines above for the rows that were skipped."
+            )
+        order, size = rng.permutation(len(samples)), min(size, len(samples))
         groups = []
         for start in range(0, len(order) - size + 1, size * self.BUCKET):
             bucket = sorted(order[start : start + size * self.BUCKET], key=lambda i: len(samples[i].tokens))
@@ -515,7 +639,7 @@ def instruction_sample(row: InstructionRow, tokenizer: PreTrainedTokenizerBase, 
 def _conversation(
     row: InstructionRow, turns: Sequence[Turn], tokenizer: PreTrainedTokenizerBase, template: str
 ) -> Sample:
-    prompt = prompt_of(row, tokenizer, template, turns)
+    prompt = prompt_of(row, tokenizer, template, turns, row.facts.get("computed", True))
     encoded = tokenizer(prompt, return_offsets_mapping=True)
     # Earlier answers stand in the prompt, behind the prompt that they answered, unless the template changes old turns.
     spans = []
@@ -533,17 +657,24 @@ def _conversation(
 
 
 def prompt_of(
-    row: InstructionRow, tokenizer: PreTrainedTokenizerBase, template: str, turns: Sequence[Turn] | None = None
+    row: InstructionRow,
+    tokenizer: PreTrainedTokenizerBase,
+    template: str,
+    turns: Sequence[Turn] | None = None,
+    computed_line: bool = True,
 ) -> str:
     """The assistant's prompt for the row's last question (or that of `turns`) and its evidence."""
     *history, last = turns or row.turns
-
-    def count_tokens(text: str) -> int:
-        return len(tokenizer(text, add_special_tokens=False).input_ids)
-
     evidence = {name: grounding.told(found, last.question) for name, found in row.evidence.items()}
-    block = grounding.block(evidence, last.question, count_tokens)
-    return prompts.build(template, last.question, block, history)
+    count = partial(_count_tokens, tokenizer)
+    block = grounding.block(evidence, last.question, count, computed_line=computed_line)
+    return prompts.build(template, last.question, block.text, history)
+
+
+
+@lru_cache(100_000)
+def _count_tokens(tokenizer: PreTrainedTokenizerBase, text: str) -> int:
+    return len(tokenizer(text, add_special_tokens=False).input_ids)
 
 
 def instruction_rows(

@@ -11,6 +11,7 @@ import json
 import os
 import platform
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -20,7 +21,7 @@ import numpy as np
 from tqdm import tqdm
 
 from experts.evidence import EXPERT_NAMES, Caption, Evidence, ExpertFailure, to_json
-from lav2 import captioning, metrics, routing
+from lav2 import captioning, files, metrics, routing
 from lav2.assistant import Assistant
 from lav2.captioning import Captioning
 from lav2.data import FeatureCache, InstructionRow, prompt_of, read_rows
@@ -62,6 +63,7 @@ class Bench:
         max_new_tokens: of an answer; answers are greedy.
         captioning: how captions are written; None: as the assistant's caption expert does it. Greedy ones without
             drafts are written `batch` photos at a time, others photo by photo.
+        report: told which photos are left out, since they are damaged.
     """
 
     assistant: Assistant
@@ -69,15 +71,25 @@ class Bench:
     batch: int = 32
     max_new_tokens: int = 64
     captioning: Captioning | None = None
+    report: Callable[[str], None] = lambda line: print(line, file=sys.stderr)  # told what is left out
+
+    def damaged(self, images: Iterable[str | None], tower: VisionTower | None = None, views: int = 1) -> set[str]:
+        """The photos that cannot be read; each is told with its cause."""
+        parts = self.assistant.parts
+        features = self.features(images, tower or parts.tower or parts.caption_tower, views)
+        found = features.damaged if features is not None else {}
+        for image, cause in found.items():
+            self.report(f"{image}: left out. {cause}")
+        return set(found)
 
     def features(
         self, images: Iterable[str | None], tower: VisionTower | None = None, views: int = 1
     ) -> FeatureCache | None:
-        """Of photos, by the chat model's image encoder unless another is given."""
+        """Of photos, by the chat model's image encoder unless another is given; None without photos or an encoder."""
         shown = dict.fromkeys(image for image in images if image is not None)
-        if not shown:
-            return None
         tower = tower or self.assistant.parts.tower
+        if not shown or tower is None:
+            return None
         features = FeatureCache(self.cache, tower.config, shown, shown, views)
         if not features.complete:
             features.fill(tower.encode)
@@ -97,10 +109,10 @@ class Bench:
             for image in tqdm(images, desc="captions", unit="photo", disable=None)
         ]
 
-    def answers(self, rows: Sequence[InstructionRow]) -> list[str]:
-        """Greedy answers to the rows' last questions with their evidence in the prompt."""
-        parts = self.assistant.parts
-        prompts = [prompt_of(row, parts.tokenizer, self.assistant.settings.template) for row in rows]
+    def answers(self, rows: Sequence[InstructionRow], computed_line: bool = True) -> list[str]:
+        """Greedy answers to the rows' last questions with their evidence in the prompt, and its computed line."""
+        parts, template = self.assistant.parts, self.assistant.settings.template
+        prompts = [prompt_of(row, parts.tokenizer, template, computed_line=computed_line) for row in rows]
         sampling = Sampling(max_new_tokens=self.max_new_tokens)
         return self._generate(parts.chat, prompts, [row.image for row in rows], sampling)
 
@@ -143,6 +155,11 @@ def captions(
     chosen = [name for name in references if name in photos][:limit]
     if not chosen:
         raise LAV2Error(f"{data} has no captions of the split {split}.", "Choose another --split.")
+    how, tower = bench.captioning or bench.assistant.captioning, bench.assistant.parts.caption_tower
+    damaged = bench.damaged([str(photos[name]) for name in chosen], tower, how.views)
+    given, chosen = len(chosen), [name for name in chosen if str(photos[name]) not in damaged]
+    if not chosen:
+        raise LAV2Error(f"No photo of {data} can be read.", "See the lines above.")
     started = time.perf_counter()
     said = bench.captions([str(photos[name]) for name in chosen])
     seconds = time.perf_counter() - started
@@ -152,7 +169,8 @@ def captions(
     truths = [[metrics.coco_tokens(text) for text in references[name]] for name in chosen]
     interval = bootstrap_interval(metrics.cider_d(tokens, truths))
     return {**scores, "CIDEr-D 95 %": [interval.low, interval.high], "photos": len(chosen),
-            "distinct captions": len(set(said)), "seconds": round(seconds, 1)}, candidates  # fmt: skip
+            "left out": given - len(chosen), "distinct captions": len(set(said)),
+            "seconds": round(seconds, 1)}, candidates  # fmt: skip
 
 
 def benchmark(
@@ -178,14 +196,19 @@ def benchmark(
         LAV2Error: files do not fit, or an unknown expert.
     """
     read, score = BENCHMARKS[name]
-    questions: list[Question] = (read(source, images) if images else read(source))[:limit]
+    asked: list[Question] = (read(source, images) if images else read(source))[:limit]
+    damaged = bench.damaged(str(question.image) for question in asked)
+    questions = [question for question in asked if str(question.image) not in damaged]
+    if not questions:
+        raise LAV2Error(f"No photo of {source} can be read.", "See the lines above, and check --images.")
     evidence = examine(bench, [str(question.image) for question in questions], experts)
     rows = [
         InstructionRow(str(q.image), (Turn(f"{q.text} {suffix}".strip(), "-"),), evidence[str(q.image)])
         for q in questions
     ]
     answers = {q.id: answer for q, answer in zip(questions, bench.answers(rows), strict=True)}
-    return {"scores": score(questions, answers), "questions": len(questions)}, answers
+    left_out = len(asked) - len(questions)
+    return {"scores": score(questions, answers), "questions": len(questions), "left out": left_out}, answers
 
 
 LOOP = 4  # a repeated run of so many words is a loop
@@ -232,11 +255,13 @@ def loops(answer: str) -> bool:
 
 
 def examine(bench: Bench, images: Sequence[str], experts: Sequence[str]) -> dict[str, dict[str, Evidence]]:
-    """What the experts find on each photo; captions in batches."""
+    """What the experts find on each photo that can be read; captions in batches."""
     unknown = sorted(set(experts) - set(EXPERT_NAMES))
     if unknown:
         raise LAV2Error(f"There is no expert {unknown[0]!r}.", f"Choose of: {', '.join(EXPERT_NAMES)}, or none.")
     photos = list(dict.fromkeys(images))
+    damaged = bench.damaged(photos, bench.assistant.parts.caption_tower)
+    photos = [photo for photo in photos if photo not in damaged]
     found: dict[str, dict[str, Evidence]] = {photo: {} for photo in photos}
     if "caption" in experts:
         for photo, text in zip(photos, bench.captions(photos), strict=True):
@@ -271,23 +296,28 @@ def record(bench: Bench, data: Path, out: Path, experts: Sequence[str], images: 
         How many photos were looked at without a failure.
 
     Raises:
-        LAV2Error: the data cannot be read, or an unknown expert.
+        LAV2Error: the data or an earlier `out` cannot be read, or an unknown expert.
     """
     folder = (images or data.parent).resolve()
     here = out.parent.resolve()
     try:
-        rows = [json.loads(line) for line in data.read_text(encoding="utf-8").split("\n") if line.strip()]
-        chosen = [str(folder / row["image"]) for row in rows if split is None or row.get("split") == split]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        rows = files.json_rows(data)
+        chosen = [str(folder / row["image"]) for _, row in rows if split is None or row.get("split") == split]
+    except (KeyError, TypeError) as error:
         raise LAV2Error(f"{data} is not JSON lines with an image ({error}).", "Check the file.") from error
     here.mkdir(parents=True, exist_ok=True)
-    known = whole_lines(out)
-    done = {os.path.abspath(here / json.loads(line)["image"]) for line in known}
+    files.whole_lines(out)
+    try:
+        done = {os.path.abspath(here / row["image"]) for _, row in files.json_rows(out)} if out.exists() else set()
+    except (KeyError, TypeError) as error:
+        raise LAV2Error(f"{out} is not a file of findings.", "Choose another --out.") from error
     wanted = [photo for photo in list(dict.fromkeys(chosen))[:limit] if os.path.abspath(photo) not in done]
     failed = 0
     with out.open("a", encoding="utf-8") as file:
         for start in tqdm(range(0, len(wanted), RECORDED), desc="experts", unit=f"x{RECORDED} photos", disable=None):
-            found = examine(bench, wanted[start : start + RECORDED], experts)
+            chunk = wanted[start : start + RECORDED]
+            found = examine(bench, chunk, experts)
+            failed += len(chunk) - len(found)
             for photo, evidence in found.items():
                 failures = [value for value in evidence.values() if isinstance(value, ExpertFailure)]
                 if failures:
@@ -299,17 +329,6 @@ def record(bench: Bench, data: Path, out: Path, experts: Sequence[str], images: 
                 file.write(json.dumps(row, ensure_ascii=False) + "\n")
             file.flush()
     return len(wanted) - failed
-
-
-def whole_lines(file: Path) -> list[str]:
-    """The lines of an unfinished file of results; a last one that was cut off is removed from it."""
-    if not file.exists():
-        return []
-    text = file.read_text(encoding="utf-8")
-    if text and not text.endswith("\n"):
-        text = text[: text.rfind("\n") + 1]
-        file.write_text(text, encoding="utf-8")
-    return text.split("\n")[:-1]
 
 
 def grounded(
@@ -336,6 +355,10 @@ def grounded(
     rows = [row for row in read_rows(data) if isinstance(row, InstructionRow) and "truth" in row.facts][:limit]
     if not rows:
         raise LAV2Error(f"{data} has no questions that can be graded.", "Make it with `python -m lav2.instruct`.")
+    damaged, given = bench.damaged(row.image for row in rows), len(rows)
+    rows = [row for row in rows if row.image not in damaged]
+    if not rows:
+        raise LAV2Error(f"No photo of {data} can be read.", "See the lines above.")
     if any("caption" in ARMS.get(arm, EXPERT_NAMES) for arm in arms):
         rows = _with_captions(bench, rows)
     asked = [replace(row, evidence=_only(row.evidence, _on(arm, row))) for arm in arms for row in rows]
@@ -367,6 +390,7 @@ def grounded(
         },
         "obeyed": obeyed,
         "seconds": seconds,
+        "left out": given - len(rows),
     }
     table = [
         {"image": row.image, "kind": row.kind, "question": row.turns[-1].question, "truth": row.facts["truth"],
@@ -454,5 +478,4 @@ def _sha256(file: Path) -> str:
 
 
 def write(value: dict, out: Path) -> None:
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(value, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    files.write_text(out, json.dumps(value, ensure_ascii=False, indent=1) + "\n")

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from PIL import Image
 
 from experts.evidence import EXPERT_NAMES, Evidence
 from lav2.errors import LAV2Error
 from lav2.prompts import Turn
+
+QUESTION_CHARACTERS = 4000
 
 # What can be computed: nothing is drawn by a top_p of 0, and torch takes no seed beyond 64 bits. The page offers less.
 RANGES = {
@@ -44,7 +46,25 @@ class Sampling:
         for name, (low, high) in RANGES.items():
             value = getattr(self, name)
             if not low <= value <= high:  # not a number is in no range either
-                raise LAV2Error(f"{name} is {value}, which is not in {low:g} .. {high:g}.", "Choose one in that range.")
+                raise LAV2Error(
+                    "{name} is {value}, which is not in {low} .. {high}.",
+                    "Choose one in that range.",
+                    name=name,
+                    value=value,
+                    low=f"{low:g}",
+                    high=f"{high:g}",
+                )
+
+
+def check_length(question: str) -> None:
+    """Raises LAV2Error for a question that is too long, before anything goes through its text."""
+    if len(question) > QUESTION_CHARACTERS:
+        raise LAV2Error(
+            "The question has {count} characters; the limit is {limit}.",
+            "Shorten it.",
+            count=f"{len(question):,}",
+            limit=f"{QUESTION_CHARACTERS:,}",
+        )
 
 
 @dataclass(frozen=True)
@@ -52,6 +72,7 @@ class Request:
     """One question. `image` is upright RGB (lav2.image.open_image); `experts` of EXPERT_NAMES, () switches them off.
 
     `evidence`, where given, is used in place of running the experts: corrected by a reader, or kept in a receipt.
+    `client` is who asks, where several do: they take turns (lav2.line).
     """
 
     question: str
@@ -60,6 +81,7 @@ class Request:
     experts: tuple[str, ...] = EXPERT_NAMES
     sampling: Sampling = Sampling()
     evidence: Mapping[str, Evidence] | None = None
+    client: str | None = None
 
 
 @dataclass(frozen=True)
@@ -82,12 +104,18 @@ class EvidenceFound:
 
 @dataclass(frozen=True)
 class PromptReady:
-    """The exact prompt; `tokens` of `context` are used by it, `trimmed_turns` old turns did not fit."""
+    """The exact prompt; `tokens` of `context` are used by it, `trimmed_turns` old turns did not fit.
+
+    `left_out`: numbers (experts.render.numbered) of the findings that had no room in it. `parts`: the tokens of its
+    findings, question, turns and template.
+    """
 
     prompt: str
     tokens: int
     context: int
     trimmed_turns: int
+    left_out: frozenset[int] = frozenset()
+    parts: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -98,7 +126,9 @@ class Token:
 @dataclass(frozen=True)
 class Done:
     """The end. `timings` in seconds: each expert's, `experts` (all, as waited for), `first_token` (from the question
-    on), `answer` (generation), `total`; and `tokens_per_second`. `weights`: hashes by part. `tokens` of the answer."""
+    on), `answer` (generation), `total`; and `tokens_per_second`. `weights`: hashes by part. `left_out`: numbers of the
+    findings that the prompt had no room for. `rule`: of lav2.language, where it answered and no model; there is no
+    prompt then. `tokens` of the answer."""
 
     answer: str
     evidence: dict[str, Evidence]
@@ -109,6 +139,8 @@ class Done:
     versions: dict[str, str]
     stopped: bool
     weights: dict[str, str]
+    left_out: frozenset[int] = frozenset()
+    rule: str = ""
     tokens: int = 0
 
 

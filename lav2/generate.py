@@ -186,7 +186,15 @@ class Turns:
             self._going.append(mine)
             if self._worker is None or not self._worker.is_alive():  # a process that was forked has no threads
                 self._worker = threading.Thread(target=self._work, name="lav2-steps", daemon=True)
-                self._worker.start()
+                try:
+                    self._worker.start()
+                except RuntimeError as error:
+                    self._worker = None
+                    self._going.remove(mine)
+                    raise LAV2Error(
+                        "The system lets no further thread start.",
+                        "Ask again in a moment, or raise the limit of processes (ulimit -u).",
+                    ) from error
             self._changed.notify_all()
         try:
             while (found := mine.found.get()) is not None:

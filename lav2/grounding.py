@@ -1,10 +1,9 @@
-"""Evidence -> the block of the prompt: the findings (experts.render) and, as its last line, what they say to this very
-question, in the words of an answer. The budget is the one that answering, training and evaluation share. No torch.
+"""Evidence -> the block of the prompt: the findings (experts.prompt_block) and, where the question asks for objects, a
+line that computes what it asks: how many, on which side, which kinds the detector does not know. The budget is the one
+that answering, training and evaluation share. No torch.
 
-The last line is why a small language model can use what the experts found: to count boxes, compare their places or
-join lines of text takes steps that it does not take reliably, to copy takes none (docs/LOG.md, 2026-11-25). It is
-made by rules from the findings alone, so it is as right or wrong as they are, and it is there only where a finding
-answers the question.
+The computed line is true for the findings or it is not there. It says nothing of text, and drops no condition without
+saying so.
 """
 
 from __future__ import annotations
@@ -15,12 +14,14 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from experts.evidence import Detections, Evidence, OcrLines, lines_of
-from experts.render import Item, numbered, render
-from lav2 import claims, routing
+from experts.evidence import Detections, Evidence
+from experts.prompt_block import Block, doubt, prompt_block
+from experts.render import Item, numbered
+from lav2 import claims
 
-EVIDENCE_BUDGET = 320  # tokens
-KINDS, PLACES, TEXT_CHARS = 4, 4, 200  # told at most: kinds of object, places of each; characters of the text
+EVIDENCE_BUDGET = 900  # tokens
+KINDS, PLACES = 4, 4  # told at most: kinds of object, places of each
+LEAST_BUDGET = 64  # tokens of findings beside a computed line; below it the line goes
 
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 WHERE = {
@@ -32,30 +33,40 @@ WHERE = {
 }
 RELATIONS = {"left": "to the left of", "right": "to the right of", "above": "above", "below": "below"}
 OPPOSITE = {"left": "right", "right": "left", "above": "below", "below": "above"}
-NTH = ("first", "second", "third", "fourth")
 
 _REGION = re.compile(r"\b(?:on|at|in) the (left|right|top|bottom|middle|cent(?:er|re))\b", re.IGNORECASE)
 _MIDDLE = re.compile(r"cent(?:er|re)")
 _RELATIVE = re.compile(
     r"\b(?:left|right|above|below|over|under|where|side|relative|compared|position|placed|direction)\b", re.IGNORECASE
 )
-_LINE = re.compile(rf"\b({'|'.join(NTH)}|last) line\b", re.IGNORECASE)
-_READ = re.compile(routing.RULES["read"][1], re.IGNORECASE)
-# What a question may look for in a text -> (words that ask for it, how it is written).
-_VALUES = {
-    "price": (r"\bprices?\b|\bcosts?\b|\bhow much\b", r"\$ ?\d+(?:[.,]\d+)?|\d+[.,]\d\d"),
-    "time": (r"\btime\b|\bwhen\b|\bhours\b|\bopens?\b|\bcloses?\b", r"\d{1,2}[:.]\d\d"),
-    "number": (r"\bnumbers?\b(?! of\b)", r"[\d.,:$%/-]*\d[\d.,:$%/-]*"),
-}
+# Conditions that boxes do not tell: a count of "people wearing hats" is one of people.
+_CONDITION = re.compile(
+    r"\b(?:wearing|wears?|holding|holds?|riding|carrying|sitting|standing|walking|eating|with|dressed|who|that|whose|"
+    r"red|blue|green|yellow|black|white|brown|grey|gray|orange|pink|purple|big|small|large|little|young|old)\b",
+    re.IGNORECASE,
+)
+_COUNT = re.compile(r"\b(?:how many|count|number of)\b", re.IGNORECASE)
+_ANYBODY = ("person", "people", "anybody", "anyone", "somebody", "someone", "persons")
 
 
-def block(evidence: Mapping[str, Evidence], question: str, count_tokens: Callable[[str], int]) -> str:
-    """The findings and `focus`, together within EVIDENCE_BUDGET tokens of the model's own counting; "" with experts
-    off."""
-    line = focus(evidence, question)
-    if not line:
-        return render(evidence, count_tokens, EVIDENCE_BUDGET)
-    return f"{render(evidence, count_tokens, EVIDENCE_BUDGET - count_tokens(line) - 1)}\n{line}"  # 1: the line's end
+def block(
+    evidence: Mapping[str, Evidence],
+    question: str,
+    count_tokens: Callable[[str], int],
+    budget: int = EVIDENCE_BUDGET,
+    computed_line: bool = True,
+) -> Block:
+    """The findings and `computed`, together within `budget` tokens of the model's own counting; "" with experts off.
+
+    Args:
+        computed_line: False leaves it out, for the ablation.
+    """
+    line = computed(evidence, question) if computed_line else ""
+    room = budget - count_tokens(line) - 1 if line else budget  # 1: the line's end
+    if not line or room < LEAST_BUDGET:
+        return prompt_block(evidence, count_tokens, budget, question, plural)
+    found = prompt_block(evidence, count_tokens, room, question, plural)
+    return Block(f"{found.text}\n{line}", found.left_out) if found.text else found
 
 
 def told(found: Evidence, question: str) -> Evidence:
@@ -72,77 +83,57 @@ def told(found: Evidence, question: str) -> Evidence:
     return found if kept.all() else found.only(kept)
 
 
-def focus(evidence: Mapping[str, Evidence], question: str) -> str:
-    """What the findings say to the question, as one line; "" where they say nothing to it.
+def computed(evidence: Mapping[str, Evidence], question: str) -> str:
+    """What the boxes say to the question, as one line; "" where they say nothing to it.
 
-    Kinds of object (those of lav2.claims.asked): how many and where, or that there are none, or that the detector does
+    Kinds of object (those of lav2.claims.asked): how many and where, or that none was found, or that the detector does
     not look for them; of two kinds whose places are compared, on which side the surer ones lie. A part of the photo:
-    what is there. Text: all of it in one piece, or the line, price, time or number that is asked for (`read`).
-
-    Texts are cleaned as in the block, and quoted.
+    what is there. What the boxes cannot tell of it (women, who wears a hat) is said.
     """
-    items = numbered(evidence)
-    parts = []
-    if isinstance(detections := evidence.get("detection"), Detections):
-        parts += _objects(detections, [item for item in items if item.expert == "detection"], question)
-    if any(item.expert == "ocr" for item in items) and _READ.search(question):
-        what, said = read(evidence["ocr"], question)
-        quote = "" if what.removeprefix("the ") in _VALUES else '"'
-        parts.append(f"{what} is {quote}{' or '.join(said)}{quote}" if said else what)
-    return f"For this question: {'; '.join(parts)}" if parts else ""
+    detections = evidence.get("detection")
+    if not isinstance(detections, Detections):
+        return ""
+    items = [item for item in numbered(evidence) if item.expert == "detection"]
+    parts = _objects(detections, items, question)
+    return f"Computed: {'; '.join(parts)}" if parts else ""
 
 
 def _objects(detections: Detections, items: Sequence[Item], question: str) -> list[str]:
-    kinds = claims.asked(question)[:KINDS]
+    asked = claims.asked_words(question)[:KINDS]
+    kinds = list(dict.fromkeys(kind for _, kind in asked))
     by_kind = {kind: [item for item in items if item.text == kind] for kind in kinds}  # the surest first
     if len(kinds) == 2 and all(by_kind.values()) and _RELATIVE.search(question):
         one, other = (_centre(found[0]) for found in by_kind.values())
         way = side(one, other, detections.size)
         return [f"the {named(kinds[0])} is {RELATIONS[way]} the {named(kinds[1])}"]
     if kinds:
-        return [_kind(kind, found, detections) for kind, found in by_kind.items()]
+        parts = [_kind(kind, found, detections) for kind, found in by_kind.items()]
+        narrower = [word for word, kind in asked if kind == "person" and word not in _ANYBODY]
+        if narrower and by_kind.get("person"):
+            parts.append(f"{' and '.join(dict.fromkeys(narrower))} not told apart")
+        elif _COUNT.search(question) and (found := _CONDITION.search(question)) and any(by_kind.values()):
+            parts.append(f"{found[0].lower()} not checked")
+        return parts
     if region := _REGION.search(question):
         where = _MIDDLE.sub("middle", region[1].lower())
         word = "center" if where == "middle" else where  # of Item.place
         least = 0.01 * detections.size[0] * detections.size[1]
         inside = [item for item in items if _area(item) >= least and word in item.place.split()]
         counts = Counter(item.text for item in sorted(inside, key=_area, reverse=True))
-        return [f"{listed(counts) if counts else 'nothing found'} {WHERE[where]}"]
+        return [f"{listed(counts)} {WHERE[where]}"] if counts else []
     return []
 
 
 def _kind(kind: str, found: Sequence[Item], detections: Detections) -> str:
-    """two people (left, top right); no dogs; knives not looked for."""
+    """two people (left, top right); no dogs found; knives not looked for."""
     if kind not in detections.classes:
         return f"{plural(kind)} not looked for"
     if not found:
-        return f"no {plural(kind)}"
+        return f"no {plural(kind)} found"
     places = [item.place for item in found[:PLACES]]
     more = ", ..." if len(found) > PLACES else ""
-    return f"{_number(len(found))} {named(kind) if len(found) == 1 else plural(kind)} ({', '.join(places)}{more})"
-
-
-def read(found: OcrLines, question: str) -> tuple[str, tuple[str, ...]]:
-    """What of a text is asked for, and what that is: ("the number", ("52", "3")), the surest first;
-    ("the second line", ("open daily",)); ("the text", ("Gate 42 open daily",)) where no part of it is asked for. Or
-    that it is not there, and nothing: ("no number in the text", ())."""
-    items = numbered({"ocr": found})
-    if not items:  # of its texts nothing is left but markers
-        return "no text in the photo", ()
-    lines = [[items[i] for i in line] for line in lines_of(np.array([item.polygon for item in items], float))]
-    for name, (asked, written) in _VALUES.items():
-        if re.search(asked, question, re.IGNORECASE):
-            surest = sorted((item for line in lines for item in line), key=lambda item: -item.confidence)
-            values = [word for item in surest for word in item.text.split() if re.fullmatch(written, word)]
-            return (f"the {name}", tuple(dict.fromkeys(values))) if values else (f"no {name} in the text", ())
-    texts = [" ".join(item.text for item in line) for line in lines]
-    if nth := _LINE.search(question):
-        n = len(texts) - 1 if nth[1].lower() == "last" else NTH.index(nth[1].lower())
-        if n < len(texts):
-            return f"the {nth[1].lower()} line", (texts[n],)
-        return f"the text has {_number(len(texts))} line{'s' if len(texts) > 1 else ''}", ()
-    text = " ".join(texts)
-    return "the text", (text if len(text) <= TEXT_CHARS else text[: TEXT_CHARS - 3] + "...",)
+    name = named(kind) if len(found) == 1 else plural(kind)
+    return f"{doubt(found)}{_number(len(found))} {name} ({', '.join(places)}{more})"
 
 
 def side(one: Sequence[float], other: Sequence[float], size: tuple[int, int]) -> str:

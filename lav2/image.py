@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import os
 import re
 import threading
 import warnings
@@ -15,6 +16,7 @@ from typing import TypedDict
 import numpy as np
 from PIL import Image, ImageChops, ImageFile, ImageFilter, ImageOps
 
+from experts.messages import Message
 from lav2.errors import LAV2Error
 
 MAX_PIXELS = 50_000_000  # larger pictures are refused before they are decoded
@@ -34,13 +36,15 @@ PARTS = {  # what a file of several pictures has
 }  # fmt: skip
 HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 UNREADABLE = {  # how a file begins -> what it is
-    rb"%PDF": "a PDF document",
-    rb"%!PS|\xc5\xd0\xd3\xc6": "a PostScript file",
-    rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*(?:<!DOCTYPE svg[^>]*>\s*)?<svg": "an SVG drawing",
-    rb"\x1f\x8b": "a compressed file",
-    rb"PK\x03\x04": "a ZIP archive or an office document",
-    rb"....ftyp(?:isom|mp4|M4V|qt  |avc1|3gp)|\x1a\x45\xdf\xa3": "a video",
-    rb"version https://git-lfs": "a pointer of Git LFS and not the picture itself",
+    rb"%PDF": Message("a PDF document"),
+    rb"%!PS|\xc5\xd0\xd3\xc6": Message("a PostScript file"),
+    rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*(?:<!DOCTYPE svg[^>]*>\s*)?<svg": Message(
+        "an SVG drawing"
+    ),
+    rb"\x1f\x8b": Message("a compressed file"),
+    rb"PK\x03\x04": Message("a ZIP archive or an office document"),
+    rb"....ftyp(?:isom|mp4|M4V|qt  |avc1|3gp)|\x1a\x45\xdf\xa3": Message("a video"),
+    rb"version https://git-lfs": Message("a pointer of Git LFS and not the picture itself"),
 }
 _NEXT_FORMAT = "Use a JPEG, PNG, WebP, AVIF, HEIC, GIF, BMP or TIFF picture."
 
@@ -84,16 +88,23 @@ def open_image(source: str | Path | bytes | Image.Image) -> Image.Image:
     else:
         path = Path(source)
         name = path.name
-        if not path.is_file():
-            raise LAV2Error(f"There is no file {name}.", "Check the path.")
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
+        if not os.path.isfile(path):  # unlike Path.is_file, also where the name is too long
+            raise LAV2Error("There is no file {name}.", "Check the path.", name=name)
+        try:
+            with path.open("rb") as file:
+                data = file.read(MAX_BYTES + 1)
+        except OSError as error:
+            raise LAV2Error(
+                "{name} cannot be read ({why}).", "Check who may read the file.", name=name, why=error.strerror
+            ) from error
     if not data:
-        raise LAV2Error(f"{name} is empty (0 bytes).", "Upload it again or choose another picture.")
+        raise LAV2Error("{name} is empty (0 bytes).", "Upload it again or choose another picture.", name=name)
     if len(data) > MAX_BYTES:
         raise LAV2Error(
-            f"{name} has more than {MAX_BYTES / 1e6:.0f} MB.",
+            "{name} has more than {limit} MB.",
             "Save it smaller or as JPEG.",
+            name=name,
+            limit=f"{MAX_BYTES / 1e6:.0f}",
         )
     heif = data[4:8] == b"ftyp" and data[8:12] in HEIF_BRANDS
     if heif:
@@ -105,15 +116,23 @@ def open_image(source: str | Path | bytes | Image.Image) -> Image.Image:
                 picture = Image.open(io.BytesIO(data), formats=["HEIF"] if heif else _formats())
         except Image.DecompressionBombError as error:
             raise LAV2Error(
-                f"{name} unpacks to more than {MAX_PIXELS / 1e6:.0f} megapixels.", "Scale it down first."
+                "{name} unpacks to more than {limit} megapixels.",
+                "Scale it down first.",
+                name=name,
+                limit=f"{MAX_PIXELS / 1e6:.0f}",
             ) from error
+        except MemoryError as error:
+            raise _no_memory(name) from error
         except Exception as error:  # Pillow's plug-ins raise anything on hostile bytes
             kind = next((kind for start, kind in UNREADABLE.items() if re.match(start, data, re.DOTALL)), None)
             if kind:
                 raise LAV2Error(
-                    f"{name} is {kind}, which cannot be read.", "Send a picture of it: a screenshot as PNG or JPEG."
+                    "{name} is {kind}, which cannot be read.",
+                    "Send a picture of it: a screenshot as PNG or JPEG.",
+                    name=name,
+                    kind=kind,
                 ) from error
-            raise LAV2Error(f"{name} is not a picture that can be read.", _NEXT_FORMAT) from error
+            raise LAV2Error("{name} is not a picture that can be read.", _NEXT_FORMAT, name=name) from error
         return _shown(picture, name, data)
 
 
@@ -151,10 +170,20 @@ def _shown(picture: Image.Image, name: str, data: bytes | None) -> Image.Image:
         return first
     except LAV2Error:
         raise
+    except MemoryError as error:
+        raise _no_memory(name) from error
     except Exception as error:  # truncated data, broken EXIF or colour tables: Pillow's decoders raise anything
         raise LAV2Error(
-            f"{name} is damaged or cut off ({error}).", "Save it again or choose another picture."
+            "{name} is damaged or cut off ({why}).", "Save it again or choose another picture.", name=name, why=error
         ) from error
+
+
+def _no_memory(name: str) -> LAV2Error:
+    return LAV2Error(
+        "There is not enough free memory to open {name}.",
+        "Close other programs, or scale the picture down.",
+        name=name,
+    )
 
 
 def _numbers(picture: Image.Image) -> Iterator[int]:
@@ -179,8 +208,12 @@ def _check_size(picture: Image.Image, name: str) -> None:
     width, height = picture.size
     if width * height > MAX_PIXELS:
         raise LAV2Error(
-            f"{name} has {width} x {height} pixels; the limit is {MAX_PIXELS / 1e6:.0f} megapixels.",
+            "{name} has {width} x {height} pixels; the limit is {limit} megapixels.",
             "Scale it down first.",
+            name=name,
+            width=width,
+            height=height,
+            limit=f"{MAX_PIXELS / 1e6:.0f}",
         )
 
 

@@ -40,10 +40,12 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from experts.evidence import EXPERT_NAMES, Caption, Detections, OcrLines, from_json, to_json
+from experts.reading_order import rows_of
+from experts.render import numbered
 from lav2 import claims, grounding
 from lav2.errors import LAV2Error
+from lav2.files import json_rows
 from lav2.grounding import (
-    NTH,
     NUMBERS,
     OPPOSITE,
     PLURAL_ONLY,
@@ -187,35 +189,28 @@ def read_photos(files: Sequence[str | Path], root: str | Path, split: str | None
     """
     found: dict[str, dict] = {}
     for file in files:
-        for number, line in _lines(file):
+        for number, row in json_rows(file):
             try:
-                row = json.loads(line)
                 known = found.setdefault(row["image"], {"captions": (), "split": None, "boxes": None, "human": False})
-            except (ValueError, KeyError, TypeError) as error:
+                known["split"] = row.get("split") or known["split"]
+                known["captions"] = tuple(row.get("captions", ())) or known["captions"]
+                human = not any("conf" in b for b in row.get("boxes", ()))
+                if "boxes" in row and (known["boxes"] is None or (human and not known["human"])):
+                    known["boxes"] = tuple(
+                        Box(b["label"], tuple(b["xyxy"]), b.get("conf", 1.0), b.get("crowd", False))
+                        for b in row["boxes"]
+                    )
+                    known["size"], known["human"] = (row["width"], row["height"]), human
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
                 raise LAV2Error(
-                    f"{file}, line {number} is not a row with an image.", "Mend or remove that line."
+                    f"{file}, line {number} is not a row with an image ({type(error).__name__}: {error}).",
+                    "Mend or remove that line.",
                 ) from error
-            known["split"] = row.get("split") or known["split"]
-            known["captions"] = tuple(row.get("captions", ())) or known["captions"]
-            human = not any("conf" in b for b in row.get("boxes", ()))
-            if "boxes" in row and (known["boxes"] is None or (human and not known["human"])):
-                known["boxes"] = tuple(
-                    Box(b["label"], tuple(b["xyxy"]), b.get("conf", 1.0), b.get("crowd", False)) for b in row["boxes"]
-                )
-                known["size"], known["human"] = (row["width"], row["height"]), human
     return [
         Photo(Path(root) / image, k["captions"], k.get("size"), k["boxes"])
         for image, k in sorted(found.items())
         if split is None or (k["split"] or "train") == split
     ]
-
-
-def _lines(file: str | Path) -> Iterator[tuple[int, str]]:
-    try:
-        lines = Path(file).read_text(encoding="utf-8").split("\n")
-    except OSError as error:
-        raise LAV2Error(f"{file} cannot be read ({error.strerror}).", "Check the path.") from error
-    return ((number, line) for number, line in enumerate(lines, 1) if line.strip())
 
 
 def read_evidence(*files: str | Path) -> EvidenceSource:
@@ -224,9 +219,8 @@ def read_evidence(*files: str | Path) -> EvidenceSource:
     """
     found: dict[str, dict] = {}
     for file in files:
-        for number, line in _lines(file):
+        for number, row in json_rows(file):
             try:
-                row = json.loads(line)
                 found.setdefault(os.path.abspath(Path(file).parent / row["image"]), {}).update(row["evidence"])
             except (ValueError, KeyError, TypeError) as error:
                 cause = f"{file}, line {number} is not an image with evidence."
@@ -1108,10 +1102,42 @@ def _as_read(question: str, answer: str, truth: str, evidence: Mapping[str, dict
     found = evidence.get("ocr", {})
     if not found.get("items"):
         return CANNOT_READ
-    what, said = grounding.read(from_json("ocr", found), question)
+    what, said = _found_text(from_json("ocr", found), question)
     if said:
         return answer.replace(truth, " or ".join(said))
     return f"I see {what}." if what.startswith("no ") else f"{what[0].upper()}{what[1:]}."
+
+
+NTH = ("first", "second", "third", "fourth")
+_LINE = re.compile(rf"\b({'|'.join(NTH)}|last) line\b", re.IGNORECASE)
+# What a question may look for in a sign -> (words that ask for it, how `sign_text` writes it).
+_VALUES = {
+    "price": (r"\bprices?\b|\bcosts?\b|\bhow much\b", r"\$ ?\d+(?:[.,]\d+)?|\d+[.,]\d\d"),
+    "time": (r"\btime\b|\bwhen\b|\bhours\b|\bopens?\b|\bcloses?\b", r"\d{1,2}[:.]\d\d"),
+    "number": (r"\bnumbers?\b(?! of\b)", r"[\d.,:$%/-]*\d[\d.,:$%/-]*"),
+}
+
+
+def _found_text(found: OcrLines, question: str) -> tuple[str, tuple[str, ...]]:
+    """What of a drawn sign is asked for, and what that is: ("the number", ("52", "3")), the surest first;
+    ("the second line", ("open daily",)); ("the text", ("Gate 42 open daily",)). Or that it is not there."""
+    items = numbered({"ocr": found})
+    if not items:  # of its texts nothing is left but markers
+        return "no text in the photo", ()
+    order = rows_of(np.array([item.polygon for item in items], float))
+    lines = [[items[i] for cell in row for i in cell] for row in order]
+    for name, (asked, written) in _VALUES.items():
+        if re.search(asked, question, re.IGNORECASE):
+            surest = sorted((item for line in lines for item in line), key=lambda item: -item.confidence)
+            values = [word for item in surest for word in item.text.split() if re.fullmatch(written, word)]
+            return (f"the {name}", tuple(dict.fromkeys(values))) if values else (f"no {name} in the text", ())
+    texts = [" ".join(item.text for item in line) for line in lines]
+    if nth := _LINE.search(question):
+        n = len(texts) - 1 if nth[1].lower() == "last" else NTH.index(nth[1].lower())
+        if n < len(texts):
+            return f"the {nth[1].lower()} line", (texts[n],)
+        return f"the text has {NUMBERS[len(texts)]} line{'s' if len(texts) > 1 else ''}", ()
+    return "the text", (" ".join(texts),)
 
 
 def _adversarial_read(photo: Photo, rng: random.Random) -> Made:

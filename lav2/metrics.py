@@ -27,6 +27,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lav2.errors import LAV2Error
+from lav2.files import json_rows, read_json, read_text
 
 # --- COCO's tokenisation ------------------------------------------------------------------------------------
 
@@ -268,7 +269,10 @@ def read_references(path: str | Path, split: str | None = None) -> dict[Id, list
     """
     found: dict[Id, list[str]] = {}
     if Path(path).suffix == ".jsonl":
-        for row in _each(path, _json_lines(path), ("image", "captions")):
+        for number, row in enumerate(_each(path, _json_lines(path), ("image", "captions")), 1):
+            texts = row["captions"]
+            if not isinstance(texts, list) or not all(isinstance(text, str) for text in (row["image"], *texts)):
+                raise LAV2Error(f"{path}, row {number} is not a photo with a list of captions.", "Mend or remove it.")
             if split is None or row.get("split") == split:
                 found[row["image"]] = row["captions"]
         return found
@@ -489,9 +493,7 @@ def read_mme(folder: str | Path) -> list[Question]:
                 raise LAV2Error(
                     f"{file} has no photo of the same name.", f"Put it in {folder / subtask / 'images'}."
                 )
-            lines = [
-                line.split("\t") for line in file.read_text(encoding="utf-8").splitlines() if line.strip()
-            ]
+            lines = [line.split("\t") for line in read_text(file).splitlines() if line.strip()]
             if len(lines) != 2 or any(len(line) != 2 for line in lines):
                 raise LAV2Error(
                     f"{file} is not two lines of question, tab, answer.", "Download this MME file again."
@@ -544,8 +546,8 @@ def read_docvqa(path: str | Path, images: str | Path | None = None) -> list[Ques
     names = {
         i: Path(row.get("image") or row.get("file_path", "")).name for i, row in zip(ids, rows, strict=True)
     }
-    files = _located(names, Path(images or path.parent))
-    return [Question(i, files[i], r["question"], tuple(r["answers"])) for i, r in zip(ids, rows, strict=True)]
+    photos = _located(names, Path(images or path.parent))
+    return [Question(i, photos[i], r["question"], tuple(r["answers"])) for i, r in zip(ids, rows, strict=True)]
 
 
 def anls_scores(questions: Sequence[Question], answers: Mapping[Id, str]) -> dict[str, float]:
@@ -637,29 +639,11 @@ def _by_subset(questions: Sequence[Question], scores: Sequence[float]) -> dict[s
 
 
 def _json(path: str | Path):
-    try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise LAV2Error(f"{path} cannot be read ({error.strerror}).", "Check the path.") from error
-    except ValueError as error:
-        raise LAV2Error(f"{path} is not JSON ({error}).", "Check that the download is complete.") from error
+    return read_json(path, "Check that the download is complete.")
 
 
 def _json_lines(path: str | Path) -> list[dict]:
-    try:
-        lines = Path(path).read_text(encoding="utf-8").split("\n")
-    except OSError as error:
-        raise LAV2Error(f"{path} cannot be read ({error.strerror}).", "Check the path.") from error
-    rows = []
-    for number, line in enumerate(lines, 1):
-        if line.strip():
-            try:
-                rows.append(json.loads(line))
-            except ValueError as error:
-                raise LAV2Error(
-                    f"{path}, line {number} is not JSON ({error}).", "Mend or remove that line."
-                ) from error
-    return rows
+    return [row for _, row in json_rows(path)]
 
 
 def _field(path: str | Path, content, name: str):

@@ -20,6 +20,7 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 import transformers
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import (
@@ -33,7 +34,7 @@ from transformers import (
 )
 from transformers.utils import is_bitsandbytes_available
 
-from lav2 import weights
+from lav2 import files, weights
 from lav2.adapter import ATTENTION, Adapter, LayerPrompt, group, place, trainable, tune_linears
 from lav2.config import AdapterConfig, Preset, ProjectorConfig, VisionConfig
 from lav2.errors import LAV2Error
@@ -239,6 +240,7 @@ def preset_on(preset: Preset, llm: str) -> Preset:
         llm=llm,
         adapter_config=settings,
         template=_template(tokenizer),
+        question_rules=False,  # it may know what the preset's own does not
         caption_drafts=0,  # those of a big model take long, and nobody has measured their worth
     )
 
@@ -288,7 +290,7 @@ def load_llm(
         llm = AutoModelForCausalLM.from_pretrained(
             path, config=config, dtype=dtype, attn_implementation=ATTENTION, **options
         )
-    except (OSError, ValueError, KeyError, RuntimeError) as error:  # RuntimeError: tensors of another shape
+    except Exception as error:  # transformers and safetensors raise a dozen types, also on files that are cut off
         raise _unreadable(path, error) from error
     if options:
         _dispatched(llm)
@@ -345,6 +347,8 @@ def _described(path: Path) -> tuple[PreTrainedConfig, PreTrainedTokenizerBase]:
 
 
 def _unreadable(path: Path, error: Exception) -> LAV2Error:
+    if files.is_out_of_memory(error) or isinstance(error, ModuleNotFoundError):
+        return files.unreadable(path, error, "")
     return LAV2Error(
         f"transformers cannot load a language model from {path} ({error}).",
         "Give a folder with config.json, tokenizer and safetensors of a LLaMA-family model.",
@@ -363,12 +367,19 @@ def share_frozen(llm: PreTrainedModel) -> PreTrainedModel:
 
 
 def _dequantised(gguf: Path) -> Path:
-    """The cached folder of a GGUF file's weights in bfloat16; made on first use (about 20 s)."""
+    """The cached folder of a GGUF file's weights in bfloat16; made on first use (about 20 s), and again where it is
+    damaged.
+
+    Raises:
+        LAV2Error: the file cannot be read, or there is no room for the folder.
+    """
     stat = gguf.stat()
     key = hashlib.sha256(f"{gguf.name} {stat.st_size} {stat.st_mtime_ns}".encode()).hexdigest()[:12]
     target = weights.cache_dir() / f"{gguf.stem}-{key}"
-    if target.exists():
-        return target
+    return files.mended(target, lambda: _convert(gguf, target), files.is_whole, print)
+
+
+def _convert(gguf: Path, target: Path) -> None:
     quiet = logging.getLogger("transformers")
     level = quiet.level
     quiet.setLevel(logging.ERROR)
@@ -378,6 +389,8 @@ def _dequantised(gguf: Path) -> Path:
         if hasattr(transformers, "GgufConfig"):  # transformers >= 5.2x keeps GGUF weights packed unless told
             options["quantization_config"] = transformers.GgufConfig(gguf_file=gguf.name, dequantize=True)
         llm = AutoModelForCausalLM.from_pretrained(gguf.parent, **options).to(torch.bfloat16)
+    except Exception as error:  # transformers and gguf raise a dozen types on a damaged file
+        raise files.unreadable(gguf, error, "Get the file again.") from error
     finally:
         quiet.setLevel(level)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -385,12 +398,17 @@ def _dequantised(gguf: Path) -> Path:
     try:
         llm.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
+        files.write_manifest(folder)
         folder.rename(target)
-    except OSError:
+    except BaseException as error:
         shutil.rmtree(folder, ignore_errors=True)
-        if not target.exists():  # else another process was faster
+        if isinstance(error, OSError | SafetensorError) and not target.exists():  # else another process was faster
+            raise LAV2Error(
+                f"The language model could not be converted into {target.parent} ({error}).",
+                "Free 0.5 GB there, or set LAV2_CACHE to another folder.",
+            ) from error
+        if not isinstance(error, OSError | SafetensorError):
             raise
-    return target
 
 
 def base_identity(llm: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str) -> dict[str, str]:

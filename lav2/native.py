@@ -17,10 +17,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from lav2 import files
+from lav2.errors import LAV2Error
 from lav2.weights import cache_dir
 
 SOURCE = Path(__file__).with_name("decode.c")
 FLAGS = ("-O3", "-march=native", "-fopenmp", "-shared", "-fPIC")
+LIBRARY = "decode.so"
 SECONDS = 20  # that the compiler may take; gcc 12 takes about one
 
 
@@ -28,23 +31,18 @@ SECONDS = 20  # that the compiler may take; gcc 12 takes about one
 def library() -> ctypes.CDLL | None:
     """The compiled decode.c, or None: there is no C compiler here, or it cannot compile this.
 
-    The compiled file lies in the cache folder, under a name that changes with the source and the processor.
+    The compiled file lies in the cache folder, under a name that changes with the source and the processor, in a folder
+    with its size and hash. A damaged one is compiled again: to load it could end the process without a word.
     """
     compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     identity = SOURCE.read_bytes() + f"{FLAGS} {compiler} {_processor()}".encode()
-    path = cache_dir() / f"decode-{hashlib.sha256(identity).hexdigest()[:16]}.so"
+    folder = cache_dir() / f"decode-{hashlib.sha256(identity).hexdigest()[:16]}"
     try:
-        if not path.exists():
-            if compiler is None:
-                return None
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=path.parent) as folder:  # renamed when complete
-                made = Path(folder) / path.name
-                command = [*compiler.split(), *FLAGS, str(SOURCE), "-o", str(made), "-lm"]
-                subprocess.run(command, check=True, capture_output=True, timeout=SECONDS)
-                made.rename(path)
-        loaded = ctypes.CDLL(str(path))
-    except (OSError, subprocess.SubprocessError):
+        if compiler is None and not files.is_whole(folder):
+            return None
+        files.mended(folder, lambda: _compile(compiler, folder), files.is_whole, print)
+        loaded = ctypes.CDLL(str(folder / LIBRARY))
+    except (OSError, subprocess.SubprocessError, LAV2Error):
         return None
     number, address = ctypes.c_int64, ctypes.c_void_p
     loaded.lav2_step.argtypes = [address] * 8 + [number, address, number, address, address, number]
@@ -54,6 +52,21 @@ def library() -> ctypes.CDLL | None:
     for function in (loaded.lav2_step, loaded.lav2_linear, loaded.lav2_expand, loaded.lav2_quantise):
         function.restype = None
     return loaded
+
+
+def _compile(compiler: str, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent) as folder:  # renamed when complete
+        made = Path(folder) / target.name
+        made.mkdir()
+        command = [*compiler.split(), *FLAGS, str(SOURCE), "-o", str(made / LIBRARY), "-lm"]
+        subprocess.run(command, check=True, capture_output=True, timeout=SECONDS)
+        files.write_manifest(made)
+        try:
+            made.rename(target)
+        except OSError:
+            if not target.exists():  # else another process was faster
+                raise
 
 
 def lanes() -> int:

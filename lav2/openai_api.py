@@ -14,6 +14,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from starlette.concurrency import run_in_threadpool
@@ -54,21 +55,21 @@ def routes(assistant: Callable[[], Assistant], answer: Answer) -> list[Route]:
         try:
             raw = await bodies.read(http)
             ready = _loaded(assistant)
-            asked, running = await _begun(raw, ready)
+            asked, running = await _begun(raw, ready, http.client.host if http.client else None)
             return await _given(http, ready, asked, running)
         except ClientDisconnect:
             return Response(status_code=400)  # nobody reads it
         except Exception as error:
             return _error(error)
 
-    async def _begun(raw: bytes, ready: Assistant) -> tuple[Asked, _Running]:
+    async def _begun(raw: bytes, ready: Assistant, client: str | None) -> tuple[Asked, _Running]:
         if not slots.acquire(blocking=False):
             told = f"{AT_ONCE} requests are being answered. Try again in a few seconds."
             raise Refused(told, None, "rate_limit_exceeded", 429)
         try:
             asked = await run_in_threadpool(lambda: to_asked(parse(raw)))
             _check_model(asked.model, ready)
-            return asked, _Running(answer, asked.request, slots.release)
+            return asked, _Running(answer, replace(asked.request, client=client), slots.release)
         except BaseException:  # also where the task is cancelled
             slots.release()
             raise
@@ -260,7 +261,7 @@ class _Reply:
 
     def _end(self, done: Done) -> None:
         said = self._assistant.count_tokens(self._said) if self._stop.found else done.tokens
-        self.reason = "length" if said >= self._most and not self._stop.found else "stop"
+        self.reason = "length" if said >= self._most and not self._stop.found and not done.rule else "stop"
         total = self._prompt_tokens + said
         self.usage = {"prompt_tokens": self._prompt_tokens, "completion_tokens": said, "total_tokens": total}
         request = self._asked.request
@@ -270,8 +271,10 @@ class _Reply:
             "evidence": {name: to_json(found) for name, found in done.evidence.items()},
             "prompt": done.prompt,
             "seed": done.seed,
-            "photo": request.image and facts(request.image),
+            "photo": facts(request.image) if request.image else None,
             "notes": list(self._asked.notes),
+            "left_out": sorted(done.left_out),
+            "rule": done.rule,
         }
 
 

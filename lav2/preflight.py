@@ -3,13 +3,12 @@ No torch on a CPU."""
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from lav2 import weights
+from lav2 import files, weights
 from lav2.config import CONTEXT, PRESETS, Preset
 from lav2.errors import LAV2Error
 
@@ -141,7 +140,7 @@ def _config(preset: Preset) -> Mapping | None:
     """config.json of the preset's language model; LLaMA-7B's where it is not here, None where `memory_gb` says it."""
     folder = local(preset.llm)
     if folder is not None and (folder / "config.json").exists():
-        return json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        return files.read_json(folder / "config.json")
     return None if preset.memory_gb else LLAMA_7B
 
 
@@ -290,5 +289,6 @@ def _stored_clip(preset: Preset) -> bool:
     folder = local(preset.adapter) if preset.adapter else None
     if folder is None:
         return False
-    vision = json.loads((folder / "config.json").read_text(encoding="utf-8"))["vision"]
-    return vision is not None and vision["weights"] != "openai"
+    config = files.read_json(folder / "config.json")
+    vision = config.get("vision") if isinstance(config, dict) else None  # lav2.checkpoint tells what is wrong with it
+    return isinstance(vision, dict) and vision.get("weights") != "openai"

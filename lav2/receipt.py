@@ -10,20 +10,20 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from PIL import Image
+from pydantic import ValidationError
 
 from experts.evidence import Caption, Evidence, ExpertFailure, from_json, to_json
+from experts.messages import Message, cut
 from lav2.errors import LAV2Error
 from lav2.events import Done, Request, Sampling
+from lav2.image import Facts, facts
 from lav2.prompts import Turn
+from lav2.receipt_form import FORMAT, Receipt
 from lav2.routing import Route
 
-FORMAT = "lav2 receipt 1"
 SIZE_LIMIT = 1_000_000  # bytes
+AROUND = 40  # characters shown before the place where two texts begin to differ
 COMPARED = ("prompt", "preset", "weights", "versions")  # what may explain another answer
-KINDS = {  # what a replay reads beside the request
-    "question": str, "image": (dict, type(None)), "answer": str, "stopped": bool, "prompt": str, "preset": str,
-    "weights": dict, "versions": dict,
-}  # fmt: skip
 
 
 class Answer(TypedDict):
@@ -37,10 +37,15 @@ class Answer(TypedDict):
     preset: str
     versions: dict[str, str]
     route: str
+    left_out: list[int]
+    rule: str
+    photo: Facts | None
 
 
-def answer(done: Done, route: Route | None = None) -> Answer:
-    """`route`: why these experts, where `auto` chose them."""
+def answer(done: Done, route: Route | None = None, image: Image.Image | None = None) -> Answer:
+    """`route`: why these experts, where `auto` chose them. `left_out`: numbers of the findings that the model was not
+    given for want of room; they count the caption, the objects by falling confidence and the texts from 1. `photo`:
+    what of its file `image` shows."""
     return Answer(
         answer=done.answer,
         evidence={name: to_json(found) for name, found in done.evidence.items()},
@@ -50,6 +55,9 @@ def answer(done: Done, route: Route | None = None) -> Answer:
         preset=done.preset,
         versions=done.versions,
         route=str(route or ""),
+        left_out=sorted(done.left_out),
+        rule=done.rule,
+        photo=facts(image) if image else None,
     )
 
 
@@ -89,22 +97,28 @@ def read(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > SIZE_LIMIT:
             raise ValueError(f"it is larger than {SIZE_LIMIT:,} bytes")
-        value = json.loads(path.read_text(encoding="utf-8"))
-        if value["format"] != FORMAT:
-            raise ValueError(f"its format is {value['format']!r}, not {FORMAT!r}")
+        value = json.loads(path.read_text(encoding="utf-8-sig"))
+        Receipt.model_validate(value)
+        json.dumps(value, ensure_ascii=False).encode()  # halves of characters, which no tokenizer takes
         request(value, None)
-        for name, kind in KINDS.items():
-            if not isinstance(value[name], kind):
-                raise ValueError(f"{name} is {value[name]!r}")
-        photo = value["image"]
-        if photo is not None and not (isinstance(photo["sha256"], str) and len(photo["size"]) == 2):
-            raise ValueError(f"image is {photo!r}")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        why = error.strerror if isinstance(error, OSError) else error  # its text has the whole path
+    except (OSError, ValueError, ArithmeticError, RecursionError) as error:
         raise LAV2Error(
-            f"{path.name} is no receipt ({type(error).__name__}: {why}).", "Download it again from the page."
+            "{name} is no receipt ({why}).",
+            "Download it again from the page.",
+            name=path.name,
+            why=f"{type(error).__name__}: {_reason(error)}",
         ) from error
     return value
+
+
+def _reason(error: Exception) -> str:
+    """What is wrong, in a line; neither the whole path nor the whole file."""
+    if isinstance(error, OSError):
+        return error.strerror
+    if isinstance(error, ValidationError):
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        return ": ".join(filter(None, (".".join(map(str, first["loc"])), first["msg"])))
+    return str(error)
 
 
 def request(value: Mapping[str, Any], image: Image.Image | None) -> Request:
@@ -123,11 +137,16 @@ def check_image(value: Mapping[str, Any], image: Image.Image | None) -> None:
     """Raises LAV2Error where the photo is not the one that the receipt was made on."""
     expected = value["image"] and value["image"]["sha256"]
     if expected != (image and image_hash(image)):
-        known = f"a photo of {' x '.join(map(str, value['image']['size']))} pixels" if expected else "no photo"
-        given = f"one of {image.width} x {image.height} pixels" if image else "none"
+        known, given = Message("no photo"), Message("none")
+        if expected:
+            known = Message("a photo of {size} pixels", size=" x ".join(map(str, value["image"]["size"])))
+        if image:
+            given = Message("one of {size} pixels", size=f"{image.width} x {image.height}")
         raise LAV2Error(
-            f"The receipt was made on {known}, and the photo given is another one ({given}).",
+            "The receipt was made on {known}, and the photo given is another one ({given}).",
             "Give the file that was sent with the question.",
+            known=known,
+            given=given,
         )
 
 
@@ -138,7 +157,7 @@ def same_answer(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
     return after["answer"] == before["answer"]
 
 
-def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Message]:
     """One line for each thing in which two receipts differ, the answer first."""
     found = [] if same_answer(before, after) else [_differs("answer", before["answer"], after["answer"])]
     for name in COMPARED:
@@ -151,8 +170,19 @@ def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str
     return found
 
 
-def _differs(name: str, before: Any, after: Any) -> str:
-    return f"{name}: {before!r} in the receipt, {after!r} now"
+def _differs(name: str, before: str | None, after: str | None) -> Message:
+    one, other = before or "", after or ""
+    same = next((i for i, pair in enumerate(zip(one, other, strict=False)) if len(set(pair)) > 1), 0)
+    quoted = [text if text is None else _from(text, same) for text in (before, after)]
+    return Message(
+        "{name}: {before} in the receipt, {after} now", name=name, before=repr(quoted[0]), after=repr(quoted[1])
+    )
+
+
+def _from(text: str, place: int) -> str:
+    """A text as it is quoted; a long one from shortly before `place`."""
+    start = place - AROUND if place > 2 * AROUND else 0
+    return "…" * bool(start) + cut(text[start:], 2 * AROUND)
 
 
 def _exactly(found: Evidence) -> dict[str, Any]:

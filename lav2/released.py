@@ -13,7 +13,6 @@ Kinds of adapter files, told apart by their tensors:
 from __future__ import annotations
 
 import json
-import pickle
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -27,14 +26,16 @@ from tokenizers import Regex, Tokenizer, decoders, models, normalizers, processo
 from torch import Tensor
 from transformers import LlamaConfig, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from lav2 import checkpoint, preflight
+from lav2 import checkpoint, files, preflight
 from lav2.config import CLIP_VIT_L_14_BGR, PRESETS, AdapterConfig, ProjectorConfig, VisionConfig
 from lav2.errors import LAV2Error
 from lav2.model import AdaptedLlama, base_identity, load_llm
+from lav2.tensors import only_tensors, read_tensors
 from lav2.vision import VisionTower
 
 Shapes = dict[str, tuple[int, ...] | None]  # name -> shape that is expected, None: any
 LLM = "llm"  # the frozen model's folder inside an import
+AGAIN = "Check the path, and copy or download the file again if it is damaged."
 SHARD_BYTES = 4 << 30  # of a safetensors file, as transformers cuts them
 LINEARS = {  # Meta's name of a linear layer -> transformers'
     "attention.wq": "self_attn.q_proj",
@@ -129,9 +130,9 @@ def convert_llama(source: Path, target: Path, report: Callable[[str], None] = pr
         LAV2Error: files are missing, or are not LLaMA's with a sentencepiece tokenizer.
     """
     source = _meta_folder(source)
-    params = json.loads((source / "params.json").read_text(encoding="utf-8"))
-    files = sorted(source.glob("consolidated.*.pth"))
-    if not files:
+    params = _params(source / "params.json")
+    parts = sorted(source.glob("consolidated.*.pth"))
+    if not parts:
         raise LAV2Error(f"{source} has params.json but no consolidated.NN.pth.", "Copy the complete folder from Meta.")
     vocabulary = next((f for f in (source / "tokenizer.model", source.parent / "tokenizer.model") if f.exists()), None)
     if vocabulary is None:
@@ -143,13 +144,27 @@ def convert_llama(source: Path, target: Path, report: Callable[[str], None] = pr
     try:
         tokenizer = convert_tokenizer(vocabulary)
         tokenizer.save_pretrained(folder)
-        shards = [_torch_load(file) for file in files]
+        shards = [only_tensors(read_tensors(file, AGAIN, mmap=True), file, AGAIN) for file in parts]
         _llama_config(params, shards, tokenizer).save_pretrained(folder)
         _write_parts(_llama_tensors(params, shards), folder, report)
         folder.rename(target)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
+
+
+def _params(file: Path) -> dict:
+    """Meta's settings of a model.
+
+    Raises:
+        LAV2Error: the file is damaged or holds something else.
+    """
+    params = files.read_json(file, "Copy params.json from Meta's download again.")
+    for name in ("dim", "n_layers", "n_heads", "norm_eps"):
+        value = params.get(name) if isinstance(params, dict) else None
+        if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
+            raise LAV2Error(f"{file} gives {name} as {value!r}.", "Copy params.json from Meta's download again.")
+    return params
 
 
 def _meta_folder(source: Path) -> Path:
@@ -364,8 +379,8 @@ def read_adapter(file: Path, llm: LlamaConfig, projector_heads: int = 16, prompt
     Raises:
         LAV2Error: the file is unreadable, unknown, or belongs to another base model.
     """
-    stored = _torch_load(file)
-    state = stored.get("model", stored)
+    stored = read_tensors(file, AGAIN, mmap=True)
+    state = only_tensors(stored.get("model", stored), file, AGAIN)
     if "visual_query.weight" in state:
         found = _multimodal(state, stored.get("config"), llm, projector_heads, file)
     elif any(name.endswith(".attention.wq_scale") for name in state):
@@ -561,13 +576,3 @@ def _same_names(expected: Shapes, found: dict[str, Tensor], what: str, next_step
         kinds = {"missing": missing, "unknown": unknown, "of another shape": wrong}
         told = [f"{len(names)} {kind} ({', '.join(names[:3])})" for kind, names in kinds.items() if names]
         raise LAV2Error(f"{what} does not fit; tensors {', '.join(told)}.", next_step)
-
-
-def _torch_load(file: Path) -> dict:
-    try:
-        return torch.load(file, map_location="cpu", weights_only=True, mmap=True)
-    except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, ValueError) as error:
-        raise LAV2Error(
-            f"{file} cannot be read as a file of tensors ({type(error).__name__}: {str(error).splitlines()[0]}).",
-            "Check the path, and copy or download the file again if it is damaged.",
-        ) from error

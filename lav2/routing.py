@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from experts.evidence import EXPERT_NAMES
+from lav2.events import check_length
 
 AUTO = "auto"  # stands for the experts that `route` chooses
 
@@ -65,8 +66,13 @@ def route(question: str) -> Route:
 
 
 def choose(experts: Sequence[str], question: str) -> tuple[tuple[str, ...], Route | None]:
-    """(experts, None), or where AUTO is among them, those of `route` and the route."""
+    """(experts, None), or where AUTO is among them, those of `route` and the route.
+
+    Raises:
+        LAV2Error: the question to be looked through is too long.
+    """
     if AUTO not in experts:
         return tuple(experts), None
+    check_length(question)
     chosen = route(question)
     return chosen.experts, chosen

@@ -25,7 +25,7 @@ from torch import distributed
 from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
-from lav2 import checkpoint, generate, phrases, preflight
+from lav2 import checkpoint, files, generate, phrases, preflight, runs
 from lav2.adapter import GROUPS, STAGES, Group, group, trainable
 from lav2.config import Preset, VisionConfig
 from lav2.data import (
@@ -39,6 +39,7 @@ from lav2.data import (
     instruction_rows,
     prompt_of,
     read_rows,
+    without_damaged,
 )
 from lav2.errors import LAV2Error
 from lav2.generate import Sampling
@@ -48,11 +49,10 @@ from lav2.phrases import PhrasesConfig
 from lav2.prompts import Turn
 from lav2.selfcritical import Critic
 from lav2.vision import VisionTower
-from lav2.weights import cache_dir
+from lav2.weights import cache_dir, find
 
 VALIDATION_ROWS = 512
 GRADED_ROWS = 256  # held-out questions that are answered and graded when a run ends
-STATE = "state.pt"  # of an unfinished run, for resuming
 PATIENCE = timedelta(hours=6)  # the other processes wait while the first encodes photos or grades
 
 
@@ -77,6 +77,11 @@ class TrainConfig:
     save_every: int = 100  # steps
     validate_every: int = 250  # steps
 
+    def __post_init__(self):
+        for name in ("steps", "batch", "accumulate", "together", "save_every", "validate_every"):
+            if getattr(self, name) < 1:
+                raise LAV2Error(f"{name} is {getattr(self, name)}.", "Give at least 1.")
+
 
 @dataclass
 class Progress:
@@ -96,6 +101,7 @@ def run(
     images: Path | None = None,
     init: Path | None = None,
     init_groups: Sequence[Group] = GROUPS,
+    lora_rank: int | None = None,
     cache: Path | None = None,
     views: int = 2,
     warm_steps: int = 0,
@@ -105,6 +111,7 @@ def run(
     encoder: str | None = None,
     quantize: Quantize | None = None,
     device_map: str | dict[str, str | int] | None = None,
+    resume: bool = False,
     report: Callable[[str], None] = print,
 ) -> None:
     """Train an adapter on a preset's frozen models from files; what `python -m lav2 train` calls.
@@ -114,10 +121,11 @@ def run(
 
     Args:
         data: caption and instruction files (lav2.data.read_rows).
-        out: folder of the run.
+        out: folder of the run; it may hold no other (lav2.runs).
         images: folder of the photos, each file's own by default.
         init: an adapter's folder to start from; its settings are kept. Otherwise the preset's settings start anew.
         init_groups: what is taken from `init`; the other group starts as the identity.
+        lora_rank: of a language group that starts anew.
         cache: folder of cached image features.
         views: of each photo that captions are learned from (lav2.data.view_of): 1: only itself.
         warm_steps: steps of `warm_start` before a new run.
@@ -130,6 +138,7 @@ def run(
         quantize: `8bit` or `4bit`: the frozen matrices packed by bitsandbytes, the adapter on top as it is (as QLoRA,
             arXiv 2305.14314). An adapter remembers that it was trained on them.
         device_map: `auto` spreads the frozen model over the GPUs, for one process.
+        resume: go on with the killed run in `out`, which must have been started with all the same.
 
     Raises:
         LAV2Error: data, weights or settings do not fit.
@@ -137,6 +146,9 @@ def run(
     place = _join(torch.device(preflight.device(device)))
     first = _rank() == 0
     report = report if first else _silent
+    runs.check_out(out, resume)
+    if views < 1:
+        raise LAV2Error(f"views is {views}.", "Give at least 1.")
     if settings.stage == "scst" and (settings.together < 2 or settings.batch < _processes()):
         raise LAV2Error(
             f"The stage scst cannot learn from {settings.together} sample(s) of each of {settings.batch} photo(s).",
@@ -152,7 +164,7 @@ def run(
     base = base_identity(llm, tokenizer, preset.llm)
     torch.manual_seed(settings.seed)
     if init:
-        model = checkpoint.load(init, llm, tokenizer, report, init_groups)
+        model = checkpoint.load(init, llm, tokenizer, report, init_groups, lora_rank=lora_rank)
     else:
         model = AdaptedLlama(llm, preset.adapter_config, preset.projector, preset.vision)
     if encoder:
@@ -166,6 +178,15 @@ def run(
         if turn == first:
             features = _features(model.vision_config, captions, instructions, cache, views)
         _wait()
+    for rows in (captions, instructions):
+        for split, part in rows.items():
+            rows[split] = without_damaged(part, features, report)
+    _check_rows(captions, instructions, settings.stage)
+    if settings.stage == "scst" and len(captions["train"]) < _processes():
+        raise LAV2Error(
+            f"{len(captions['train'])} photos cannot be shared by {_processes()} processes.",
+            "Start fewer processes, or give more photos.",
+        )
 
     encode = partial(_encode, tokenizer)
 
@@ -189,16 +210,31 @@ def run(
         validation[asks] = instruction([r for r in instructions["val"] if r.kind == asks]).fixed(settings.batch)
     notes = {"data": [str(file) for file in data], "dtype": kind, "warm_steps": warm_steps,
              "init": str(init) if init else None, "init_groups": list(init_groups) if init else []}  # fmt: skip
-    if warm_steps and captions["train"] and not (out / STATE).exists():
+    facts = {
+        "preset": preset.name, "base": base, "dtype": kind, "quantize": quantize, "views": views,
+        "warm_steps": warm_steps, "adapter": repr((model.config, model.projector_config)),
+        "init": runs.file_identity([init / checkpoint.TENSORS]) if init else None,
+        "init_groups": sorted(init_groups) if init else None,
+        "encoder": repr(model.vision_config), "encoder_file": _encoder_file(model.vision_config),
+        "data": runs.file_identity(data), "rows": [len(captions["train"]), len(instructions["train"])],
+        "photos": features.content() if features is not None else None,
+    }  # fmt: skip
+    if warm_steps and captions["train"] and not resume:
         words = {row.image: {t for text in row.captions for t in encode(text)} for row in captions["train"]}
         warm_start(model, words, features, warm_steps, seed=settings.seed, report=report)
     critic = Critic(captions["train"], tokenizer, settings.together) if settings.stage == "scst" else None
-    train(model, learn, settings, out, base, validation, notes, report, critic)
+    train(model, learn, settings, out, base, validation, notes, report, critic, resume=resume, facts=facts)
     if instructions["val"] and first:
         with model.autocast():
             scores = grade(model, tokenizer, preset.template, instructions["val"][:GRADED_ROWS], features)
         report(f"graded answers: {scores}")
-        (out / "scores.json").write_text(json.dumps(scores, indent=1) + "\n", encoding="utf-8")
+        files.write_text(out / "scores.json", json.dumps(scores, indent=1) + "\n")
+
+
+def _encoder_file(vision: VisionConfig | None) -> list[str] | None:
+    """The content of an image encoder that was tuned by somebody, perhaps again under the same name."""
+    tuned = vision is not None and (vision.weights or "").endswith(".safetensors")
+    return runs.file_identity([find(vision.weights)]) if tuned else None
 
 
 def learn_phrases(
@@ -228,6 +264,8 @@ def learn_phrases(
     place = preflight.device(device)
     captions, instructions = _by_kind(data, images, "caption", report)
     features = _features(vision, captions, instructions, cache, views, place)
+    captions = {split: without_damaged(rows, features, report) for split, rows in captions.items()}
+    _check_rows(captions, instructions, "caption")
 
     def seen(rows: Sequence[CaptionRow], view: int) -> torch.Tensor:  # [photos, 2C]; their tokens are read in parts
         parts = [rows[i : i + FeatureCache.CHUNK] for i in range(0, len(rows), FeatureCache.CHUNK)]
@@ -301,12 +339,21 @@ def _by_kind(data: Sequence[Path], images: Path | None, stage: str, report: Call
         rows = [row for row in found if isinstance(row, form)] if kind in STAGES[stage] else []
         chosen.append({split: [row for row in rows if row.split == split] for split in ("train", "val")})
         chosen[-1]["val"] = chosen[-1]["val"][:VALIDATION_ROWS]
-        if kind in STAGES[stage] and not chosen[-1]["train"]:
+    _check_rows(*chosen, stage)
+    return chosen
+
+
+def _check_rows(captions: dict, instructions: dict, stage: str) -> None:
+    """
+    Raises:
+        LAV2Error: the stage learns from rows that there are none of.
+    """
+    for kind, rows in (("caption", captions), ("instruction", instructions)):
+        if kind in STAGES[stage] and not rows["train"]:
             raise LAV2Error(
-                f"The stage {stage} learns from {kind}s, and the files hold none of the split train.",
+                f"The stage {stage} learns from {kind}s, and the files hold none of the split train that can be used.",
                 f"Add a file of {kind}s to --data.",
             )
-    return chosen
 
 
 def _features(
@@ -346,13 +393,17 @@ def warm_start(
     Args:
         words: token ids of all captions, by photo.
         features: of those photos.
-        steps: optimiser steps of `batch` photos.
+        steps: optimiser steps of `batch` photos, or of all where there are fewer.
     """
     images = list(words)
+    batch = min(batch, len(images))
     counts = torch.zeros(model.llm.config.vocab_size)
     for ids in words.values():
         counts[list(ids)] += 1
     known = (counts >= max(5, 0.001 * len(images))).nonzero()[:, 0]  # [W] tokens with enough examples
+    if not len(known):
+        report(f"No warm start: no word stands in the captions of 5 of the {len(images)} photos.")
+        return
     place = {int(token): index for index, token in enumerate(known)}
     truth = torch.zeros(len(images), len(known))  # [photos, W]
     for row, ids in enumerate(words.values()):
@@ -441,35 +492,47 @@ def train(
     notes: dict | None = None,
     report: Callable[[str], None] = print,
     critic: Critic | None = None,
+    resume: bool = False,
+    facts: dict | None = None,
 ) -> Progress:
     """Train a stage's parameters; writes the adapter, the state for resuming and log.csv into `out`.
 
     Args:
         model: the adapted model; its weights are updated in place.
         rows: data per kind of batch (`caption`, `instruction`) that the stage needs.
-        out: folder; an unfinished run of the same settings in it is resumed.
+        out: folder; it may hold no other run.
         base: base_identity, for the checkpoint.
         validation: fixed batches per kind.
         critic: samples and scores the captions of the stage scst; its logged loss is minus their mean CIDEr-D.
+        resume: go on with the killed run in `out`.
+        facts: what must be equal for that, besides `config`.
 
     Raises:
+        LAV2Error: `out` holds another run, or there is nothing to learn from.
         KeyError: the stage needs a kind of rows that is not given.
     """
     first = _rank() == 0
     report = report if first else _silent
+    runs.check_out(out, resume)
+    facts = {**(facts or {}), **asdict(config)}
     out.mkdir(parents=True, exist_ok=True)
     report(parameter_table(model, config.stage))
     kinds = list(STAGES[config.stage])
     optim = optimizer(model, config)
     named = {name: p for name, p in model.named_parameters() if p.requires_grad}
     average = _Average(named, config.ema) if config.ema else None
-    progress = _resume(model, optim, average, config, out, report)
+    progress = _resume(model, optim, average, facts, out) if resume else Progress()
+    if resume:
+        report(f"resumed at step {progress.step} of {config.steps}")
     _wait()  # all have read the state before the first writes the next
     log = _open_log(out / "log.csv", progress.step) if first else None
     bar = tqdm(
         total=config.steps, initial=progress.step, desc=config.stage, unit="step", smoothing=0.05, disable=not first
     )
     started = time.perf_counter() - progress.seconds
+    for kind in kinds:
+        if (count := len(rows[kind])) < config.batch:
+            report(f"There are {count} rows of {kind}s, fewer than a batch of {config.batch}: each batch holds all.")
     batches = {kind: rows[kind].batches(config.batch, config.seed) for kind in kinds}
     model.train()
     if progress.step:
@@ -504,7 +567,7 @@ def train(
             report(f"step {progress.step}: validation loss {scores}, mean |tanh(gate)| {_gate_size(model):.3f}")
             progress.history.append({"step": progress.step, **scores})
         if first and (progress.step % config.save_every == 0 or progress.step == config.steps):
-            _save(model, optim, average, config, out, base, progress, notes)
+            _save(model, optim, average, config, out, base, progress, notes, facts)
     bar.close()
     if average:
         average.swap()
@@ -569,7 +632,7 @@ def _learned(batch: Batch) -> int:
 
 @torch.no_grad()
 def validate(model: AdaptedLlama, validation: dict[str, Sequence[Batch]]) -> dict[str, float]:
-    """Mean loss per learned token, by kind."""
+    """Mean loss per learned token, by kind; a kind without any is left out."""
     was_training = model.training
     model.eval()
     scores = {}
@@ -579,7 +642,8 @@ def validate(model: AdaptedLlama, validation: dict[str, Sequence[Batch]]) -> dic
             learned = _learned(batch)
             total += model.loss(**batch.to(model.device)).item() * learned
             count += learned
-        scores[kind] = round(total / count, 4)
+        if count:
+            scores[kind] = round(total / count, 4)
     model.train(was_training)
     return scores
 
@@ -638,12 +702,10 @@ def distil(
     Raises:
         LAV2Error: the file cannot be read or holds no prompt, or the device is not there.
     """
-    try:
-        asked = [line.strip() for line in prompts.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise LAV2Error(f"{prompts} cannot be read ({error}).", "Give a text file with one prompt a line.") from error
+    step = "Give a text file with one prompt a line."
+    asked = [line.strip() for line in files.read_text(prompts, step).splitlines() if line.strip()]
     if not asked:
-        raise LAV2Error(f"{prompts} holds no prompt.", "Give a text file with one prompt a line.")
+        raise LAV2Error(f"{prompts} holds no prompt.", step)
     place = torch.device(preflight.device(device))
     report(preflight.check(preset, _precision(place), str(place)))
     llm, tokenizer = load_llm(preset.llm, getattr(torch, _precision(place)), place)
@@ -655,8 +717,7 @@ def distil(
         for n, (text, answer) in enumerate(zip(asked, said, strict=True))
         if answer and len(tokenizer(answer).input_ids) < PLAIN_ANSWER.max_new_tokens
     ]
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(rows, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    files.write_text(out, json.dumps(rows, ensure_ascii=False, indent=1) + "\n")
     report(f"{len(rows)} of {len(asked)} answers: {out}")
 
 
@@ -718,34 +779,34 @@ class _Average:
         self.swap()
 
 
-def _save(model, optim, average: _Average | None, config, out: Path, base, progress: Progress, notes) -> None:
-    facts = {**(notes or {}), "stage": config.stage, "train": asdict(config), "step": progress.step,
-             "seconds": round(progress.seconds), "validation": progress.history}  # fmt: skip
-    state = {"optimizer": optim.state_dict(), "progress": asdict(progress), "config": asdict(config)}
+def _save(model, optim, average: _Average | None, config, out: Path, base, progress: Progress, notes, facts) -> None:
+    told = {**(notes or {}), "stage": config.stage, "train": asdict(config), "step": progress.step,
+            "seconds": round(progress.seconds), "validation": progress.history}  # fmt: skip
+    # The state holds the weights as well, so that a kill between the two files leaves no run of two steps.
+    state = {
+        "optimizer": optim.state_dict(), "progress": asdict(progress),
+        "weights": {name: parameter.detach() for name, parameter in model.adapter_parameters().items()},
+        "average": average.tensors if average else {},
+    }  # fmt: skip
+    runs.save_state(out, state, facts)
     with average.applied() if average else contextlib.nullcontext():
-        checkpoint.save(model, out, base, facts)
-        if average:  # now these are the trained weights
-            state["weights"] = {name: tensor.clone() for name, tensor in average.tensors.items()}
-    torch.save(state, out / f"{STATE}.part")
-    (out / f"{STATE}.part").rename(out / STATE)
+        checkpoint.save(model, out, base, told)
 
 
-def _resume(model, optim, average: _Average | None, config: TrainConfig, out: Path, report) -> Progress:
-    file = out / STATE
-    if not file.exists():
-        return Progress()
-    state = torch.load(file, map_location="cpu", weights_only=True)
-    if state["config"] != asdict(config):
-        report(f"{out} holds a run with other settings: it is started anew.")
-        return Progress()
-    checkpoint.load_tensors(model, out)
+@torch.no_grad()
+def _resume(model, optim, average: _Average | None, facts: dict, out: Path) -> Progress:
+    """
+    Raises:
+        LAV2Error: the run in `out` is another one.
+    """
+    state = runs.load_state(out, facts)
+    checkpoint.check_fit(model, state["weights"], str(out / runs.STATE))
+    for name, parameter in model.adapter_parameters().items():
+        parameter.copy_(state["weights"][name])
     if average:
-        average.tensors = {name: tensor.to(model.device) for name, tensor in state["weights"].items()}
-        average.swap()  # the adapter on disk is the average
+        average.tensors = {name: tensor.to(model.device) for name, tensor in state["average"].items()}
     optim.load_state_dict(state["optimizer"])
-    progress = Progress(**state["progress"])
-    report(f"resumed at step {progress.step} of {config.steps}")
-    return progress
+    return Progress(**state["progress"])
 
 
 def _open_log(file: Path, step: int) -> Callable[[dict], None]:

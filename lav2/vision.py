@@ -6,7 +6,6 @@ Words: B batch, N image tokens, C image width, V projector width, K prompt lengt
 from __future__ import annotations
 
 import hashlib
-import json
 import pickle
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -16,14 +15,14 @@ import numpy as np
 import torch
 from PIL import Image
 from safetensors import SafetensorError
-from safetensors.torch import load_file
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from lav2 import weights
+from lav2 import files, weights
 from lav2.config import ProjectorConfig, VisionConfig
 from lav2.errors import LAV2Error
+from lav2.tensors import only_tensors, read_tensors
 
 
 def weights_digest(tensors: Iterable[tuple[str, Tensor]]) -> str:
@@ -98,11 +97,16 @@ def _timm_net(config: VisionConfig) -> nn.Module:
     folded = file is not None and file.suffix == ".safetensors"
     net = timm.create_model(config.name, pretrained=False, num_classes=0 if folded else 1000).eval()
     if file and not folded:
-        _fill(net, torch.load(file, map_location="cpu", weights_only=True), config)
+        _fill(net, _timm_tensors(file), config)
     _fold_norms(net)
     if folded:
-        _fill(net, load_file(file), config)
+        _fill(net, _timm_tensors(file), config)
     return net.to(memory_format=torch.channels_last)
+
+
+def _timm_tensors(file: Path) -> dict[str, Tensor]:
+    step = "Get the file of the image encoder again."
+    return only_tensors(read_tensors(file, step), file, step)
 
 
 def _fill(net: nn.Module, stored: dict[str, Tensor], config: VisionConfig) -> None:
@@ -169,16 +173,16 @@ def _clip_tensors(file: Path) -> dict[str, Tensor]:
     """Tensors of a vision tower by name, from its own file or that of a whole model: safetensors, a state dict, a
     training's checkpoint, or the TorchScript archive that OpenAI publishes (ViT-L-14.pt), which `torch.load` refuses
     where it may not run code; torch.jit.load reads its tensors and runs none of it."""
-    if file.suffix == ".safetensors":
-        state = load_file(file)
-    else:
-        try:
-            state = torch.load(file, map_location="cpu", weights_only=True)
-        except RuntimeError as error:
-            if "TorchScript" not in str(error):
-                raise
-            state = torch.jit.load(file, map_location="cpu").state_dict()
+    step = "Give the file of a vision tower, or of the whole CLIP model."
+    try:
+        state = read_tensors(file, step)
+    except LAV2Error as error:
+        if "TorchScript" not in str(error.__cause__):
+            raise
+        state = torch.jit.load(file, map_location="cpu").state_dict()
     state = state.get("state_dict", state)
+    if not isinstance(state, dict) or not all(isinstance(name, str) for name in state):
+        raise ValueError("it holds no tensors by name")
     state = {name.removeprefix("module."): tensor for name, tensor in state.items()}
     tower = {name.removeprefix("visual."): tensor for name, tensor in state.items() if name.startswith("visual.")}
     return tower or state
@@ -192,7 +196,15 @@ def clip_settings(vision: VisionConfig, source: str) -> VisionConfig:
 
 
 def _clip_config(source: str) -> dict:
-    return json.loads(weights.find(source).read_text(encoding="utf-8"))
+    step = "Give a model config of open_clip, of a ViT."
+    settings = files.read_json(weights.find(source), step)
+    try:
+        sizes = [settings["embed_dim"], settings["vision_cfg"]["image_size"], settings["vision_cfg"]["patch_size"]]
+    except (KeyError, TypeError) as error:
+        raise LAV2Error(f"{source} is no model config of open_clip ({type(error).__name__}: {error}).", step) from error
+    if not all(isinstance(size, int) and size > 0 for size in sizes):
+        raise LAV2Error(f"{source} has sizes that are no whole numbers: {sizes}.", step)
+    return settings
 
 
 def _all_clip_tokens(net: nn.Module, pixels: Tensor) -> Tensor:

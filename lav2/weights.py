@@ -11,12 +11,12 @@ A source is a string:
 from __future__ import annotations
 
 import importlib.util
-import os
-import tempfile
 from pathlib import Path
 
+from experts.folders import cache_dir
 from lav2.config import LLAMA_7B_V1_MULTIMODAL, RELEASED
 from lav2.errors import LAV2Error
+from lav2.files import is_lfs_pointer, lfs_error
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = {  # import name -> name on the package index
@@ -26,25 +26,21 @@ PACKAGES = {  # import name -> name on the package index
 }
 
 
-def cache_dir() -> Path:
-    """The project's folder for converted weights: $LAV2_CACHE, else lav2/ in the user's cache folder, else (on hosts
-    whose home cannot be written) one in the folder for temporary files."""
-    if "LAV2_CACHE" in os.environ:
-        return Path(os.environ["LAV2_CACHE"])
-    folder = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "lav2"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return Path(tempfile.gettempdir()) / "lav2"
-    return folder if os.access(folder, os.W_OK) else Path(tempfile.gettempdir()) / "lav2"
-
-
 def find(source: str) -> Path:
     """The local path of a weight source.
 
     Raises:
-        LAV2Error: it is not on this machine and cannot be fetched; the message says how to get it.
+        LAV2Error: it is not on this machine and cannot be fetched, or only a git-lfs pointer of it is; the message says
+            how to get it.
     """
+    path = _located(source)
+    for file in sorted(path.iterdir()) if path.is_dir() else [path]:
+        if is_lfs_pointer(file):
+            raise lfs_error(file)
+    return path
+
+
+def _located(source: str) -> Path:
     kind, _, rest = source.partition(":")
     if kind == "package":
         return _in_package(rest)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from tiny import EARLY, LATE, VISION, adapted, clip_tokens, llama, open_gates, token_ids, tokenizer
 
-from lav2 import checkpoint
+from lav2 import adapter, checkpoint
 from lav2.adapter import STAGES, group, trainable
 from lav2.config import AdapterConfig, ProjectorConfig
 from lav2.engine import Engine
@@ -184,3 +184,18 @@ def test_v1s_multimodal_form_adds_one_feature_of_the_photo_to_every_prompt_and_i
         fast, _ = engine(token_ids(), engine.prompt_kv(engine.visual_prompt(tokens)))
         exact = model(token_ids(), model.prompt_kv(feature)).logits
     torch.testing.assert_close(fast, exact[:, -1], atol=1e-4, rtol=1e-4)
+
+
+def test_the_quick_gradients_of_tuned_layers_are_autograds_own(monkeypatch):
+    ids = token_ids(2, 12)
+    found = []
+    for quick in (True, False):
+        model = open_gates(adapted(LATE)).double()
+        model.set_stage("finetune")
+        if not quick:  # autograd's own steps: of a layer that is not on the CPU, say
+            monkeypatch.setattr(adapter, "TUNING", (*adapter.TUNING, "not there"))
+        loss = model.loss(ids, torch.ones_like(ids), ids)
+        loss.backward()
+        found.append({name: p.grad for name, p in model.named_parameters() if p.grad is not None})
+    assert any("lora_a" in name for name in found[0])
+    torch.testing.assert_close(found[0], found[1], rtol=1e-9, atol=1e-9)

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import threading
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -27,8 +27,9 @@ from PIL import Image
 
 import app
 import lav2.image
-from experts import render
 from experts.evidence import EXPERT_NAMES, Caption, Detections, ExpertFailure, OcrLines
+from experts.messages import Message
+from experts.orchestrator import Orchestrator
 from lav2 import receipt, routing, votes
 from lav2.errors import LAV2Error
 from lav2.events import Done, EvidenceFound, ExpertStarted, PromptReady, Queued, Sampling, Token
@@ -37,8 +38,8 @@ from lav2.line import Busy
 from lav2.prompts import Turn
 
 ROOT = Path(__file__).parent.parent
-ENGLISH = SimpleNamespace(headers={"accept-language": "en-GB,en;q=0.9"})
-KOREAN = SimpleNamespace(headers={"accept-language": "ko-KR,ko;q=0.9"})
+ENGLISH = SimpleNamespace(headers={"accept-language": "en-GB,en;q=0.9"}, session_hash="anna")
+KOREAN = SimpleNamespace(headers={"accept-language": "ko-KR,ko;q=0.9"}, session_hash="bora")
 SETTINGS = (["caption", "detection", "ocr"], 0.0, 0.9, 128, 7)
 ATTACK = "<img src=x onerror=alert(1)>"
 
@@ -570,16 +571,65 @@ def test_auto_chooses_the_experts_and_says_why(play, photo):
 
 
 def test_the_meter_tells_the_tokens_of_every_part(play, photo):
-    prompt = f"system\n{render.RULE}\nObjects: 1 dog\nHow many dogs?\nassistant"
-    play(EvidenceFound("detection", OBJECTS), PromptReady(prompt, 20, 2048, 0), done())
-    for asked in ("How many dogs?", "<|im_end|>How many dogs?"):  # a marker does not reach the prompt
-        meter = value(ask(asked, photo)[CHAT.panel.meter])
-        assert "findings 15 · question 3 · earlier turns 0 · template 2" in meter
+    parts = {"findings": 15, "question": 3, "turns": 0, "template": 2}
+    play(EvidenceFound("detection", OBJECTS), PromptReady("prompt", 20, 2048, 0, frozenset(), parts), done())
+    told = "findings 15 · question 3 · earlier turns 0 · template 2"
+    assert told in value(ask("How many dogs?", photo)[CHAT.panel.meter])
+    assert told in value(compare(photo)[COMPARE.panel.meter])
+
+
+def test_findings_that_had_no_room_are_marked_and_told_under_the_answer(play, photo):
+    found = {"detection": OBJECTS, "ocr": TEXT}
+    play(*(EvidenceFound(*i) for i in found.items()), PromptReady("p", 1, 2, 0, frozenset({2})), done(evidence=found))
+    page = ask("What?", photo)
+    experts = [row[3] for row in page[CHAT.panel.table]["value"]]
+    assert experts == ["Objects", "Text (not given to the model)"]
+    assert "For want of room, 1 of the findings were not given" in value(page[CHAT.panel.claims])
+    play(*(EvidenceFound(*i) for i in found.items()), PromptReady("p", 1, 2, 0), done(evidence=found))
+    assert "not given" not in re.sub('href="[^"]*"', "", value(ask("What?", photo)[CHAT.panel.claims]))
+
+
+def test_text_that_cannot_be_read_reliably_is_marked_and_told_under_the_answer():
+    @dataclass(frozen=True, eq=False)
+    class Judged(OcrLines):
+        reliable: tuple = (False,)
+
+    judged = Judged(TEXT.quads, TEXT.confidence, ("zq1 x",), 0.3, (100, 100))
+    receipt = {"answer": "It says zq1 x.", "question": "What does it say?"}
+    findings = app.Findings({"ocr": "done"}, {"ocr": judged}, receipt=receipt)
+    for say in app.TEXTS.values():
+        assert say["unreliable"] in app.rows(findings, say)[0][2] and "✓" not in app.rows(findings, say)[0][0]
+        assert say["left_unread"].format(n=1) in app.claims_html(findings, say)
+
+
+def test_a_denial_of_a_boxed_object_gets_no_tick_but_a_cross_and_a_word(play, photo):
+    found = {"detection": OBJECTS}
+    play(EvidenceFound("detection", OBJECTS), PromptReady("p", 1, 2, 0), done("No, there is no dog.", found))
+    page = ask("Is there a dog?", photo)
+    assert page[CHAT.panel.table]["value"][0][1] == "1 ✗"
+    assert "there is no “dog”, but the detector found 1 of dog" in value(page[CHAT.panel.claims])
+
+
+def test_what_no_finding_holds_is_said_to_be_not_found(play, photo):
+    found = {"detection": OBJECTS}
+    play(EvidenceFound("detection", OBJECTS), PromptReady("p", 1, 2, 0), done("Paris.", found))
+    shown = value(ask("Which city is it?", photo)[CHAT.panel.claims])
+    assert "Not found in the photo&#x27;s findings: <mark>Paris</mark>" in shown
+
+
+def test_a_question_that_a_rule_answered_shows_no_experts_at_work(play, photo):
+    play(Token("Ask in English."), replace(done("Ask in English."), prompt="", rule="language"))
+    page = ask("¿Qué es?", photo)
+    assert page[CHAT.chat][-1]["content"] == "Ask in English."
+    assert not any(message.get("metadata") for message in page[CHAT.chat])
+    assert app.TEXTS["en"]["by_rule"] in value(page[CHAT.panel.status])
+    assert app.TEXTS["en"]["by_rule"] in value(page[CHAT.panel.claims])
 
 
 def test_the_api_returns_plain_json_and_failures_as_messages(play, photo):
     play(done(evidence={"detection": OBJECTS, "ocr": FAILURE}))
     answer = json.loads(json.dumps(app.ask(photo, "Q", *SETTINGS)))
+    assert (answer["left_out"], answer["rule"]) == ([], "")
     assert answer["evidence"]["detection"]["items"][0]["label"] == "dog"
     assert answer["evidence"]["ocr"]["error"] == FAILURE.cause
     both = app.compare(photo, "What does it say?", ["auto"], *SETTINGS[1:])
@@ -648,35 +698,69 @@ def test_what_a_visitor_can_do_wrong_is_told_in_korean(monkeypatch, tmp_path):
         told = app.problem(error.value, app.TEXTS["ko"])
         assert all(re.search("[가-힣]", text) for text in told), told
         assert app.problem(error.value, app.TEXTS["en"]) == (error.value.cause, error.value.next_step)
-    slow = ("ocr", "The ocr expert took longer than 3.5 s.", "Ask again in a minute.", 1.0)
-    findings = replace(app.Findings(), states={"ocr": "failed"}, evidence={"ocr": ExpertFailure(*slow)})
-    assert "글자 전문가가 3.5초" in app.status(findings, "ocr", app.TEXTS["ko"])
 
 
-def test_every_cause_and_step_of_photos_line_receipts_and_experts_is_known_in_korean():
-    for name in ("lav2/image.py", "lav2/line.py", "lav2/receipt.py", "experts/caption.py", "experts/detection.py",
-                 "experts/ocr.py", "experts/orchestrator.py"):  # fmt: skip
-        tree = ast.parse((ROOT / name).read_text(encoding="utf-8"))
-        module = importlib.import_module(name.removesuffix(".py").replace("/", "."))
+def messages_of(name: str) -> set[tuple[str, frozenset[str]]]:
+    """(key, names of its values) of every message that a module makes. A test: a sentence is one piece of text, and
+    not put together from what came from outside."""
+    module = importlib.import_module(name.removesuffix(".py").replace("/", "."))
+    found = set()
+    for call in ast.walk(ast.parse((ROOT / name).read_text(encoding="utf-8"))):
+        made = getattr(getattr(call, "func", None), "id", "")
+        if made not in ("LAV2Error", "ExpertError", "Message") and not (
+            getattr(getattr(call, "func", None), "attr", "") == "__init__" and name == "lav2/line.py"
+        ):
+            continue
+        values = frozenset(value.arg for value in call.keywords)
+        for key in (one for one in call.args if getattr(one, "id", "") not in ("self", "cause", "next_step")):
+            text = key.value if isinstance(key, ast.Constant) else getattr(module, getattr(key, "id", ""), None)
+            assert isinstance(text, str), (name, key.lineno, "a sentence must be one text; give names as values")
+            found.add((text, values))
+    return found
 
-        def text(node, module=module):
-            if isinstance(node, ast.JoinedStr):
-                return "".join(text(part.value) if isinstance(part, ast.FormattedValue) else text(part)
-                               for part in node.values)  # fmt: skip
-            value = node.value if isinstance(node, ast.Constant) else getattr(module, getattr(node, "id", ""), 7)
-            return value if isinstance(value, str) else "7"
 
-        calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
-        raised = [c for c in calls if getattr(c.func, "id", "") in ("ExpertError", "LAV2Error")]
-        raised += [c for c in calls if getattr(c.func, "attr", "") == "__init__" and len(c.args) == 2]
-        told = [arg for call in raised for arg in call.args]
-        named = [n for n in ast.walk(tree) if isinstance(n, ast.Assign) and isinstance(n.targets[0], ast.Name)]
-        told += [n.value for n in named if n.targets[0].id in ("cause", "step")]
-        assert told
-        for line in map(text, told):
-            assert re.search("[가-힣]", app.translated(line, app.TEXTS["ko"])), (name, line)
-    for english, korean in app.PROBLEMS["ko"].items():
-        assert set(re.findall(r"{\d}", english)) == set(re.findall(r"{\d}", korean))
+def holes(text: str) -> set[str]:
+    return set(re.findall(r"{(\w+)}", text))
+
+
+def test_every_message_that_visitors_meet_has_its_key_in_both_languages_and_no_other_key_is_kept():
+    used = set()
+    experts = ("caption", "detection", "ocr", "orchestrator")
+    lav2 = ("image", "line", "receipt", "events", "assistant")
+    for name in [*(f"lav2/{name}.py" for name in lav2), *(f"experts/{name}.py" for name in experts)]:
+        messages = messages_of(name)
+        assert messages, name
+        for key, values in messages:
+            used.add(key)
+            assert holes(key) <= values and "{}" not in key, (name, key)
+            assert re.search("[가-힣]", app.PROBLEMS["ko"].get(key, "")), (name, key)
+            assert holes(app.PROBLEMS["ko"][key]) == holes(key), (name, key)
+    assert set(app.PROBLEMS["ko"]) <= used
+
+
+def test_text_from_outside_is_never_read_as_a_message_and_is_cut():
+    """A receipt whose format was 1.8 kB of "The ocr expert failed: " once held up all users for ten seconds."""
+    korean = app.TEXTS["ko"]
+    for text in ("{name} is empty (0 bytes).", "The {0} expert failed: {1}", "There is no question.", "{", "{name!r}"):
+        assert app.translated(text, korean) == text
+        wrapped = LAV2Error("{name} is no receipt ({why}).", "Download it again from the page.", name=text, why=text)
+        assert app.problem(wrapped, korean)[0] == f"{text} 파일은 영수증이 아닙니다 ({text})."
+        assert app.problem(LAV2Error(text, "x"), app.TEXTS["en"])[0] == text
+    braces = LAV2Error("{name} is empty (0 bytes).", "x")  # without values, so it is no key
+    assert app.problem(braces, korean)[0] == "{name} is empty (0 bytes)."
+    long = LAV2Error("{name} is no receipt ({why}).", "x" * 5_000_000, name="n" * 5_000_000, why="w")
+    assert len(str(long)) < 3000 and len(app.problem(long, korean)[0]) < 300
+    nested = LAV2Error("{why}", "x", why=Message("one of {size} pixels", size="9 x 9"))
+    assert str(nested) == "one of 9 x 9 pixels x"
+    assert pickle.loads(pickle.dumps(nested)).cause.values == nested.cause.values  # as ZeroGPU hands it back
+
+
+def test_an_experts_failure_is_told_in_the_readers_language():
+    failed = Orchestrator({"ocr": lambda image: 1 / 0}).run(Image.new("RGB", (9, 9)), ["ocr"])
+    ((_, failure),) = failed
+    found = replace(app.Findings(), states={"ocr": "failed"}, evidence={"ocr": failure})
+    assert "글자 전문가가 실패했습니다: ZeroDivisionError" in app.status(found, "ocr", app.TEXTS["ko"])
+    assert "The ocr expert failed: ZeroDivisionError" in app.status(found, "ocr", app.TEXTS["en"])
 
 
 def test_messages_follow_the_browsers_language(play):
@@ -685,10 +769,21 @@ def test_messages_follow_the_browsers_language(play):
 
 
 def test_examples_exist_and_are_small_where_they_are_ours():
-    assert len(app.EXAMPLES) >= 4
+    assert len(app.EXAMPLES) == 8
     for example in app.EXAMPLES:
         Image.open(example.photo).verify()
-    assert all(path.stat().st_size < 100_000 for path in (ROOT / "assets/examples").iterdir())
+    assert all(path.stat().st_size < 40_000 for path in (ROOT / "assets/examples").iterdir())
+
+
+def test_an_example_is_asked_in_the_pages_language_and_its_follow_up_waits_in_the_box():
+    index = next(i for i, example in enumerate(app.EXAMPLES) if example.then)
+    for request, language in ((ENGLISH, "en"), (KOREAN, "ko")):
+        taken = CHAT.example((), SimpleNamespace(index=index), request)
+        assert taken[CHAT.exchanges][-1].question == app.EXAMPLES[index].question[language]
+        assert taken[CHAT.box].value == {"text": app.EXAMPLES[index].then[language], "files": []}
+        assert json.dumps(app.EXAMPLES[index].shown(language)) in app.labels_js()
+    plain = CHAT.example((), SimpleNamespace(index=0), ENGLISH)
+    assert plain[CHAT.box].value == {"text": "", "files": []}
 
 
 def test_a_failing_side_does_not_hide_the_other(monkeypatch):

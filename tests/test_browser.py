@@ -16,7 +16,7 @@ from PIL import Image, ImageOps
 
 from experts.evidence import from_json
 from lav2 import __main__ as command_line
-from lav2 import claims
+from lav2.verdict import verdict
 
 pytestmark = pytest.mark.slow
 
@@ -373,9 +373,9 @@ def test_marks_and_conflicts_are_those_of_the_evidence_and_html_in_a_finding_sta
     evidence = {name: from_json(name, found) for name, found in receipt["evidence"].items()}
     numbers = page.locator(".lav2-table [data-testid^=cell-][data-testid$='-1']:visible").all_inner_texts()
     marked = {int(number.split()[0]) for number in numbers if "✓" in number}
-    assert marked == claims.used(receipt["answer"], evidence) & {int(number.split()[0]) for number in numbers}
-    alone = claims.unsupported(receipt["answer"], receipt["question"], evidence)
-    assert page.locator(".lav2-claims:visible .alone mark").all_inner_texts() == alone
+    held = verdict(receipt["answer"], receipt["question"], evidence)
+    assert marked == held.rests_on & {int(number.split()[0]) for number in numbers}
+    assert page.locator(".lav2-claims:visible .alone mark").all_inner_texts() == list(held.missing)
     rewrite(page, 0, "seven people <img src=x onerror=\"document.title='taken'\">")
     page.get_by_role("button", name="Answer again").click()
     answered(page)

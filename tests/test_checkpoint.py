@@ -108,3 +108,52 @@ def test_two_adapters_share_the_frozen_matrices_and_nothing_else(saved):
     assert (logits(second) - alone).abs().max() > 1e-2
     weight = "model.layers.0.mlp.up_proj.weight"
     assert dict(llm.named_parameters())[weight] is dict(twin.named_parameters())[weight]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", "5", "{", "[" * 100_000, '{"format": 1}',
+     '{"format": 1, "base": {}, "adapter": [], "projector": null, "vision": null, "notes": {}}'],
+)  # fmt: skip
+def test_a_broken_config_is_told(saved, text):
+    (saved[1] / "config.json").write_text(text)
+    for read in (checkpoint.read_notes, checkpoint.read_vision, lambda folder: checkpoint.load(folder, llama(), None)):
+        with pytest.raises(LAV2Error, match="holds no adapter"):
+            read(saved[1])
+
+
+def test_settings_of_another_version_are_told(saved):
+    config = json.loads((saved[1] / "config.json").read_text())
+    config["adapter"]["later"] = config["vision"]["later"] = 1
+    (saved[1] / "config.json").write_text(json.dumps(config))
+    with pytest.raises(LAV2Error, match="holds no adapter"):
+        checkpoint.load(saved[1], llama(), tokenizer())
+    with pytest.raises(LAV2Error, match="holds no adapter"):
+        checkpoint.read_vision(saved[1])
+
+
+@pytest.mark.parametrize(
+    "data, told",
+    [(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "git lfs pull"), (b"", "cannot be read"),
+     (b"\0" * 99, "cannot be read")],
+)  # fmt: skip
+def test_tensors_that_are_none_are_told(saved, data, told):
+    (saved[1] / "adapter.safetensors").write_bytes(data)
+    with pytest.raises(LAV2Error, match=told):
+        checkpoint.load(saved[1], llama(), tokenizer())
+
+
+def test_swapped_adapters_are_refused_and_a_wrong_one_is_told(tmp_path):
+    base = base_identity(llama(), tokenizer(), "tiny")
+    for stage in ("finetune", "caption", "joint"):
+        checkpoint.save(adapted(LATE), tmp_path / stage, base, {"stage": stage})
+    chat, captioner, both = (tmp_path / stage for stage in ("finetune", "caption", "joint"))
+    told = []
+    for pair in ((chat, captioner), (both, both), (captioner, captioner), (both, captioner), (chat, both)):
+        checkpoint.check_roles(*pair, told.append)
+    assert not told
+    checkpoint.check_roles(captioner, both, told.append)
+    checkpoint.check_roles(both, chat, told.append)
+    assert len(told) == 2 and "stage caption" in told[0] and "stage finetune" in told[1]
+    with pytest.raises(LAV2Error, match="swapped"):
+        checkpoint.check_roles(captioner, chat, told.append)

@@ -1,4 +1,4 @@
-"""Answers held against evidence, corrections, routing and votes: all without models."""
+"""Kinds of object, contradictions, corrections, routing and votes: all without models."""
 
 import json
 
@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 from experts.evidence import Caption, Detections, ExpertFailure, OcrLines
-from experts.render import numbered, render
+from experts.prompt_block import prompt_block
+from experts.render import numbered
 from lav2 import __main__ as command_line
 from lav2 import claims, receipt, routing, votes
 from lav2.errors import LAV2Error
@@ -22,32 +23,6 @@ EVIDENCE = {
     "ocr": OcrLines(np.zeros((2, 4, 2)), [0.9, 0.8], ("OPEN 9-18", "Closed on Monday"), 0.1, (100, 100)),
 }  # fmt: skip
 WITHOUT = ExpertFailure("ocr", "No weights.", "Install them.", 0.0)
-
-
-@pytest.mark.parametrize(
-    "answer, numbers",
-    [
-        ("There are two people.", {2, 3}),
-        ("A woman", {2, 3}),
-        ("A football", {4}),
-        ("The shop is closed on Mondays.", {6}),
-        ("Two men ride horses.", {1, 2, 3}),
-        ("It is red.", set()),
-        ('It says "YES".', {7}),
-        ("Yes, it is.", set()),
-    ],
-)
-def test_a_finding_is_used_when_its_words_are_in_the_answer(answer, numbers):
-    lines = OcrLines(np.zeros((3, 4, 2)), [0.9, 0.8, 0.9], (*EVIDENCE["ocr"].texts, "YES"), 0.1, (100, 100))
-    assert claims.used(answer, {**EVIDENCE, "ocr": lines}) == numbers
-
-
-def test_words_that_stand_in_no_finding_are_from_the_image_alone():
-    answer = "Two people with a red umbrella ride a horse; the umbrellas are open, on the left."
-    assert claims.unsupported(answer, "What is there?", EVIDENCE) == ["red", "umbrella"]
-    assert claims.unsupported("A red dog.", "Is the dog red?", EVIDENCE) == []
-    assert claims.unsupported("There are three objects, two persons.", "", EVIDENCE) == []
-    assert claims.unsupported("There are 7 men.", "", EVIDENCE) == ["7"]
 
 
 @pytest.mark.parametrize(
@@ -94,16 +69,24 @@ def test_a_caption_contradicts_the_detector_only_in_what_it_names(caption, told)
 
 def test_nothing_changed_leaves_the_prompt_as_it_was():
     same = claims.corrected(EVIDENCE, {item.number: item.text for item in numbered(EVIDENCE)})
-    assert render(same, len, 9999) == render(EVIDENCE, len, 9999)
+    assert prompt_block(same, len, 9999) == prompt_block(EVIDENCE, len, 9999)
 
 
 def test_a_reader_can_leave_findings_out_and_correct_them():
     evidence = {**EVIDENCE, "ocr": WITHOUT}
-    block = render(claims.corrected(evidence, {2: "person", 3: "scarecrow"}), len, 9999)
-    assert "Caption: not run" in block and "Text in the photo: could not run" in block
-    assert "scarecrow 1.00 right" in block and "person 0.90" in block and "ball" not in block
-    nothing = render(claims.corrected(EVIDENCE, {}), len, 9999)
-    assert "Objects: none found" in nothing and "Text in the photo: none found" in nothing
+    text = prompt_block(claims.corrected(evidence, {2: "person", 3: "scarecrow"}), len, 9999).text
+    assert "Caption" not in text and "Text: could not run" in text
+    assert "one scarecrow (right)" in text and "one person (" in text and "ball" not in text
+    nothing = prompt_block(claims.corrected(EVIDENCE, {}), len, 9999).text
+    assert "Objects: none found" in nothing and "Text: none found" in nothing
+
+
+def test_a_text_that_is_not_reliable_stays_so_until_a_reader_corrects_it():
+    quads = np.arange(16, dtype=np.float32).reshape(2, 4, 2)
+    found = {"ocr": OcrLines(quads, [0.4, 0.3], ("g84124", "4g447"), 0.1, (100, 100), np.zeros(2, bool))}
+    (one, other) = (item.number for item in numbered(found))
+    assert claims.corrected(found, {one: "g84124", other: "Seoul"})["ocr"].reliable.tolist() == [False, True]
+    assert claims.corrected(found, {other: "4g447"})["ocr"].reliable.tolist() == [False]
 
 
 @pytest.mark.parametrize(

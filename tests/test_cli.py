@@ -56,9 +56,10 @@ def test_batch_answers_every_line_reports_bad_ones_and_resumes(tmp_path):
         [sys.executable, "-m", "lav2", *arguments], cwd=tmp_path, capture_output=True, text=True, timeout=600,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 1, done.stderr  # some failed
+    assert "2 answered, 5 failed" in done.stderr
     answers = [json.loads(line) for line in out.read_text().splitlines()]
-    assert [answer["id"] for answer in answers] == ["a", "b", "c", "d", "e", "f", 7]
+    assert [answer["id"] for answer in answers] == ["a", "b", "c", "d", "e", "f", None]
     assert answers[0] == kept
     assert "not a picture" in answers[1]["error"]
     assert "There is no file" in answers[2]["error"]
@@ -98,6 +99,29 @@ def test_a_mistake_is_told_in_two_lines_without_a_trace(arguments, cause, capsys
     assert cause in told[0]
     assert told[1].startswith("  next: ")
     assert len(told) == 2
+
+
+def test_training_over_a_run_is_refused_with_all_ways_out(tmp_path, capsys):
+    (tmp_path / "adapter.safetensors").touch()
+    (tmp_path / "data.jsonl").touch()
+    arguments = ["train", "--stage", "caption", "--data", str(tmp_path / "data.jsonl"), "--out", str(tmp_path)]
+    assert main(arguments) == 1
+    told = capsys.readouterr().err
+    assert all(word in told for word in ("already holds", "--resume", "--init", "another --out"))
+    assert main([*arguments, "--resume"]) == 1
+    assert "no run that could go on" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "package, code",
+    [("torch", "from lav2.__main__ import main; sys.exit(main(['distil', 'x.txt', '--out', 'x.json']))"),
+     ("gradio", "import runpy; runpy.run_path('app.py', run_name='__main__')")],
+)  # fmt: skip
+def test_a_missing_package_is_told_with_how_to_install_it(package, code):
+    blocked = f"import sys; sys.modules['{package}'] = None; {code}"  # as where it is not installed
+    done = subprocess.run([sys.executable, "-c", blocked], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert f"package {package} is not installed" in done.stderr and "requirements.txt" in done.stderr
 
 
 def test_presets_are_listed_without_loading_anything():

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 from tiny import LATE, PROJECTOR, VISION, adapted, llama, open_gates
 from tiny import tokenizer as word_tokenizer
 
@@ -213,11 +214,12 @@ def test_questions_read_together_have_the_losses_and_gradients_of_each_alone(fol
     samples = joined._samples(None)
     assert max(max(sample.branch or (0,)) for sample in samples) == 3
     assert sum(len(s.tokens) for s in samples) < 0.7 * sum(len(s.tokens) for s in alone._samples(None))
-    model.set_stage("caption")
+    model.double().set_stage("caption")  # in float32 the order of sums makes more difference than is allowed below
     results = []
     for rows in (alone, joined):
         model.zero_grad()
-        loss = model.loss(**rows.fixed(6)[0].to(model.device))
+        batch = rows.fixed(6)[0]
+        loss = model.loss(**replace(batch, clip_tokens=batch.clip_tokens.double()).to(model.device))
         loss.backward()
         results.append((loss, {name: p.grad for name, p in model.named_parameters() if p.grad is not None}))
     torch.testing.assert_close(results[0], results[1], rtol=1e-4, atol=1e-6)
@@ -362,7 +364,7 @@ def test_a_run_with_a_running_average_saves_the_average_and_resumes_to_the_same_
         train.train(model, rows, settings, folder / "whole", base, report=lambda line: None)
     finally:
         train._Average.update = original
-    saved = train.checkpoint.load_file(folder / "whole" / "adapter.safetensors")
+    saved = load_file(folder / "whole" / "adapter.safetensors")
     for name, tensor in shadow.items():
         torch.testing.assert_close(saved[name], tensor)
         torch.testing.assert_close(model.get_parameter(name).detach(), tensor)
@@ -383,8 +385,8 @@ def test_a_run_with_a_running_average_saves_the_average_and_resumes_to_the_same_
     finally:
         train._Average.update = original
     _, model, _, rows, _ = run_pieces(folder)
-    train.train(model, rows, settings, folder / "cut", base, report=lambda line: None)
-    again = train.checkpoint.load_file(folder / "cut" / "adapter.safetensors")
+    train.train(model, rows, settings, folder / "cut", base, report=lambda line: None, resume=True)
+    again = load_file(folder / "cut" / "adapter.safetensors")
     assert all(torch.equal(again[name], saved[name]) for name in saved)
 
 

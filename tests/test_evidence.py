@@ -48,6 +48,8 @@ def lines(**changes):
         (lines, {"texts": ("a", "b")}, "OcrLines.quads has shape"),
         (lines, {"confidence": [-0.1]}, "outside 0..1"),
         (lines, {"size": (3, -1)}, "at least 1 pixel"),
+        (lines, {"reliable": [True, False]}, "OcrLines.reliable is bool of shape"),
+        (lines, {"reliable": [0.5]}, "OcrLines.reliable is float64"),
     ],
 )
 def test_a_wrong_shape_or_range_is_refused_when_made(make, changes, message):
@@ -105,13 +107,23 @@ def test_json_has_the_documented_keys():
         "sure": 0.0,
     }
     assert to_json(lines())["items"] == [
-        {"text": "STOP", "confidence": 0.5, "quad": [[0, 0], [10, 1], [10, 5], [0, 4]]}
+        {"text": "STOP", "confidence": 0.5, "quad": [[0, 0], [10, 1], [10, 5], [0, 4]], "reliable": True}
     ]
     assert to_json(ExpertFailure("ocr", "No weights.", "Install them.", 0.5)) == {
         "error": "No weights.",
         "next_step": "Install them.",
         "seconds": 0.5,
     }
+
+
+def test_what_is_not_reliable_stays_so_and_old_records_are_taken_as_reliable():
+    marked = lines(reliable=[False])
+    assert lines().reliable.tolist() == [True] and not from_json("ocr", to_json(marked)).reliable.any()
+    with pytest.raises(ValueError):
+        marked.reliable[0] = True
+    old = to_json(marked)
+    del old["items"][0]["reliable"]
+    assert from_json("ocr", old).reliable.all()
 
 
 def test_an_unknown_expert_is_refused_with_the_known_names():

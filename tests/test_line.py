@@ -70,3 +70,64 @@ def test_many_threads_are_served_two_at_a_time_and_all_of_them():
     for thread in threads:
         thread.join(20)
     assert sorted(served) == list(range(20)) and most[0] <= 2
+
+
+def served(line, place):
+    return next(line.positions(place, NEVER), "served") == "served"
+
+
+def test_clients_take_turns_so_that_one_who_asks_a_lot_delays_nobody_else():
+    line = Line(at_once=2, waiting=18)
+    with ExitStack() as room:
+        eager = [ExitStack() for _ in range(10)]
+        asked = [room.enter_context(one).enter_context(line.place("eager")) for one in eager]
+        second, third = (room.enter_context(line.place(name)) for name in ("second", "third"))
+        assert next(line.positions(second, NEVER)) == 1 and next(line.positions(third, NEVER)) == 2
+        assert next(line.positions(asked[2], NEVER)) == 3
+        eager[0].close()  # one of the first answers has ended
+        assert served(line, second)
+        eager[1].close()
+        assert served(line, third)
+        assert [next(line.positions(place, NEVER)) for place in asked[2:5]] == [1, 2, 3]  # in their own order
+
+
+def test_clients_take_turns_also_where_one_question_is_answered_at_a_time():
+    line = Line(at_once=1, waiting=9)
+    with ExitStack() as room:
+        first = room.enter_context(ExitStack())
+        first.enter_context(line.place("eager"))
+        eager = [room.enter_context(line.place("eager")) for _ in range(3)]
+        other = [room.enter_context(line.place("other")) for _ in range(2)]
+        assert [next(line.positions(place, NEVER)) for place in other] == [1, 3]
+        assert [next(line.positions(place, NEVER)) for place in eager] == [2, 4, 5]
+        first.close()
+        assert served(line, other[0]) and next(line.positions(eager[0], NEVER)) == 1
+
+
+def test_one_client_has_half_of_the_line_at_most_and_is_told_so():
+    line = Line(at_once=2, waiting=2)
+    with ExitStack() as room:
+        for _ in range(2):
+            room.enter_context(line.place("eager"))
+        with pytest.raises(Busy, match="2 of your questions wait already") as told, line.place("eager"):
+            pytest.fail("there is no place")
+        assert told.value.next_step
+        others = [room.enter_context(line.place(name)) for name in ("second", "third")]
+        assert len(others) == 2
+
+
+def test_many_clients_are_all_served_and_all_places_come_back():
+    line, served = Line(at_once=2, waiting=40), []
+
+    def ask(number):
+        with line.place(f"client {number % 3}") as place:
+            for _ in line.positions(place, NEVER):
+                pass
+            served.append(number)
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(30)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert sorted(served) == list(range(30)) and line._line == []

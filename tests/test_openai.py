@@ -210,7 +210,8 @@ class Door:
                 yield Token(word)
             found = {"caption": Caption("a sign", 0.1, "test")}
             answer = "".join(words).strip()
-            yield Done(answer, found, "p", {}, request.sampling.seed, "embedded", {}, False, {}, len(words))
+            end = {"seed": request.sampling.seed, "preset": "embedded", "versions": {}, "stopped": False, "weights": {}}
+            yield Done(answer, found, "p", {}, **end, left_out=frozenset({3, 2}), tokens=len(words))
         finally:
             self.closed += 1
 

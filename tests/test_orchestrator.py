@@ -273,3 +273,61 @@ print(next(results)[1].cause)
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=20, cwd=ROOT, check=True
     )
     assert "longer than 0.2 s" in done.stdout
+
+
+def no_threads(monkeypatch, name):
+    """From now on no thread starts whose name begins so."""
+    start = threading.Thread.start
+
+    def refused(thread):
+        if thread.name.startswith(name):
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refused)
+    return start
+
+
+@pytest.mark.parametrize("name", ["expert a: time limit", "expert a"])
+def test_a_thread_that_cannot_start_leaves_nobody_waiting(monkeypatch, name):
+    experts = team(Small("a"), Small("b"))
+    start = no_threads(monkeypatch, name)
+    for _ in range(2):
+        found = dict(experts.run(PHOTO, ["a", "b"]))
+        assert isinstance(found["a"], ExpertFailure) and "thread" in found["a"].cause
+        assert found["b"].text == "b (8, 6)"
+    monkeypatch.setattr(threading.Thread, "start", start)
+    assert dict(experts.run(PHOTO, ["a"]))["a"].text == "a (8, 6)"
+
+
+def test_experts_that_find_no_thread_to_load_in_are_told(monkeypatch):
+    experts = team(Small("a"))
+    no_threads(monkeypatch, "")
+    assert isinstance(experts.load()["a"], ExpertFailure)
+
+
+def test_a_missing_package_says_how_to_install_it():
+    def look():
+        import no_such_package_of_lav2  # noqa: F401
+
+    (failure,) = [found for _, found in team(Small("a", look)).run(PHOTO, ["a"])]
+    assert "no_such_package_of_lav2" in failure.cause and "pip install -r" in failure.next_step
+
+
+@pytest.mark.parametrize("value", [None, "text", 7, (1, 2)])
+def test_what_is_no_evidence_is_a_failure_of_its_expert_alone(value):
+    class Odd(Small):
+        def __call__(self, image):
+            return value
+
+    found = dict(team(Odd("a"), Small("b")).run(PHOTO, ["a", "b"]))
+    assert isinstance(found["a"], ExpertFailure) and found["b"].text == "b (8, 6)"
+
+
+def test_a_caption_of_none_is_a_failure_of_its_expert():
+    class Silent(Small):
+        def __call__(self, image):
+            return Caption(None, 0.0, "test")
+
+    found = dict(team(Silent("a")).run(PHOTO, ["a"]))
+    assert isinstance(found["a"], ExpertFailure) and "None" in found["a"].cause

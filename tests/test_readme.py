@@ -10,6 +10,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
+DOCS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 LINES = [
     line.split("  # ")[0].strip()
     for block in re.findall(r"```bash\n(.*?)```", TEXT, re.DOTALL)
@@ -33,7 +34,7 @@ def test_make_targets_exist(line):
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_options_are_known(command):
     """argparse accepts the words: with --help after them, an unknown command or option still fails first."""
-    assert command[:2] in (["-m", "lav2"], ["-m", "lav2.instruct"])
+    assert command[:2] in (["-m", "lav2"], ["-m", "lav2.instruct"], ["-m", "lav2.documents.mix"])
     names = [word for word in command if word.startswith("--")]
     called = command[:3] if command[1] == "lav2" else command[:2]
     done = subprocess.run([sys.executable, *called, "--help"], cwd=ROOT, capture_output=True, text=True, timeout=120)

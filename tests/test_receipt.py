@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experts.evidence import Caption, Detections, OcrLines
-from experts.render import render
+from experts.evidence import Caption, Detections, ExpertFailure, OcrLines
+from experts.prompt_block import prompt_block
 from lav2 import __main__ as command_line
 from lav2 import receipt
 from lav2.errors import LAV2Error
@@ -31,7 +31,8 @@ def test_a_receipt_is_json_that_gives_the_same_request_and_prompt_block_back():
     value = json.loads(json.dumps(receipt.receipt(ASKED, DONE)))
     again = receipt.request(value, PHOTO)
     assert (again.question, again.history, again.sampling) == (ASKED.question, ASKED.history, ASKED.sampling)
-    assert render(again.evidence, len, 9999) == render(EVIDENCE, len, 9999)  # 0.98, which rounding could make 0.99
+    assert prompt_block(again.evidence, len, 9999) == prompt_block(EVIDENCE, len, 9999)
+    assert again.evidence["detection"].confidence == EVIDENCE["detection"].confidence  # not 0.985
     assert receipt.receipt(again, replace(DONE, evidence=again.evidence))["evidence"] == value["evidence"]
     assert (value["weights"], value["answer"], value["corrected"]) == (DONE.weights, "A dog.", False)
 
@@ -95,9 +96,57 @@ def test_a_damaged_receipt_is_told_whatever_part_is_damaged(tmp_path, value):
             continue
         path.write_text(json.dumps({**whole, name: value}))
         told(path)
-    for name in receipt.KINDS:
+    for name in sorted(whole.keys() - {"corrected"}):
         path.write_text(json.dumps({key: one for key, one in whole.items() if key != name}))
         told(path)
+
+
+def places(value, path=()):
+    """The path of every part of a JSON value, the value itself first."""
+    yield path
+    parts = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for name, part in parts:
+        yield from places(part, (*path, name))
+
+
+ODD = (None, True, -1, 0, 7, 1.5, 1e400, float("nan"), 10**400, "", "x", "\ud800", "{name}", [], [[]], {}, {"a": 1})
+
+
+def test_every_odd_receipt_is_told_in_one_error_or_can_be_replayed(tmp_path):
+    """Any part of a receipt replaced by any odd value: what is read can be asked, put into a prompt and compared."""
+    failed = {"detection": ExpertFailure("detection", "No weights.", "Give some.", 0.1)}
+    path, refused = tmp_path / "receipt.json", 0
+    for done, part in ((DONE, ()), (replace(DONE, evidence=EVIDENCE | failed), ("evidence", "detection"))):
+        whole = json.dumps(receipt.receipt(ASKED, done))
+        for place in places(json.loads(whole)):
+            if place[: len(part)] != part:
+                continue
+            for odd in ODD:
+                value = {"receipt": json.loads(whole)}
+                *parents, last = ("receipt", *place)
+                within = value
+                for name in parents:
+                    within = within[name]
+                within[last] = odd
+                path.write_text(json.dumps(value["receipt"]))
+                try:
+                    read = receipt.read(path)
+                    asked = receipt.request(read, PHOTO)
+                except LAV2Error as error:
+                    assert len(str(error)) < 500 and error.next_step
+                    refused += 1
+                    continue
+                again = replace(done, evidence=asked.evidence, prompt=prompt_block(asked.evidence, len, 9999).text)
+                after = json.loads(json.dumps(receipt.receipt(asked, again), allow_nan=False))
+                "".join([asked.question, *receipt.differences(read, after)]).encode()
+    assert refused > 1000
+
+
+def test_long_texts_that_differ_are_quoted_where_they_begin_to_differ():
+    before = receipt.receipt(ASKED, replace(DONE, prompt="system " * 900 + "a dog"))
+    after = receipt.receipt(ASKED, replace(DONE, prompt="system " * 900 + "a cat"))
+    (line,) = receipt.differences(before, after)
+    assert "a dog' in the receipt" in line and "a cat' now" in line and len(line) < 300
 
 
 @pytest.mark.slow

@@ -619,3 +619,32 @@ def test_a_v1_adapter_answers_questions_as_text_only_with_evidence_still_in_the_
     *_, done = assistant.answer(Request("What?", photo, experts=("caption",), sampling=Sampling(max_new_tokens=3)))
     assert "Caption: could not run" in done.prompt
     assert done.prompt.endswith("### Response:")
+
+
+# --- files of the wrong content ---
+
+
+@pytest.mark.parametrize(
+    "content", [[1, 2], torch.zeros(2), None, {}, {"model": 5}, {"model": {}}, {"model": {"a": 1}}, {1: torch.zeros(1)}]
+)
+def test_a_file_that_holds_no_tensors_by_name_is_told(tmp_path, content):
+    torch.save(content, tmp_path / "BIAS-7B.pth")
+    with pytest.raises(LAV2Error, match=r"BIAS-7B\.pth holds"):
+        released.read_adapter(tmp_path / "BIAS-7B.pth", None)
+
+
+def test_a_git_lfs_pointer_in_place_of_an_adapter_is_told(tmp_path):
+    (tmp_path / "BIAS-7B.pth").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
+    with pytest.raises(LAV2Error, match="git lfs pull"):
+        released.read_adapter(tmp_path / "BIAS-7B.pth", None)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "5", "[" * 100_000, "{}", '{"dim": "x", "n_layers": 1, "n_heads": 1, "norm_eps": 1}',
+             '{"dim": 8, "n_layers": 0, "n_heads": 1, "norm_eps": 1}', "version https://git-lfs.github.com/spec/v1"],
+)  # fmt: skip
+def test_a_broken_params_json_is_told(tmp_path, text):
+    (tmp_path / "params.json").write_text(text)
+    with pytest.raises(LAV2Error, match=r"params\.json"):
+        released.convert_llama(tmp_path, tmp_path / "out")
+    assert not (tmp_path / "out").exists()

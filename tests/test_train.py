@@ -72,7 +72,9 @@ def test_a_killed_run_resumes_to_the_same_losses(rows, tmp_path):
         train.train(adapted(), {"caption": Dying(rows)}, settings, tmp_path / "cut", base, report=lambda line: None)
     assert len(losses(tmp_path / "cut")) == 5
     told = []
-    train.train(open_gates(adapted()), {"caption": rows}, settings, tmp_path / "cut", base, report=told.append)
+    train.train(
+        open_gates(adapted()), {"caption": rows}, settings, tmp_path / "cut", base, report=told.append, resume=True
+    )
     assert "resumed at step 3 of 8" in told
     assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
 

@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw
 
 from experts import detection
 from experts.evidence import Detections, ExpertError
-from experts.train_detector import data, evaluate
+from experts.train_detector import data, evaluate, matching
 from experts.train_detector.__main__ import main
 from experts.train_detector.data import Box, Photo
 from lav2 import claims, config, weights
@@ -47,7 +47,7 @@ def garden(tmp_path_factory):
 def as_coco(photos, file):
     labels = list(COLOURS)
     boxes = [
-        {"image_id": i, "category_id": 10 + labels.index(b.label), "bbox": evaluate._xywh(b.xyxy), "iscrowd": 0}
+        {"image_id": i, "category_id": 10 + labels.index(b.label), "bbox": matching.xywh(b.xyxy), "iscrowd": 0}
         for i, p in enumerate(photos)
         for b in p.boxes
     ]
@@ -72,15 +72,19 @@ def test_own_coco_and_yolo_files_give_the_same_photos(garden, tmp_path):
 
 def test_boxes_of_a_detector_never_validate_and_crowds_never_train(garden, tmp_path):
     file, xyxy = garden / "0.png", (0, 0, 48, 36)
+    other = [garden / f"{i}.png" for i in range(1, 4)]
     photos = [
-        Photo(file, 96, 72, (Box("plum", xyxy, human=False),), "val"),
+        Photo(other[0], 96, 72, (Box("plum", xyxy, human=False),), "val"),
         Photo(file, 96, 72, (Box("plum", xyxy, crowd=True), Box("lime", xyxy)), "train"),
-        Photo(file, 96, 72, (Box("plum", xyxy),), "val"),
+        Photo(other[1], 96, 72, (Box("plum", xyxy),), "val", complete=frozenset()),
+        Photo(other[2], 96, 72, (Box("plum", xyxy),), "val"),
+        Photo(other[2], 96, 72, (Box("plum", xyxy, human=False),), "train"),  # known already: it does not train
     ]
-    data.write(photos, ["plum", "lime"], tmp_path, repeat_human=2)
-    listed = {split: (tmp_path / f"{split}.txt").read_text().split() for split in ("train", "val")}
-    assert [len(listed["train"]), len(listed["val"])] == [1 + 2, 1]  # the human photo is shown twice
-    assert (tmp_path / "labels/train/000001.txt").read_text() == "1 0.250000 0.250000 0.500000 0.500000\n"
+    data.write(photos, ["plum", "lime"], tmp_path)
+    assert {split: len((tmp_path / f"{split}.txt").read_text().split()) for split in ("train", "val")} == {
+        "train": 1, "val": 1
+    }  # fmt: skip
+    assert (tmp_path / "labels/train/000000.txt").read_text() == "1 0.250000 0.250000 0.500000 0.500000\n"
     with pytest.raises(ExpertError, match="validation"):
         data.write(photos[:2], ["plum"], tmp_path / "b")
 
@@ -165,7 +169,7 @@ def test_a_cut_off_training_goes_on_learns_and_its_export_is_an_expert(garden, t
     def command(epochs):
         where = ["--data", str(garden / "boxes.jsonl"), "--out", str(tmp_path)]
         sizes = ["--size", "96", "--final-size", "128", "--batch", "6", "--epochs", epochs]
-        return main(["train", *where, *sizes, "--lr", "3e-3", "--min-boxes", "1", "--repeat-human", "6"])
+        return main(["train", *where, *sizes, "--lr", "3e-3", "--min-boxes", "1", "--photos", "108"])
 
     save, saved = training.LiteTrainer.save_model, []
 
@@ -196,7 +200,7 @@ def test_a_cut_off_training_goes_on_learns_and_its_export_is_an_expert(garden, t
     assert found.labels == (photos[0].boxes[0].label,)
     np.testing.assert_allclose(found.xyxy[0], photos[0].boxes[0].xyxy, atol=8)
     score = evaluate.evaluate(str(tmp_path / "detector.onnx"), photos)
-    assert score.map50 > 0.8 and score.recall[0.25] > 0.6
+    assert score.map50 > 0.8 and score.recall > 0.6 and score.presence > 0.8 and score.count > 0.8
 
     further = ["--init", str(tmp_path / "weights/last.pt"), "--size", "128", "--batch", "6", "--epochs", "1"]
     assert main(["train", "--data", str(garden / "boxes.jsonl"), "--out", str(tmp_path / "further"), *further,
@@ -234,9 +238,10 @@ def test_scores_are_those_counted_by_hand(tmp_path):
     ap50, _ = evaluate._average_precision(photos, found, ["plum", "lime"])
     # plum: right, wrong, wrong, right: precision 1 up to recall 0.5, then 2/4
     assert ap50["lime"] == pytest.approx(1) and ap50["plum"] == pytest.approx((51 + 50 * 0.5) / 101, abs=1e-3)
-    assert evaluate._matched(photos, found, ["plum", "lime"], 0.25) == (2, 4, 3)
-    assert evaluate._matched(photos, found, ["plum", "lime"], 0.05) == (3, 5, 3)
-    assert evaluate._matched(photos, [found_at(p) for p in photos], ["plum"], 0.05) == (0, 0, 2)
+    sure = [d.only(d.confidence > 0.25) for d in found]
+    judged = [evaluate._judged(photos, some, ["plum", "lime"]) for some in (sure, found, [found_at(p) for p in photos])]
+    assert [(right.sum(), len(right), there) for _, right, there in judged] == [(2, 4, 3), (3, 5, 3), (0, 0, 3)]
+    np.testing.assert_allclose(sorted(judged[0][0]), [0.7, 0.8, 0.9, 0.9])
 
 
 @pytest.mark.slow
@@ -258,7 +263,8 @@ def test_a_teacher_labels_further_photos_once(shared, bus, tmp_path):
 def test_known_detectors_score_on_human_boxes_as_they_should(model, least, shared):
     photos = [p for p in data.read(shared / "data/boxes.jsonl") if p.split == "val"][:24]
     score = evaluate.evaluate(str(shared / "data/models" / model), photos, ["person"])
-    assert score.ap50["person"] > least and score.precision[0.5] > score.precision[0.25]
+    assert score.ap50["person"] > least and score.precision > 0.6
+    assert score.presence > 0.7 and 0.3 < score.count < 1
     assert f"| {score.detector} |" in evaluate.table([score])
 
 
@@ -268,7 +274,7 @@ def test_the_embedded_detector_is_small_finds_people_and_says_what_it_knows(bus)
     assert file.stat().st_size < 15e6
     found = detection.build(str(file), own.confidence)(bus)
     assert found.labels.count("person") >= 2
-    assert set(found.classes) < set(claims.COCO) and found.confidence.min() >= own.confidence
+    assert set(found.classes) <= set(claims.COCO) and found.confidence.min() >= found.sure
     card = (file.parent / "README.md").read_text(encoding="utf-8")
     assert all(f"| {name} (" in card for name in found.classes)
 
@@ -278,7 +284,7 @@ def test_the_embedded_detector_scores_as_its_card_says(shared):
     own = config.EMBEDDED
     photos = [p for p in data.read(shared / "data/boxes.jsonl") if p.split == "val"]
     score = evaluate.evaluate(str(weights.find(own.detector)), photos)
-    assert score.precision[own.confidence] >= 0.75
+    assert score.precision >= 0.74
     card = (weights.find(own.detector).parent / "README.md").read_text(encoding="utf-8")
     told = float(re.search(r"\| person \(\d+ boxes\) \| ([\d.]+) ", card)[1])
     assert score.ap50["person"] == pytest.approx(told, abs=0.01)

@@ -1,4 +1,4 @@
-"""`python -m experts.train_detector`: count, label, train, export, evaluate, draw."""
+"""`python -m experts.train_detector`: count, label, train, export, calibrate, evaluate, draw."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 from experts.evidence import ExpertError
 from experts.train_detector import data
+from lav2.errors import LAV2Error, missing_package
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -32,13 +33,15 @@ def main(arguments: list[str] | None = None) -> int:
     _sources(sub)
     sub.add_argument("--out", type=Path, required=True, help="folder of the run")
     sub.add_argument("--epochs", type=int, default=10)
+    sub.add_argument("--photos", type=int, help="sampled in an epoch; as many as there are by default")
+    sub.add_argument("--hours", type=float, help="stop after these, with as many epochs as fit in them (not --epochs)")
     sub.add_argument("--size", type=int, default=320, help="px, side of the square photos are fitted into (32 n)")
     sub.add_argument("--final-size", type=int, help="px, in the last two epochs and of the export (--size by default)")
     sub.add_argument("--batch", type=int, default=16)
     sub.add_argument("--lr", type=float, default=1e-3, help="peak rate of AdamW")
     sub.add_argument("--backbone", default="tf_efficientnet_lite0", help="tf_efficientnet_lite0 or _lite2")
     sub.add_argument("--init", type=Path, help="checkpoint whose weights to start from, of any classes")
-    sub.add_argument("--repeat-human", type=int, default=3, help="times an epoch shows a photo labelled by a person")
+    sub.add_argument("--repeat-human", type=float, default=2, help="times as often a photo that a person labelled")
     sub.add_argument("--loaders", type=int, default=0, help="processes that load and augment photos beside the step")
     sub.add_argument("--threads", type=int, help="of the step; all cores that the process may use by default")
 
@@ -48,22 +51,30 @@ def main(arguments: list[str] | None = None) -> int:
     sub.add_argument("--size", type=int, default=320, help="px, side of the square photos are fitted into")
     sub.add_argument("--classes", help="names, separated by commas; all by default")
 
-    sub = command("evaluate", _evaluate, "score detectors on human boxes (pycocotools) and print a table")
+    sub = command("calibrate", _calibrate, "fit what its scores are worth, kind by kind, into a file beside it")
+    sub.add_argument("--detector", type=Path, required=True)
+    sub.add_argument("--data", type=Path, action="append", required=True, help="photos with human boxes that it was not"
+                     " trained on; the split train of them is used")  # fmt: skip
+
+    sub = command("evaluate", _evaluate, "score detectors on human boxes and print a table")
     sub.add_argument("--detector", action="append", required=True, help="repeat to compare; classes of the first")
-    sub.add_argument("--data", type=Path, required=True, help="photos with human boxes; the split val of it is used")
+    sub.add_argument("--data", type=Path, action="append", required=True, help="photos with human boxes; split val")
     sub.add_argument("--classes", help="names, separated by commas; those of the first detector by default")
 
     sub = command("draw", _draw, "write photos with the boxes that a detector finds, for a model card")
     sub.add_argument("photos", type=Path, nargs="+")
     sub.add_argument("--detector", required=True)
-    sub.add_argument("--confidence", type=float, default=0.25, help="least confidence of a box")
+    sub.add_argument("--confidence", type=float, help="least confidence of a box; by default that of its calibration")
     sub.add_argument("--side", type=int, default=480, help="px, longer side of the pictures")
     sub.add_argument("--out", type=Path, required=True, help="folder")
 
     options = parser.parse_args(arguments)
     try:
         options.action(options)
-    except ExpertError as error:
+    except ModuleNotFoundError as error:
+        print(missing_package(error), file=sys.stderr)
+        return 1
+    except (ExpertError, LAV2Error) as error:
         print(error, file=sys.stderr)
         return 1
     return 0
@@ -113,6 +124,7 @@ def _train(options: argparse.Namespace) -> None:
         options.out,
         epochs=options.epochs,
         size=options.size,
+        photos=options.photos,
         final_size=options.final_size,
         batch=options.batch,
         trunk=options.backbone,
@@ -120,6 +132,7 @@ def _train(options: argparse.Namespace) -> None:
         loaders=options.loaders,
         threads=options.threads,
         lr0=options.lr,
+        time=options.hours,
     )
     print(f"exported to {export(last, options.out / 'detector.onnx', options.final_size or options.size)}")
 
@@ -132,10 +145,20 @@ def _export(options: argparse.Namespace) -> None:
     print(f"{made}: {made.stat().st_size / 1e6:.1f} MB")
 
 
+def _calibrate(options: argparse.Namespace) -> None:
+    from experts import calibration
+    from experts.train_detector.calibrate import calibrate, look
+
+    photos = [p for source in options.data for p in data.read(source) if p.split == "train"]
+    made = calibrate(options.detector, photos, look(options.detector, photos))
+    made.write(calibration.beside(options.detector))
+    print(f"{calibration.beside(options.detector)}: {len(made.kinds)} kinds, fitted on {len(photos)} photos")
+
+
 def _evaluate(options: argparse.Namespace) -> None:
     from experts.train_detector.evaluate import evaluate, table
 
-    photos = [p for p in data.read(options.data) if p.split == "val"]
+    photos = [p for source in options.data for p in data.read(source) if p.split == "val"]
     classes = options.classes.split(",") if options.classes else None
     scores = []
     for detector in options.detector:

@@ -1,4 +1,5 @@
-"""Scores of detectors on human boxes: AP by pycocotools, precision and recall at the shipped threshold, seconds."""
+"""Scores of detectors on human boxes: AP by pycocotools, precision, recall, seconds, and how many answers to "is there
+one?" and "how many?" are right."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ import contextlib
 import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 
@@ -13,13 +15,15 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from experts.detection import build, contained
+from experts.detection import FAINT, SURE, build, contained
 from experts.evidence import Detections
 from experts.train_detector.data import Photo
+from experts.train_detector.matching import matched, xywh
+from experts.train_detector.questions import MOST, counting, presence
 
-LEAST = 0.001  # confidence from which boxes count for AP
-THRESHOLDS = (0.25, 0.3, 0.35, 0.4, 0.5)  # confidences at which precision and recall are told (embedded: 0.4)
-TIMED = 50  # photos
+LEAST = 0.001  # score from which boxes count for AP
+STEPS = (0.35, 0.5, 0.65, 0.8)  # confidences between which boxes are judged together: is the confidence true?
+BINS = range(len(STEPS) + 1)
 
 
 @dataclass(frozen=True)
@@ -32,8 +36,12 @@ class Score:
     ap50: dict[str, float]
     boxes: dict[str, int]
     map: float  # mean over classes and IoU 0.5 to 0.95
-    precision: dict[float, float]  # at confidence, over all classes together
-    recall: dict[float, float]
+    precision: float  # of the boxes that are sure, over all classes together
+    recall: float
+    reliability: list[tuple[int, float]]  # of BINS: boxes, share of them that is right
+    presence: float  # share of right answers, half of them "yes", to "is there one?" of any kind
+    presence_known: float  # of kinds that the detector knows
+    count: float  # share of right answers to "how many?" of kinds of which there are 1 to 5
     seconds: float  # median a photo, as shipped
 
     @property
@@ -46,16 +54,20 @@ def evaluate(detector: str, photos: Sequence[Photo], classes: Sequence[str] | No
 
     A YOLOX export (a file named yolox*.onnx), which ultralytics does not load, is decoded here.
     """
-    open_expert = _yolox if Path(detector).name.startswith("yolox") else build
-    expert = open_expert(detector, LEAST)
-    found = [expert(_open(photo)) for photo in tqdm(photos, desc=Path(detector).name, unit="photo")]
-    shipped = open_expert(detector, THRESHOLDS[0])
-    seconds = [shipped(_open(photo)).seconds for photo in photos[: TIMED + 1]][1:]  # the first one warms up
+    if Path(detector).name.startswith("yolox"):
+        all_boxes, shipped = _yolox(detector, LEAST), _yolox(detector, FAINT)
+    else:
+        all_boxes, shipped = build(detector, LEAST, calibrated=False), build(detector, least=FAINT)
+    pictures = tqdm(photos, desc=Path(detector).name, unit="photo")
+    found, told = zip(*((all_boxes(photo), shipped(photo)) for photo in map(_open, pictures)), strict=True)
     labels = list(found[0].classes) if classes is None else list(classes)
     boxes = {c: sum(b.label == c and not b.crowd for p in photos for b in p.boxes) for c in labels}
     labels = [c for c in labels if boxes[c]]
     ap50, overall = _average_precision(photos, found, labels)
-    matched = {t: _matched(photos, found, labels, t) for t in THRESHOLDS}  # right, given, there
+    confidence, right, there = _judged(photos, [d.only(d.confidence >= d.sure) for d in told], labels)
+    bins = np.digitize(confidence, STEPS)
+    asked = presence(photos)
+    yes = [(q.kind in told[q.photo].labels) == (q.count > 0) for q in asked]
     return Score(
         Path(detector).name,
         Path(detector).stat().st_size / 1e6,
@@ -63,10 +75,20 @@ def evaluate(detector: str, photos: Sequence[Photo], classes: Sequence[str] | No
         ap50,
         {c: boxes[c] for c in labels},
         overall,
-        {t: right / max(given, 1) for t, (right, given, _) in matched.items()},
-        {t: right / max(there, 1) for t, (right, _, there) in matched.items()},
-        median(seconds),
+        float(right.mean()) if len(right) else 0.0,
+        float(right.sum()) / max(there, 1),
+        [(int((bins == i).sum()), float(right[bins == i].mean())) if i in bins else (0, 0.0) for i in BINS],
+        float(np.mean(yes)),
+        float(np.mean([ok for ok, q in zip(yes, asked, strict=True) if q.kind in found[0].classes])),
+        float(np.mean([counted(told[q.photo], q.kind) == q.count for q in counting(photos)])),
+        median(d.seconds for d in told[1:]),  # the first one warms up
     )
+
+
+def counted(d: Detections, kind: str) -> int:
+    """How many of a kind a detector answers: the boxes that are sure, else one if there is a faint one."""
+    own = d.confidence[[label == kind for label in d.labels]] if d.labels else np.zeros(0)
+    return max(int((own >= d.sure).sum()), min(len(own), 1))
 
 
 def _open(photo: Photo) -> Image.Image:
@@ -82,7 +104,7 @@ def _average_precision(
 
     number = {label: i for i, label in enumerate(labels, start=1)}
     truth = [
-        {"image_id": i, "category_id": number[b.label], "bbox": _xywh(b.xyxy), "iscrowd": int(b.crowd)}
+        {"image_id": i, "category_id": number[b.label], "bbox": xywh(b.xyxy), "iscrowd": int(b.crowd)}
         for i, photo in enumerate(photos)
         for b in photo.boxes
         if b.label in number
@@ -90,7 +112,7 @@ def _average_precision(
     for i, row in enumerate(truth, start=1):
         row |= {"id": i, "area": row["bbox"][2] * row["bbox"][3]}
     answers = [
-        {"image_id": i, "category_id": number[label], "bbox": _xywh(xyxy), "score": float(score)}
+        {"image_id": i, "category_id": number[label], "bbox": xywh(xyxy), "score": float(score)}
         for i, d in enumerate(found)
         for label, score, xyxy in zip(d.labels, d.confidence, d.xyxy.tolist(), strict=True)
         if label in number
@@ -112,35 +134,20 @@ def _average_precision(
     return dict(zip(labels, precision[0].mean(0).tolist(), strict=True)), float(precision.mean())
 
 
-def _xywh(xyxy: Sequence[float]) -> list[float]:
-    left, top, right, bottom = xyxy
-    return [float(v) for v in (left, top, right - left, bottom - top)]
-
-
-def _matched(
-    photos: Sequence[Photo], found: Sequence[Detections], labels: Sequence[str], confidence: float
-) -> tuple[int, int, int]:
-    """(right boxes, boxes given, human boxes) at IoU 0.5: the surest box first, each human box once, crowds apart."""
-    from pycocotools.mask import iou
-
-    right = given = there = 0
+def _judged(
+    photos: Sequence[Photo], found: Sequence[Detections], labels: Sequence[str]
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """(confidence [n], whether it is right [n] bool, human boxes in all) at IoU 0.5; boxes in crowds are left out."""
+    judged, there = [], 0
     for photo, d in zip(photos, found, strict=True):
         for label in labels:
             truth = [b for b in photo.boxes if b.label == label]
             there += sum(not b.crowd for b in truth)
-            mine = [i for i in np.argsort(-d.confidence) if d.labels[i] == label and d.confidence[i] >= confidence]
-            crowd = np.array([b.crowd for b in truth], bool)
-            free = ~crowd
-            # [mine, truth]; with a crowd, the share of the found box that lies in it
-            boxes = [_xywh(d.xyxy[i]) for i in mine], [_xywh(b.xyxy) for b in truth]
-            for row in np.reshape(iou(*boxes, crowd.tolist()), (len(mine), len(truth))):
-                near = np.where(free, row, 0)
-                if near.max(initial=0) >= 0.5:
-                    free[near.argmax()] = False
-                    right, given = right + 1, given + 1
-                elif row.max(where=crowd, initial=0) < 0.5:
-                    given += 1
-    return right, given, there
+            mine = [i for i in np.argsort(-d.confidence) if d.labels[i] == label]
+            pairs = zip(d.confidence[mine], matched(d.xyxy[mine], truth), strict=True)
+            judged += [(confidence, right) for confidence, right in pairs if right is not None]
+    confidence, right = np.array(judged, float).reshape(-1, 2).T
+    return confidence, right > 0, there
 
 
 def _yolox(weights: str, confidence: float) -> Callable[[Image.Image], Detections]:
@@ -177,9 +184,17 @@ def _yolox(weights: str, confidence: float) -> Callable[[Image.Image], Detection
         kept = batched_nms(*(torch.from_numpy(v) for v in (xyxy[cell], score, label)), 0.65)[:300].numpy()
         seconds = time.perf_counter() - start
         labels = tuple(names[i] for i in label[kept])
-        return Detections(xyxy[cell][kept], score[kept], labels, seconds, Path(weights).name, names, image.size)
+        return Detections(xyxy[cell][kept], score[kept], labels, seconds, Path(weights).name, names, image.size, SURE)
 
     return look
+
+
+def _share(boxes: int, right: float) -> str:
+    return f"{right:.2f} of {boxes}" if boxes else "-"
+
+
+def _spans() -> list[str]:
+    return [f"{low:g} to {high:g}" for low, high in pairwise((0, *STEPS, 1))]
 
 
 def table(scores: Sequence[Score]) -> str:
@@ -189,10 +204,13 @@ def table(scores: Sequence[Score]) -> str:
     rows += [
         [f"mean AP50 ({len(first.classes)} classes)", *(f"{s.map50:.3f}" for s in scores)],
         ["mean AP50-95", *(f"{s.map:.3f}" for s in scores)],
+        ["precision / recall of the sure boxes", *(f"{s.precision:.3f} / {s.recall:.3f}" for s in scores)],
         *(
-            [f"precision / recall at {t:g}", *(f"{s.precision[t]:.3f} / {s.recall[t]:.3f}" for s in scores)]
-            for t in THRESHOLDS
+            [f"right of the boxes of {span}", *(_share(*s.reliability[i]) for s in scores)]
+            for i, span in enumerate(_spans())
         ),
+        ["presence, kinds it knows / all kinds", *(f"{s.presence_known:.3f} / {s.presence:.3f}" for s in scores)],
+        [f"count, 1 to {MOST}", *(f"{s.count:.3f}" for s in scores)],
         ["seconds a photo (median)", *(f"{s.seconds:.3f}" for s in scores)],
         ["size, MB", *(f"{s.megabytes:.1f}" for s in scores)],
     ]

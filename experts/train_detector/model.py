@@ -15,6 +15,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from experts.detection import contained
 from experts.evidence import ExpertError
+from experts.train_detector.depthwise import QuickDepthwise
 
 with contained(verbose=True):  # a training shows what it does
     from ultralytics.nn.modules import Conv, Detect, DWConv
@@ -59,6 +60,18 @@ class LiteDetector(DetectionModel):
         head.stride = self.stride = torch.tensor([8.0, 16.0, 32.0])
         head.bias_init()
         initialize_weights(self)
+
+    def predict(self, x: Tensor, *args, **kwargs):
+        """Ultralytics' forward pass; while it trains on a CPU with AMX, in bfloat16."""
+        if self.training and x.device.type == "cpu" and torch.cpu._is_amx_tile_supported():
+            with torch.autocast("cpu", torch.bfloat16), QuickDepthwise():
+                return super().predict(x, *args, **kwargs)
+        return super().predict(x, *args, **kwargs)
+
+    def depthwise_of_backbone(self) -> list[str]:
+        """Names of the tuned stages' depthwise convolutions, as the trainer's `freeze` takes them."""
+        names = (name for name, module in self.model.named_modules() if getattr(module, "groups", 1) > 1)
+        return [name for name in names if name.startswith(f"{BODY}.")]
 
 
 class Stem(nn.Module):

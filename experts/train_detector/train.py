@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import os
 from collections.abc import Sequence
 from copy import deepcopy
@@ -9,17 +11,22 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from torch.utils.data import WeightedRandomSampler
 
 from experts.detection import contained
 from experts.evidence import ExpertError
+from experts.train_detector.loss import PartialLabelLoss
 from experts.train_detector.model import BODY, STEM, LiteDetector, adopt, keep_classes
 
 with contained(verbose=True):
     from ultralytics import YOLO
+    from ultralytics.data.build import InfiniteDataLoader, seed_worker
     from ultralytics.models.yolo.detect import DetectionTrainer
     from ultralytics.nn.tasks import load_checkpoint
 
+EMA_DECAY, EMA_STEPS = 0.998, 300  # ultralytics' own (0.9999, 2,000) averages nothing in some hundred steps
 BACKBONE_LR = 0.3  # of the rest's rate: it starts from ImageNet
 DEFAULTS: dict[str, Any] = {  # ultralytics' settings that differ from its own defaults
     "optimizer": "AdamW",
@@ -27,7 +34,7 @@ DEFAULTS: dict[str, Any] = {  # ultralytics' settings that differ from its own d
     "lrf": 0.01,
     "cos_lr": True,
     "momentum": 0.9,
-    "weight_decay": 0.02,
+    "weight_decay": 0.003,  # ultralytics multiplies it by the batch
     "warmup_epochs": 0.5,
     "warmup_bias_lr": 0.0,
     "nbs": 1,  # step after every batch
@@ -35,7 +42,8 @@ DEFAULTS: dict[str, Any] = {  # ultralytics' settings that differ from its own d
     "scale": 0.4,
     "close_mosaic": 2,
     "patience": 0,
-    "amp": False,  # bfloat16 is slower than float32 for depthwise convolutions on a CPU without AMX
+    "val": False,  # AP is measured by `evaluate`, through the expert
+    "amp": False,  # LiteDetector.predict takes bfloat16 where a CPU has it
     "deterministic": False,  # torch would clear every new tensor before it is written
     "plots": False,
     "cache": "ram",
@@ -44,13 +52,16 @@ DEFAULTS: dict[str, Any] = {  # ultralytics' settings that differ from its own d
 
 
 class LiteTrainer(DetectionTrainer):
-    """DetectionTrainer for LiteDetector: slower rate for the backbone, channels last, a loader beside the step."""
+    """DetectionTrainer for LiteDetector: slower rate for the backbone, channels last, a loader beside the step, and
+    what `hints.json` of data.write says: how often a photo is sampled, where its labels are incomplete."""
 
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
         self.trunk = "tf_efficientnet_lite0"
         self.init: Path | None = None
         self.loaders = 1
+        self.photos: int | None = None
+        self.hints = json.loads((Path(self.args.data).parent / "hints.json").read_text())
 
     def get_model(self, cfg: Any = None, weights: Any = None, verbose: bool = True) -> LiteDetector:
         shape = {k: v for k, v in weights.yaml.items() if k in ("width", "reach")} if weights else {}
@@ -60,6 +71,8 @@ class LiteTrainer(DetectionTrainer):
         elif self.init:
             brought = adopt(model, load_checkpoint(self.init)[0], list(self.data["names"].values()))
             print(f"starts from {self.init}, {len(brought)} classes of it: {', '.join(brought)}")
+        # The weights' gradients of the backbone's depthwise convolutions would take a third of the whole step.
+        self.args.freeze = [STEM, *model.depthwise_of_backbone()]
         return model.to(memory_format=torch.channels_last)
 
     def build_optimizer(self, model: LiteDetector, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:
@@ -72,9 +85,39 @@ class LiteTrainer(DetectionTrainer):
                 optimizer.add_param_group({**group, "params": own, "lr": group["lr"] * BACKBONE_LR})
         return optimizer
 
+    def _setup_train(self) -> None:
+        super()._setup_train()
+        self.ema.decay = lambda steps: EMA_DECAY * (1 - math.exp(-steps / EMA_STEPS))
+
+    def set_model_attributes(self) -> None:
+        super().set_model_attributes()
+        absence = torch.tensor(self.hints["absence"]).reshape(-1, self.data["nc"])
+        self.model.criterion = PartialLabelLoss(self.model, absence)
+
+    def build_dataset(self, img_path: str, mode: str = "train", batch: int | None = None):
+        """Regions of incomplete labels go through mosaics and flips as boxes of further classes (PartialLabelLoss)."""
+        dataset = super().build_dataset(img_path, mode, batch)
+        for labels in dataset.labels if mode == "train" else ():
+            regions = np.array(self.hints["regions"][Path(labels["im_file"]).stem], np.float32).reshape(-1, 5)
+            labels["cls"] = np.concatenate([labels["cls"], regions[:, :1] + self.data["nc"]])
+            labels["bboxes"] = np.concatenate([labels["bboxes"], regions[:, 1:]])
+        return dataset
+
     def get_dataloader(self, dataset_path: str, batch_size: int = 16, rank: int = 0, mode: str = "train"):
         self.args.workers = self.loaders  # ultralytics sets 0 on a CPU, and the step then waits for the mosaics
-        return super().get_dataloader(dataset_path, batch_size, rank, mode)
+        loader = super().get_dataloader(dataset_path, batch_size, rank, mode)
+        if mode != "train":
+            return loader
+        repeats = [self.hints["repeats"][Path(file).stem] for file in loader.dataset.im_files]
+        return InfiniteDataLoader(
+            loader.dataset,
+            batch_size=min(batch_size, len(repeats)),
+            sampler=WeightedRandomSampler(repeats, self.photos or len(repeats)),
+            num_workers=self.loaders,
+            prefetch_factor=4 if self.loaders else None,
+            collate_fn=loader.dataset.collate_fn,
+            worker_init_fn=seed_worker,
+        )
 
     def preprocess_batch(self, batch: dict) -> dict:
         batch = super().preprocess_batch(batch)
@@ -88,6 +131,7 @@ def train(
     *,
     epochs: int,
     size: int,
+    photos: int | None = None,
     final_size: int | None = None,
     batch: int = 16,
     trunk: str = "tf_efficientnet_lite0",
@@ -104,6 +148,7 @@ def train(
         data: data.yaml of `data.write`.
         out: folder of the run: weights/last.pt after every epoch, results.csv.
         size: px, side of the square that photos are fitted into.
+        photos: sampled in an epoch; as many as there are if None.
         init: checkpoint whose weights to start from, of any classes; ImageNet's backbone alone if None.
         final_size: px, in the last epochs, those without mosaics: most of the run is cheaper on small photos.
         loaders: processes that load and augment photos beside the training step; 0: none.
@@ -113,23 +158,23 @@ def train(
     last = out / "weights" / "last.pt"
     grown = epochs - DEFAULTS["close_mosaic"]  # epochs before the final size
     done = 0
-    settings = {**DEFAULTS, "data": str(data), "epochs": epochs, "freeze": [STEM], "model": "lite.yaml", **more}
+    settings = {**DEFAULTS, "data": str(data), "epochs": epochs, "model": "lite.yaml", **more}
     if last.is_file():
         done = load_checkpoint(last)[1]["epoch"] + 1
         if done == 0:  # ultralytics marks a finished run so
             return last
-        settings = {"resume": str(last)}
+        settings = {"resume": str(last), "data": str(data)}
     side = final_size if final_size and done >= grown else size
     shared = {"task": "detect", "imgsz": side, "batch": batch, "device": _device(), "save_dir": str(out)}
     trainer = LiteTrainer(overrides=settings | shared)
-    trainer.trunk, trainer.loaders, trainer.init = trunk, loaders, init
+    trainer.trunk, trainer.loaders, trainer.init, trainer.photos = trunk, loaders, init, photos
     if final_size and done < grown:
         trainer.add_callback("on_model_save", partial(_cut, grown))
     torch.set_num_threads(threads or len(os.sched_getaffinity(0)))  # ultralytics leaves a core idle
     try:
         trainer.train()
     except _TimeToGrow:
-        rest = {"batch": batch, "trunk": trunk, "loaders": loaders, "threads": threads}
+        rest = {"batch": batch, "trunk": trunk, "loaders": loaders, "threads": threads, "photos": photos}
         return train(data, out, epochs=epochs, size=size, final_size=final_size, **rest)
     return last
 

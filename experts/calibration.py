@@ -1,0 +1,105 @@
+"""What a detector's scores are worth: score of a box -> chance that it is right, kind by kind.
+
+A detector trained on few photos of a kind scores it too low or too high. The file beside the weights (NAME.json beside
+NAME.onnx) is fitted by `python -m experts.train_detector calibrate` on photos with human boxes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from experts.evidence import ExpertError
+
+ROUNDED = 1e-6  # scores nearer to 0 or 1 count as this near
+
+
+class Kind(NamedTuple):
+    """chance = sigmoid(slope * logit(score) + offset).
+
+    `asked`: the least score (0..1) of a box that makes "yes" the better answer to "is there one?" where "yes" and "no"
+    are as likely. It depends on how often the detector sees the kind where there is none, so kinds differ.
+    """
+
+    slope: float
+    offset: float
+    asked: float
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """`kinds` by name; `sure`: chance (0..1) from which a box is listed; `weights`: SHA-256 of their file."""
+
+    kinds: Mapping[str, Kind]
+    sure: float
+    weights: str
+
+    def chances(self, labels: Sequence[str], scores: np.ndarray) -> np.ndarray:
+        """Scores [n] in 0..1 -> chances [n] float32, of boxes with these labels."""
+        slope, offset, _ = self._columns(labels)
+        return sigmoid(slope * logit(scores) + offset).astype(np.float32)
+
+    def answering(self, labels: Sequence[str], scores: np.ndarray) -> np.ndarray:
+        """[n] bool: boxes sure enough to answer a question that asks for their kind."""
+        return scores >= self._columns(labels)[2]
+
+    def least(self, sure: float, faint: bool) -> float:
+        """The least score of any kind that matters: of a box that is listed or, if `faint`, that answers."""
+        listed = [float(sigmoid((logit(sure) - kind.offset) / kind.slope)) for kind in self.kinds.values()]
+        return min(listed + [kind.asked for kind in self.kinds.values()] if faint else listed)
+
+    def _columns(self, labels: Sequence[str]) -> np.ndarray:
+        return np.array([self.kinds[label] for label in labels], float).reshape(-1, 3).T
+
+    def write(self, file: Path) -> None:
+        rows = {name: {k: round(v, 4) for k, v in kind._asdict().items()} for name, kind in self.kinds.items()}
+        content = {"weights": self.weights, "sure": self.sure, "kinds": rows}
+        file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def beside(weights: Path) -> Path:
+    """Where the calibration of a weight file lies."""
+    return weights.with_suffix(".json")
+
+
+def digest(weights: Path) -> str:
+    return hashlib.sha256(weights.read_bytes()).hexdigest()
+
+
+def read(weights: Path, classes: Sequence[str]) -> Calibration | None:
+    """The calibration that lies beside a weight file that knows `classes`; None where there is none.
+
+    Raises:
+        ExpertError: the file cannot be read, belongs to other weights, or lacks a class.
+    """
+    file = beside(weights)
+    if not weights.is_file() or not file.is_file():
+        return None
+    again = "Make it again with `python -m experts.train_detector calibrate`, or remove it to have the plain scores."
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        kinds = {name: Kind(**{k: float(v) for k, v in row.items()}) for name, row in content["kinds"].items()}
+        found = Calibration(kinds, float(content["sure"]), content["weights"])
+        if any(kind.slope <= 0 for kind in kinds.values()):
+            raise ValueError("a slope is not above 0")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ExpertError(f"{file} is no calibration of a detector ({error}).", again) from error
+    missing = sorted(set(classes) - set(kinds))
+    if found.weights != digest(weights) or missing:
+        raise ExpertError(f"The calibration {file.name} belongs to other weights than {weights.name}.", again)
+    return found
+
+
+def logit(p: np.ndarray | float) -> np.ndarray:
+    p = np.clip(np.asarray(p, float), ROUNDED, 1 - ROUNDED)
+    return np.log(p / (1 - p))
+
+
+def sigmoid(x: np.ndarray | float) -> np.ndarray:
+    return (1 + np.tanh(np.asarray(x, float) / 2)) / 2

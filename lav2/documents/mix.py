@@ -1,0 +1,102 @@
+"""`python -m lav2.documents.mix`: the rows that the shipped chat adapter's language group learned from, in one file.
+
+Made-up documents, question sets about text, human questions on photos, phrases tied to photos, and the questions of
+lav2.instruct; assets/chat/README.md has the numbers. The same data, shares and seed give the same file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import zlib
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from lav2 import instruct
+from lav2.documents import __main__ as documents
+from lav2.documents import photo_questions
+
+KNOWN_CHARACTERS = 650  # of a text of a question set at most: longer ones cost more than they teach
+PER_KIND, PER_PHOTO = 2, 4  # questions of tied phrases: of one kind, of a photo
+COMPUTED = 6  # of ten questions have the computed line, so that the model also reads what the line is made of
+TEMPLATE_FILES = ("captions.jsonl", "boxes.jsonl", "boxes_new.jsonl", "teacher_boxes.jsonl")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Make the parts in a folder, where they are missing, and mix them."""
+    parser = argparse.ArgumentParser(prog="python -m lav2.documents.mix", description=main.__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="folder with captions.jsonl, boxes.jsonl, qa/ ...")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the parts and of mix.jsonl")
+    parser.add_argument("--documents", type=int, default=1750, help="made-up ones (default %(default)s)")
+    parser.add_argument("--known", type=int, default=650, help="texts of question sets (default %(default)s)")
+    parser.add_argument("--human", type=int, default=750, help="photos with human questions (default %(default)s)")
+    parser.add_argument("--tied", type=int, default=450, help="photos with tied phrases (default %(default)s)")
+    parser.add_argument("--templates", type=int, default=1500, help="questions of lav2.instruct (default %(default)s)")
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args(argv)
+    made = {name: options.out / f"{name}.jsonl" for name in ("docs", "photos", "templates")}
+    data = ["--data", str(options.data), "--seed", str(options.seed)]
+    if not made["docs"].exists():
+        documents.main([*data, "--out", str(made["docs"]), "--count", "4500"])
+    if not made["photos"].exists():
+        photo_questions.main([*data, "--out", str(made["photos"])])
+    if not made["templates"].exists():
+        files = [str(options.data / name) for name in TEMPLATE_FILES]
+        instruct.main([*files, "--root", str(options.data), "--out", str(made["templates"]), "--total", "9000",
+                       "--together", "6", "--seed", str(options.seed + 20)])  # fmt: skip
+    rng = random.Random(options.seed + 2)
+    parts = {name: [json.loads(line) for line in file.open(encoding="utf-8")] for name, file in made.items()}
+    rng.shuffle(parts["docs"])
+    rng.shuffle(parts["photos"])
+    own = [row for row in parts["docs"] if row["questions"][0]["kind"] != "known"]
+    known = [row for row in parts["docs"] if row["questions"][0]["kind"] == "known" and _length(row) < KNOWN_CHARACTERS]
+    human = [row for row in parts["photos"] if any(q["kind"] == "vqa" for q in row["questions"])]
+    tied = [_few(row, rng) for row in parts["photos"] if all(q["kind"] != "vqa" for q in row["questions"])]
+    mixed = own[: options.documents] + known[: options.known] + human[: options.human] + tied[: options.tied]
+    mixed += _whole_groups(parts["templates"], options.templates, rng)
+    rng.shuffle(mixed)
+    for asked in (question for row in mixed for question in row.get("questions", [row])):
+        asked["computed"] = zlib.crc32(asked["question"].encode()) % 10 < COMPUTED
+    with (options.out / "mix.jsonl").open("w", encoding="utf-8") as file:
+        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in mixed)
+    kinds = Counter(question["kind"] for row in mixed for question in row.get("questions", [row]))
+    print(f"{len(mixed)} rows, {sum(kinds.values())} questions: {os.fspath(options.out / 'mix.jsonl')}")
+    return 0
+
+
+def _length(row: dict) -> int:
+    return sum(len(item["text"]) for item in row["evidence"]["ocr"]["items"])
+
+
+def _few(row: dict, rng: random.Random) -> dict:
+    """A row with some of its questions, so that no kind of them is asked more often than others."""
+    asked, counts = list(row["questions"]), Counter()
+    rng.shuffle(asked)
+    kept = []
+    for question in asked:
+        if counts[question["kind"]] < PER_KIND:
+            kept.append(question)
+            counts[question["kind"]] += 1
+    return {**row, "questions": kept[:PER_PHOTO]}
+
+
+def _whole_groups(rows: Sequence[dict], most: int, rng: random.Random) -> list[dict]:
+    """About `most` rows; all that share a photo and its findings together, since training reads these once."""
+    groups: dict[tuple[str, str], list[dict]] = {}
+    for row in rows:
+        groups.setdefault((row["image"], json.dumps(row["evidence"], sort_keys=True)), []).append(row)
+    shuffled = list(groups.values())
+    rng.shuffle(shuffled)
+    kept: list[dict] = []
+    for group in shuffled:
+        if len(kept) >= most:
+            break
+        kept += group
+    return kept
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

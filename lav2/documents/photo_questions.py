@@ -1,0 +1,330 @@
+"""Human questions, statements and tied phrases about photos -> training rows of lav2.data (`python -m lav2.documents.photo_questions`).
+
+Evidence is simulated: the photo's own boxes with a detector's mistakes, and a caption that is the photo's own, that of a
+photo that looks alike (as wrong as a small captioner is) or that of any photo.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import os
+import random
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from experts.evidence import EXPERT_NAMES
+from lav2 import instruct
+from lav2.documents.kinds import Ask
+from lav2.documents.phrasing import worded
+from lav2.documents.rows import row
+from lav2.grounding import NUMBERS
+from lav2.instruct import Augment, Noise, Photo
+
+OWN, ALIKE = 0.45, 0.45  # share of photos with a caption of their own, of a photo that looks alike; else of any photo
+SIMULATED = Augment(simulated=Noise(0.15, 0.03, 0.06, 0.0, 0.02, 0.1, 0.04))
+NO_EXPERTS, DROPPED = 0.2, 0.15
+COLOURS = ["red", "blue", "green", "yellow", "black", "white", "brown", "grey", "gray", "orange", "pink", "purple", "tan", "beige", "gold", "silver"]
+
+
+def human(file: Path, split: str = "train") -> dict[int, list[Ask]]:
+    """COCO number -> human questions with their best answer, from photo_qa_own.jsonl."""
+    found: dict[int, list[Ask]] = {}
+    for line in file.read_text(encoding="utf-8").splitlines():
+        entry = json.loads(line)
+        if entry["split"] == split:
+            answer = _answer(entry["answers"][0])
+            found.setdefault(entry["coco_id"], []).append(Ask(entry["question"], answer, "vqa"))
+    return found
+
+
+def _answer(text: str) -> str:
+    text = text.strip()
+    if text.isdigit() and int(text) < len(NUMBERS):
+        text = NUMBERS[int(text)] if int(text) else "none"
+    return f"{text.capitalize()}." if text.lower() in ("yes", "no") else text[:1].upper() + text[1:]
+
+
+_IS = re.compile(r"^(The .+?|A .+?|There) (is|are) (.+)$")
+
+
+def statements(file: Path, rng: random.Random, split: str = "train") -> dict[int, list[Ask]]:
+    """COCO number -> yes/no questions made of true and false statements."""
+    found: dict[int, list[Ask]] = {}
+    for line in file.read_text(encoding="utf-8").splitlines():
+        entry = json.loads(line)
+        if entry["split"] != split:
+            continue
+        said = entry["statement"].strip().rstrip(".")
+        match = _IS.match(said)
+        question = f"Is it true that {said[:1].lower()}{said[1:]}?"
+        if match and rng.random() < 0.8:
+            question = f"{match[2].capitalize()} {match[1][:1].lower()}{match[1][1:]} {match[3]}?"
+        found.setdefault(entry["coco_id"], []).append(Ask(question, "Yes." if entry["label"] else "No.", "statement"))
+    return found
+
+
+def phrases(entry: Mapping, rng: random.Random) -> list[Ask]:
+    """Questions that the tied phrases of a photo's captions answer: what is worn, colours, how many, where."""
+    asks: list[Ask] = []
+    for caption in entry["captions"]:
+        text = caption["text"]
+        found = {kind: [text[a:b] for a, b, _, k in caption["phrases"] if k == kind] for kind in ("people", "clothing", "animals", "vehicles", "scene", "other", "instruments")}  # fmt: skip
+        for noun in (*found["clothing"], *found["animals"], *found["vehicles"], *found["other"]):
+            words = [w for w in noun.lower().split() if w.isalpha()]
+            colours = [w for w in words if w in COLOURS]
+            if len(colours) == 1 and words[-1] not in COLOURS and len(words) > 1:
+                thing = words[-1]
+                asks.append(
+                    Ask(
+                        rng.choice(
+                            (
+                                f"What colour is the {thing}?",
+                                f"What color is the {thing}?",
+                                f"Which colour does the {thing} have?",
+                                f"What colour are the {thing}?"
+                                if thing.endswith("s")
+                                else f"The {thing} is what color?",
+                            )
+                        ),
+                        colours[0].capitalize(),
+                        "colour",
+                    )
+                )
+                other = rng.choice([c for c in COLOURS[:7] if c != colours[0]])
+                yes = rng.random() < 0.5
+                asks.append(
+                    Ask(
+                        f"Is the {thing} {colours[0] if yes else other}?",
+                        "Yes." if yes else f"No, it is {colours[0]}.",
+                        "colour",
+                    )
+                )
+        if len(found["people"]) == 1 and found["clothing"] and re.search(r"\b(?:in|wearing|dressed in)\b", text):
+            who = found["people"][0].lower().split()[-1]
+            worn = " and ".join(found["clothing"])
+            asks.append(
+                Ask(
+                    rng.choice(
+                        (
+                            f"What is the {who} wearing?",
+                            f"What does the {who} wear?",
+                            "What is the person wearing?",
+                            f"What is the {who} dressed in?",
+                        )
+                    ),
+                    worn[:1].upper() + worn[1:],
+                    "worn",
+                )
+            )
+        done = instruct.action(text)
+        if done:
+            who, what = done
+            many = who in ("men", "women", "people", "boys", "girls", "children", "kids")
+            asks.append(
+                Ask(
+                    rng.choice(
+                        (
+                            f"What {'are' if many else 'is'} the {who} doing?",
+                            f"What {'do' if many else 'does'} the {who} do?",
+                            "What is happening?",
+                        )
+                    ),
+                    what[:1].upper() + what[1:],
+                    "done",
+                )
+            )
+            held = re.match(r"(?:holding|carrying) (.+)", what)
+            if held:
+                asks.append(
+                    Ask(f"What {'are' if many else 'is'} the {who} holding?", held[1][:1].upper() + held[1][1:], "held")
+                )
+            riding = re.match(r"riding (?:on )?(.+)", what)
+            if riding:
+                asks.append(
+                    Ask(
+                        f"What {'are' if many else 'is'} the {who} riding?",
+                        riding[1][:1].upper() + riding[1][1:],
+                        "held",
+                    )
+                )
+        if len(found["animals"]) == 1:
+            animal = found["animals"][0].lower().split()[-1]
+            asks.append(
+                Ask(
+                    rng.choice(
+                        (
+                            "Which animal is this?",
+                            "What animal is in the photo?",
+                            "What animal is it?",
+                            "What kind of animal is that?",
+                        )
+                    ),
+                    f"{'An' if animal[0] in 'aeiou' else 'A'} {animal}",
+                    "animal",
+                )
+            )
+            mouth = re.search(r"(a [\w ]+?|the [\w ]+?) in (?:its|his|her) mouth", text)
+            if mouth:
+                asks.append(
+                    Ask(f"What does the {animal} have in its mouth?", mouth[1][:1].upper() + mouth[1][1:], "held")
+                )
+        if found["scene"] and rng.random() < 0.3:
+            asks.append(
+                Ask(
+                    rng.choice(
+                        (
+                            "Where is this?",
+                            "Where was the photo taken?",
+                            "What is in the background?",
+                            "What place is this?",
+                        )
+                    ),
+                    found["scene"][0][:1].upper() + found["scene"][0][1:],
+                    "where",
+                )
+            )
+        people = found["people"][0].lower().split() if len(found["people"]) == 1 else []
+        if people and people[-1] in ("man", "woman", "boy", "girl") and rng.random() < 0.4:
+            one = {"man": "woman", "woman": "man", "boy": "girl", "girl": "boy"}[people[-1]]
+            pair = (people[-1], one) if rng.random() < 0.5 else (one, people[-1])
+            asks.append(Ask(f"Is it a {pair[0]} or a {pair[1]}?", f"A {people[-1]}", "person"))
+        low = text.lower()
+        if rng.random() < 0.25:
+            outside = re.search(
+                r"\b(?:grass|street|beach|snow|field|park|water|ocean|lake|mountain|outside|outdoors|road|sand|sidewalk|trees|river|pool)\b",
+                low,
+            )
+            inside = re.search(
+                r"\b(?:kitchen|bedroom|room|indoors|inside|couch|sofa|table|office|living|restaurant|bathroom)\b", low
+            )
+            if bool(outside) != bool(inside):
+                asks.append(
+                    Ask(
+                        rng.choice(
+                            (
+                                "Is this inside or outside?",
+                                "Is it indoors or outdoors?",
+                                "Was this taken inside or outside?",
+                            )
+                        ),
+                        "Outside" if outside else "Inside",
+                        "scene",
+                    )
+                )
+    unique = list({ask.question: ask for ask in asks}.values())
+    rng.shuffle(unique)
+    return [Ask(worded(rng, ask.question), ask.answer, ask.kind) for ask in unique]
+
+
+def captioned(photo: Photo, alike: Mapping[str, str], rng: random.Random, captions: Sequence[str]) -> str:
+    """A caption as wrong as a small captioner's."""
+    fate = rng.random()
+    if fate < OWN and photo.captions:
+        text = rng.choice(photo.captions)
+    else:
+        text = alike.get(str(photo.image)) if fate < OWN + ALIKE else None
+        text = text or rng.choice(captions)
+    return instruct.sentence(text).lower().rstrip(".")
+
+
+def evidence_of(photo: Photo, alike: Mapping[str, str], rng: random.Random, world, captions: Sequence[str]) -> dict:
+    """Simulated findings on a photo; some experts are off at times, all of them now and then."""
+    if rng.random() < NO_EXPERTS:
+        return {}
+    found = instruct._evidence(photo, "", None, SIMULATED, rng, world)
+    found["caption"] = {"text": captioned(photo, alike, rng, captions), "seconds": 0.0, "source": "simulated"}
+    return {name: found[name] for name in EXPERT_NAMES if name in found and rng.random() >= DROPPED}
+
+
+def generate(
+    data: Path, photos: Sequence[Photo], alike: Mapping[str, str], seed: int, split: str = "train"
+) -> Iterator[dict]:
+    """Rows of all photos of a split that somebody asked or said something about.
+
+    Args:
+        data: folder with qa/ and entities_flickr8k.jsonl.gz.
+        photos: of lav2.instruct.read_photos.
+        alike: photo -> caption of one that looks alike.
+    """
+    world, rng = instruct._World(photos), random.Random(seed)
+    captions = [photo.captions[0] for photo in photos if photo.captions]
+    asked = human(data / "qa/photo_qa_own.jsonl", split)
+    for number, asks in statements(data / "qa/photo_statements_own.jsonl", rng, split).items():
+        asked.setdefault(number, []).extend(rng.sample(asks, min(2, len(asks))))
+    tied = {}
+    with gzip.open(data / "entities_flickr8k.jsonl.gz", "rt", encoding="utf-8") as lines:
+        for line in lines:
+            entry = json.loads(line)
+            if entry["split"] == split:
+                tied[os.path.basename(entry["image"])] = entry
+    for photo in photos:
+        asks = list(asked.get(int(photo.image.stem), ())) if photo.image.stem.isdigit() else []
+        if photo.image.name in tied:
+            asks += phrases(tied[photo.image.name], rng)[:6]
+        if asks:
+            rng.shuffle(asks)
+            yield row(str(photo.image), evidence_of(photo, alike, rng, world, captions), asks[:8], split)
+
+
+def neighbours(photos: Sequence[Photo], pooled, rng: random.Random) -> dict[str, str]:
+    """Photo -> a caption of one of the three photos that look most like it; `pooled` [n, C] features, of unit length."""
+    import torch
+
+    found = {}
+    for start in range(0, len(photos), 512):
+        near = (pooled[start : start + 512] @ pooled.T).topk(4).indices.tolist()
+        for offset, others in enumerate(near):
+            photo = photos[start + offset]
+            other = photos[rng.choice([i for i in others if i != start + offset])]
+            if other.captions:
+                found[str(photo.image)] = rng.choice(other.captions)
+    del torch
+    return found
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Write the rows of a split."""
+    parser = argparse.ArgumentParser(prog="python -m lav2.documents.photo_questions", description=main.__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="folder with captions.jsonl, boxes.jsonl, qa/ ...")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--split", default="train", choices=("train", "val"))
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args(argv)
+    files = [
+        options.data / name
+        for name in ("captions.jsonl", "captions_new.jsonl", "boxes.jsonl", "boxes_new.jsonl", "teacher_boxes.jsonl")
+    ]
+    photos = [photo for photo in instruct.read_photos(files, options.data, options.split) if photo.image.is_file()]
+    rng = random.Random(options.seed)
+    alike = neighbours(photos, _pooled(photos), rng)
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    with options.out.open("w", encoding="utf-8") as file:
+        for made in generate(options.data, photos, alike, options.seed, options.split):
+            made["image"] = os.path.relpath(made["image"], options.out.parent)
+            file.write(json.dumps(made, ensure_ascii=False) + "\n")
+    return 0
+
+
+def _pooled(photos: Sequence[Photo]):
+    """[n, C] mean image features of unit length, encoded where the cache lacks them."""
+    import torch
+
+    from lav2.config import EMBEDDED
+    from lav2.data import FeatureCache
+    from lav2.vision import VisionTower
+    from lav2.weights import cache_dir
+
+    names = [str(photo.image) for photo in photos]
+    cache = FeatureCache(cache_dir() / "features", EMBEDDED.vision, names, (), 1)
+    if not cache.complete:
+        cache.fill(VisionTower(EMBEDDED.vision).encode)
+    parts = [cache.get(names[start : start + 256]).mean(1) for start in range(0, len(names), 256)]
+    every = torch.cat(parts)
+    return torch.nn.functional.normalize(every - every.mean(0), dim=-1)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

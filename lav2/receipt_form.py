@@ -1,0 +1,106 @@
+"""What a receipt must look like, whoever wrote the file: the types of all its parts. No torch."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+FORMAT = "lav2 receipt 1"
+
+
+class _Part(BaseModel):
+    """Of a receipt: every value has its own type, and numbers are finite. Parts that a later version adds are left."""
+
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+
+
+Seconds = Annotated[float, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Size = Annotated[list[Annotated[int, Field(ge=1, le=1_000_000)]], Field(min_length=2, max_length=2)]  # px
+Point = Annotated[list[float], Field(min_length=2, max_length=2)]
+
+
+class _Failed(_Part):
+    error: str
+    next_step: str
+    seconds: Seconds
+
+
+class _Captioned(_Part):
+    text: str
+    seconds: Seconds
+    source: str
+
+
+class _Box(_Part):
+    label: str
+    confidence: Share
+    xyxy: Annotated[list[float], Field(min_length=4, max_length=4)]
+
+
+class _Detected(_Part):
+    items: list[_Box]
+    seconds: Seconds
+    detector: str
+    classes: list[str]
+    size: Size
+    sure: Share = 0.0
+
+
+class _Line(_Part):
+    text: str
+    confidence: Share
+    quad: Annotated[list[Point], Field(min_length=4, max_length=4)]
+
+
+class _Read(_Part):
+    items: list[_Line]
+    seconds: Seconds
+    size: Size
+
+
+class _Found(_Part):
+    model_config = ConfigDict(extra="forbid")
+
+    caption: _Captioned | _Failed = Field(None)
+    detection: _Detected | _Failed = Field(None)
+    ocr: _Read | _Failed = Field(None)
+
+
+class _Turn(_Part):
+    model_config = ConfigDict(extra="forbid")
+
+    question: str
+    answer: str
+
+
+class _Sampling(_Part):
+    model_config = ConfigDict(extra="forbid")
+
+    temperature: float = 0.0
+    top_p: float = 0.9
+    max_new_tokens: int = 128
+    seed: int = 0
+    repetition_penalty: float = 1.1
+
+
+class _Photo(_Part):
+    sha256: str
+    size: Size
+
+
+class Receipt(_Part):
+    format: Literal[FORMAT]
+    image: _Photo | None
+    question: str
+    history: list[_Turn]
+    experts: list[Literal["caption", "detection", "ocr"]]
+    evidence: _Found
+    prompt: str
+    sampling: _Sampling
+    preset: str
+    weights: dict[str, str]
+    versions: dict[str, str]
+    answer: str
+    stopped: bool

@@ -1,0 +1,72 @@
+"""The converted language model and the compiled library in the cache heal, whatever happened to them."""
+
+import os
+import shutil
+
+import pytest
+import torch
+
+from lav2 import files, generate, model, native, weights
+from lav2.config import PRESETS
+from lav2.errors import LAV2Error
+
+compiler = pytest.mark.skipif(native.library() is None, reason="needs a C compiler (cc, gcc or clang)")
+
+
+@compiler
+@pytest.mark.parametrize("damage", ["cut", "empty", "garbage", "missing"])
+def test_a_damaged_compiled_library_is_compiled_again(monkeypatch, tmp_path, damage):
+    monkeypatch.setenv("LAV2_CACHE", str(tmp_path))
+    monkeypatch.setattr(native, "SECONDS", 300)
+    monkeypatch.setattr(native, "FLAGS", ("-O0", "-fopenmp", "-shared", "-fPIC"))  # compiled in no time
+    assert native.library.__wrapped__() is not None
+    (folder,) = tmp_path.iterdir()
+    whole = tmp_path / "whole"
+    shutil.copytree(folder, whole)
+    file = folder / native.LIBRARY
+    size = file.stat().st_size
+    file.unlink()  # a process that has it loaded keeps it
+    if damage != "missing":
+        file.write_bytes({"cut": (whole / native.LIBRARY).read_bytes()[: size // 2], "empty": b"",
+                          "garbage": os.urandom(size)}[damage])  # fmt: skip
+    assert native.library.__wrapped__() is not None
+    assert files.is_whole(folder) and file.stat().st_size == size
+
+
+def test_a_damaged_library_is_not_loaded_where_there_is_no_compiler(monkeypatch, tmp_path):
+    monkeypatch.setenv("LAV2_CACHE", str(tmp_path))
+    monkeypatch.setenv("CC", "/no/compiler")
+    assert native.library.__wrapped__() is None
+    monkeypatch.delenv("CC")
+    monkeypatch.setattr(native.shutil, "which", lambda name: None)
+    assert native.library.__wrapped__() is None
+
+
+@pytest.mark.slow
+def test_a_language_model_that_was_cut_off_in_the_cache_is_converted_again(monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("LAV2_CACHE", str(tmp_path))
+    gguf = weights.find(PRESETS["embedded"].llm)
+    folder = model._dequantised(gguf)
+    os.truncate(folder / "model.safetensors", 1_000_000)
+    model.load_llm(PRESETS["embedded"].llm, torch.bfloat16)
+    assert "made again" in capsys.readouterr().out and files.is_whole(folder)
+
+
+def test_a_damaged_gguf_file_is_told(monkeypatch, tmp_path):
+    monkeypatch.setenv("LAV2_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "a.gguf").write_bytes(b"GGUF" + bytes(99))
+    with pytest.raises(LAV2Error, match=r"a\.gguf cannot be read"):
+        model.load_llm(str(tmp_path / "a.gguf"), torch.float32)
+
+
+def test_an_answer_that_finds_no_thread_leaves_nothing_behind(monkeypatch):
+    turns = generate.Turns()
+
+    def refused(thread):
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(generate.threading.Thread, "start", refused)
+        with pytest.raises(LAV2Error, match="no further thread"):
+            next(turns.follow(None, None, None, 5))
+    assert not turns._going and turns._worker is None

@@ -1,0 +1,138 @@
+"""Whoever leaves frees his place in line at once, at every door, and without the garbage collector's help."""
+
+import gc
+import socket
+import threading
+import time
+from contextlib import contextmanager
+from types import SimpleNamespace
+
+import pytest
+import uvicorn
+from PIL import Image
+from starlette.applications import Starlette
+
+import app
+from lav2 import openai_api
+from lav2.events import Done, PromptReady, Queued, Token
+from lav2.line import Line
+
+PATIENCE = 20  # seconds, for a busy machine; the collector, which would free the places too, is off
+ASKING = SimpleNamespace(headers={"accept-language": "en"}, session_hash="anna")
+SETTINGS = (["ocr"], 0.0, 0.9, 128, 7)
+
+
+class Talker:
+    """Answers as the assistant does, from a place in a line of `at_once`, and has no end. Something else refers to its
+    answers, as a trace in a log or a cycle does, so that only those who close them free their places."""
+
+    preset, versions, hashes = "embedded", {}, {}
+
+    def __init__(self, at_once=2, waiting=64):
+        self.line, self.begun = Line(at_once, waiting), threading.Semaphore(0)
+        self.answers = []
+
+    def count_tokens(self, text):
+        return len(text.split())
+
+    def answer(self, request, cancel):
+        self.answers.append(self._answer(cancel))
+        return self.answers[-1]
+
+    def _answer(self, cancel):
+        with self.line.place() as place:
+            for position in self.line.positions(place, cancel):
+                self.begun.release()
+                yield Queued(position)
+            yield PromptReady("p", 1, 2048, 0)
+            self.begun.release()
+            while not cancel.wait(0.01):
+                yield Token("word ")
+            yield Done("word", {}, "p", {}, 0, "embedded", {}, True, {})
+
+    def free(self) -> bool:
+        """Whether everybody is out of the line within PATIENCE."""
+        end = time.monotonic() + PATIENCE
+        while self.line._line and time.monotonic() < end:
+            time.sleep(0.01)
+        return not self.line._line
+
+
+@pytest.fixture
+def talker(monkeypatch):
+    made, answer = Talker(), app.answer
+    monkeypatch.setattr(app, "ASSISTANT", made)
+    monkeypatch.setattr(app, "answer", lambda *given: made.answers.append(answer(*given)) or made.answers[-1])
+    gc.disable()
+    yield made
+    gc.enable()
+
+
+@pytest.fixture
+def photo(tmp_path) -> str:
+    Image.new("RGB", (100, 100), "white").save(tmp_path / "photo.png")
+    return str(tmp_path / "photo.png")
+
+
+@contextmanager
+def listening(talker):
+    """The port of a real server with the OpenAI-compatible door."""
+    routes = openai_api.routes(lambda: talker, talker.answer)
+    server = uvicorn.Server(uvicorn.Config(Starlette(routes=routes), port=0, log_level="error"))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    try:
+        yield server.servers[0].sockets[0].getsockname()[1]
+    finally:
+        server.should_exit = True
+        thread.join(PATIENCE)
+
+
+def caller(port: int, stream: bool) -> socket.socket:
+    """Somebody who has sent a question and reads nothing."""
+    body = b'{"messages": [{"role": "user", "content": "Hi"}], "stream": %s}' % str(stream).lower().encode()
+    head = "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    one = socket.create_connection(("127.0.0.1", port))
+    one.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+    return one
+
+
+@pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
+def test_callers_who_hang_up_on_the_openai_door_leave_neither_place_nor_slot_behind(talker, stream):
+    with listening(talker) as port:
+        for _ in range(3):  # more than there are slots, and more than are answered at once: most wait in line
+            callers = [caller(port, stream) for _ in range(openai_api.AT_ONCE)]
+            for _ in callers:
+                assert talker.begun.acquire(timeout=PATIENCE)
+            for one in callers:
+                one.close()
+            assert talker.free()
+            while talker.begun.acquire(blocking=False):
+                pass
+        last = caller(port, stream)
+        assert talker.begun.acquire(timeout=PATIENCE)
+        last.close()
+        assert talker.free()
+
+
+def test_a_page_that_is_closed_leaves_no_place_behind(talker, photo):
+    message = {"text": "Q", "files": [photo]}
+    chat, compared = app.demo.chat, app.demo.compare
+    for answering in (
+        chat.reply((app.Exchange("Q", photo),), app.Run(), ASKING, *SETTINGS),
+        compared.reply(message, "grid", app.Run(), ASKING, *SETTINGS),
+    ):
+        next(answering)
+        next(answering)
+        answering.close()
+        assert talker.free()
+    assert len(talker.answers) == 2 * (1 + 8)
+
+
+def test_where_a_part_of_the_page_breaks_the_place_is_freed(talker, photo, monkeypatch):
+    monkeypatch.setattr(app, "parts", lambda *given: 1 / 0)
+    list(app.demo.chat.reply((app.Exchange("Q", photo),), app.Run(), ASKING, *SETTINGS))
+    list(app.demo.compare.reply({"text": "Q", "files": [photo]}, "pair", app.Run(), ASKING, *SETTINGS))
+    assert len(talker.answers) == 2 * 3 and talker.free()
