@@ -87,11 +87,10 @@ def test_a_question_that_does_not_fit_alone_is_told_with_its_numbers(assistant):
 def test_long_findings_shrink_and_refuse_no_question(assistant):
     lines = OcrLines(
         np.array([[[0, 20 * n], [90, 20 * n], [90, 20 * n + 15], [0, 20 * n + 15]] for n in range(400)], np.float32),
-        tuple(f"w{4 + n % 40} w9 w8" for n in range(400)),
         np.full(400, 0.9, np.float32),
-        (100, 8000),
+        tuple(f"w{4 + n % 40} w9 w8" for n in range(400)),
         0.1,
-        "test",
+        (100, 8000),
     )
     for words in (1, 60, 120, 240, 300):
         asked = Request("w5 " * words, evidence={"ocr": lines}, sampling=Sampling(max_new_tokens=1000))
