@@ -9,9 +9,11 @@ import base64
 import difflib
 import gc
 import html
+import inspect
 import itertools
 import json
 import logging
+import math
 import os
 import queue
 import re
@@ -1339,7 +1341,7 @@ def answers(requests: Mapping[str, Request], experts: Mapping[str, Sequence[str]
             if isinstance(event, Done):
                 asked = requests[key]
                 _, route = routing.choose(experts[key] if asked.image else (), asked.question)
-                found[key] = receipt.answer(event, route)
+                found[key] = receipt.answer(event, route, asked.image)
     finally:
         run.set()
     return found
@@ -1349,14 +1351,14 @@ def api_error(error: Exception) -> gr.Error:
     return gr.Error(" ".join(problem(error, TEXTS["en"])), print_exception=False)
 
 
-def ask(
-    image: str | None,
-    question: str,
-    experts: list[str],
-    temperature: float,
-    top_p: float,
-    max_new_tokens: float,
-    seed: float,
+def ask(  # the defaults make `image` optional for MCP and clients; the components' own values are those of the others
+    image: str | None = None,
+    question: str = "",
+    experts: Sequence[str] = EXPERT_NAMES,
+    temperature: float = Sampling.temperature,
+    top_p: float = Sampling.top_p,
+    max_new_tokens: float = Sampling.max_new_tokens,
+    seed: float = Sampling.seed,
     asking: gr.Request = None,
 ) -> receipt.Answer:
     """Answer a question about a photo, with the evidence that the answer was given on.
@@ -1406,13 +1408,15 @@ def compare(
     return answers(requests, chosen)
 
 
-def examine(image: str, experts: list[str], asking: gr.Request = None) -> dict[str, Any]:
+def examine(image: str | None, experts: list[str], asking: gr.Request = None) -> dict[str, Any]:
     """What the expert programs find in a photo: caption, objects with boxes, lines of text.
 
     Args:
         image: the photo (up to 30 MB and 50 megapixels).
         experts: which programs look: caption, detection, ocr.
     """
+    if not image:
+        raise api_error(LAV2Error("There is no photo for the experts.", "Send one as `image`."))
     try:
         found = looked(open_image(image), tuple(experts), client(asking))
     except Exception as error:
@@ -1421,13 +1425,66 @@ def examine(image: str, experts: list[str], asking: gr.Request = None) -> dict[s
 
 
 def api_request(
-    image: str | None, question: str, experts: list[str], *sampling: float, asking: gr.Request | None
+    image: str | None, question: str, experts: Sequence[str], *sampling: float, asking: gr.Request | None
 ) -> Request:
     try:
         asked, photo = read({"text": question, "files": [image] if image else []}, TEXTS["en"])
         return make_request(asked, open_image(photo) if photo else None, (), experts, *sampling, asking=asking)
     except LAV2Error as error:
         raise api_error(error) from None
+
+
+def checked_inputs(names: Sequence[str], components: Sequence[Any], inputs: Sequence[Any]) -> list[Any]:
+    """An endpoint's inputs as a program sent them, before Gradio converts them; null becomes the component's own value.
+
+    Raises:
+        LAV2Error: one has another type or is missing; it is named.
+    """
+
+    def wrong(name: str, value: Any, wanted: str) -> LAV2Error:
+        told = "missing" if value is None else repr(value)[:60]
+        return LAV2Error(
+            "The input `{name}` is {told}; it has to be {wanted}.",
+            "See docs/API.md.",
+            name=name,
+            told=told,
+            wanted=wanted,
+        )
+
+    checked = []
+    for i, (name, component) in enumerate(zip(names, components, strict=True)):
+        value = inputs[i] if i < len(inputs) else None
+        value = component.value if value is None else value
+        if isinstance(component, gr.File):
+            try:
+                if value is not None:
+                    gr.FileData.model_validate(value, context={"validate_meta": True})
+            except ValueError:
+                raise wrong(name, value, "an uploaded file (gradio_client: handle_file(path))") from None
+        elif isinstance(component, gr.CheckboxGroup):
+            known = [choice for _, choice in component.choices]
+            if not (isinstance(value, list) and all(choice in known for choice in value)):
+                raise wrong(name, value, f"a list of {', '.join(known)}")
+        elif isinstance(component, gr.Textbox):
+            if not isinstance(value, str):
+                raise wrong(name, value, "a text")
+        elif isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            raise wrong(name, value, "a number")
+        checked.append(value)
+    return checked
+
+
+class Page(gr.Blocks):
+    """Blocks whose endpoints name the input that is wrong, where Gradio tells programs nothing."""
+
+    async def preprocess_data(self, block_fn: Any, inputs: list[Any], *args: Any, **options: Any) -> list[Any]:
+        if block_fn.fn in (ask, compare, examine):
+            names = list(inspect.signature(block_fn.fn).parameters)[: len(block_fn.inputs)]  # without `asking`
+            try:
+                inputs = checked_inputs(names, block_fn.inputs, inputs)
+            except LAV2Error as error:
+                raise api_error(error) from None
+        return await super().preprocess_data(block_fn, inputs, *args, **options)
 
 
 def connect_api(settings: Settings) -> None:
@@ -1449,7 +1506,7 @@ def connect_api(settings: Settings) -> None:
 
 
 def build() -> gr.Blocks:
-    with gr.Blocks(title="LAV2", analytics_enabled=False, delete_cache=KEEP_UPLOADS, fill_width=True) as blocks:
+    with Page(title="LAV2", analytics_enabled=False, delete_cache=KEEP_UPLOADS, fill_width=True) as blocks:
         with gr.Column(elem_id="lead"):
             gr.Markdown("# LAV2")
             gr.Markdown(T("lead"))

@@ -272,7 +272,7 @@ def _answer(assistant, image: Path, question: str, options: argparse.Namespace) 
         print(f"auto: {route}", file=sys.stderr)
     request = Request(question, open_image(image), experts=experts, sampling=sampling)
     *_, done = assistant.answer(request)
-    return receipt.answer(done, route)
+    return receipt.answer(done, route, request.image)
 
 
 def run_ask(options: argparse.Namespace) -> int:

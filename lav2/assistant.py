@@ -13,6 +13,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
@@ -59,6 +60,7 @@ from lav2.vision import VisionTower
 
 AT_ONCE, WAITING = 8, 16  # questions that are answered at once, as many as a step takes, and that wait for it
 PHOTOS = 32  # whose features are kept
+LINE_END = 8  # tokens at most that joining findings and question adds
 HISTORY_TURNS, HISTORY_CHARACTERS = 200, 100_000  # of the newest that are looked at: far more than any context holds
 
 
@@ -333,9 +335,8 @@ class Assistant:
         yield Token(sentence)
         timings = {"first_token": 0.0, "answer": 0.0, "total": 0.0, "tokens_per_second": 0.0}
         facts = {"preset": self.preset, "versions": self.versions, "weights": self.hashes}
-        yield Done(
-            sentence, {}, "", timings, seed=request.sampling.seed, stopped=cancel.is_set(), rule=rule, **facts
-        )
+        facts |= {"seed": request.sampling.seed, "rule": rule, "tokens": self.count_tokens(sentence)}
+        yield Done(sentence, {}, "", timings, stopped=cancel.is_set(), **facts)
 
     def _served(self, request: Request, question: str, cancel: threading.Event, start: float) -> Iterator[Event]:
         begin = time.perf_counter()
@@ -363,21 +364,20 @@ class Assistant:
         timings = {name: found.seconds for name, found in evidence.items()}
         timings["queued"], timings["experts"] = begin - start, time.perf_counter() - begin
 
-        block = grounding.block(evidence, question, self.count_tokens)
+        block = grounding.block(evidence, question, self.count_tokens, self._room_for_findings(question, request))
         prompt, used, kept = self._fit(question, block.text, history, request, cancel)
         parts = self._parts(question, block.text, history[len(history) - kept :], used)
         yield PromptReady(prompt, used, self.context, len(request.history) - kept, block.left_out, parts)
 
-        generation = time.perf_counter()
+        generation, asked = time.perf_counter(), request.sampling.max_new_tokens
         pieces: list[str] = []
         count = 0
         with contextlib.ExitStack() as held:  # what reads the answer is closed also where the caller is gone
             if not cancel.is_set():
                 given = prompt_kv.result() if prompt_kv else self._blind()
                 more = {"turns": self._turns, "cancel": cancel, "ahead": ahead.result() if ahead else None}
-                stream = generate.stream(
-                    self._chat, self._tokenizer, prompt, given, request.sampling, self._kept, seen, **more
-                )
+                sampling = replace(request.sampling, max_new_tokens=min(asked, self.context - used))
+                stream = generate.stream(self._chat, self._tokenizer, prompt, given, sampling, self._kept, seen, **more)
                 held.enter_context(contextlib.closing(stream))
             while not cancel.is_set():
                 piece = next(stream, None)
@@ -408,6 +408,7 @@ class Assistant:
             stopped=cancel.is_set(),
             weights=self.hashes,
             left_out=block.left_out,
+            tokens=count,
         )
 
     def _ahead(
@@ -417,7 +418,7 @@ class Assistant:
         prompt begins with: `_fit` leaves turns out of it."""
         template = self.settings.template
         most = self.count_tokens(prompts.build(template, question, "", history)) + grounding.EVIDENCE_BUDGET
-        if len(history) < len(request.history) or most > self.context - request.sampling.max_new_tokens:
+        if len(history) < len(request.history) or most > self.context - self._reserved(request):
             history = ()
         beginning, given = prompts.beginning(template, history), seen.prompt_kv()
         return generate.read_ahead(
@@ -432,7 +433,7 @@ class Assistant:
         Every turn is counted once, from the newest until the context is full without what the template adds; with that,
         the place where turns begin to fit is found by halving. One who cancels gets a prompt without turns.
         """
-        room = self.context - request.sampling.max_new_tokens
+        room = self.context - self._reserved(request)
 
         def with_turns(kept: int) -> tuple[str, int]:
             prompt = prompts.build(self.settings.template, question, block, history[len(history) - kept :])
@@ -445,7 +446,7 @@ class Assistant:
                 "the model's context has {context}.",
                 "Shorten the question or lower the answer's length.",
                 tokens=used,
-                answer=request.sampling.max_new_tokens,
+                answer=self._reserved(request),
                 context=self.context,
             )
         fits, most, sum_of_turns = 0, 0, used
@@ -471,6 +472,17 @@ class Assistant:
         parts = {"findings": self.count_tokens(block) if block else 0, "question": self.count_tokens(question)}
         parts["turns"] = sum(self.count_tokens(turn.question) + self.count_tokens(turn.answer) for turn in history)
         return {**parts, "template": max(0, used - sum(parts.values()))}
+
+    def _room_for_findings(self, question: str, request: Request) -> int:
+        """The findings' budget in tokens, less where question and answer leave less room: no question is refused for
+        long findings."""
+        used = self.count_tokens(prompts.build(self.settings.template, question)) + LINE_END
+        return min(grounding.EVIDENCE_BUDGET, self.context - self._reserved(request) - used)
+
+    def _reserved(self, request: Request) -> int:
+        """Tokens of the context that the prompt leaves to the answer at least; it may take what is left beyond them. A
+        very long answer is not worth every earlier turn."""
+        return min(request.sampling.max_new_tokens, self.context // 4)
 
     def _look(self, image: Image.Image, photo: bytes | None = None) -> _Seen:
         """What the models make of a photo, remembered by its pixels and made once for all who ask."""

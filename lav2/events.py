@@ -128,7 +128,7 @@ class Done:
     """The end. `timings` in seconds: each expert's, `experts` (all, as waited for), `first_token` (from the question
     on), `answer` (generation), `total`; and `tokens_per_second`. `weights`: hashes by part. `left_out`: numbers of the
     findings that the prompt had no room for. `rule`: of lav2.language, where it answered and no model; there is no
-    prompt then."""
+    prompt then. `tokens` of the answer."""
 
     answer: str
     evidence: dict[str, Evidence]
@@ -141,6 +141,7 @@ class Done:
     weights: dict[str, str]
     left_out: frozenset[int] = frozenset()
     rule: str = ""
+    tokens: int = 0
 
 
 Event = Queued | ExpertStarted | EvidenceFound | PromptReady | Token | Done

@@ -449,7 +449,8 @@ def stream(
     cancel: threading.Event | None = None,
     ahead: Ahead | None = None,
 ) -> Iterator[tuple[str, int]]:
-    """(piece of text, tokens so far) as they come; a piece never ends inside a character of several bytes.
+    """(piece of text, tokens so far) as they come; a piece never ends inside a character of several bytes, and the last
+    one may be empty.
 
     Args:
         kept: with an engine, where the beginning of an earlier prompt about the same `photo` is taken up.
@@ -458,7 +459,7 @@ def stream(
     """
     begin = encode(tokenizer, prompt)
     ids: list[int] = []
-    shown = ""
+    shown, told = "", 0
     cache = None
     if isinstance(model, Engine) and kept is not None:
         if ahead is not None:
@@ -475,7 +476,9 @@ def stream(
                 continue
             if len(text) > len(shown):
                 yield text[len(shown) :], len(ids)
-                shown = text
+                shown, told = text, len(ids)
+        if len(ids) > told:  # what came last had no text of its own
+            yield "", len(ids)
     finally:  # also when the answer is stopped
         found.close()  # the cache is in use until then
         if cache is not None:

@@ -1,218 +1,349 @@
-"""The OpenAI-compatible door: `/v1/chat/completions` with image parts and streaming, and `/v1/models`. No torch.
+"""The OpenAI-compatible door over HTTP: `/v1/chat/completions`, plain and streamed, and `/v1/models`. No torch.
 
-Photos come as data: URLs only; nothing is ever fetched. As on the page, a new photo starts a new context. System
-messages are not used: the adapter is trained on one fixed system text. `experts` (names, or ["auto"]) may be sent
-beside the usual fields, and the answer carries `lav2` with evidence and prompt.
+What a body may hold is in lav2.openai_schema. The answer carries `lav2` with evidence and prompt beside OpenAI's
+fields. Photos come as data: URLs only; nothing is ever fetched.
 """
 
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
 import json
 import logging
 import threading
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
-from functools import partial
-from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from anyio import CancelScope
-from PIL import Image
-from starlette.concurrency import iterate_in_threadpool, run_in_threadpool
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect
 from starlette.requests import Request as HttpRequest
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
 
-from experts.evidence import EXPERT_NAMES, to_json
-from lav2 import routing
+from experts.evidence import to_json
 from lav2.errors import LAV2Error
-from lav2.events import Done, Event, PromptReady, Request, Sampling, Token
-from lav2.image import open_image
+from lav2.events import Done, Event, PromptReady, Request, Token
+from lav2.image import facts
 from lav2.line import Busy
-from lav2.prompts import Turn
+from lav2.openai_schema import Asked, Refused, parse, to_asked
 
 if TYPE_CHECKING:
     from lav2.assistant import Assistant
 
-End = Callable[[Done, int], tuple[str, dict, dict]]  # _end of one request: the answer and the prompt's tokens
-
 BODY_LIMIT = 45_000_000  # bytes: a photo of 30 MB in base64, and room for the text
+BODIES_LIMIT = 10 * BODY_LIMIT  # bytes of all bodies that are being read; bodies below FREE_BYTES do not count
+FREE_BYTES = 100_000
+BODY_SECONDS = 120  # for a whole body
+IDLE_SECONDS = 15  # until its next piece
 AT_ONCE = 8  # requests; one more is told to come back (429)
-SHAPE = 'See docs/API.md: {"messages": [{"role": "user", "content": [{"type": "text", ...}, ...]}]}.'
+HEARTBEAT = 1.0  # seconds between two looks whether the caller is still there
+CHAT, MODELS = "/v1/chat/completions", "/v1/models"
+
+Answer = Callable[[Request, threading.Event], Iterator[Event]]
 
 
-class _Refused(Exception):
-    """An HTTP status and its message."""
-
-    def __init__(self, status: int, message: str):
-        super().__init__(message)
-        self.status = status
-
-
-def routes(
-    assistant: Callable[[], Assistant], answer: Callable[[Request, threading.Event], Iterator[Event]]
-) -> list[Route]:
+def routes(assistant: Callable[[], Assistant], answer: Answer) -> list[Route]:
     """Starlette routes; `assistant` is called at each request and may raise LAV2Error while it is loading. `answer`
-    is its own, or one that lends it the GPU."""
+    is its own, or one that lends it the GPU; it makes a generator."""
     slots = threading.Semaphore(AT_ONCE)
+    bodies = _Bodies()
 
     async def complete(http: HttpRequest) -> Response:
-        if not slots.acquire(blocking=False):
-            return _error(429, f"{AT_ONCE} requests are being answered. Try again in a few seconds.")
-        release = True
         try:
-            body = await _body(http)
-            ready = assistant()
-            asked = await run_in_threadpool(to_request, body)
-            _, route = routing.choose(_given(body, "experts", ()) if asked.image else (), asked.question)
-            end = partial(_end, ready, asked, str(route or ""))
-            asked = replace(asked, client=http.client.host if http.client else None)
-            cancel = threading.Event()
-            given = answer(asked, cancel)
-            streamed = None
-            try:
-                async with _watched(http.receive, cancel):
-                    first = await run_in_threadpool(next, given)  # where the line is full, it is told here
-                    events = chain([first], given)
-                    if not body.get("stream"):
-                        return JSONResponse(await run_in_threadpool(_whole, ready, events, end))
-                usage = bool((body.get("stream_options") or {}).get("include_usage"))
-                streamed = _Streamed(_stream(ready, events, end, usage), given, cancel, slots.release)
-            finally:
-                if streamed is None:
-                    await _give_back(given, cancel)
-            release = False  # the response does, at its end, and gives the rest back
-            return streamed
-        except _Refused as error:
-            return _error(error.status, str(error))
-        except Busy as error:
-            return _error(429, str(error))
-        except LAV2Error as error:
-            return _error(400, str(error))
+            raw = await bodies.read(http)
+            ready = _loaded(assistant)
+            asked, running = await _begun(raw, ready, http.client.host if http.client else None)
+            return await _given(http, ready, asked, running)
+        except ClientDisconnect:
+            return Response(status_code=400)  # nobody reads it
         except Exception as error:
-            return _error(500, _broken(error))
-        finally:
-            if release:
-                slots.release()
+            return _error(error)
 
-    async def models(_: HttpRequest) -> Response:
+    async def _begun(raw: bytes, ready: Assistant, client: str | None) -> tuple[Asked, _Running]:
+        if not slots.acquire(blocking=False):
+            told = f"{AT_ONCE} requests are being answered. Try again in a few seconds."
+            raise Refused(told, None, "rate_limit_exceeded", 429)
         try:
-            name = assistant().preset
-        except LAV2Error as error:
-            return _error(503, str(error))
-        return JSONResponse({"object": "list", "data": [{"id": name, "object": "model", "owned_by": "lav2"}]})
+            asked = await run_in_threadpool(lambda: to_asked(parse(raw)))
+            _check_model(asked.model, ready)
+            return asked, _Running(answer, replace(asked.request, client=client), slots.release)
+        except BaseException:  # also where the task is cancelled
+            slots.release()
+            raise
 
+    async def models(http: HttpRequest) -> Response:
+        try:
+            ready = _loaded(assistant)
+            name = http.path_params.get("name")
+            if name is not None:
+                _check_model(name, ready)
+        except Refused as error:
+            return _error(error)
+        model = {"id": ready.preset, "object": "model", "created": started, "owned_by": "lav2"}
+        return JSONResponse(model if name is not None else {"object": "list", "data": [model]})
+
+    async def unknown(http: HttpRequest) -> Response:
+        path = http.url.path
+        known = path in (CHAT, MODELS) or path.startswith(MODELS + "/")
+        told = f"{http.method} {path} is not served here. There are POST {CHAT} and GET {MODELS}."
+        return _error(Refused(told, None, "unknown_url", 405 if known else 404))
+
+    started = int(time.time())
     return [
-        Route("/v1/chat/completions", complete, methods=["POST"]),
-        Route("/v1/models", models, methods=["GET"]),
+        Route(CHAT, complete, methods=["POST"]),
+        Route(MODELS, models, methods=["GET"]),
+        Route(MODELS + "/{name:path}", models, methods=["GET"]),
+        Route("/v1/{rest:path}", unknown, methods=["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]),
     ]
 
 
-def to_request(body: Mapping[str, Any]) -> Request:
-    """A request body as a question: the last user message, the last photo, and the turns since that photo.
-
-    Raises:
-        LAV2Error: the body has another shape, or the photo is no data: URL or cannot be opened.
-    """
+def _loaded(assistant: Callable[[], Assistant]) -> Assistant:
     try:
-        return _to_request(body)
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        raise LAV2Error(f"The request has another shape ({type(error).__name__}: {error}).", SHAPE) from error
+        return assistant()
+    except LAV2Error as error:
+        raise Refused(str(error), None, "not_ready", 503) from error
 
 
-def _to_request(body: Mapping[str, Any]) -> Request:
-    if (body.get("n") or 1) != 1:
-        raise LAV2Error("Only one choice is given (n = 1).", "Ask again with another seed for another answer.")
-    turns: list[Turn] = []
-    photo, asked = None, None
-    for message in body["messages"]:
-        text, image = _content(message["content"])
-        if message["role"] == "user":
-            if image is not None:
-                photo, turns = image, []
-            asked = text
-        elif message["role"] == "assistant" and asked is not None:
-            turns.append(Turn(asked, text))
-            asked = None
-    if asked is None:
-        raise LAV2Error("The last message is not a question.", "End `messages` with one of the role user.")
-    default = Sampling()
-    limit = body.get("max_completion_tokens") or body.get("max_tokens") or default.max_new_tokens
-    sampling = Sampling(
-        temperature=float(_given(body, "temperature", default.temperature)),
-        top_p=float(_given(body, "top_p", default.top_p)),
-        max_new_tokens=int(limit),
-        seed=int(_given(body, "seed", default.seed)),
-    )
-    experts, _ = routing.choose(_given(body, "experts", EXPERT_NAMES), asked)
-    return Request(asked, photo, tuple(turns), experts if photo is not None else (), sampling)
+def _check_model(name: str, assistant: Assistant) -> None:
+    if name not in ("", assistant.preset):
+        told = f"The model {name[:60]!r} does not exist here; {assistant.preset!r} does."
+        raise Refused(told, "model", "model_not_found", 404)
 
 
-def _given(body: Mapping[str, Any], name: str, default: Any) -> Any:
-    return default if body.get(name) is None else body[name]
+# ---------------------------------------------------------------- the body
 
 
-def _content(content: str | list[dict[str, Any]]) -> tuple[str, Image.Image | None]:
-    if isinstance(content, str):
-        return content, None
-    texts, photo = [], None
-    for part in content:
-        if part["type"] == "text":
-            texts.append(part["text"])
-        elif part["type"] == "image_url":
-            photo = _photo(part["image_url"]["url"])
-        else:
-            raise LAV2Error(f"Parts of type {part['type']!r} are not read.", "Send text and image_url parts.")
-    return "\n".join(texts), photo
+class _Bodies:
+    """Reads bodies within limits of bytes and time, so that half-sent ones take neither a slot nor all memory."""
 
+    def __init__(self):
+        self._held = 0  # bytes of bodies that are being read, beyond FREE_BYTES of each
 
-def _photo(url: str) -> Image.Image:
-    head, comma, data = url.partition(",")
-    if not (head.startswith("data:image/") and head.endswith(";base64") and comma):
-        raise LAV2Error(
-            "The image is no data: URL, and this server fetches nothing.",
-            "Send the photo itself: data:image/jpeg;base64,...",
+    async def read(self, http: HttpRequest) -> bytes:
+        # A page of another site may send text/plain without asking first, but not this type.
+        if http.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+            raise Refused("The request is not application/json. Set its Content-Type.", None, "invalid_type", 415)
+        too_large = Refused(
+            f"The request is larger than {BODY_LIMIT:,} bytes. Send a smaller photo.", None, "request_too_large", 413
         )
+        declared = http.headers.get("content-length", "")
+        if declared.isdecimal() and int(declared[:20]) > BODY_LIMIT:
+            raise too_large
+        read, counted = bytearray(), 0
+        clock = asyncio.get_running_loop().time
+        end = clock() + BODY_SECONDS
+        try:
+            async with asyncio.timeout_at(min(end, clock() + IDLE_SECONDS)) as limit:
+                async for piece in http.stream():
+                    limit.reschedule(min(end, clock() + IDLE_SECONDS))
+                    read += piece
+                    if len(read) > BODY_LIMIT:
+                        raise too_large
+                    more = max(0, len(read) - FREE_BYTES) - counted
+                    counted += more
+                    self._held += more
+                    if more and self._held > BODIES_LIMIT:
+                        told = "Too many large requests are being received. Try again in a few seconds."
+                        raise Refused(told, None, "rate_limit_exceeded", 429)
+        except TimeoutError:
+            told = f"The request took longer than {BODY_SECONDS} s, or stood still for {IDLE_SECONDS} s. Send it again."
+            raise Refused(told, None, "request_timeout", 408) from None
+        finally:
+            self._held -= counted
+        return bytes(read)
+
+
+# ---------------------------------------------------------------- the answer
+
+
+class _Running:
+    """An answer that a thread of its own makes. The thread closes the assistant's generator, which frees its place in
+    the line, and calls `ended`, however the answer ends: the caller's task may be gone by then."""
+
+    def __init__(self, answer: Answer, request: Request, ended: Callable[[], None]):
+        self.cancel = threading.Event()
+        self._loop, self._events = asyncio.get_running_loop(), asyncio.Queue()
+        self._answer, self._request, self._ended = answer, request, ended
+        self._look = self._loop.time() + HEARTBEAT  # when it is looked next whether the caller is there
+        threading.Thread(target=self._run, daemon=True, name="openai").start()
+
+    def _run(self) -> None:
+        try:
+            events = self._answer(self._request, self.cancel)
+            try:
+                for event in events:
+                    self._put(event)
+            finally:
+                events.close()
+            self._put(RuntimeError("The answer had no end."))  # after Done, nobody reads it
+        except Exception as error:
+            self._put(error)
+        finally:
+            self._ended()
+
+    def _put(self, event: Event | Exception) -> None:
+        with suppress(RuntimeError):  # the server is being closed
+            self._loop.call_soon_threadsafe(self._events.put_nowait, event)
+
+    async def next(self, http: HttpRequest) -> Event:
+        """The next event, or its failure raised. Where the caller hangs up, the answer is stopped."""
+        while True:
+            now = self._loop.time()
+            if now >= self._look:
+                self._look = now + HEARTBEAT
+                if await http.is_disconnected():
+                    self.cancel.set()
+            try:
+                event = await asyncio.wait_for(self._events.get(), HEARTBEAT)
+            except TimeoutError:
+                continue
+            if isinstance(event, Exception):
+                raise event
+            return event
+
+
+class _Stop:
+    """Text as it comes, up to the first of `words`; what may be the beginning of one is held back."""
+
+    def __init__(self, words: tuple[str, ...]):
+        self._words, self._held, self.found = words, "", False
+
+    def feed(self, piece: str, last: bool = False) -> str:
+        if self.found:
+            return ""
+        text = self._held + piece
+        places = [place for word in self._words if (place := text.find(word)) >= 0]
+        self.found = bool(places)
+        if self.found:
+            cut = min(places)
+        else:
+            beginnings = (n for word in self._words for n in range(1, len(word)) if text.endswith(word[:n]))
+            cut = len(text) - (0 if last else max(beginnings, default=0))
+        self._held = "" if self.found else text[cut:]
+        return text[:cut]
+
+
+class _Reply:
+    """What of the events goes into an answer of OpenAI's shape."""
+
+    def __init__(self, assistant: Assistant, asked: Asked, running: _Running):
+        self._assistant, self._asked, self._running = assistant, asked, running
+        self._stop, self._said = _Stop(asked.stop), ""
+        self._prompt_tokens, self._most = 0, asked.request.sampling.max_new_tokens
+        self.reason, self.usage, self.more = None, {}, {}
+
+    def text(self, event: Event) -> str:
+        """What an event adds to the answer."""
+        match event:
+            case PromptReady():
+                self._prompt_tokens = event.tokens
+                self._most = min(self._most, event.context - event.tokens)
+                return ""
+            case Token(piece):
+                text = self._stop.feed(piece)
+                if self._stop.found:
+                    self._running.cancel.set()
+            case Done():
+                text = self._stop.feed("", last=True)
+            case _:
+                return ""
+        self._said += text
+        if isinstance(event, Done):
+            self._end(event)
+        return text
+
+    @property
+    def whole(self) -> str:
+        return self._said.strip()
+
+    def _end(self, done: Done) -> None:
+        said = self._assistant.count_tokens(self._said) if self._stop.found else done.tokens
+        self.reason = "length" if said >= self._most and not self._stop.found and not done.rule else "stop"
+        total = self._prompt_tokens + said
+        self.usage = {"prompt_tokens": self._prompt_tokens, "completion_tokens": said, "total_tokens": total}
+        request = self._asked.request
+        self.more = {
+            "experts": list(request.experts),
+            "route": self._asked.route,
+            "evidence": {name: to_json(found) for name, found in done.evidence.items()},
+            "prompt": done.prompt,
+            "seed": done.seed,
+            "photo": facts(request.image) if request.image else None,
+            "notes": list(self._asked.notes),
+            "left_out": sorted(done.left_out),
+            "rule": done.rule,
+        }
+
+
+async def _given(http: HttpRequest, assistant: Assistant, asked: Asked, running: _Running) -> Response:
+    """The response, once the first event is there: where the line is full, it is told by the status."""
+    reply = _Reply(assistant, asked, running)
+    streamed = False
     try:
-        return open_image(base64.b64decode(data, validate=True))
-    except binascii.Error as error:
-        raise LAV2Error(f"The image is not valid base64 ({error}).", "Encode the file's bytes again.") from error
+        event = await running.next(http)
+        if asked.stream:
+            streamed = True
+            pieces = _pieces(http, assistant, asked, running, reply, event)
+            return _Stream(running, pieces, media_type="text/event-stream", headers={"cache-control": "no-cache"})
+        while True:
+            reply.text(event)
+            if reply.reason:
+                break
+            event = await running.next(http)
+    finally:
+        if not streamed:
+            running.cancel.set()
+    message = {"role": "assistant", "content": reply.whole, "refusal": None}
+    choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": reply.reason}
+    more = {"choices": [choice], "usage": reply.usage, "lav2": reply.more}
+    return JSONResponse({**_head(assistant, "chat.completion"), **more})
 
 
-async def _body(http: HttpRequest) -> dict[str, Any]:
-    # A page of another site may send text/plain without asking first, but not this type.
-    if http.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
-        raise _Refused(415, "The request is not application/json. Set its Content-Type.")
-    read = bytearray()
-    async for piece in http.stream():
-        read += piece
-        if len(read) > BODY_LIMIT:
-            raise _Refused(413, f"The request is larger than {BODY_LIMIT:,} bytes. Send a smaller photo.")
+class _Stream(StreamingResponse):
+    """Stops its answer when it ends, however it ends: a caller who hangs up frees the model."""
+
+    def __init__(self, running: _Running, *args: Any, **options: Any):
+        super().__init__(*args, **options)
+        self._running = running
+
+    async def __call__(self, *args: Any) -> None:
+        try:
+            await super().__call__(*args)
+        finally:
+            self._running.cancel.set()
+
+
+async def _pieces(
+    http: HttpRequest, assistant: Assistant, asked: Asked, running: _Running, reply: _Reply, event: Event
+) -> AsyncIterator[str]:
+    head = _head(assistant, "chat.completion.chunk")
+    usage = {"usage": None} if asked.include_usage else {}
+
+    def chunk(delta: dict[str, Any], reason: str | None = None, **more: Any) -> str:
+        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason}
+        return _data({**head, "choices": [choice], **usage, **more})
+
     try:
-        body = json.loads(read)
-        if not isinstance(body, dict):
-            raise ValueError("no object")
-    except ValueError as error:
-        raise _Refused(400, f"The request is not JSON ({error}). {SHAPE}") from error
-    return body
+        yield chunk({"role": "assistant", "content": ""})
+        while True:
+            if text := reply.text(event):
+                yield chunk({"content": text})
+            if reply.reason:
+                break
+            event = await running.next(http)
+        yield chunk({}, reply.reason, lav2=reply.more)
+        if asked.include_usage:
+            yield _data({**head, "choices": [], "usage": reply.usage})
+        yield "data: [DONE]\n\n"
+    except Exception as error:
+        yield _data(_told(error)[1])
 
 
-def _error(status: int, message: str) -> JSONResponse:
-    kind = "invalid_request_error" if status < 429 else "server_error"
-    return JSONResponse({"error": {"message": message, "type": kind, "param": None, "code": None}}, status)
-
-
-def _broken(error: Exception) -> str:
-    """What the caller is told of a bug; the log has its trace."""
-    logging.getLogger("lav2.openai_api").error("A request could not be answered.", exc_info=error)
-    return f"Something inside broke ({type(error).__name__}). The server's log has the details."
+def _data(value: dict[str, Any]) -> str:
+    return f"data: {json.dumps(value, ensure_ascii=False)}\n\n"
 
 
 def _head(assistant: Assistant, kind: str) -> dict[str, Any]:
@@ -220,98 +351,24 @@ def _head(assistant: Assistant, kind: str) -> dict[str, Any]:
     return {**made, "object": kind, "model": assistant.preset}
 
 
-def _end(assistant: Assistant, asked: Request, route: str, done: Done, prompt_tokens: int) -> tuple[str, dict, dict]:
-    """(finish reason, usage, what else the answer carries)."""
-    said = assistant.count_tokens(done.answer)
-    usage = {"prompt_tokens": prompt_tokens, "completion_tokens": said, "total_tokens": prompt_tokens + said}
-    evidence = {name: to_json(found) for name, found in done.evidence.items()}
-    more = {"experts": list(asked.experts), "route": route, "evidence": evidence, "prompt": done.prompt}
-    more |= {"seed": done.seed, "left_out": sorted(done.left_out), "rule": done.rule}
-    return ("length" if said >= asked.sampling.max_new_tokens else "stop"), usage, more
+def _error(error: Exception) -> JSONResponse:
+    status, body = _told(error)
+    return JSONResponse(body, status, {"retry-after": "5"} if status == 429 else None)
 
 
-def _whole(assistant: Assistant, events: Iterator[Event], end: End) -> dict[str, Any]:
-    tokens = 0
-    for event in events:
-        if isinstance(event, PromptReady):
-            tokens = event.tokens
-        if isinstance(event, Done):
-            reason, usage, more = end(event, tokens)
-            message = {"role": "assistant", "content": event.answer, "refusal": None}
-            choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": reason}
-            return {**_head(assistant, "chat.completion"), "choices": [choice], "usage": usage, "lav2": more}
-    raise RuntimeError("The answer had no end.")
-
-
-async def _give_back(events: Iterator[Event], cancel: threading.Event) -> None:
-    """End an answer and free its place in line at once, whether it is over, was left, or has not begun."""
-    cancel.set()
-    with CancelScope(shield=True):  # the caller has hung up, and this is still to be done
-        await run_in_threadpool(events.close)
-
-
-@asynccontextmanager
-async def _watched(receive: Receive, cancel: threading.Event) -> AsyncIterator[None]:
-    """`cancel` is set as soon as the caller hangs up, also while nothing is sent to him."""
-
-    async def watch() -> None:
-        while (await receive())["type"] != "http.disconnect":
-            pass
-        cancel.set()
-
-    watching = asyncio.create_task(watch())
-    try:
-        yield
-    finally:
-        watching.cancel()
-
-
-class _Streamed(StreamingResponse):
-    """Server-sent events. What they hold is given back however the response ends; the generators of a stream that is
-    not read to its end would be closed only when the cyclic garbage collector comes by."""
-
-    def __init__(self, content: AsyncIterator[str], events: Iterator[Event], cancel: threading.Event, end: Callable):
-        super().__init__(content, media_type="text/event-stream")
-        self._events, self._cancel, self._end = events, cancel, end
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            async with _watched(receive, self._cancel):
-                await super().__call__(scope, receive, send)
-        finally:
-            try:
-                await _give_back(self._events, self._cancel)
-            finally:
-                self._end()
-
-
-async def _stream(
-    assistant: Assistant,
-    events: Iterator[Event],
-    end: End,
-    with_usage: bool,
-) -> AsyncIterator[str]:
-    head = _head(assistant, "chat.completion.chunk")
-
-    def chunk(delta: dict[str, Any], reason: str | None = None, **more: Any) -> str:
-        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason}
-        return f"data: {json.dumps({**head, 'choices': [choice], **more}, ensure_ascii=False)}\n\n"
-
-    tokens = 0
-    try:
-        yield chunk({"role": "assistant", "content": ""})
-        async for event in iterate_in_threadpool(events):
-            match event:
-                case PromptReady():
-                    tokens = event.tokens
-                case Token(text):
-                    yield chunk({"content": text})
-                case Done():
-                    reason, usage, more = end(event, tokens)
-                    yield chunk({}, reason, lav2=more)
-                    if with_usage:
-                        yield f"data: {json.dumps({**head, 'choices': [], 'usage': usage})}\n\n"
-        yield "data: [DONE]\n\n"
-    except Exception as error:
-        message = str(error) if isinstance(error, LAV2Error) else _broken(error)
-        yield f"data: {json.dumps({'error': {'message': message, 'type': 'server_error'}})}\n\n"
+def _told(error: Exception) -> tuple[int, dict[str, Any]]:
+    """(status, body in OpenAI's shape) of a failure. Of a bug only its kind is told; the log has its trace."""
+    param, code, status, message = None, None, 400, str(error)
+    match error:
+        case Refused():
+            param, code, status = error.param, error.code, error.status
+        case Busy():
+            code, status = "rate_limit_exceeded", 429
+        case LAV2Error():
+            code = "invalid_value"
+        case _:
+            logging.getLogger("lav2.openai_api").error("A request could not be answered.", exc_info=error)
+            message = f"Something inside broke ({type(error).__name__}). The server's log has the details."
+            code, status = "internal_error", 500
+    kind = "invalid_request_error" if status < 429 else "rate_limit_error" if status == 429 else "server_error"
+    return status, {"error": {"message": message, "type": kind, "param": param, "code": code}}

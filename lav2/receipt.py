@@ -16,6 +16,7 @@ from experts.evidence import Caption, Evidence, ExpertFailure, from_json, to_jso
 from experts.messages import Message, cut
 from lav2.errors import LAV2Error
 from lav2.events import Done, Request, Sampling
+from lav2.image import Facts, facts
 from lav2.prompts import Turn
 from lav2.receipt_form import FORMAT, Receipt
 from lav2.routing import Route
@@ -38,11 +39,13 @@ class Answer(TypedDict):
     route: str
     left_out: list[int]
     rule: str
+    photo: Facts | None
 
 
-def answer(done: Done, route: Route | None = None) -> Answer:
+def answer(done: Done, route: Route | None = None, image: Image.Image | None = None) -> Answer:
     """`route`: why these experts, where `auto` chose them. `left_out`: numbers of the findings that the model was not
-    given for want of room; they count the caption, the objects by falling confidence and the texts from 1."""
+    given for want of room; they count the caption, the objects by falling confidence and the texts from 1. `photo`:
+    what of its file `image` shows."""
     return Answer(
         answer=done.answer,
         evidence={name: to_json(found) for name, found in done.evidence.items()},
@@ -54,6 +57,7 @@ def answer(done: Done, route: Route | None = None) -> Answer:
         route=str(route or ""),
         left_out=sorted(done.left_out),
         rule=done.rule,
+        photo=facts(image) if image else None,
     )
 
 

@@ -6,20 +6,10 @@ import base64
 import re
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import httpx
 import pytest
 from live import ROOT, serve
-from PIL import Image
-from starlette.applications import Starlette
-from starlette.testclient import TestClient
-
-from experts.evidence import Caption
-from lav2 import openai_api
-from lav2.errors import LAV2Error
-from lav2.events import Done, PromptReady, Queued, Token
-from lav2.line import Busy
 
 SIGN = ROOT / "assets/examples/street-sign.webp"
 URL = f"data:image/webp;base64,{base64.b64encode(SIGN.read_bytes()).decode()}"
@@ -28,100 +18,6 @@ URL = f"data:image/webp;base64,{base64.b64encode(SIGN.read_bytes()).decode()}"
 def user(text, url=None):
     image = [{"type": "image_url", "image_url": {"url": url}}] if url else []
     return {"role": "user", "content": [{"type": "text", "text": text}, *image]}
-
-
-# ---------------------------------------------------------------- OpenAI's shape, without models
-
-
-def test_messages_become_the_last_question_its_photo_and_the_turns_since():
-    said = {"role": "assistant", "content": "Yes."}
-    system = {"role": "system", "content": "Be a pirate."}
-    body = {"messages": [system, user("Old?"), said, user("A sign?", URL), said, user("What does it say?")], "seed": 3}
-    asked = openai_api.to_request(body | {"max_tokens": 9, "experts": ["auto"]})
-    assert (asked.question, [turn.question for turn in asked.history]) == ("What does it say?", ["A sign?"])
-    assert asked.image.size == Image.open(SIGN).size and asked.experts == ("ocr",)
-    assert (asked.sampling.seed, asked.sampling.max_new_tokens, asked.sampling.temperature) == (3, 9, 0.0)
-    assert openai_api.to_request({"messages": [user("Hi")]}).experts == ()
-
-
-@pytest.mark.parametrize(
-    "body, cause",
-    [
-        ({"messages": [user("Q", "https://example.org/a.png")]}, "fetches nothing"),
-        ({"messages": [user("Q", "file:///etc/passwd")]}, "fetches nothing"),
-        ({"messages": [user("Q", "data:image/png;base64,!!")]}, "base64"),
-        ({"messages": [user("Q", "data:image/png;base64,aGVsbG8=")]}, "not a picture"),
-        ({"messages": [{"role": "user", "content": [{"type": "input_audio"}]}]}, "not read"),
-        ({"messages": [{"role": "assistant", "content": "Hi"}]}, "not a question"),
-        ({"messages": [user("Q")], "n": 2}, "one choice"),
-        ({"messages": [user("Q")], "temperature": "hot"}, "another shape"),
-        ({"messages": [user("Q")], "top_p": 0, "temperature": 1}, "top_p is 0.0"),
-        ({"messages": [user("Q")], "temperature": float("nan")}, "temperature is nan"),
-        ({"messages": [user("Q")], "seed": 2**70}, "seed is"),
-        ({"messages": [user("Q")], "seed": float("inf")}, "another shape"),
-        ({"messages": [user("Q")], "max_tokens": -1}, "max_new_tokens is -1"),
-        ({"messages": 7}, "another shape"),
-        ({}, "another shape"),
-    ],
-)
-def test_a_body_that_cannot_be_answered_is_told_why(body, cause):
-    with pytest.raises(LAV2Error, match=cause):
-        openai_api.to_request(body)
-
-
-@pytest.fixture
-def door():
-    def answer(asked, cancel):
-        if asked.question == "bug":
-            raise KeyError("secret")
-        if asked.question == "crowd":
-            raise Busy(17)
-        yield Queued(1)
-        yield PromptReady("p", 7, 2048, 0, frozenset({3, 2}))
-        yield Token("A ")
-        if asked.question == "late bug":
-            raise KeyError("secret")
-        yield Token("sign.")
-        found = {"caption": Caption("a sign", 0.1, "test")}
-        yield Done("A sign.", found, "p", {}, asked.sampling.seed, "embedded", {}, False, {}, frozenset({3, 2}))
-
-    stand_in = SimpleNamespace(preset="embedded", count_tokens=lambda text: len(text.split()))
-    return TestClient(Starlette(routes=openai_api.routes(lambda: stand_in, answer)))
-
-
-def test_answers_have_openais_shape_and_carry_the_evidence(door):
-    answer = door.post("/v1/chat/completions", json={"messages": [user("What?")]}).json()
-    assert answer["choices"][0]["message"]["content"] == "A sign." and answer["choices"][0]["finish_reason"] == "stop"
-    assert answer["usage"] == {"prompt_tokens": 7, "completion_tokens": 2, "total_tokens": 9}
-    assert answer["lav2"]["evidence"]["caption"]["text"] == "a sign" and answer["lav2"]["route"] == ""
-    assert (answer["lav2"]["left_out"], answer["lav2"]["rule"]) == ([2, 3], "")
-    body = {"messages": [user("What does it say?", URL)], "experts": ["auto"]}
-    routed = door.post("/v1/chat/completions", json=body).json()["lav2"]
-    assert routed["experts"] == ["ocr"] and "it asks about text" in routed["route"]
-    short = door.post("/v1/chat/completions", json={"messages": [user("What?")], "max_tokens": 2}).json()
-    assert short["choices"][0]["finish_reason"] == "length"
-    assert door.get("/v1/models").json()["data"][0]["id"] == "embedded"
-
-
-def test_failures_have_openais_shape_and_show_no_inside(door):
-    plain = door.post("/v1/chat/completions", content="{}", headers={"content-type": "text/plain"})
-    broken = door.post("/v1/chat/completions", content="{", headers={"content-type": "application/json"})
-    bug = door.post("/v1/chat/completions", json={"messages": [user("bug")]})
-    assert (plain.status_code, broken.status_code, bug.status_code) == (415, 400, 500)
-    assert "KeyError" in bug.json()["error"]["message"] and "secret" not in bug.text
-    for _ in range(openai_api.AT_ONCE + 1):  # every slot comes back
-        late = door.post("/v1/chat/completions", json={"messages": [user("late bug")], "stream": True}).text
-        assert "A " in late and "Something inside broke (KeyError)" in late and "secret" not in late
-    for streamed in (False, True):
-        busy = door.post("/v1/chat/completions", json={"messages": [user("crowd")], "stream": streamed})
-        assert busy.status_code == 429 and "position 17" in busy.json()["error"]["message"]
-
-
-def test_too_large_a_body_is_refused_and_every_slot_comes_back(door, monkeypatch):
-    monkeypatch.setattr(openai_api, "BODY_LIMIT", 1000)
-    for _ in range(openai_api.AT_ONCE + 1):
-        assert door.post("/v1/chat/completions", json={"messages": [user("x" * 2000)]}).status_code == 413
-        assert door.post("/v1/chat/completions", json={"messages": [user("Q")], "stream": True}).status_code == 200
 
 
 # ---------------------------------------------------------------- over a live server
@@ -183,6 +79,79 @@ def test_every_door_gives_the_same_answer(server):
     assert all(any(name in tool for tool in tools) for name in ("ask", "compare", "examine"))
     assert all(tool.description for tool in tools.values())
     assert ast.literal_eval(answered)["answer"] == page["answer"]  # Gradio writes a tool's result as Python would
+
+
+@pytest.mark.slow
+def test_openais_client_gets_what_it_asks_for_or_a_reason(server):
+    from openai import BadRequestError, NotFoundError, OpenAI
+
+    client = OpenAI(base_url=server.address + "v1", api_key="none", max_retries=0)
+    assert [model.id for model in client.models.list()] == ["embedded"]
+    assert client.models.retrieve("embedded").id == "embedded"
+
+    def ask(*messages, model="embedded", **fields):
+        return client.chat.completions.create(model=model, messages=list(messages) or [user("Hi")], **fields)
+
+    long = ask(user("Tell me a long story."), max_tokens=6).choices[0]
+    assert long.finish_reason == "length" and long.message.content
+    word = long.message.content.split()[2]
+    for stop in (word, ["never said", word]):
+        plain = ask(user("Tell me a long story."), max_tokens=6, stop=stop).choices[0]
+        assert plain.finish_reason == "stop" and word not in plain.message.content
+        chunks = list(ask(user("Tell me a long story."), max_tokens=6, stop=stop, stream=True))
+        assert "".join(c.choices[0].delta.content or "" for c in chunks).strip() == plain.message.content
+        assert chunks[-1].choices[0].finish_reason == "stop"
+    *_, last = ask(max_tokens=2, stream=True, stream_options={"include_usage": True})
+    assert last.choices == [] and last.usage.completion_tokens == 2
+    assert ask(user("Say yes."), max_completion_tokens=4096, stop="e", response_format={"type": "text"}).choices
+    split = ask(user("What does the sign"), user("say?", URL), max_tokens=2, extra_body={"experts": ["ocr"]})
+    assert "What does the sign\nsay?" in split.lav2["prompt"] and "STOP" in split.lav2["prompt"]
+    empty = {"role": "assistant", "content": None}
+    assert ask(user("Hi"), empty, user("Hello?"), max_tokens=2).choices
+
+    for param, fields in {
+        "tools": {"tools": [{"type": "function", "function": {"name": "f"}}]},
+        "response_format.type": {"response_format": {"type": "json_object"}},
+        "logprobs": {"logprobs": True},
+        "max_tokens": {"max_tokens": -1},
+        "stream_options": {"extra_body": {"stream_options": "x"}},
+        "top_k": {"extra_body": {"top_k": 3}},
+    }.items():
+        with pytest.raises(BadRequestError) as refused:
+            ask(**fields)
+        assert refused.value.param == param and refused.value.type == "invalid_request_error"
+    with pytest.raises(BadRequestError, match="second photo"):
+        ask(user("Same?", URL), user("Really?", URL))
+    with pytest.raises(NotFoundError) as refused:
+        ask(model="gpt-4o")
+    assert refused.value.code == "model_not_found"
+
+
+@pytest.mark.slow
+def test_a_wrong_input_of_an_endpoint_is_named_to_every_program(server):
+    from gradio_client import Client
+
+    client = Client(server.address, verbose=False)
+    settings = {"question": "Q", "experts": ["caption"], "max_new_tokens": 2}
+    for fields, name in (
+        ({**settings, "image": str(SIGN)}, "image"),
+        ({**settings, "image": "aGVsbG8="}, "image"),
+        ({**settings, "image": None, "experts": "caption"}, "experts"),
+        ({**settings, "image": None, "max_new_tokens": "many"}, "max_new_tokens"),
+    ):
+        with pytest.raises(Exception, match=f"`{name}`"):
+            client.predict(**fields, api_name="/ask")
+    with pytest.raises(Exception, match="photo"):
+        client.predict(None, ["caption"], api_name="/experts")
+    for data, name in (
+        (["/etc/passwd", "Q", [], 0, 0.9, 2, 0], "image"),
+        ([None, "Q", None, None, None, None, None], None),  # null: the usual value
+        ([None, None, [], 0, 0.9, 2, 0], "question"),
+        ([None, "Q", [], "hot", 0.9, 2, 0], "temperature"),
+    ):
+        called = httpx.post(f"{server.address}gradio_api/call/ask", json={"data": data}).json()
+        told = httpx.get(f"{server.address}gradio_api/call/ask/{called['event_id']}", timeout=None).text
+        assert ("event: complete" in told) if name is None else ("event: error" in told and name in told), told
 
 
 @pytest.mark.slow

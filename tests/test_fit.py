@@ -4,16 +4,18 @@ again. A tiny model, whose words are its tokens."""
 import threading
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from tiny import LATE, llama, tokenizer
 
 from experts import detection
+from experts.evidence import OcrLines
 from lav2 import assistant as module
 from lav2 import prompts
 from lav2.assistant import Assistant, _newest
 from lav2.config import EMBEDDED
 from lav2.errors import LAV2Error
-from lav2.events import Request, Sampling
+from lav2.events import PromptReady, Request, Sampling
 from lav2.model import AdaptedLlama
 from lav2.prompts import Turn
 
@@ -80,3 +82,18 @@ def test_one_who_has_left_is_not_counted_for(assistant, monkeypatch):
 def test_a_question_that_does_not_fit_alone_is_told_with_its_numbers(assistant):
     with pytest.raises(LAV2Error, match=r"The question needs \d+ tokens and the answer may take 20; .* has 512"):
         fit(assistant, (), "w5 " * 600)
+
+
+def test_long_findings_shrink_and_refuse_no_question(assistant):
+    lines = OcrLines(
+        np.array([[[0, 20 * n], [90, 20 * n], [90, 20 * n + 15], [0, 20 * n + 15]] for n in range(400)], np.float32),
+        np.full(400, 0.9, np.float32),
+        tuple(f"w{4 + n % 40} w9 w8" for n in range(400)),
+        0.1,
+        (100, 8000),
+    )
+    for words in (1, 60, 120, 240, 300):
+        asked = Request("w5 " * words, evidence={"ocr": lines}, sampling=Sampling(max_new_tokens=1000))
+        most = assistant.context - assistant.context // 4  # a quarter is kept for the answer, however long it may be
+        ready = next(event for event in assistant.answer(asked, GO) if isinstance(event, PromptReady))
+        assert ready.tokens <= most and ready.left_out
