@@ -67,7 +67,7 @@ from lav2.events import (
     Token,
     check_length,
 )
-from lav2.image import open_image
+from lav2.image import facts, open_image
 from lav2.prompts import Turn
 
 if find_spec("spaces"):  # only on Hugging Face Spaces; it has to come before torch
@@ -132,6 +132,7 @@ class Findings:
     parts: Mapping[str, int] = field(default_factory=dict)  # part of the prompt -> its tokens
     left_out: frozenset[int] = frozenset()  # numbers of the findings that had no room in it
     rule: str = ""  # that answered in place of the model
+    part: tuple[str, int] = ("", 1)  # which frame or page of the photo's file was taken (lav2.image.Facts)
     receipt: Mapping[str, Any] | None = None  # once the answer is there
     experts: tuple[str, ...] = ()  # that were to look; of one whose findings were all left out there is no state
     began: Mapping[str, float] = field(default_factory=dict)  # expert -> when it was asked
@@ -469,11 +470,16 @@ def claims_html(findings: Findings, say: Mapping[str, str]) -> str:
     return f'<ul class="lav2-claims">{shown}</ul>{link}'
 
 
+TAKEN = {"page": "taken_page", "frame": "taken_frame", "picture": "taken_picture"}  # part of a file -> its text
+
+
 def not_given_text(findings: Findings, say: Mapping[str, str]) -> str:
-    """How much of the findings the model was not given, and why; "" where it was given all."""
+    """How much of the findings the model was not given, and why, and what of the file was looked at; "" if all."""
     unreliable = len(verdict.unreliable(findings.evidence))
     told = [say["left_out"].format(n=len(findings.left_out))] if findings.left_out else []
     told += [say["left_unread"].format(n=unreliable)] if unreliable else []
+    kind, number = findings.part
+    told += [say[TAKEN[kind]].format(n=number)] if kind else []
     return " ".join(told)
 
 
@@ -995,6 +1001,8 @@ class ChatTab:
                 if given is not None:
                     asked = replace(asked, experts=tuple(given), evidence=given)
                     findings = Findings(dict.fromkeys(given, "waiting"), experts=experts, corrected=True)
+            taken = facts(photo) if photo else None
+            findings = replace(findings, part=(taken["part"], taken["number"])) if taken else findings
             pending = replace(pending, findings=findings)
             yield {self.chat: messages((*earlier, pending), say), **self.panel.start(pending.findings, photo, say)}
             shown, start, queued = 0.0, time.monotonic(), False

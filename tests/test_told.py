@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+import app
 from experts.evidence import OcrLines
 from lav2.config import EMBEDDED, PRESETS
 from lav2.events import Done, PromptReady, Request, Sampling, Token
@@ -84,3 +85,11 @@ def test_a_korean_question_of_a_known_form_is_put_to_the_model_in_english(assist
         assistant, "가격이 얼마야?", evidence={"ocr": text_of(1)}, history=(Turn("안녕", SENTENCES["language", "ko"]),)
     )[-1]
     assert "What is the price?" in done.prompt and "안녕" not in done.prompt
+
+
+def test_which_page_or_frame_was_looked_at_is_told_in_both_languages():
+    for kind in ("page", "frame", "picture"):
+        for language in ("en", "ko"):
+            said = app.not_given_text(app.Findings(part=(kind, 3)), app.TEXTS[language])
+            assert "3" in said
+    assert app.not_given_text(app.Findings(), app.TEXTS["en"]) == ""
