@@ -34,10 +34,12 @@ class Kind(NamedTuple):
 
 @dataclass(frozen=True)
 class Calibration:
-    """`kinds` by name; `sure`: chance (0..1) from which a box is listed; `weights`: SHA-256 of their file."""
+    """`kinds` by name; `sure`: chance (0..1) from which a box is listed; `overlap`: IoU from which two boxes of a kind
+    are one object; `weights`: SHA-256 of their file."""
 
     kinds: Mapping[str, Kind]
     sure: float
+    overlap: float
     weights: str
 
     def chances(self, labels: Sequence[str], scores: np.ndarray) -> np.ndarray:
@@ -59,7 +61,7 @@ class Calibration:
 
     def write(self, file: Path) -> None:
         rows = {name: {k: round(v, 4) for k, v in kind._asdict().items()} for name, kind in self.kinds.items()}
-        content = {"weights": self.weights, "sure": self.sure, "kinds": rows}
+        content = {"weights": self.weights, "sure": self.sure, "overlap": self.overlap, "kinds": rows}
         file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
@@ -85,7 +87,7 @@ def read(weights: Path, classes: Sequence[str]) -> Calibration | None:
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
         kinds = {name: Kind(**{k: float(v) for k, v in row.items()}) for name, row in content["kinds"].items()}
-        found = Calibration(kinds, float(content["sure"]), content["weights"])
+        found = Calibration(kinds, float(content["sure"]), float(content["overlap"]), content["weights"])
         if any(kind.slope <= 0 for kind in kinds.values()):
             raise ValueError("a slope is not above 0")
     except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -36,6 +36,7 @@ def build(
     device: str | None = None,
     least: float | None = None,
     calibrated: bool = True,
+    overlap: float | None = None,
 ) -> Detector:
     """A detector from a weight file, or from a name like "yolo11n.pt" that ultralytics fetches where it can.
 
@@ -48,10 +49,12 @@ def build(
         least: boxes that are not sure are reported from this score on; with a calibration, of a kind without a sure box
             the surest one if it answers whether there is one (Calibration.answering). None: not at all.
         calibrated: False leaves the scores as they are.
+        overlap: IoU (0..1) from which two boxes of a kind are one object; None: what the calibration says, or
+            ultralytics' own.
 
     Loading raises ExpertError where the file is missing, cannot be fetched or read, or is no detector.
     """
-    return Detector(weights, confidence, device, least, calibrated)
+    return Detector(weights, confidence, device, least, calibrated, overlap)
 
 
 class Detector(LazyExpert):
@@ -61,13 +64,19 @@ class Detector(LazyExpert):
     kind = Detections
 
     def __init__(
-        self, weights: str, confidence: float | None, device: str | None, least: float | None, calibrated: bool
+        self,
+        weights: str,
+        confidence: float | None,
+        device: str | None,
+        least: float | None,
+        calibrated: bool,
+        overlap: float | None,
     ):
         super().__init__()
         self._weights = weights
         self._sure, self._least = confidence, least
         self._calibrated, self._calibration = calibrated, None
-        self._how = {"device": device, "verbose": False}
+        self._how = {"device": device, "verbose": False} | ({"iou": overlap} if overlap else {})
 
     def _open(self) -> Any:
         if not self._weights:
@@ -105,6 +114,8 @@ class Detector(LazyExpert):
             self._sure = found.sure if found else SURE
         lowest = min(self._sure, self._sure if self._least is None else self._least)
         self._how["conf"] = found.least(self._sure, self._least is not None) if found else lowest
+        if found:
+            self._how.setdefault("iou", found.overlap)
         self._calibration = found
         return model
 

@@ -34,7 +34,7 @@ def test_a_kind_scored_too_high_gets_a_lower_chance_and_a_rare_one_keeps_to_the_
     truth = np.where(kind == 0, score, score**2)  # cats: right as often as the score says; dogs: less often
     examples = calibrate.Examples(score, kind, random.uniform(size=n) < truth, np.ones(n))
     slope, offset = calibrate.fit(examples, 3)
-    fitted = Calibration(dict(zip(KINDS, map(Kind, slope, offset, [0.1] * 3), strict=True)), 0.5, "")
+    fitted = Calibration(dict(zip(KINDS, map(Kind, slope, offset, [0.1] * 3), strict=True)), 0.5, 0.5, "")
     for label, power in (("cat", 1), ("dog", 2)):
         for p in (0.3, 0.6, 0.85):
             assert fitted.chances([label], np.array([p]))[0] == pytest.approx(p**power, abs=0.06)
@@ -67,7 +67,7 @@ def test_every_kind_has_a_threshold_of_its_own_where_yes_and_no_are_as_likely():
     file = weights.find(config.EMBEDDED.detector)
     made = calibrate.calibrate(file, photos, found)
     assert 0.3 < made.kinds["cat"].asked < 0.6 and 0.05 < made.kinds["dog"].asked < 0.2
-    assert made.answering(["cat", "dog", "cat"], np.array([0.35, 0.25, 0.65])).tolist()[1:] == [True, True]
+    assert made.answering(["cat", "dog", "dog"], np.array([0.25, 0.25, 0.03])).tolist() == [False, True, False]
     assert made.weights == calibration.digest(file)
 
 
@@ -111,11 +111,12 @@ def test_a_calibration_of_other_weights_or_a_broken_one_is_refused_with_what_to_
 
 def test_the_expert_says_chances_and_keeps_for_each_kind_what_answers_a_question(own, bus):
     calibration.beside(own).unlink(missing_ok=True)
-    plain = detection.build(str(own), 0.01)(bus)
+    plain = detection.build(str(own), 0.01, overlap=0.5)(bus)
+    assert len(plain.labels) < len(detection.build(str(own), 0.01)(bus).labels)  # fewer doubles
     people = plain.confidence[[label == "person" for label in plain.labels]]
     kinds = {name: Kind(1.0, -50.0, 0.999) for name in plain.classes}  # never
     kinds["person"] = Kind(2.0, 1.0, float(np.median(people)))
-    Calibration(kinds, 0.8, calibration.digest(own)).write(calibration.beside(own))
+    Calibration(kinds, 0.8, 0.5, calibration.digest(own)).write(calibration.beside(own))
     found = detection.build(str(own), least=detection.FAINT)(bus)
     expected = calibration.sigmoid(2 * calibration.logit(people) + 1)
     assert set(found.labels) == {"person"} and found.sure == 0.8

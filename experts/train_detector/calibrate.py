@@ -21,6 +21,7 @@ from experts.train_detector.questions import presence
 LEAST = 0.005  # score of a kind of which there is no box
 PRIOR_STRENGTH = (4.0, 8.0)  # how firmly a kind's offset and slope are held to those of all kinds together
 SURE = 0.35  # chance from which a box is listed
+OVERLAP = 0.5  # ultralytics' 0.7 leaves an object two boxes too often
 
 
 class Examples(NamedTuple):
@@ -39,12 +40,12 @@ def calibrate(weights: Path, photos: Sequence[Photo], found: Sequence[Detections
     asked_slope, asked_offset = fit(asked_examples(photos, found), len(classes))
     asked = np.clip(sigmoid(-asked_offset / asked_slope), LEAST, 0.999)
     values = zip(slope.tolist(), offset.tolist(), asked.tolist(), strict=True)
-    return Calibration(dict(zip(classes, (Kind(*v) for v in values), strict=True)), sure, digest(weights))
+    return Calibration(dict(zip(classes, (Kind(*v) for v in values), strict=True)), sure, OVERLAP, digest(weights))
 
 
 def look(weights: Path, photos: Sequence[Photo]) -> list[Detections]:
     """What a detector finds from score LEAST on."""
-    expert = build(str(weights), LEAST, calibrated=False)
+    expert = build(str(weights), LEAST, calibrated=False, overlap=OVERLAP)
     return [expert(Image.open(photo.file).convert("RGB")) for photo in tqdm(photos, desc=weights.name, unit="photo")]
 
 

@@ -21,7 +21,7 @@ from experts.train_detector.data import Photo
 from experts.train_detector.matching import matched, xywh
 from experts.train_detector.questions import MOST, counting, presence
 
-LEAST = 0.001  # score from which boxes count for AP
+LEAST = 0.001  # score or chance from which boxes count for AP
 STEPS = (0.35, 0.5, 0.65, 0.8)  # confidences between which boxes are judged together: is the confidence true?
 BINS = range(len(STEPS) + 1)
 
@@ -57,7 +57,7 @@ def evaluate(detector: str, photos: Sequence[Photo], classes: Sequence[str] | No
     if Path(detector).name.startswith("yolox"):
         all_boxes, shipped = _yolox(detector, LEAST), _yolox(detector, FAINT)
     else:
-        all_boxes, shipped = build(detector, LEAST, calibrated=False), build(detector, least=FAINT)
+        all_boxes, shipped = build(detector, LEAST), build(detector, least=FAINT)
     pictures = tqdm(photos, desc=Path(detector).name, unit="photo")
     found, told = zip(*((all_boxes(photo), shipped(photo)) for photo in map(_open, pictures)), strict=True)
     labels = list(found[0].classes) if classes is None else list(classes)
