@@ -245,7 +245,22 @@ HEADING_QUESTIONS = {
     "medicine": ("What medicine is it?", "Which medicine is this?", "What is in the bottle?"),
     "device label": ("What device is it?", "Which device is this?"),
 }  # fmt: skip
-BUSINESS_NOUNS = ("shop", "company", "clinic", "restaurant", "hotel", "cafe", "store", "business", "school", "bank", "dentist", "office", "firm", "practice")
+BUSINESS_NOUNS = (
+    "shop",
+    "company",
+    "clinic",
+    "restaurant",
+    "hotel",
+    "cafe",
+    "store",
+    "business",
+    "school",
+    "bank",
+    "dentist",
+    "office",
+    "firm",
+    "practice",
+)
 
 
 def article(noun: str) -> str:
@@ -256,7 +271,7 @@ def whole(page: Page) -> str:
     return " ".join(cell for row in page.made.rows for cell in row)
 
 
-def _general(page: Page, what: str, title: str, more: str = "") -> None:
+def general(page: Page, what: str, title: str, more: str = "") -> None:
     """Questions that fit any document: what it is, what it says, its lines."""
     rng, rows = page.rng, page.made.rows
     about = f"{article(what).capitalize()}{f' with the heading {title}' if title else ''}{more}."
@@ -331,9 +346,15 @@ def card(rng: Random, rate: float) -> Document:
         page.ask(HEADING_QUESTIONS.get(kind, asked), head[0], "title")
         page.ask(asked, head[0], "title")
         if kind == "room sign" and "room" in answers:
-            page.ask((f"Which room is {title} in?", f"In which room is {title}?", f"Where do I find {title}?"), answers["room"], "field")
+            page.ask(
+                (f"Which room is {title} in?", f"In which room is {title}?", f"Where do I find {title}?"),
+                answers["room"],
+                "field",
+            )
         if kind == "bus" and "bus" in answers:
-            page.ask((f"Which bus goes to {title}?", f"What is the number of the bus to {title}?"), answers["bus"], "field")
+            page.ask(
+                (f"Which bus goes to {title}?", f"What is the number of the bus to {title}?"), answers["bus"], "field"
+            )
     missing = [name for name in FIELDS if name not in answers and not _overlap(name, answers)]
     for name in rng.sample(missing, rng.choice((1, 1, 2, 3))):
         page.absent(FIELDS[name].questions)
@@ -347,7 +368,7 @@ def card(rng: Random, rate: float) -> Document:
         )
         page.ask((f"And {second[:1].lower()}{second[1:]}", second), answers[two], "follow-up", [(first, answers[one])])
     more = "".join(f", {name.replace('_', ' ')} {answers[name]}" for name in list(answers)[:2])
-    _general(page, what, head[0] if head else "", more)
+    general(page, what, head[0] if head else "", more)
     return page.made
 
 

@@ -26,7 +26,24 @@ from lav2.instruct import Augment, Noise, Photo
 OWN, ALIKE = 0.45, 0.45  # share of photos with a caption of their own, of a photo that looks alike; else of any photo
 SIMULATED = Augment(simulated=Noise(0.15, 0.03, 0.06, 0.0, 0.02, 0.1, 0.04))
 NO_EXPERTS, DROPPED = 0.2, 0.15
-COLOURS = ["red", "blue", "green", "yellow", "black", "white", "brown", "grey", "gray", "orange", "pink", "purple", "tan", "beige", "gold", "silver"]
+COLOURS = [
+    "red",
+    "blue",
+    "green",
+    "yellow",
+    "black",
+    "white",
+    "brown",
+    "grey",
+    "gray",
+    "orange",
+    "pink",
+    "purple",
+    "tan",
+    "beige",
+    "gold",
+    "silver",
+]
 
 
 def human(file: Path, split: str = "train") -> dict[int, list[Ask]]:

@@ -6,7 +6,7 @@ import textwrap
 from random import Random
 
 from lav2.documents import values, words
-from lav2.documents.kinds import ABSENT, FIELDS, Document, Page, _days, _general, _money
+from lav2.documents.kinds import ABSENT, FIELDS, Document, Page, _days, _money, general
 
 # A text with {slots}, and for each slot the questions that it answers.
 LETTERS: tuple[tuple[str, str, dict[str, tuple[str, ...]]], ...] = (
@@ -116,7 +116,7 @@ def letter(rng: Random, rate: float) -> Document:
         first if len(first) < 160 else first[:160],
         "about",
     )
-    _general(page, what, heading)
+    general(page, what, heading)
     return page.made
 
 
@@ -328,7 +328,7 @@ def sign(rng: Random, rate: float) -> Document:
     )
     if other.lower() not in " ".join(c for r in page.made.rows for c in r).lower():
         page.yes_no((f"Is the word {other} on the sign?", f"Does it say {other}?"), None, other)
-    _general(page, "sign", " ".join(page.made.rows[0]))
+    general(page, "sign", " ".join(page.made.rows[0]))
     return page.made
 
 

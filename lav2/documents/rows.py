@@ -8,14 +8,14 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from lav2.documents import kinds, prose, tables
+from lav2.documents import facts, kinds, prices, prose, receipts, times
 from lav2.documents.kinds import ABSENT, Ask, Document
 from lav2.documents.layout import ocr_json
 from lav2.documents.phrasing import worded
 
 MAKERS = (
-    (kinds.card, 26), (tables.price_list, 15), (tables.receipt, 15), (tables.hours, 12), (tables.timetable, 9),
-    (tables.facts, 7), (prose.letter, 9), (prose.sign, 15), (prose.columns, 2),
+    (kinds.card, 26), (prices.price_list, 15), (receipts.receipt, 15), (times.hours, 12), (times.timetable, 9),
+    (facts.facts, 7), (prose.letter, 9), (prose.sign, 15), (prose.columns, 2),
 )  # fmt: skip
 QUESTIONS = 9  # of a document at most
 CLEAN = 0.5  # share of documents without a misread character
@@ -136,7 +136,9 @@ def unreadable(count: int, seed: int, captions: Sequence[str], photos: Sequence[
         for item in ocr["items"]:
             item["reliable"] = False
         questions = [q.format(what="sign") for q in kinds.READ_QUESTIONS]
-        questions += [q for name in ("phone", "price", "opens", "name", "date", "plate") for q in kinds.FIELDS[name].questions]
+        questions += [
+            q for name in ("phone", "price", "opens", "name", "date", "plate") for q in kinds.FIELDS[name].questions
+        ]
         asks = [Ask(worded(rng, question), UNREADABLE, "unreadable") for question in rng.sample(questions, 4)]
         image = rng.choice(photos) if photos and rng.random() < ON_A_PHOTO else None
         yield row(image, {**beside(rng, captions, ocr["size"]), "ocr": ocr}, asks)
