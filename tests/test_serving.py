@@ -154,7 +154,7 @@ def test_a_server_that_is_told_to_end_ends_its_answers_and_leaves_no_photo(tmp_p
     try:
         folder = Path(server.stdout.readline().strip())
         assert "ready" in server.stdout.readline()
-        body = {"model": "lav2", "stream": True, "messages": [{"role": "user", "content": "Count."}]}
+        body = {"model": "scripted", "stream": True, "messages": [{"role": "user", "content": "Count."}]}
         with httpx.stream("POST", f"http://127.0.0.1:{port}/v1/chat/completions", json=body, timeout=60) as reply:
             lines = []
             for line in reply.iter_lines():
