@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from live import CHROMIUM, PATIENCE, ROOT, answered, attach, chromium, said, send, serve, settled, shorten
-from PIL import Image, ImageOps
+from PIL import Image, ImageDraw, ImageFont
 
 from experts.evidence import from_json
 from lav2 import __main__ as command_line
@@ -88,21 +88,21 @@ def downloaded(page, folder) -> dict:
     return json.loads((folder / "receipt.json").read_text())
 
 
+def paper(lines, size: int, file: Path) -> Path:
+    """A picture of lines of text, `size` px high."""
+    picture = Image.new("RGB", (20 * size, 40 + int(1.6 * size) * len(lines)), "white")
+    for row, line in enumerate(lines):
+        place = (size // 2, 20 + int(1.6 * size) * row)
+        ImageDraw.Draw(picture).text(place, line, "black", ImageFont.load_default(size))
+    picture.save(file)
+    return file
+
+
 def test_two_questions_on_one_photo_show_evidence_and_streamed_answers(open_page):
     page = open_page()
     attach(page, BUS)
     send(page, "What is in the photo?")
-    page.evaluate("""() => {  // every text that the page shows in the answer's place
-        window.shown = [];
-        new MutationObserver(() => {
-            const last = [...document.querySelectorAll("#chat .bot.message")].at(-1)?.innerText.trim();
-            if (last && last !== window.shown.at(-1)) window.shown.push(last);
-        }).observe(document.querySelector("#chat"), { childList: true, subtree: true, characterData: true });
-    }""")
     answered(page)
-    final = said(page)[-1].strip()
-    grown = [text for text in page.evaluate("window.shown") if final.startswith(text)]
-    assert len(grown) > 1 or len(final.split()) < 3, "the answer did not grow on the page"
     states = page.locator(".lav2-experts:visible li")
     assert states.count() == 3
     assert all(state in ("done", "failed") for state in states.evaluate_all("all => all.map(one => one.className)"))
@@ -120,6 +120,26 @@ def test_two_questions_on_one_photo_show_evidence_and_streamed_answers(open_page
     assert "How many people are there?" in prompt and "What is in the photo?" in prompt
     assert "Findings of expert programs" in prompt
     assert "remembered" in states.first.inner_text()  # the seconds are those of the first question
+
+
+def test_a_long_answer_grows_on_the_page(open_page, tmp_path):
+    lines = ("THE NORTHERN BRIDGE IS CLOSED", "UNTIL THE RIVER FALLS AGAIN", "PLEASE TAKE THE OLD FERRY",
+             "FROM HARBOUR ROAD TO MILL LANE",
+             "IT LEAVES EVERY TWENTY MINUTES", "CHILDREN TRAVEL FREE OF CHARGE")  # fmt: skip
+    page = open_page()
+    attach(page, paper(lines, 46, tmp_path / "paper.png"))
+    send(page, "Read all the text.")
+    page.evaluate("""() => {  // every last line that the page shows in the answer's place
+        window.shown = new Set();
+        new MutationObserver(() => {
+            const last = [...document.querySelectorAll("#chat .bot.message")].at(-1)?.innerText.trim();
+            if (last) window.shown.add(last.split("\\n").at(-1));
+        }).observe(document.querySelector("#chat"), { childList: true, subtree: true, characterData: true });
+    }""")
+    answered(page)
+    final = said(page)[-1].strip().split("\n")[-1]
+    grown = [text for text in page.evaluate("[...window.shown]") if final.startswith(text)]
+    assert len(grown) > 1, (final, page.evaluate("[...window.shown]"))
 
 
 def test_compare_answers_on_both_sides_takes_a_vote_and_shows_all_eight_choices(open_page, server, tmp_path):
@@ -388,9 +408,8 @@ def test_marks_and_conflicts_are_those_of_the_evidence_and_html_in_a_finding_sta
 
 def test_a_stopped_answer_says_so_and_the_next_question_is_answered(open_page, tmp_path):
     page = open_page()
-    mirrored = tmp_path / "<b>new & unknown.png"  # a photo that no expert has seen yet: they take their time
-    ImageOps.mirror(Image.open(BUS)).save(mirrored)
-    attach(page, mirrored)
+    lines = [f"LINE {n} OF A LONG PAGE {n * n}" for n in range(11, 45)]  # reading them all takes its time
+    attach(page, paper(lines, 30, tmp_path / "<b>new & unknown.png"))
     send(page, "What is this?")
     page.locator(".lav2-experts:visible .running").first.wait_for()
     page.locator("button.stop-button:visible").click()
@@ -458,11 +477,11 @@ def test_a_busy_server_says_the_place_in_the_queue(open_page, address):
     from gradio_client import Client, handle_file
 
     page = open_page()
-    client = Client(address, verbose=False)
     photo = handle_file(str(ROOT / "assets/examples/shapes.webp"))
     begun, seen = threading.Event(), threading.Event()
 
     def keep_asking():  # two places in line each time: with ten who ask, more wait than are answered at once
+        client = Client(address, verbose=False)  # each is a visitor of his own: one may not take all places
         while not seen.is_set():
             client.predict(photo, "What is this?", ["ocr"], api_name="/compare")
             begun.set()
