@@ -64,7 +64,7 @@ def prompt_block(
         head = _shorter(head)
     if not head:
         return Block("", everything)
-    listed = _listed(evidence, head)
+    listed = _listed(items, head)
     rows = _rows(evidence, items, count_tokens)
     unsure = sum(item.expert == "ocr" for item in items) - sum(len(row.numbers) for row in rows)
     body = _ocr_heading(evidence, rows, unsure)
@@ -136,11 +136,11 @@ def _shorter(head: list[str]) -> list[str]:
     return [*head[:longest], *head[longest + 1 :]]
 
 
-def _listed(evidence: Mapping[str, Evidence], head: Sequence[str]) -> frozenset[int]:
+def _listed(items: Sequence[Item], head: Sequence[str]) -> frozenset[int]:
     """Numbers of the caption and the boxes, where their lines are in the head."""
     starts = tuple(f"{name}:" for name in ("Caption", "Objects") if any(line.startswith(f"{name}:") for line in head))
     kinds = {"Caption:": "caption", "Objects:": "detection"}
-    return frozenset(item.number for item in numbered(evidence) if item.expert in {kinds[start] for start in starts})
+    return frozenset(item.number for item in items if item.expert in {kinds[start] for start in starts})
 
 
 def _ocr_heading(evidence: Mapping[str, Evidence], rows: Sequence[_Row], unsure: int) -> list[str]:

@@ -288,8 +288,6 @@ def generate(
 
 def neighbours(photos: Sequence[Photo], pooled, rng: random.Random) -> dict[str, str]:
     """Photo -> a caption of one of the three photos that look most like it; `pooled` [n, C] features, of unit length."""
-    import torch
-
     found = {}
     for start in range(0, len(photos), 512):
         near = (pooled[start : start + 512] @ pooled.T).topk(4).indices.tolist()
@@ -298,7 +296,6 @@ def neighbours(photos: Sequence[Photo], pooled, rng: random.Random) -> dict[str,
             other = photos[rng.choice([i for i in others if i != start + offset])]
             if other.captions:
                 found[str(photo.image)] = rng.choice(other.captions)
-    del torch
     return found
 
 
