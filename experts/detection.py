@@ -170,6 +170,8 @@ def contained(verbose: bool = False) -> Iterator[None]:
     offline; a download by name still works), quiet unless `verbose`, its settings file in our cache and not in
     the home. It also sets OMP_NUM_THREADS and NumPy's print format, and torch's threads to one less than the
     cores when a model loads: a thread that computed something meanwhile would keep that number for its life.
+    And it puts its own function in the place of `PIL.Image.open`, which installs a package for a file that is
+    no picture.
     """
     import torch
 
@@ -181,7 +183,7 @@ def contained(verbose: bool = False) -> Iterator[None]:
     }
     touched = (*quiet, "OMP_NUM_THREADS", "CUBLAS_WORKSPACE_CONFIG")
     before = {key: os.environ.get(key) for key in touched}
-    printing = np.get_printoptions()
+    printing, opener = np.get_printoptions(), Image.open
     os.environ.update(quiet)
     try:
         with patch.object(torch, "set_num_threads"):
@@ -193,6 +195,7 @@ def contained(verbose: bool = False) -> Iterator[None]:
             else:
                 os.environ[key] = value
         np.set_printoptions(**printing)
+        Image.open = opener
 
 
 def _first_line(error: Exception) -> str:

@@ -89,7 +89,8 @@ def test_the_bus_and_its_people_are_found_where_they_are(experts, bus):
 
 
 def test_rgb_order_reaches_the_detector(experts, bus):
-    from ultralytics import YOLO  # an independent road to the truth: ultralytics reads the file itself
+    with detection.contained():
+        from ultralytics import YOLO  # an independent road to the truth: ultralytics reads the file itself
 
     expert = experts["detection"]
     expert.load()
@@ -242,6 +243,18 @@ def test_loading_a_detector_changes_for_no_moment_how_many_threads_others_get():
         torch.set_num_threads(before + 1)
         assert torch.get_num_threads() == before
     assert torch.get_num_threads() == before
+
+
+def test_loading_a_detector_leaves_pillow_as_it_is():
+    """ultralytics puts a function of its own in the place of Image.open: it installs a package for a bad file."""
+    code = """
+from PIL import Image
+from experts.detection import contained
+with contained():
+    import ultralytics
+assert Image.open.__module__ == "PIL.Image", Image.open.__module__
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_a_captioner_is_a_function_or_a_model_not_both_nor_none():

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
+from experts.detection import contained
 from experts.train_detector import data
 from experts.train_detector.data import Box, Photo
 from experts.train_detector.depthwise import QuickDepthwise
@@ -18,9 +19,10 @@ BOX = (8.0, 8.0, 40.0, 40.0)
 
 @pytest.fixture(scope="module")
 def model():
-    from ultralytics.cfg import get_cfg
-
     from experts.train_detector.model import LiteDetector
+
+    with contained():
+        from ultralytics.cfg import get_cfg
 
     torch.manual_seed(0)
     built = LiteDetector(3)
