@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from random import Random
 
 from lav2.documents import values, words
-from lav2.documents.noise import misread
+from lav2.documents.noise import habits, misread
 from lav2.documents.phrasing import worded
 
 ABSENT = "The text does not say that."
@@ -48,8 +48,11 @@ class Page:
 
     def __init__(self, rng: Random, kind: str, rate: float):
         self.rng, self.rate, self.made = rng, rate, Document(kind)
+        self._habits = habits(rng)
 
     def read(self, text: str) -> str:
+        for written, read in self._habits:
+            text = written.sub(read, text)
         return misread(self.rng, text, self.rate)
 
     def row(self, *cells: str) -> list[str]:

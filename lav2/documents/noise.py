@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from random import Random
 
 # As EasyOCR's english_g2 confuses them on rendered documents, the commonest first.
@@ -11,6 +12,19 @@ ALIKE = {
     "m": "rn", "n": "r", "u": "v", "v": "y", "y": "v", "c": "e", "e": "c", "h": "b", "t": "f", "f": "t", "i": "j", "D": "O", "E": "F",
     "M": "N", "W": "w", "#": "H", "&": "8", "/": "I1", "(": "C", ")": "J", "@": "Q", "'": "", "é": "e", "ü": "u", "ö": "o",
 }  # fmt: skip
+
+
+# What a reader does the same way all over a page: (written, read), and how often a page has it.
+HABITS = (
+    (re.compile(r"£"), "E", 0.3), (re.compile(r"\$(?=\d)"), "S", 0.15), (re.compile(r"€"), "C", 0.1), (re.compile(r"₩"), "W", 0.6),
+    (re.compile(r"(?<=\d)\.(?=\d)"), " . ", 0.08), (re.compile(r"(?<=\d)\.(?=\d)"), ". ", 0.04), (re.compile(r"(?<=\d):(?=\d)"), " : ", 0.06),
+    (re.compile(r"(?<=\d):(?=\d)"), ".", 0.03), (re.compile(r"(?<=\w)\.(?=[a-z])"), " ", 0.06), (re.compile(r":$"), "", 0.15), (re.compile(r"\bx(?=\d)"), "xl", 0.02),
+)  # fmt: skip
+
+
+def habits(rng: Random) -> tuple[tuple[re.Pattern[str], str], ...]:
+    """The habits of one page's reading."""
+    return tuple((written, read) for written, read, share in HABITS if rng.random() < share)
 
 
 def misread(rng: Random, text: str, rate: float) -> str:

@@ -17,7 +17,8 @@ from pathlib import Path
 
 from experts.evidence import EXPERT_NAMES
 from lav2 import instruct
-from lav2.documents.kinds import Ask
+from lav2.documents.kinds import READ_QUESTIONS, Ask
+from lav2.documents.layout import ocr_json
 from lav2.documents.phrasing import worded
 from lav2.documents.rows import row
 from lav2.grounding import NUMBERS
@@ -26,6 +27,10 @@ from lav2.instruct import Augment, Noise, Photo
 OWN, ALIKE = 0.45, 0.45  # share of photos with a caption of their own, of a photo that looks alike; else of any photo
 SIMULATED = Augment(simulated=Noise(0.15, 0.03, 0.06, 0.0, 0.02, 0.1, 0.04))
 NO_EXPERTS, DROPPED = 0.2, 0.15
+LETTERED = 0.25  # share of photos with some words of a street in them, which say nothing about what is asked
+DESCRIBED = 0.3  # share of photos that somebody wants described
+DESCRIBE = ("What is in the photo?", "Describe the photo.", "What do you see?", "What is this?", "What does the photo show?", "What is happening here?",
+            "Describe this picture.", "What's going on?", "Tell me about the photo.", "What is this a picture of?")  # fmt: skip
 COLOURS = [
     "red",
     "blue",
@@ -271,6 +276,11 @@ def generate(
     asked = human(data / "qa/photo_qa_own.jsonl", split)
     for number, asks in statements(data / "qa/photo_statements_own.jsonl", rng, split).items():
         asked.setdefault(number, []).extend(rng.sample(asks, min(2, len(asks))))
+    strings = [
+        json.loads(line)
+        for line in (data / "qa/strings_scene_and_documents.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
+    streets = [found["texts"] for found in strings if found["source"] in ("icdar2015", "textvqa_rosetta_ocr")]
     tied = {}
     with gzip.open(data / "entities_flickr8k.jsonl.gz", "rt", encoding="utf-8") as lines:
         for line in lines:
@@ -283,7 +293,17 @@ def generate(
             asks += phrases(tied[photo.image.name], rng)[:6]
         if asks:
             rng.shuffle(asks)
-            yield row(str(photo.image), evidence_of(photo, alike, rng, world, captions), asks[:8], split)
+            evidence, asks = evidence_of(photo, alike, rng, world, captions), asks[:7]
+            if photo.captions and rng.random() < DESCRIBED:
+                said = instruct.sentence(rng.choice(photo.captions))
+                asks.append(Ask(worded(rng, rng.choice(DESCRIBE)), said, "described"))
+            if "ocr" in evidence and rng.random() < LETTERED:
+                texts = rng.choice(streets)[: rng.randint(1, 4)]
+                evidence["ocr"] = ocr_json([[text] for text in texts])
+                if rng.random() < 0.4:
+                    asked_of = [q.format(what="sign") for q in READ_QUESTIONS]
+                    asks.append(Ask(worded(rng, rng.choice(asked_of)), " ".join(texts), "read"))
+            yield row(str(photo.image), evidence, asks, split)
 
 
 def neighbours(photos: Sequence[Photo], pooled, rng: random.Random) -> dict[str, str]:

@@ -26,7 +26,7 @@ def _thing(rng: Random, text: str) -> str:
 
 def price_list(rng: Random, rate: float) -> Document:
     """Things and what they cost: a menu, a price list, a tag of one or two things."""
-    what = rng.choices(tuple(LISTS), (5, 3, 2, 2))[0]
+    what = rng.choices(tuple(LISTS), (5, 5, 2, 1))[0]
     page, money = Page(rng, what, rate), values.Money(rng)
     title = rng.choice((values.business(rng), "menu", "price list", "our prices", "drinks", "today", "specials", ""))
     head = page.row(values.case(rng, title)) if title else []
@@ -39,7 +39,7 @@ def price_list(rng: Random, rate: float) -> Document:
     low, high = rng.choice(((0.5, 12), (2, 40), (20, 1500)))
     costs = [money.draw(rng, low, high) for _ in things]
     style = rng.choice((str.upper, str.title, str.capitalize, str.lower))
-    columns = what == "price list" and rng.random() < 0.35  # with a number of pieces
+    columns = what == "price list" and rng.random() < 0.6  # with a number of pieces
     header = (
         rng.choice((("Item", "Qty", "Price"), ("Article", "Pieces", "Price"), ("Product", "Stock", "Price")))
         if columns
@@ -148,7 +148,7 @@ def ask_prices(page: Page, things, costs, shown, money, verb: str) -> None:
         None,
         other,
     )
-    if rng.random() < 0.5:
+    if count > 1 and rng.random() < 0.3:
         missing = rng.choice(
             [
                 x
@@ -158,10 +158,10 @@ def ask_prices(page: Page, things, costs, shown, money, verb: str) -> None:
         )
         page.ask(
             [q.format(x=missing) for q in PRICE_QUESTIONS],
-            f"{missing.capitalize()} is not in the text." if rng.random() < 0 else ABSENT,
+            ABSENT,
             "absent",
         )
-    if count > 1 and rng.random() < 0.8:
+    if count > 1:
         least, most = min(costs), max(costs)
         if costs.count(least) == 1:
             low = costs.index(least)

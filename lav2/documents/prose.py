@@ -158,7 +158,8 @@ def sign(rng: Random, rate: float) -> Document:
             "shop",
         )
     elif kind == "notice":
-        page.row(case(rng.choice(words.NOTICES)))
+        said = page.row(case(rng.choice(words.NOTICES)))[0]
+        page.ask(("What is not allowed?", "What should I do?", "What is the rule?", "What does the notice say?", "What is asked of people?"), said, "title")  # fmt: skip
         if rng.random() < 0.3:
             page.row(case(rng.choice(words.NOTICES)))
     elif kind == "place":
@@ -235,7 +236,7 @@ def sign(rng: Random, rate: float) -> Document:
                     )
         if fine:
             page.ask(FIELDS["fee"].questions, fine, "field")
-        else:
+        elif rng.random() < 0.3:
             page.absent(FIELDS["fee"].questions)
     elif kind == "brand":
         maker = (
@@ -305,7 +306,7 @@ def sign(rng: Random, rate: float) -> Document:
                     else source.catch_phrase()
                 )
             )
-    for name in rng.sample(("phone", "price", "date", "web", "opens"), 1):
+    for name in rng.sample(("phone", "price", "date", "web", "opens"), rng.random() < 0.35):
         page.absent(FIELDS[name].questions)
     if rng.random() < 0.5:
         text = " ".join(cell for row in page.made.rows for cell in row)

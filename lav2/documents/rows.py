@@ -8,15 +8,20 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from lav2.documents import facts, kinds, prices, prose, receipts, times
+from lav2.documents import facts, kinds, prices, prose, receipts, tags, times, words
 from lav2.documents.kinds import ABSENT, Ask, Document
 from lav2.documents.layout import ocr_json
 from lav2.documents.phrasing import worded
 
 MAKERS = (
-    (kinds.card, 26), (prices.price_list, 15), (receipts.receipt, 15), (times.hours, 12), (times.timetable, 9),
-    (facts.facts, 7), (prose.letter, 9), (prose.sign, 15), (prose.columns, 2),
+    (kinds.card, 24), (prices.price_list, 18), (receipts.receipt, 15), (times.hours, 12), (times.timetable, 9),
+    (facts.facts, 8), (prose.letter, 8), (prose.sign, 11), (prose.columns, 1), (tags.tag, 11), (tags.label, 9),
 )  # fmt: skip
+# How likely a kind of question is kept beside others of a document: what is hard is asked more often.
+WEIGHTS = {
+    "about": 0.35, "read": 0.5, "title": 0.7, "line": 0.3, "rows": 0.6, "member": 0.7, "absent": 0.8, "least": 2.0, "most": 2.0,
+    "least value": 1.5, "most value": 1.5, "key": 1.5, "below": 1.5, "follow-up": 1.3, "closed": 2.0, "open": 2.0, "change": 1.5,
+}  # fmt: skip
 QUESTIONS = 9  # of a document at most
 CLEAN = 0.5  # share of documents without a misread character
 # Where other experts look at a page as well: how often they run, and how often the detector finds something in it.
@@ -39,6 +44,16 @@ PAGE_THINGS = (
 )
 
 
+PAGE_CAPTIONS = (
+    "A sign on a pole in front of a building", 'A sign on a street sign that says "{said}"', "A sign on the wall of a building in a city",
+    'A man is standing in front of a sign that says "{said}"', "A black and white photo of a parking meter", "A sign on a wall with a sign on it",
+    'A person holding a sign that says "{said}"', "A black and white photo of a man standing in front of a sign", "A close up of a sign on a wall",
+    "A person holding a cell phone in front of a building", "A clock on the side of a building", "A red sign on a white wall", "A sign that is on a street",
+    "A man standing in front of a large stone wall with a sign on it", 'A street sign with the words "{said}" written on it', "A white sign with black letters",
+)  # fmt: skip
+OF_A_PAGE = 0.5  # share of those captions that are about a sign
+
+
 def document(rng: Random, rate: float | None = None) -> Document:
     """A made-up document of any kind; `rate` of misread characters is drawn where it is None."""
     if rate is None:
@@ -58,15 +73,20 @@ def among(rng: Random, made: Document, others: Sequence[str]) -> Document:
 def asks_of(rng: Random, made: Document, most: int = QUESTIONS) -> list[Ask]:
     """Some of a document's questions, each once."""
     unique = list({(ask.question, ask.history): ask for ask in made.asks if ask.answer}.values())
-    rng.shuffle(unique)
-    return unique[:most]
+    unique.sort(key=lambda ask: rng.random() ** (1 / WEIGHTS.get(ask.kind, 1.0)), reverse=True)
+    kept = unique[:most]
+    missing = [ask for ask in kept if ask.kind == "absent"]  # on a small sign, a refusal would be the commonest answer
+    for ask in missing[: len(missing) - len(kept) // 6 - (rng.random() < len(kept) % 6 / 6)]:
+        kept.remove(ask)
+    return kept
 
 
 def beside(rng: Random, captions: Sequence[str], size: Sequence[int]) -> dict[str, Any]:
     """What captioner and detector say of a page: a caption of something else, mostly no object."""
     evidence: dict[str, Any] = {}
     if captions and rng.random() < CAPTIONED:
-        evidence["caption"] = {"text": rng.choice(captions), "seconds": 0.0, "source": "simulated"}
+        text = page_caption(rng) if rng.random() < OF_A_PAGE else rng.choice(captions)
+        evidence["caption"] = {"text": text, "seconds": 0.0, "source": "simulated"}
     if rng.random() < DETECTED:
         labels = rng.sample(PAGE_THINGS, rng.choice((1, 1, 2))) if rng.random() < FOUND else []
         width, height = size
@@ -77,6 +97,12 @@ def beside(rng: Random, captions: Sequence[str], size: Sequence[int]) -> dict[st
             items.append({"label": label, "confidence": round(rng.uniform(0.3, 0.8), 3), "xyxy": box})
         evidence["detection"] = {"items": items, "seconds": 0.0, "detector": "simulated", "classes": list(PAGE_THINGS), "size": list(size)}  # fmt: skip
     return evidence
+
+
+def page_caption(rng: Random) -> str:
+    """What a captioner of photos says of a page: a sign somewhere, often with words that nobody wrote."""
+    said = " ".join(rng.sample((*words.GOODS, *words.PLACES, *words.SHOPS), 1)).upper()[: rng.randint(3, 14)].strip()
+    return rng.choice(PAGE_CAPTIONS).format(said=rng.choice((said, said.title(), "S.S.A.", "STOP", "SELF", "No parking")))
 
 
 def row(image: str | None, evidence: dict[str, Any], asks: Sequence[Ask], split: str = "train") -> dict[str, Any]:

@@ -40,7 +40,7 @@ def hours(rng: Random, rate: float) -> Document:
     spans: list[tuple[int, int, int | None, int]] = []  # first day, last day, opens (None: closed), closes
     first = 0
     for end in cut:
-        closed = first > 0 and rng.random() < (0.45 if end == 7 else 0.1)
+        closed = first > 0 and rng.random() < (0.6 if end == 7 else 0.12)
         opens = rng.randrange(6 * 60, 12 * 60, 30)
         spans.append((first, end - 1, None if closed else opens, rng.randrange(13 * 60, 24 * 60, 30)))
         first = end
@@ -121,8 +121,18 @@ def hours(rng: Random, rate: float) -> Document:
             "open",
         )
         page.ask(
-            (f"When does it open on {name}?", f"What are the hours on {name}?"), f"It is closed on {name}.", "closed"
+            (f"When does it open on {name}?", f"What are the hours on {name}?", f"When is it open on {name}?"),
+            f"It is closed on {name}.",
+            "closed",
         )
+        if open_days:
+            one = rng.choice(open_days)
+            page.ask(
+                (f"And on {name}?", f"What about {name}?", f"Is it open on {name}, too?"),
+                f"It is closed on {name}.",
+                "follow-up",
+                [(f"When is it open on {words.DAYS[one]}?", shown[one][0])],
+            )
         page.ask(
             ("On which day is it closed?", "When is it closed?", "Which day is closed?"),
             " and ".join(words.DAYS[day] for day in closed),
