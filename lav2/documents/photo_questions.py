@@ -26,7 +26,8 @@ from lav2.instruct import Augment, Noise, Photo
 
 OWN, ALIKE = 0.45, 0.45  # share of photos with a caption of their own, of a photo that looks alike; else of any photo
 SIMULATED = Augment(simulated=Noise(0.15, 0.03, 0.06, 0.0, 0.02, 0.1, 0.04))
-NO_EXPERTS, DROPPED = 0.2, 0.15
+ANSWERING = 0.6  # share of own captions that are chosen for what they answer
+NO_EXPERTS, DROPPED = 0.15, 0.15
 LETTERED = 0.25  # share of photos with some words of a street in them, which say nothing about what is asked
 DESCRIBED = 0.3  # share of photos that somebody wants described
 DESCRIBE = ("What is in the photo?", "Describe the photo.", "What do you see?", "What is this?", "What does the photo show?", "What is happening here?",
@@ -241,23 +242,35 @@ def phrases(entry: Mapping, rng: random.Random) -> list[Ask]:
     return [Ask(worded(rng, ask.question), ask.answer, ask.kind) for ask in unique]
 
 
-def captioned(photo: Photo, alike: Mapping[str, str], rng: random.Random, captions: Sequence[str]) -> str:
-    """A caption as wrong as a small captioner's."""
+def captioned(
+    photo: Photo, alike: Mapping[str, str], rng: random.Random, captions: Sequence[str], asks: Sequence[Ask] = ()
+) -> str:
+    """A caption as wrong as a small captioner's; of the photo's own often the one that answers most of the questions."""
     fate = rng.random()
     if fate < OWN and photo.captions:
         text = rng.choice(photo.captions)
+        if rng.random() < ANSWERING:
+            text = max(photo.captions, key=lambda one: sum(_holds(one, ask.answer) for ask in asks))
     else:
         text = alike.get(str(photo.image)) if fate < OWN + ALIKE else None
         text = text or rng.choice(captions)
     return instruct.sentence(text).lower().rstrip(".")
 
 
-def evidence_of(photo: Photo, alike: Mapping[str, str], rng: random.Random, world, captions: Sequence[str]) -> dict:
+def _holds(caption: str, answer: str) -> bool:
+    """Whether a caption says the answer."""
+    word = answer.lower().strip(" .")
+    return word not in ("yes", "no") and re.search(rf"\b{re.escape(word)}", caption.lower()) is not None
+
+
+def evidence_of(
+    photo: Photo, alike: Mapping[str, str], rng: random.Random, world, captions: Sequence[str], asks: Sequence[Ask] = ()
+) -> dict:
     """Simulated findings on a photo; some experts are off at times, all of them now and then."""
     if rng.random() < NO_EXPERTS:
         return {}
     found = instruct._evidence(photo, "", None, SIMULATED, rng, world)
-    found["caption"] = {"text": captioned(photo, alike, rng, captions), "seconds": 0.0, "source": "simulated"}
+    found["caption"] = {"text": captioned(photo, alike, rng, captions, asks), "seconds": 0.0, "source": "simulated"}
     return {name: found[name] for name in EXPERT_NAMES if name in found and rng.random() >= DROPPED}
 
 
@@ -293,7 +306,8 @@ def generate(
             asks += phrases(tied[photo.image.name], rng)[:6]
         if asks:
             rng.shuffle(asks)
-            evidence, asks = evidence_of(photo, alike, rng, world, captions), asks[:7]
+            asks = asks[:7]
+            evidence = evidence_of(photo, alike, rng, world, captions, asks)
             if photo.captions and rng.random() < DESCRIBED:
                 said = instruct.sentence(rng.choice(photo.captions))
                 asks.append(Ask(worded(rng, rng.choice(DESCRIBE)), said, "described"))
