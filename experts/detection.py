@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from experts import calibration
+from experts.colours import colour_of
 from experts.evidence import IMPORTS, Detections, ExpertError, LazyExpert
 from experts.folders import cache_dir
 
@@ -151,10 +152,12 @@ class Detector(LazyExpert):
             if self._least is not None:
                 for label in set(labels[answering]) - set(labels[kept]):
                     kept[np.argmax(np.where(labels == label, confidence, -1))] = True
+        xyxy = boxes.xyxy.float().cpu().numpy().reshape(-1, 4)[kept]  # [n,4] px of `image`
         return {
-            "xyxy": boxes.xyxy.float().cpu().numpy().reshape(-1, 4)[kept],  # [n,4] px of `image`
+            "xyxy": xyxy,
             "confidence": confidence[kept],
             "labels": tuple(labels[kept]),
+            "colours": tuple(colour_of(image, box, label) for box, label in zip(xyxy, labels[kept], strict=True)),
             "detector": Path(self._weights).name,
             "classes": tuple(names.values()),
             "size": image.size,

@@ -47,7 +47,8 @@ class Detections:
     of `classes`. `detector` is the weight file's name, `classes` every class that this detector knows (so
     that "no dog found" and "dogs are not in my classes" differ), `size` the width and height of the upright
     original in pixels. Boxes less confident than `sure` are kept for questions that name their kind
-    (lav2.grounding.told). The arrays are read-only: the same value is handed to every user of the cache.
+    (lav2.grounding.told). `colours`: of each box, "" where none stands out (experts.colours); () if nobody looked.
+    The arrays are read-only: the same value is handed to every user of the cache.
 
     Raises ValueError when shapes, ranges or names do not fit.
     """
@@ -60,6 +61,7 @@ class Detections:
     classes: tuple[str, ...]
     size: tuple[int, int]
     sure: float = 0.0
+    colours: tuple[str, ...] = ()
 
     def __post_init__(self):
         n = len(self.labels)
@@ -67,6 +69,9 @@ class Detections:
         object.__setattr__(self, "confidence", _confidence("Detections.confidence", self.confidence, n))
         object.__setattr__(self, "labels", tuple(self.labels))
         object.__setattr__(self, "classes", tuple(self.classes))
+        object.__setattr__(self, "colours", tuple(self.colours))
+        if len(self.colours) not in (0, n):
+            raise ValueError(f"Detections.colours has {len(self.colours)} entries for {n} boxes.")
         object.__setattr__(self, "size", _size("Detections.size", self.size))
         if (self.xyxy[:, :2] > self.xyxy[:, 2:]).any():
             raise ValueError("Detections.xyxy has a box whose left/top lies beyond its right/bottom.")
@@ -77,7 +82,8 @@ class Detections:
     def only(self, kept: np.ndarray) -> Detections:
         """The boxes where `kept` ([n] bool) is True."""
         labels = tuple(label for label, keep in zip(self.labels, kept, strict=True) if keep)
-        return replace(self, xyxy=self.xyxy[kept], confidence=self.confidence[kept], labels=labels)
+        colours = tuple(colour for colour, keep in zip(self.colours, kept, strict=True) if keep) if self.colours else ()
+        return replace(self, xyxy=self.xyxy[kept], confidence=self.confidence[kept], labels=labels, colours=colours)
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,6 +197,8 @@ def to_json(evidence: Evidence) -> dict[str, Any]:
             {"label": label, "confidence": round(float(c), 4), "xyxy": [round(float(v), 2) for v in box]}
             for label, c, box in zip(evidence.labels, evidence.confidence, evidence.xyxy, strict=True)
         ]
+        for item, colour in zip(items, evidence.colours, strict=False):  # there may be none
+            item["colour"] = colour
         return {
             "items": items,
             "seconds": evidence.seconds,
@@ -237,6 +245,7 @@ def from_json(name: str, value: dict[str, Any]) -> Evidence:
             classes=tuple(value["classes"]),
             size=size,
             sure=value.get("sure", 0.0),  # evidence recorded before 2026-11-25 has none
+            colours=tuple(i["colour"] for i in items) if all("colour" in i for i in items) else (),
         )
     return OcrLines(
         quads=np.array([i["quad"] for i in items], np.float32).reshape(-1, 4, 2),

@@ -102,7 +102,7 @@ def _head(evidence: Mapping[str, Evidence], items: Sequence[Item], plural: Calla
 
 
 def _objects(found: Sequence[Item], plural: Callable[[str], str]) -> str:
-    """two people (left, center), one dog (bottom right), probably one kite (top)."""
+    """two people (left: in red, center), one dog (bottom right: white or grey), probably one kite (top)."""
     kinds = [label for label, _ in Counter(item.text for item in found).most_common()]
     own = {label: [item for item in found if item.text == label] for label in kinds}
     kinds.sort(key=lambda label: ("", "probably ", "perhaps ").index(doubt(own[label])))
@@ -117,8 +117,15 @@ def doubt(found: Sequence[Item]) -> str:
 
 def _kind(label: str, found: Sequence[Item], plural: Callable[[str], str]) -> str:
     count = NUMBERS[len(found)] if len(found) < len(NUMBERS) else str(len(found))
-    places = ", ".join(item.place for item in found[:PLACES])
+    places = ", ".join(_where(item) for item in found[:PLACES])
     return f"{count} {label if len(found) == 1 else plural(label)} ({places}{', ...' if len(found) > PLACES else ''})"
+
+
+def _where(item: Item) -> str:
+    """left; left: red. Of people the colour is what they wear: left: in red."""
+    if not item.colour:
+        return item.place
+    return f"{item.place}: {'in ' if item.text == 'person' else ''}{item.colour}"
 
 
 def _missing(evidence: Mapping[str, Evidence], name: str) -> str:

@@ -25,7 +25,7 @@ TEXT_COLOUR = "#ff3b30"
 
 @dataclass(frozen=True, eq=False)
 class Item:
-    """One numbered finding. `polygon` is [k,2] px of the upright original; a caption has none."""
+    """One numbered finding. `polygon` is [k,2] px of the upright original; a caption has none. `colour`: of a box."""
 
     number: int
     expert: str
@@ -33,6 +33,7 @@ class Item:
     confidence: float | None
     polygon: np.ndarray | None
     place: str
+    colour: str = ""
 
 
 def numbered(evidence: Mapping[str, Evidence]) -> list[Item]:
@@ -49,7 +50,8 @@ def numbered(evidence: Mapping[str, Evidence]) -> list[Item]:
             left, top, right, bottom = detections.xyxy[i]
             polygon = np.array([(left, top), (right, top), (right, bottom), (left, bottom)], np.float32)
             label, confidence = clean(detections.labels[i], LABEL_CHARS), float(detections.confidence[i])
-            found.append(("detection", label, confidence, polygon, _place(polygon, detections.size)))
+            colour = clean(detections.colours[i], LABEL_CHARS) if detections.colours else ""
+            found.append(("detection", label, confidence, polygon, _place(polygon, detections.size), colour))
     if isinstance(lines, OcrLines):
         for text, confidence, quad in zip(lines.texts, lines.confidence, lines.quads, strict=True):
             found.append(("ocr", clean(text, LINE_CHARS), float(confidence), quad, _place(quad, lines.size)))

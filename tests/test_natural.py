@@ -36,6 +36,8 @@ def test_human_answers_count_by_votes_where_there_are_some():
     plain = {"answers": ["2"]}
     assert natural.human_accuracy(plain, "Two") == 1.0 and natural.human_accuracy(plain, "There are two.") == 0.0
     assert natural.human_accuracy({"answers": ["banana"]}, "A banana.") == 1.0
+    shares = {"answers": ["1960's", "70"], "votes": [1.0, 0.667]}  # OK-VQA's form
+    assert [natural.human_accuracy(shares, said) for said in ("70.", "1960's", "1980")] == [0.667, 1.0, 0.0]
 
 
 def test_files_that_do_not_fit_are_told_by_name(tmp_path):

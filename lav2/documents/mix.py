@@ -15,9 +15,13 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from tqdm import tqdm
+
+from experts.colours import colour_of
 from lav2 import instruct
 from lav2.documents import __main__ as documents
 from lav2.documents import photo_questions
+from lav2.image import open_image
 
 KNOWN_CHARACTERS = 650  # of a text of a question set at most: longer ones cost more than they teach
 PER_KIND, PER_PHOTO = 2, 4  # questions of tied phrases: of one kind, of a photo
@@ -58,6 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     mixed = own[: options.documents] + known[: options.known] + human[: options.human] + tied[: options.tied]
     mixed += _whole_groups(parts["templates"], options.templates, rng)
     rng.shuffle(mixed)
+    _coloured(mixed, options.out)
     for asked in (question for row in mixed for question in row.get("questions", [row])):
         asked["computed"] = zlib.crc32(asked["question"].encode()) % 10 < COMPUTED
     with (options.out / "mix.jsonl").open("w", encoding="utf-8") as file:
@@ -65,6 +70,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     kinds = Counter(question["kind"] for row in mixed for question in row.get("questions", [row]))
     print(f"{len(mixed)} rows, {sum(kinds.values())} questions: {os.fspath(options.out / 'mix.jsonl')}")
     return 0
+
+
+def _coloured(rows: Sequence[dict], folder: Path) -> None:
+    """Adds to each box on a photo the colour that the detection expert would tell (experts.colours)."""
+    boxed: dict[Path, list[dict]] = {}
+    for row in rows:
+        found = row["evidence"].get("detection", {}).get("items")
+        if row["image"] and found:
+            boxed.setdefault(folder / row["image"], []).append(row["evidence"]["detection"])
+    for file, detections in tqdm(boxed.items(), desc="colours", unit="photo"):
+        photo = open_image(file)
+        for found in detections:
+            scale = photo.width / found["size"][0], photo.height / found["size"][1]
+            for item in found["items"]:
+                left, top, right, bottom = item["xyxy"]
+                box = (left * scale[0], top * scale[1], right * scale[0], bottom * scale[1])
+                item["colour"] = colour_of(photo, box, item["label"])
 
 
 def _length(row: dict) -> int:
