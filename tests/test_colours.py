@@ -10,8 +10,17 @@ from experts.prompt_block import prompt_block
 from lav2.config import EMBEDDED
 from lav2.weights import find
 
-PLAIN = {"red": (200, 20, 30), "orange": (240, 130, 20), "yellow": (240, 215, 30), "green": (30, 140, 50), "blue": (30, 60, 180),
-         "black": (12, 12, 12), "white": (245, 245, 245), "pink": (245, 150, 185), "brown": (105, 65, 35)}  # fmt: skip
+PLAIN = {
+    "red": (200, 20, 30),
+    "orange": (240, 130, 20),
+    "yellow": (240, 215, 30),
+    "green": (30, 140, 50),
+    "blue": (30, 60, 180),
+    "black": (12, 12, 12),
+    "white": (245, 245, 245),
+    "pink": (245, 150, 185),
+    "brown": (105, 65, 35),
+}
 
 
 @pytest.mark.parametrize("name", PLAIN)
