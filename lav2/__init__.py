@@ -9,5 +9,5 @@ __version__ = "0.1.0"
 # reads this once, when torch is loaded: it has to be set here, before that.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
-# As app.py, which loads the Hub's client with Gradio before this.
+# As lav2.ui, which loads the Hub's client with Gradio before this.
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")

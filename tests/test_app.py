@@ -36,6 +36,8 @@ from lav2.events import Done, EvidenceFound, ExpertStarted, PromptReady, Queued,
 from lav2.image import open_image
 from lav2.line import Busy
 from lav2.prompts import Turn
+from lav2.ui import answering, api, examples, inputs, messages, state, texts, views
+from lav2.ui.page import KEEP_UPLOADS, fallback_notice, labels_js
 
 ROOT = Path(__file__).parent.parent
 ENGLISH = SimpleNamespace(headers={"accept-language": "en-GB,en;q=0.9"}, session_hash="anna")
@@ -85,7 +87,7 @@ def photo(tmp_path) -> str:
 def play(monkeypatch):
     def start(*events) -> Scripted:
         scripted = Scripted(*events)
-        monkeypatch.setattr(app, "ASSISTANT", scripted)
+        monkeypatch.setattr(answering, "ASSISTANT", scripted)
         return scripted
 
     return start
@@ -105,7 +107,7 @@ def page_of(updates) -> dict:
 def ask(question, photo=None, exchanges=(), request=ENGLISH) -> dict:
     """The page after a question was sent and answered."""
     taken = CHAT.take({"text": question, "files": [photo] if photo else []}, exchanges, request)
-    answered = CHAT.reply(taken[CHAT.exchanges], taken[CHAT.run], request, *SETTINGS)
+    answered = CHAT.reply(taken[CHAT.exchanges], taken[CHAT.cancel], request, *SETTINGS)
     return page_of([taken, *answered])
 
 
@@ -144,7 +146,7 @@ def test_a_question_shows_findings_prompt_and_answer(play, photo):
 def test_experts_go_from_waiting_over_running_to_done_or_failed_with_the_reason(play, photo):
     play(ExpertStarted("ocr"), EvidenceFound("ocr", FAILURE), PromptReady("p", 1, 2, 0), done())
     taken = CHAT.take({"text": "Q", "files": [photo]}, (), ENGLISH)
-    updates = list(CHAT.reply(taken[CHAT.exchanges], taken[CHAT.run], ENGLISH, ["ocr"], *SETTINGS[1:]))
+    updates = list(CHAT.reply(taken[CHAT.exchanges], taken[CHAT.cancel], ENGLISH, ["ocr"], *SETTINGS[1:]))
     states = [value(update[CHAT.panel.status]) for update in updates if CHAT.panel.status in update]
     assert ["waiting" in states[0], "running" in states[1], "failed" in states[2]] == [True, True, True]
     assert "The weights are &lt;missing&gt;. Install them." in states[2]
@@ -153,7 +155,7 @@ def test_experts_go_from_waiting_over_running_to_done_or_failed_with_the_reason(
 def test_tokens_stream_before_the_end(play):
     play(PromptReady("p", 1, 2, 0), Token("One "), Token("two"), done("One two"))
     taken = CHAT.take({"text": "Q", "files": []}, (), ENGLISH)
-    updates = list(CHAT.reply(taken[CHAT.exchanges], taken[CHAT.run], ENGLISH, *SETTINGS))
+    updates = list(CHAT.reply(taken[CHAT.exchanges], taken[CHAT.cancel], ENGLISH, *SETTINGS))
     assert [u[CHAT.chat][-1]["content"] for u in updates][-2:] == ["One ", "One two"]
 
 
@@ -176,7 +178,7 @@ def test_settings_reach_the_request_and_experts_need_a_photo(play, photo):
     ask("Without")
     assert scripted.requests[0].sampling == Sampling(0.0, 0.9, 128, 7)
     assert [r.experts for r in scripted.requests] == [("caption", "detection", "ocr"), ()]
-    assert app.make_request("Q", None, (), (), 0.0, 0.9, 128, None).sampling.seed == 0  # the field was emptied
+    assert inputs.make_request("Q", None, (), (), 0.0, 0.9, 128, None).sampling.seed == 0  # the field was emptied
 
 
 def test_the_sliders_start_at_the_assistants_own_values():
@@ -225,14 +227,14 @@ def test_a_photo_of_too_many_pixels_is_refused_at_every_door(monkeypatch, photo)
     for tab, settings in ((CHAT, ((), ENGLISH)), (COMPARE, ("pair", None, ENGLISH))):
         update = tab.take({"text": "What?", "files": [photo]}, *settings)
         assert "100 x 100 pixels" in update[tab.notice]["value"] and set(update) == {tab.notice}
-    for called in (lambda: app.ask(photo, "Q", *SETTINGS), lambda: app.examine(photo, ["ocr"])):
+    for called in (lambda: api.ask(photo, "Q", *SETTINGS), lambda: api.examine(photo, ["ocr"])):
         with pytest.raises(gr.Error, match="100 x 100 pixels"):
             called()
 
 
 def test_an_empty_question_and_one_asked_too_early_are_refused_with_a_next_step():
     empty = CHAT.take({"text": "  ", "files": []}, (), ENGLISH)
-    early = CHAT.take({"text": "Q", "files": []}, (app.Exchange("first"),), ENGLISH)
+    early = CHAT.take({"text": "Q", "files": []}, (state.Exchange("first"),), ENGLISH)
     assert "Type a question" in empty[CHAT.notice]["value"]
     assert "stop it first" in early[CHAT.notice]["value"]
 
@@ -242,8 +244,8 @@ def test_stop_keeps_what_was_said_and_says_so(play):
     page = ask("Q")
     assert page[CHAT.exchanges][0].answer == "A do"
     assert page[CHAT.chat][-1]["content"].startswith("A do") and "stopped" in page[CHAT.chat][-1]["content"]
-    run = app.Run()
-    app.stop(run)
+    run = state.Cancellation()
+    inputs.stop_answer(run)
     assert run.is_set()
 
 
@@ -267,7 +269,7 @@ def test_a_photo_that_was_deleted_meanwhile_locks_no_conversation(play, photo):
     assert len(scripted.requests) == 1
     assert page[CHAT.box].value["text"] == "Two?" and "no longer kept" in page[CHAT.notice]["value"]
     assert [exchange.state for exchange in page[CHAT.exchanges]] == ["done"]
-    assert CHAT.choose(page[CHAT.exchanges], SimpleNamespace(row_value=["true", "1"])) == app.NOTHING
+    assert CHAT.choose(page[CHAT.exchanges], SimpleNamespace(row_value=["true", "1"])) == inputs.NOTHING
     undone = CHAT.undo(page[CHAT.exchanges], ENGLISH)
     assert undone[CHAT.exchanges] == () and undone[CHAT.box].value["files"] == []
     CHAT.chat.postprocess(page[CHAT.chat])
@@ -275,26 +277,26 @@ def test_a_photo_that_was_deleted_meanwhile_locks_no_conversation(play, photo):
 
 
 def test_while_an_answer_comes_nothing_is_taken_back_and_the_drawn_findings_stay(photo):
-    asked = (app.Exchange("Q", photo),)
+    asked = (state.Exchange("Q", photo),)
     undone = CHAT.undo(asked, ENGLISH)
     assert "stop it first" in undone[CHAT.notice]["value"] and CHAT.exchanges not in undone
-    assert undone[CHAT.chat] == app.messages(asked, app.TEXTS["en"])
-    assert CHAT.choose(asked, SimpleNamespace(row_value=["true", "1"])) == app.NOTHING
+    assert undone[CHAT.chat] == messages.messages(asked, texts.TEXTS["en"])
+    assert CHAT.choose(asked, SimpleNamespace(row_value=["true", "1"])) == inputs.NOTHING
 
 
 @pytest.mark.parametrize("name", ["undo", "choose", "vote", "reply"])
 def test_what_changes_nothing_is_no_error_for_gradio(name):
     for handler in app.demo.fns.values():
         if handler.name == name:
-            values = asyncio.run(app.demo.postprocess_data(handler, dict(app.NOTHING), None))
+            values = asyncio.run(app.demo.postprocess_data(handler, dict(inputs.NOTHING), None))
             shown = [v for v, output in zip(values, handler.outputs, strict=True) if not output.stateful]
             assert shown and all("value" not in update for update in shown)
 
 
 def test_one_who_waits_in_line_sees_the_position_until_it_is_his_turn(play, photo):
     play(Queued(2), Queued(1), PromptReady("p", 1, 2, 0), Token("A"), done())
-    asked = CHAT.reply((app.Exchange("Q"),), app.Run(), ENGLISH, *SETTINGS)
-    compared = COMPARE.reply({"text": "Q", "files": [photo]}, "pair", app.Run(), ENGLISH, *SETTINGS)
+    asked = CHAT.reply((state.Exchange("Q"),), state.Cancellation(), ENGLISH, *SETTINGS)
+    compared = COMPARE.reply({"text": "Q", "files": [photo]}, "pair", state.Cancellation(), ENGLISH, *SETTINGS)
     for tab, updates in ((CHAT, asked), (COMPARE, compared)):
         notices = [value(update[tab.notice]) for update in updates if tab.notice in update]
         assert "Busy, position 2." in notices[0] and "Stop to leave the line" in notices[0]
@@ -311,36 +313,37 @@ def test_a_full_line_gives_the_question_back_with_the_position_it_would_have_had
 
 def test_a_closed_page_stops_the_answer(play):
     play(PromptReady("p", 1, 2, 0), Token("A"), done())
-    run = app.Run()
-    answering = CHAT.reply((app.Exchange("Q"),), run, ENGLISH, *SETTINGS)
-    next(answering)
-    answering.close()
+    run = state.Cancellation()
+    replies = CHAT.reply((state.Exchange("Q"),), run, ENGLISH, *SETTINGS)
+    next(replies)
+    replies.close()
     assert run.is_set()
 
 
 def test_a_cleared_page_stays_clear(play):
     play(PromptReady("p", 1, 2, 0), Token("A"), done())
-    run = app.Run()
-    answering = CHAT.reply((app.Exchange("Q"),), run, ENGLISH, *SETTINGS)
-    next(answering)
+    run = state.Cancellation()
+    replies = CHAT.reply((state.Exchange("Q"),), run, ENGLISH, *SETTINGS)
+    next(replies)
     assert CHAT.clear(run, ENGLISH)[CHAT.exchanges] == ()
-    assert list(answering) == []
+    assert list(replies) == []
 
 
 def test_a_refused_question_changes_nothing_but_the_notice_and_answers_nothing_again(play, photo):
     scripted = play(PromptReady("p", 1, 2, 0), done())
     answered = ask("One?", photo)
-    for exchanges in (answered[CHAT.exchanges], (app.Exchange("being answered"),)):
-        run = app.Run()
+    for exchanges in (answered[CHAT.exchanges], (state.Exchange("being answered"),)):
+        run = state.Cancellation()
         run.begun = True
         assert set(CHAT.take({"text": " ", "files": []}, exchanges, ENGLISH)) == {CHAT.notice}
-        assert list(CHAT.reply(exchanges, run, ENGLISH, *SETTINGS)) == [app.NOTHING]  # none at all would empty the page
+        # no update at all would empty the page
+        assert list(CHAT.reply(exchanges, run, ENGLISH, *SETTINGS)) == [inputs.NOTHING]
         message = {"text": "Q", "files": [photo]}
         assert set(COMPARE.take(message, "pair", run, ENGLISH)) == {COMPARE.notice}
-        assert list(COMPARE.reply(message, "pair", run, ENGLISH, *SETTINGS)) == [app.NOTHING]
+        assert list(COMPARE.reply(message, "pair", run, ENGLISH, *SETTINGS)) == [inputs.NOTHING]
     assert len(scripted.requests) == 1
     COMPARE.give_back(run)
-    assert COMPARE.run in COMPARE.take(message, "pair", run, ENGLISH)
+    assert COMPARE.cancel in COMPARE.take(message, "pair", run, ENGLISH)
 
 
 def test_retry_edit_and_undo_find_their_exchange(play, photo):
@@ -359,8 +362,8 @@ def test_untrusted_text_is_escaped_everywhere(play, photo):
     found = {"caption": CAPTION, "ocr": TEXT}
     play(*(EvidenceFound(*item) for item in found.items()), PromptReady(ATTACK, 1, 2, 0), done(ATTACK, found))
     page = ask(ATTACK, photo)
-    texts = [m["content"] for m in page[CHAT.chat] if isinstance(m["content"], str)]
-    assert all("<" not in text for text in texts)
+    contents = [m["content"] for m in page[CHAT.chat] if isinstance(m["content"], str)]
+    assert all("<" not in text for text in contents)
     assert "<img" not in value(page[CHAT.panel.status])
     assert all(CHAT.panel.table.datatype[i] == "str" for i in range(1, 6)) and COMPARE.panel.table.datatype == "str"
     assert all("<" not in cell for row in page[CHAT.panel.table]["value"] for cell in row[1:])
@@ -379,7 +382,7 @@ def test_choosing_a_row_dims_the_rest_of_the_photo(play, photo):
 def compare(photo, mode="pair", experts=("ocr",), request=ENGLISH) -> dict:
     message = {"text": "Q", "files": [photo]}
     taken = COMPARE.take(message, mode, None, request)
-    return page_of([taken, *COMPARE.reply(message, mode, taken[COMPARE.run], request, list(experts), *SETTINGS[1:])])
+    return page_of([taken, *COMPARE.reply(message, mode, taken[COMPARE.cancel], request, list(experts), *SETTINGS[1:])])
 
 
 def test_compare_streams_both_sides_with_one_seed_and_marks_what_differs(monkeypatch, play, photo):
@@ -392,7 +395,7 @@ def test_compare_streams_both_sides_with_one_seed_and_marks_what_differs(monkeyp
             yield done("A black dog." if found else "A white dog.", found)
 
     scripted = TwoMinds()
-    monkeypatch.setattr(app, "ASSISTANT", scripted)
+    monkeypatch.setattr(answering, "ASSISTANT", scripted)
     page = compare(photo)
     assert 'id="answer-off"><h3>Experts off</h3><p>A <mark>white</mark> dog.' in page[COMPARE.answers]
     assert 'id="answer-on"><h3>Experts on</h3><p>A <mark>black</mark> dog.' in page[COMPARE.answers]
@@ -419,10 +422,10 @@ def test_a_vote_is_stored_once_with_both_receipts(monkeypatch, play, photo, tmp_
     monkeypatch.setenv("LAV2_VOTES", str(tmp_path / "votes"))
     voted = COMPARE.vote("right", page[COMPARE.shown], ENGLISH)
     assert "stored" in voted[COMPARE.notice]["value"] and voted[COMPARE.voting]["visible"] is False
-    assert COMPARE.vote("left", page[COMPARE.shown], ENGLISH) == app.NOTHING  # a second click before the buttons go
+    assert COMPARE.vote("left", page[COMPARE.shown], ENGLISH) == inputs.NOTHING  # a second click before the buttons go
     (line,) = (tmp_path / "votes/votes.jsonl").read_text().splitlines()
     assert json.loads(line)["vote"] == "right" and json.loads(line)["left"]["experts"] == []
-    assert COMPARE.vote("left", None, ENGLISH) == app.NOTHING
+    assert COMPARE.vote("left", None, ENGLISH) == inputs.NOTHING
 
 
 def test_compare_without_a_photo_or_with_a_failure_says_why(play, photo):
@@ -442,7 +445,7 @@ def test_on_compare_a_side_that_fails_says_why_in_its_place_and_the_others_get_m
             yield PromptReady("p", 1, 2, 0)
             yield done(f"A dog {len(request.experts)}.")
 
-    monkeypatch.setattr(app, "ASSISTANT", OneFails())
+    monkeypatch.setattr(answering, "ASSISTANT", OneFails())
     page = compare(photo, "grid")
     cards = dict(re.findall('<section id="answer-([^"]+)">(.*?)</section>', page[COMPARE.answers]))
     assert len(cards) == 8 and "Too long. Shorten it." in cards["ocr"] and "receipt" not in cards["ocr"]
@@ -491,7 +494,7 @@ def test_corrected_findings_replace_the_experts_in_the_next_answer(play, photo):
     table[0][2], table[1][0] = "wolf", "false"
     table.append([True, None, "a row that the reader added", "", "", ""])
     taken = CHAT.again(page[CHAT.exchanges], table, ENGLISH)
-    page = page_of([taken, *CHAT.reply(taken[CHAT.exchanges], taken[CHAT.run], ENGLISH, *SETTINGS)])
+    page = page_of([taken, *CHAT.reply(taken[CHAT.exchanges], taken[CHAT.cancel], ENGLISH, *SETTINGS)])
     given = scripted.requests[-1].evidence
     assert given["detection"].labels == ("wolf",) and given["ocr"].texts == ()
     assert len(page[CHAT.exchanges]) == 1 and scripted.requests[-1].history == ()
@@ -505,14 +508,14 @@ def test_corrections_stay_for_the_next_questions_until_retry_a_new_photo_or_anot
     scripted = play(*(EvidenceFound(*i) for i in found.items()), PromptReady("p", 1, 2, 0), done("Old.", found))
 
     def reply(taken, experts=("detection", "ocr")):
-        answered = CHAT.reply(taken[CHAT.exchanges], taken[CHAT.run], ENGLISH, experts, *SETTINGS[1:])
+        answered = CHAT.reply(taken[CHAT.exchanges], taken[CHAT.cancel], ENGLISH, experts, *SETTINGS[1:])
         return page_of([taken, *answered])[CHAT.exchanges]
 
     def follow(exchanges, file=None, experts=("detection", "ocr")):
         return reply(CHAT.take({"text": "Next?", "files": [file] if file else []}, exchanges, ENGLISH), experts)
 
     asked = follow((), photo)
-    table = app.rows(asked[-1].findings, app.TEXTS["en"])
+    table = views.findings_table(asked[-1].findings, texts.TEXTS["en"])
     kept = [[True, number, text] for number, text, *_ in table]
     kept[0][2], kept[1][0] = "wolf", "false"
     corrected = reply(CHAT.again(asked, kept, ENGLISH))
@@ -521,7 +524,7 @@ def test_corrections_stay_for_the_next_questions_until_retry_a_new_photo_or_anot
         assert exchanges[-1].findings.corrected and exchanges[-1].before is None
         assert scripted.requests[-1].evidence["detection"].labels == ("wolf",)
         assert scripted.requests[-1].evidence["ocr"].texts == ()
-    assert "you corrected" in app.messages(exchanges, app.TEXTS["en"])[-2]["content"]
+    assert "you corrected" in messages.messages(exchanges, texts.TEXTS["en"])[-2]["content"]
     edited = reply(CHAT.edit(corrected, SimpleNamespace(index=1, value="Other?"), ENGLISH))
     assert edited[0].findings.corrected
     follow(corrected, experts=("detection",))
@@ -542,14 +545,14 @@ def test_all_findings_left_out_says_so_and_what_was_answered_before(play, photo)
     found = {"caption": CAPTION}
     scripted = play(EvidenceFound("caption", CAPTION), PromptReady("p", 1, 2, 0), done("Old.", found))
     taken = CHAT.take({"text": "What?", "files": [photo]}, (), ENGLISH)
-    page = page_of(CHAT.reply(taken[CHAT.exchanges], taken[CHAT.run], ENGLISH, ["caption"], *SETTINGS[1:]))
+    page = page_of(CHAT.reply(taken[CHAT.exchanges], taken[CHAT.cancel], ENGLISH, ["caption"], *SETTINGS[1:]))
     scripted.events = (PromptReady("p", 1, 2, 0), done("New."))
     taken = CHAT.again(page[CHAT.exchanges], [[False, "1", "a"]], ENGLISH)
-    page = page_of(CHAT.reply(taken[CHAT.exchanges], taken[CHAT.run], ENGLISH, ["caption"], *SETTINGS[1:]))
+    page = page_of(CHAT.reply(taken[CHAT.exchanges], taken[CHAT.cancel], ENGLISH, ["caption"], *SETTINGS[1:]))
     assert scripted.requests[-1].evidence == {}
-    assert app.TEXTS["en"]["all_left_out"] in value(page[CHAT.panel.status])
+    assert texts.TEXTS["en"]["all_left_out"] in value(page[CHAT.panel.status])
     fold = next(m["content"] for m in page[CHAT.chat] if m.get("metadata"))
-    assert "The answer before: Old." in fold and app.TEXTS["en"]["all_left_out"] in fold
+    assert "The answer before: Old." in fold and texts.TEXTS["en"]["all_left_out"] in fold
 
 
 def test_what_was_remembered_is_not_shown_as_if_it_had_taken_its_time(play, photo):
@@ -563,11 +566,11 @@ def test_what_was_remembered_is_not_shown_as_if_it_had_taken_its_time(play, phot
 def test_auto_chooses_the_experts_and_says_why(play, photo):
     scripted = play(EvidenceFound("ocr", TEXT), PromptReady("p", 1, 2, 0), done())
     taken = CHAT.take({"text": "What does the sign say?", "files": [photo]}, (), ENGLISH)
-    page = page_of(CHAT.reply(taken[CHAT.exchanges], taken[CHAT.run], ENGLISH, ["auto"], *SETTINGS[1:]))
+    page = page_of(CHAT.reply(taken[CHAT.exchanges], taken[CHAT.cancel], ENGLISH, ["auto"], *SETTINGS[1:]))
     assert scripted.requests[0].experts == ("ocr",)
     assert "it asks about text (“sign”)" in value(page[CHAT.panel.status])
-    assert set(routing.REASONS) == {key[6:] for key in app.TEXTS["en"] if key.startswith("route_")}
-    assert all(app.TEXTS["en"][f"route_{kind}"] == reason for kind, reason in routing.REASONS.items())
+    assert set(routing.REASONS) == {key[6:] for key in texts.TEXTS["en"] if key.startswith("route_")}
+    assert all(texts.TEXTS["en"][f"route_{kind}"] == reason for kind, reason in routing.REASONS.items())
 
 
 def test_the_meter_tells_the_tokens_of_every_part(play, photo):
@@ -596,10 +599,11 @@ def test_text_that_cannot_be_read_reliably_is_marked_and_told_under_the_answer()
 
     judged = Judged(TEXT.quads, TEXT.confidence, ("zq1 x",), 0.3, (100, 100))
     receipt = {"answer": "It says zq1 x.", "question": "What does it say?"}
-    findings = app.Findings({"ocr": "done"}, {"ocr": judged}, receipt=receipt)
-    for say in app.TEXTS.values():
-        assert say["unreliable"] in app.rows(findings, say)[0][2] and "✓" not in app.rows(findings, say)[0][0]
-        assert say["left_unread"].format(n=1) in app.claims_html(findings, say)
+    findings = state.Findings({"ocr": "done"}, {"ocr": judged}, receipt=receipt)
+    for say in texts.TEXTS.values():
+        row = views.findings_table(findings, say)[0]
+        assert say["unreliable"] in row[2] and "✓" not in row[0]
+        assert say["left_unread"].format(n=1) in views.claims_html(findings, say)
 
 
 def test_a_denial_of_a_boxed_object_gets_no_tick_but_a_cross_and_a_word(play, photo):
@@ -622,25 +626,25 @@ def test_a_question_that_a_rule_answered_shows_no_experts_at_work(play, photo):
     page = ask("¿Qué es?", photo)
     assert page[CHAT.chat][-1]["content"] == "Ask in English."
     assert not any(message.get("metadata") for message in page[CHAT.chat])
-    assert app.TEXTS["en"]["by_rule"] in value(page[CHAT.panel.status])
-    assert app.TEXTS["en"]["by_rule"] in value(page[CHAT.panel.claims])
+    assert texts.TEXTS["en"]["by_rule"] in value(page[CHAT.panel.status])
+    assert texts.TEXTS["en"]["by_rule"] in value(page[CHAT.panel.claims])
 
 
 def test_the_api_returns_plain_json_and_failures_as_messages(play, photo):
     play(done(evidence={"detection": OBJECTS, "ocr": FAILURE}))
-    answer = json.loads(json.dumps(app.ask(photo, "Q", *SETTINGS)))
+    answer = json.loads(json.dumps(api.ask(photo, "Q", *SETTINGS)))
     assert (answer["left_out"], answer["rule"]) == ([], "")
     assert answer["evidence"]["detection"]["items"][0]["label"] == "dog"
     assert answer["evidence"]["ocr"]["error"] == FAILURE.cause
-    both = app.compare(photo, "What does it say?", ["auto"], *SETTINGS[1:])
+    both = api.compare(photo, "What does it say?", ["auto"], *SETTINGS[1:])
     assert (answer["route"], both["off"]["route"]) == ("", "") and "asks about text" in both["on"]["route"]
     with pytest.raises(gr.Error, match="no photo to compare on"):
-        app.compare(None, "Q", *SETTINGS)
+        api.compare(None, "Q", *SETTINGS)
     play(LAV2Error("Too long.", "Shorten it."))
     with pytest.raises(gr.Error, match=r"Too long\. Shorten it\."):
-        app.ask(photo, "Q", *SETTINGS)
+        api.ask(photo, "Q", *SETTINGS)
     with pytest.raises(gr.Error, match="question is empty"):
-        app.ask(photo, "", *SETTINGS)
+        api.ask(photo, "", *SETTINGS)
 
 
 def test_three_endpoints_are_public_and_described():
@@ -655,27 +659,27 @@ def test_three_endpoints_are_public_and_described():
 
 
 def test_before_loading_the_page_says_so(monkeypatch):
-    monkeypatch.setattr(app, "ASSISTANT", None)
+    monkeypatch.setattr(answering, "ASSISTANT", None)
     assert "still loading" in ask("Q")[CHAT.notice]["value"]
 
 
 def test_both_languages_have_the_same_texts_and_placeholders():
-    english, korean = app.TEXTS["en"], app.TEXTS["ko"]
+    english, korean = texts.TEXTS["en"], texts.TEXTS["ko"]
     assert english.keys() == korean.keys()
     holes = {key: {part.split("}")[0] for part in text.split("{")[1:]} for key, text in english.items()}
     assert holes == {key: {part.split("}")[0] for part in text.split("{")[1:]} for key, text in korean.items()}
 
 
 def test_every_text_that_is_used_exists_and_every_one_is_used():
-    tree = ast.parse((ROOT / "app.py").read_text(encoding="utf-8"))
-    constants = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
+    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in (ROOT / "lav2/ui").glob("*.py")]
+    constants = {node.value for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Constant)}
     made = {f"column_{name}" for name in ("use", "number", "expert", "finding", "confidence", "place")}
     made |= {f"route_{kind}" for kind in routing.REASONS} | {f"vote_{choice}" for choice in votes.CHOICES}
     made |= {f"part_{name}" for name in ("findings", "question", "turns", "template")}
     rows, columns = (("top ", "", "bottom "), ("left", "", "right"))
     made |= {f"place_{(row + column).strip() or 'center'}" for row in rows for column in columns}
-    assert set(app.TEXTS["en"]) - made - set(EXPERT_NAMES) - set(COMPARE.SIDES) - {"auto"} <= constants
-    assert made <= set(app.TEXTS["en"])
+    assert set(texts.TEXTS["en"]) - made - set(EXPERT_NAMES) - set(COMPARE.SIDES) - {"auto"} <= constants
+    assert made <= set(texts.TEXTS["en"])
 
 
 def test_what_a_visitor_can_do_wrong_is_told_in_korean(monkeypatch, tmp_path):
@@ -695,9 +699,9 @@ def test_what_a_visitor_can_do_wrong_is_told_in_korean(monkeypatch, tmp_path):
     for fails in errors():
         with pytest.raises(LAV2Error) as error:
             fails()
-        told = app.problem(error.value, app.TEXTS["ko"])
+        told = texts.error_texts(error.value, texts.TEXTS["ko"])
         assert all(re.search("[가-힣]", text) for text in told), told
-        assert app.problem(error.value, app.TEXTS["en"]) == (error.value.cause, error.value.next_step)
+        assert texts.error_texts(error.value, texts.TEXTS["en"]) == (error.value.cause, error.value.next_step)
 
 
 def messages_of(name: str) -> set[tuple[str, frozenset[str]]]:
@@ -728,28 +732,28 @@ def test_every_message_that_visitors_meet_has_its_key_in_both_languages_and_no_o
     experts = ("caption", "detection", "ocr", "orchestrator")
     lav2 = ("image", "line", "receipt", "events", "assistant")
     for name in [*(f"lav2/{name}.py" for name in lav2), *(f"experts/{name}.py" for name in experts)]:
-        messages = messages_of(name)
-        assert messages, name
-        for key, values in messages:
+        found = messages_of(name)
+        assert found, name
+        for key, values in found:
             used.add(key)
             assert holes(key) <= values and "{}" not in key, (name, key)
-            assert re.search("[가-힣]", app.PROBLEMS["ko"].get(key, "")), (name, key)
-            assert holes(app.PROBLEMS["ko"][key]) == holes(key), (name, key)
-    assert set(app.PROBLEMS["ko"]) <= used
+            assert re.search("[가-힣]", texts.PROBLEMS["ko"].get(key, "")), (name, key)
+            assert holes(texts.PROBLEMS["ko"][key]) == holes(key), (name, key)
+    assert set(texts.PROBLEMS["ko"]) <= used
 
 
 def test_text_from_outside_is_never_read_as_a_message_and_is_cut():
     """A receipt whose format was 1.8 kB of "The ocr expert failed: " once held up all users for ten seconds."""
-    korean = app.TEXTS["ko"]
+    korean = texts.TEXTS["ko"]
     for text in ("{name} is empty (0 bytes).", "The {0} expert failed: {1}", "There is no question.", "{", "{name!r}"):
-        assert app.translated(text, korean) == text
+        assert texts.translated(text, korean) == text
         wrapped = LAV2Error("{name} is no receipt ({why}).", "Download it again from the page.", name=text, why=text)
-        assert app.problem(wrapped, korean)[0] == f"{text} 파일은 영수증이 아닙니다 ({text})."
-        assert app.problem(LAV2Error(text, "x"), app.TEXTS["en"])[0] == text
+        assert texts.error_texts(wrapped, korean)[0] == f"{text} 파일은 영수증이 아닙니다 ({text})."
+        assert texts.error_texts(LAV2Error(text, "x"), texts.TEXTS["en"])[0] == text
     braces = LAV2Error("{name} is empty (0 bytes).", "x")  # without values, so it is no key
-    assert app.problem(braces, korean)[0] == "{name} is empty (0 bytes)."
+    assert texts.error_texts(braces, korean)[0] == "{name} is empty (0 bytes)."
     long = LAV2Error("{name} is no receipt ({why}).", "x" * 5_000_000, name="n" * 5_000_000, why="w")
-    assert len(str(long)) < 3000 and len(app.problem(long, korean)[0]) < 300
+    assert len(str(long)) < 3000 and len(texts.error_texts(long, korean)[0]) < 300
     nested = LAV2Error("{why}", "x", why=Message("one of {size} pixels", size="9 x 9"))
     assert str(nested) == "one of 9 x 9 pixels x"
     assert pickle.loads(pickle.dumps(nested)).cause.values == nested.cause.values  # as ZeroGPU hands it back
@@ -758,30 +762,30 @@ def test_text_from_outside_is_never_read_as_a_message_and_is_cut():
 def test_an_experts_failure_is_told_in_the_readers_language():
     failed = Orchestrator({"ocr": lambda image: 1 / 0}).run(Image.new("RGB", (9, 9)), ["ocr"])
     ((_, failure),) = failed
-    found = replace(app.Findings(), states={"ocr": "failed"}, evidence={"ocr": failure})
-    assert "글자 전문가가 실패했습니다: ZeroDivisionError" in app.status(found, "ocr", app.TEXTS["ko"])
-    assert "The ocr expert failed: ZeroDivisionError" in app.status(found, "ocr", app.TEXTS["en"])
+    found = replace(state.Findings(), states={"ocr": "failed"}, evidence={"ocr": failure})
+    assert "글자 전문가가 실패했습니다: ZeroDivisionError" in views.status(found, "ocr", texts.TEXTS["ko"])
+    assert "The ocr expert failed: ZeroDivisionError" in views.status(found, "ocr", texts.TEXTS["en"])
 
 
 def test_messages_follow_the_browsers_language(play):
     play(LAV2Error("Too long.", "Shorten it."))
-    assert app.TEXTS["ko"]["no_question"] in CHAT.take({"text": "", "files": []}, (), KOREAN)[CHAT.notice]["value"]
+    assert texts.TEXTS["ko"]["no_question"] in CHAT.take({"text": "", "files": []}, (), KOREAN)[CHAT.notice]["value"]
 
 
 def test_examples_exist_and_are_small_where_they_are_ours():
-    assert len(app.EXAMPLES) == 8
-    for example in app.EXAMPLES:
+    assert len(examples.EXAMPLES) == 8
+    for example in examples.EXAMPLES:
         Image.open(example.photo).verify()
     assert all(path.stat().st_size < 40_000 for path in (ROOT / "assets/examples").iterdir())
 
 
 def test_an_example_is_asked_in_the_pages_language_and_its_follow_up_waits_in_the_box():
-    index = next(i for i, example in enumerate(app.EXAMPLES) if example.then)
+    index = next(i for i, example in enumerate(examples.EXAMPLES) if example.then)
     for request, language in ((ENGLISH, "en"), (KOREAN, "ko")):
         taken = CHAT.example((), SimpleNamespace(index=index), request)
-        assert taken[CHAT.exchanges][-1].question == app.EXAMPLES[index].question[language]
-        assert taken[CHAT.box].value == {"text": app.EXAMPLES[index].then[language], "files": []}
-        assert json.dumps(app.EXAMPLES[index].shown(language)) in app.labels_js()
+        assert taken[CHAT.exchanges][-1].question == examples.EXAMPLES[index].question[language]
+        assert taken[CHAT.box].value == {"text": examples.EXAMPLES[index].then[language], "files": []}
+        assert json.dumps(examples.EXAMPLES[index].shown(language)) in labels_js()
     plain = CHAT.example((), SimpleNamespace(index=0), ENGLISH)
     assert plain[CHAT.box].value == {"text": "", "files": []}
 
@@ -793,8 +797,8 @@ def test_a_failing_side_does_not_hide_the_other(monkeypatch):
                 raise LAV2Error("Too long.", "Shorten it.")
             yield done()
 
-    monkeypatch.setattr(app, "ASSISTANT", HalfBroken())
-    events = dict(app.stream({"left": "bad", "right": "good"}, threading.Event()))
+    monkeypatch.setattr(answering, "ASSISTANT", HalfBroken())
+    events = dict(answering.stream({"left": "bad", "right": "good"}, threading.Event()))
     assert isinstance(events["left"], LAV2Error) and events["right"] == done()
 
 
@@ -807,8 +811,8 @@ def test_both_sides_are_answered_at_the_same_time(monkeypatch):
             both.wait(60)  # raises where the other side has not begun
             yield done()
 
-    monkeypatch.setattr(app, "ASSISTANT", Together())
-    events = list(app.stream({"off": "asked", "on": "asked"}, threading.Event()))
+    monkeypatch.setattr(answering, "ASSISTANT", Together())
+    events = list(answering.stream({"off": "asked", "on": "asked"}, threading.Event()))
     assert sorted((side, type(event).__name__) for side, event in events) == [
         ("off", "Done"), ("off", "Token"), ("on", "Done"), ("on", "Token")
     ]  # fmt: skip
@@ -824,7 +828,7 @@ def test_a_photo_in_use_is_kept_for_another_while(play, photo):
 
 def test_uploads_are_deleted_after_use(monkeypatch, photo):
     """By the page's own server, with a second in place of half an hour."""
-    assert app.KEEP_UPLOADS[1] <= 1800
+    assert KEEP_UPLOADS[1] <= 1800
     monkeypatch.setattr(app.demo, "delete_cache", (1, 1))
     try:
         _, address, _ = app.demo.launch(prevent_thread_lock=True, quiet=True)
@@ -849,18 +853,18 @@ def test_a_missing_preset_ends_the_start_with_cause_and_next_step():
 
 def test_on_zero_gpu_what_crosses_to_the_lent_process_can_be_pickled_and_stop_still_works(monkeypatch, play, photo):
     play(EvidenceFound("ocr", TEXT), PromptReady("p", 1, 2, 0), Token("A "), Token("dog."), done())
-    app.ASSISTANT.preset, app.ASSISTANT.versions, app.ASSISTANT.hashes = "embedded", {}, {}
+    answering.ASSISTANT.preset, answering.ASSISTANT.versions, answering.ASSISTANT.hashes = "embedded", {}, {}
 
     def lent(request):
-        events = app.assistant().answer(pickle.loads(pickle.dumps(request)), None)
+        events = answering.assistant().answer(pickle.loads(pickle.dumps(request)), None)
         return (pickle.loads(pickle.dumps(event)) for event in events)
 
-    monkeypatch.setattr(app, "ON_ZERO_GPU", True)
-    monkeypatch.setattr(app, "lent", lent)
-    asked = app.make_request("Q", Image.open(photo).convert("RGB"), (), *SETTINGS)
-    assert [type(event) for event in app.answer(asked, app.Run())][-1] is Done
-    run = app.Run()
-    events = app.answer(asked, run)
+    monkeypatch.setattr(answering, "ON_ZERO_GPU", True)
+    monkeypatch.setattr(answering, "zerogpu_answer", lent)
+    asked = inputs.make_request("Q", Image.open(photo).convert("RGB"), (), *SETTINGS)
+    assert [type(event) for event in answering.answer(asked, state.Cancellation())][-1] is Done
+    run = state.Cancellation()
+    events = answering.answer(asked, run)
     seen = [next(events) for _ in range(3)]
     assert isinstance(seen[-1], Token)
     run.set()
@@ -876,15 +880,15 @@ def test_on_spaces_a_preset_that_cannot_run_gives_way_to_the_embedded_one_with_a
             return SimpleNamespace(preset=preset)
 
     monkeypatch.setitem(sys.modules, "lav2.assistant", SimpleNamespace(Assistant=Loader))
-    monkeypatch.setattr(app, "ASSISTANT", None)
-    monkeypatch.setattr(app, "FALLBACK", {})
-    assert app.told_fallback(ENGLISH)["visible"] is False
+    monkeypatch.setattr(answering, "ASSISTANT", None)
+    monkeypatch.setattr(answering, "FALLBACK", {})
+    assert fallback_notice(ENGLISH)["visible"] is False
     with pytest.raises(LAV2Error, match="no GPU"):
-        app.load("llama-7b-bias", None)
-    monkeypatch.setattr(app, "ON_SPACES", True)
-    app.load("llama-7b-bias", None)
-    assert app.ASSISTANT.preset == "embedded"
-    told = app.told_fallback(KOREAN)["value"]
+        answering.load("llama-7b-bias", None)
+    monkeypatch.setattr(answering, "ON_SPACES", True)
+    answering.load("llama-7b-bias", None)
+    assert answering.ASSISTANT.preset == "embedded"
+    told = fallback_notice(KOREAN)["value"]
     assert "llama-7b-bias" in told and "no GPU" in told and "기본 모델" in told
 
 
@@ -892,10 +896,10 @@ def test_a_warm_up_that_fails_is_told_and_memory_is_cleaned_up_from_then_on(monk
     def fails(report):
         raise RuntimeError("no room")
 
-    monkeypatch.setattr(app, "ASSISTANT", SimpleNamespace(load_experts=fails))
+    monkeypatch.setattr(answering, "ASSISTANT", SimpleNamespace(load_experts=fails))
     gc.disable()
     try:
-        app.warm()
+        answering.warm()
         assert gc.isenabled() and "no room" in capsys.readouterr().out
     finally:
         gc.enable()
@@ -903,15 +907,15 @@ def test_a_warm_up_that_fails_is_told_and_memory_is_cleaned_up_from_then_on(monk
 
 
 def test_a_question_about_a_kind_that_the_detector_does_not_know_says_so():
-    say = app.TEXTS["en"]
+    say = texts.TEXTS["en"]
     evidence = {"detection": OBJECTS}
     receipt = {"answer": "No.", "question": "Is there a <b>giraffe</b> or a dog?"}
-    findings = app.Findings({"detection": "done"}, evidence, receipt=receipt)
-    shown = app.claims_html(findings, say)
+    findings = state.Findings({"detection": "done"}, evidence, receipt=receipt)
+    shown = views.claims_html(findings, say)
     assert f"{say['unknown_kinds']} <mark>giraffe</mark>" in shown
     assert "<mark>dog</mark>" not in shown.partition(say["unknown_kinds"])[2]
-    assert "(of 2 kinds of object)" in app.status_html(findings, say)
-    assert "test.pt knows 2 kinds of object: dog, cat" in app.status_html(findings, say)
+    assert "(of 2 kinds of object)" in views.status_html(findings, say)
+    assert "test.pt knows 2 kinds of object: dog, cat" in views.status_html(findings, say)
 
 
 def test_places_of_findings_are_shares_of_the_photo_and_a_caption_has_none():
@@ -923,10 +927,10 @@ def test_places_of_findings_are_shares_of_the_photo_and_a_caption_has_none():
         ),
         "ocr": OcrLines(quad, [0.8], ("stop",), 0.1, (100, 200)),
     }
-    found = app.places(evidence)
+    found = views.finding_outlines(evidence)
     assert found[2] == [[0, 0], [0.5, 0], [0.5, 0.5], [0, 0.5]]
     assert found[3] == [[0.1, 0.1], [0.5, 0.1], [0.5, 0.2], [0.1, 0.2]]
     assert set(found) == {2, 3}
-    shown = app.status_html(app.Findings({"detection": "done"}, evidence), app.TEXTS["en"])
+    shown = views.status_html(state.Findings({"detection": "done"}, evidence), texts.TEXTS["en"])
     sent = json.loads(html.unescape(re.search('data-places="([^"]*)"', shown)[1]))
     assert sent == {"2": found[2], "3": found[3]}

@@ -6,10 +6,12 @@ import gradio as gr
 import pytest
 
 import app
+from experts import evidence
+from lav2.ui import api
 
-DOORS = (app.ask, app.compare, app.examine)
+DOORS = (api.ask, api.compare, api.examine)
 FUNCTIONS = {block.api_name: block for block in app.demo.fns.values() if block.fn in DOORS}
-DEFAULTS = [list(app.EXPERT_NAMES), 0.0, 0.9, 128, 0]
+DEFAULTS = [list(evidence.EXPERT_NAMES), 0.0, 0.9, 128, 0]
 
 
 def given(name, *inputs):
@@ -49,7 +51,7 @@ def test_null_options_are_the_usual_ones():
 def test_experts_without_a_photo_are_told_so():
     assert given("experts", None, ["caption"]) == [None, ["caption"]]
     with pytest.raises(gr.Error, match="no photo"):
-        app.examine(None, ["caption"])
+        api.examine(None, ["caption"])
 
 
 def test_a_question_without_a_photo_fits_the_schema_for_programs():

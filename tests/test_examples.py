@@ -6,13 +6,13 @@ import re
 import pytest
 from PIL import Image
 
-import app
 from lav2 import korean
 from lav2.events import Request
 from lav2.image import open_image
 from lav2.prompts import Turn
+from lav2.ui import texts
 
-FOLDER = app.ASSETS / "examples"
+FOLDER = texts.ASSETS / "examples"
 ROWS = [json.loads(line) for line in (FOLDER / "questions.jsonl").read_text(encoding="utf-8").splitlines()]
 
 

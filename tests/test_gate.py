@@ -16,6 +16,8 @@ from starlette.testclient import TestClient
 import app
 from lav2 import gate, logs
 from lav2.events import QUESTION_CHARACTERS
+from lav2.ui import api, panel, state, texts
+from lav2.ui.chat import QUESTIONS
 
 NAMES = gate.known_names("photos.example.org", share=True)
 
@@ -116,7 +118,7 @@ def test_no_photo_reaches_the_log_whatever_breaks(monkeypatch):
         raise ValueError(f"{{'image': {photo!r}, 'text': 'x'}}\nsecond line {'word ' * 5000}")
     except ValueError:
         traceback.print_exc()
-    app.problem(KeyError(photo), app.TEXTS["en"])
+    texts.error_texts(KeyError(photo), texts.TEXTS["en"])
     print("plain words stay", file=sys.stderr)
     log = written.getvalue()
     assert "iVBORw0KGgo" * 9 not in log and len(log) < 12_000
@@ -129,19 +131,19 @@ def test_a_session_keeps_no_more_than_its_bounds(monkeypatch):
     chat, compare = app.demo.chat, app.demo.compare
     long = {"text": "x" * (QUESTION_CHARACTERS + 1), "files": []}
     edited = type("Edit", (), {"index": 0, "value": long["text"]})
-    kept = (app.Exchange("Q", state="done"),)
+    kept = (state.Exchange("Q", state="done"),)
     for update, notice in (
         (chat.take(long, (), asking), chat.notice),
         (chat.edit(kept, edited, asking), chat.notice),
         (compare.take(long, "pair", None, asking), compare.notice),
     ):
         assert "the limit is 4,000" in update[notice]["value"]
-        assert chat.exchanges not in update and compare.run not in update
+        assert chat.exchanges not in update and compare.cancel not in update
     with pytest.raises(gr.Error, match="the limit is 4,000"):
-        app.ask(None, "how many " * 200_000, ["auto"], 0.0, 0.9, 8, 0)
-    full = chat.take({"text": "Q", "files": []}, kept * app.QUESTIONS, asking)
+        api.ask(None, "how many " * 200_000, ["auto"], 0.0, 0.9, 8, 0)
+    full = chat.take({"text": "Q", "files": []}, kept * QUESTIONS, asking)
     assert "100 questions" in full[chat.notice]["value"] and chat.exchanges not in full
-    assert len(chat.panel.kept([[True, "1", "y" * 5_000_000]])[1]) <= app.FINDING_CHARACTERS
+    assert len(chat.panel.kept_findings([[True, "1", "y" * 5_000_000]])[1]) <= panel.FINDING_CHARACTERS
 
 
 def test_auto_goes_through_no_text_that_is_too_long(monkeypatch):

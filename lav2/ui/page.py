@@ -1,0 +1,79 @@
+"""The page: both tabs, theme and script."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from lav2.ui import answering
+from lav2.ui.answering import QUEUE_SIZE
+from lav2.ui.api import Page, connect_api
+from lav2.ui.chat import ChatTab
+from lav2.ui.compare import CompareTab
+from lav2.ui.examples import EXAMPLES
+from lav2.ui.inputs import QUIET
+from lav2.ui.texts import ASSETS, TEXTS, T, texts_for, translated
+from lav2.ui.views import notice
+
+KEEP_UPLOADS = (300, 1800)  # seconds: every five minutes, files unused for half an hour are deleted
+
+
+def build() -> gr.Blocks:
+    with Page(title="LAV2", analytics_enabled=False, delete_cache=KEEP_UPLOADS, fill_width=True) as blocks:
+        with gr.Column(elem_id="lead"):
+            gr.Markdown("# LAV2")
+            gr.Markdown(T("lead"))
+            fallback = gr.HTML(visible=False, padding=False)
+        with gr.Tabs():
+            with gr.Tab(T("chat_tab"), id="chat"):
+                blocks.chat = ChatTab()
+            with gr.Tab(T("compare_tab"), id="compare"):
+                blocks.compare = CompareTab()
+        connect_api(blocks.chat.settings)
+        blocks.load(fallback_notice, None, [fallback], queue=False, **QUIET)
+    return blocks.queue(max_size=QUEUE_SIZE, default_concurrency_limit=8)
+
+
+def fallback_notice(request: gr.Request) -> dict[str, Any]:
+    texts = texts_for(request)
+    told = {name: translated(text, texts) for name, text in answering.FALLBACK.items()}
+    return notice(texts["fallback"].format(**told) if told else "")
+
+
+def theme() -> gr.themes.Base:
+    """Fonts of the reader's system: none is fetched from anywhere."""
+    return gr.themes.Soft(
+        primary_hue="teal",
+        secondary_hue="teal",
+        neutral_hue="slate",
+        font=["system-ui", "Noto Sans KR", "sans-serif"],
+        font_mono=["ui-monospace", "monospace"],
+    ).set(  # darker than the theme's own where its contrast is below 4.5 to 1
+        body_background_fill="*neutral_50",
+        body_text_color_subdued="*neutral_600",
+        body_text_color_subdued_dark="*neutral_300",
+        block_title_text_color="*primary_800",
+        block_title_text_color_dark="white",
+        block_title_background_fill_dark="*primary_800",
+        block_label_text_color="*primary_800",
+        checkbox_label_background_fill_selected="*primary_700",
+        checkbox_label_background_fill_selected_dark="*primary_700",
+        input_placeholder_color="*neutral_500",
+        input_placeholder_color_dark="*neutral_400",
+    )
+
+
+def upload_folder() -> Path:
+    """Where Gradio keeps the photos that visitors send."""
+    return Path(gr.utils.get_upload_folder())
+
+
+def labels_js() -> str:
+    """The page's script, with its texts."""
+    names = ("photo", "photo_sent", "column_use", "more")
+    used = {language: {name: texts[name] for name in names} for language, texts in TEXTS.items()}
+    for language, texts in used.items():
+        texts["examples"] = {example.shown("en"): example.shown(language) for example in EXAMPLES}
+    script = (ASSETS / "labels.js").read_text(encoding="utf-8")
+    return script[script.index("() =>") :].replace("{", f"{{ const TEXTS = {json.dumps(used)};", 1)

@@ -1,0 +1,157 @@
+"""The evidence panel: the photo with numbered findings, the table of findings, the exact prompt."""
+
+import html
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import gradio as gr
+from PIL import Image
+
+from experts.messages import cut
+from lav2.events import Done, Event, EvidenceFound, ExpertStarted, PromptReady
+from lav2.ui.state import Findings
+from lav2.ui.texts import TEXTS, T
+from lav2.ui.views import claims_html, draw_findings, findings_table, hint_html, meter_html, status_html
+
+FINDING_CHARACTERS = 500  # of a finding that a reader rewrote
+
+
+class EvidencePanel:
+    """The photo with numbered findings, each expert's state, one table of all items, the exact prompt."""
+
+    WIDTHS = ((12, 40, 18, 14, 16), (14, 12, 31, 17, 12, 14))  # percent of the table, without and with check boxes
+
+    def __init__(self, correctable: bool = False):
+        self.correctable = correctable  # its findings can be switched off and rewritten, for another answer
+        # Side by side where there is room, one below the other in a narrow column.
+        with gr.Row(elem_classes="lav2-panel"):
+            with gr.Column(min_width=460):
+                self.status = gr.HTML(f'<p class="lav2-hint" role="status">{T("evidence_empty")}</p>', padding=False)
+                self.picture = gr.Image(
+                    label=T("photo"),
+                    show_label=False,
+                    type="pil",
+                    format="webp",
+                    interactive=False,
+                    visible=False,
+                    buttons=["fullscreen"],
+                    elem_classes="lav2-photo",
+                )
+            with gr.Column(min_width=460):
+                self.table = gr.Dataframe(
+                    headers=self.headers(TEXTS["en"]),
+                    label=T("findings"),
+                    datatype=["bool", *["str"] * 5] if correctable else "str",
+                    type="array",
+                    interactive=correctable,
+                    static_columns=[1, 3, 4, 5] if correctable else None,
+                    wrap=True,
+                    visible=False,
+                    column_widths=[f"{share}%" for share in self.WIDTHS[correctable]],
+                    buttons=[],
+                    max_height=520,  # px, about 11 findings: Gradio 6.31 loses clicks on rows that it must scroll to
+                    elem_classes="lav2-table",
+                )
+                self.again = gr.Button(T("again"), size="sm", visible=False)
+                self.claims = gr.HTML(visible=False, padding=False)
+                with gr.Accordion(T("prompt"), open=False, visible=False) as self.fold:
+                    self.prompt = gr.Textbox(
+                        label=T("prompt"),
+                        show_label=False,
+                        container=False,
+                        lines=6,
+                        max_lines=24,
+                        interactive=False,
+                        buttons=["copy"],
+                    )
+                self.meter = gr.HTML(visible=False, padding=False)
+        self.all = [self.status, self.picture, self.table, self.again, self.claims, self.fold, self.prompt, self.meter]
+
+    def headers(self, texts: Mapping[str, str]) -> list[str]:
+        names = ("number", "finding", "expert", "confidence", "place")
+        return [texts[f"column_{name}"] for name in (("use", *names) if self.correctable else names)]
+
+    def kept_findings(self, table: Sequence[Sequence[Any]]) -> dict[int, str]:
+        """Number -> text of the findings that a reader left on, from the table's value."""
+        kept = {}
+        for use, number, text, *_ in table:
+            digits = re.match(r"\d+", str(number))  # none in a row that the reader added
+            if digits and str(use).lower() == "true" and str(text).strip():
+                kept[int(digits[0])] = cut(str(text).strip(), FINDING_CHARACTERS)
+        return kept
+
+    def number(self, row: Sequence[Any]) -> int | None:
+        """Of the finding in a row of the table; None in a row that the reader added."""
+        found = re.match(r"\d+", str(row[1 if self.correctable else 0]))
+        return int(found[0]) if found else None
+
+    def empty(self, texts: Mapping[str, str]) -> dict[Any, Any]:
+        hidden = {component: gr.update(visible=False) for component in self.all}
+        return {**hidden, self.status: gr.update(value=hint_html(texts["evidence_empty"]), visible=True)}
+
+    def start(self, findings: Findings, photo: Image.Image | None, texts: Mapping[str, str]) -> dict[Any, Any]:
+        """Before the first event: the bare photo, and every expert waiting."""
+        return {
+            **self.empty(texts),
+            self.status: gr.update(value=self._state(findings, photo, texts), visible=True),
+            self.picture: gr.update(value=photo and draw_findings(photo, {}), visible=photo is not None),
+        }
+
+    def changed(
+        self, event: Event | Exception, findings: Findings, photo: Image.Image | None, texts: Mapping[str, str]
+    ) -> dict[Any, Any]:
+        """Updates of what `event` changed and of nothing else, so that streaming stays light."""
+        match event:
+            case ExpertStarted():
+                return {self.status: status_html(findings, texts)}
+            case EvidenceFound():
+                return {self.status: status_html(findings, texts), **self._items(findings, photo, texts)}
+            case PromptReady():
+                return self._prompt(findings, texts)
+            case Done() | Exception():
+                state = {self.status: self._state(findings, photo, texts)}  # a stopped answer's experts no longer run
+                return state | self._items(findings, photo, texts) | self._claims(findings, texts)
+        return {}
+
+    def whole(self, findings: Findings, photo: Image.Image | None, texts: Mapping[str, str]) -> dict[Any, Any]:
+        """Everything about an exchange that is over."""
+        shown = self.start(findings, photo, texts)
+        shown |= self._items(findings, photo, texts) | self._claims(findings, texts)
+        return shown | self._prompt(findings, texts)
+
+    @staticmethod
+    def _state(findings: Findings, photo: Image.Image | None, texts: Mapping[str, str]) -> str:
+        if findings.states:
+            return status_html(findings, texts)
+        if findings.rule:
+            return hint_html(texts["by_rule"])
+        if findings.corrected:
+            return hint_html(texts["all_left_out"])
+        return hint_html(texts["no_photo" if photo is None else "no_experts"])
+
+    def _items(self, findings: Findings, photo: Image.Image | None, texts: Mapping[str, str]) -> dict[Any, Any]:
+        if not findings.evidence:
+            return {}
+        table = findings_table(findings, texts)
+        cells = [[True, *row] for row in table] if self.correctable else table
+        drawn = photo and draw_findings(photo, findings.evidence)
+        return {
+            self.picture: gr.update(value=drawn, visible=photo is not None),
+            self.table: gr.update(value=cells, headers=self.headers(texts), visible=bool(table)),
+            self.again: gr.update(visible=self.correctable and bool(table) and findings.receipt is not None),
+        }
+
+    def _claims(self, findings: Findings, texts: Mapping[str, str]) -> dict[Any, Any]:
+        if findings.receipt is None:
+            return {}
+        hint = f'<p class="lav2-hint">{html.escape(texts["again_hint"])}</p>'
+        shown = (hint if self.correctable and findings.evidence else "") + claims_html(findings, texts)
+        return {self.claims: gr.update(value=shown, visible=True)}
+
+    def _prompt(self, findings: Findings, texts: Mapping[str, str]) -> dict[Any, Any]:
+        return {
+            self.fold: gr.update(label=texts["prompt_tokens"].format(tokens=findings.tokens), visible=True),
+            self.prompt: gr.update(value=findings.prompt, visible=True),
+            self.meter: gr.update(value=meter_html(findings, texts), visible=True),
+        }

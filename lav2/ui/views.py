@@ -1,0 +1,213 @@
+"""Findings as HTML, as a table and as a picture."""
+
+import base64
+import difflib
+import html
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import gradio as gr
+from PIL import Image, ImageDraw
+
+from experts import render
+from experts.evidence import Caption, Detections, Evidence, ExpertFailure, OcrLines
+from lav2 import claims, korean, routing, verdict
+from lav2.ui.state import Findings
+from lav2.ui.texts import translated
+
+PANEL_SIDE = 1280  # pixels: the longer side of the photo in the evidence panel
+
+
+def notice(cause: str = "", next_step: str = "") -> dict[str, Any]:
+    """An update for a page's line of trouble; without a cause it disappears."""
+    text = f'<p class="lav2-notice" role="alert"><b>{html.escape(cause)}</b> {html.escape(next_step)}</p>'
+    return gr.update(value=text if cause else "", visible=bool(cause))
+
+
+def status(findings: Findings, name: str, texts: Mapping[str, str]) -> str:
+    """One line on one expert: waiting, running, what it found and in how many seconds, or why it failed."""
+    found = findings.evidence.get(name)
+    if found is None:
+        return texts[findings.states[name]]
+    if isinstance(found, ExpertFailure):
+        return f"{texts['failed']}. {translated(found.cause, texts)} {translated(found.next_step, texts)}"
+    seconds = texts["remembered" if name in findings.remembered else "done"].format(seconds=f"{found.seconds:.2f}")
+    if isinstance(found, Caption):
+        return f"{seconds} · “{found.text}”"
+    detected = isinstance(found, Detections)
+    items = found.labels if detected else found.texts
+    text = f"{seconds} · {texts['found'].format(n=len(items)) if items else texts['nothing']}"
+    return f"{text} ({texts['kinds'].format(n=len(found.classes))})" if detected else text
+
+
+def detector_tooltip(found: Evidence | None, texts: Mapping[str, str]) -> str:
+    """Which detector looked, and for what; "" for other findings."""
+    if not isinstance(found, Detections):
+        return ""
+    names = ", ".join(found.classes)
+    return texts["known_kinds"].format(detector=found.detector, n=len(found.classes), names=names)
+
+
+def route_text(route: routing.Route, texts: Mapping[str, str]) -> str:
+    """Which experts `auto` chose, and why."""
+    names = ", ".join(texts[name] for name in route.experts)
+    reasons = "; ".join(texts[f"route_{kind}"] for kind in route.kinds)
+    quoted = f" (“{'”, “'.join(route.words)}”)" if route.words else ""
+    return f"{texts['auto']}: {names}. {reasons}{quoted}"
+
+
+def status_html(findings: Findings, texts: Mapping[str, str]) -> str:
+    lines = ""
+    if findings.route:
+        lines += f'<li class="route"><b>{html.escape(texts["auto"])}</b>'
+        lines += f"<span>{html.escape(route_text(findings.route, texts).partition(': ')[2])}</span></li>"
+    for name, state in findings.states.items():
+        text = html.escape(status(findings, name, texts))
+        title = html.escape(detector_tooltip(findings.evidence.get(name), texts))
+        lines += f'<li class="{state}" title="{title}"><b>{html.escape(texts[name])}</b><span>{text}</span></li>'
+    where = html.escape(json.dumps(finding_outlines(findings.evidence)))
+    return f'<div role="status"><ul class="lav2-experts" data-places="{where}">{lines}</ul></div>'
+
+
+def finding_outlines(evidence: Mapping[str, Evidence]) -> dict[int, list[list[float]]]:
+    """Number -> corners [x, y] of every finding that has a place, in shares of the photo's width and height; what
+    labels.js lights up while the pointer is on a finding."""
+    sizes = {name: found.size for name, found in evidence.items() if isinstance(found, Detections | OcrLines)}
+    found = [item for item in render.numbered(evidence) if item.polygon is not None]
+    return {item.number: (item.polygon.astype(float) / sizes[item.expert]).round(4).tolist() for item in found}
+
+
+def hint_html(text: str) -> str:
+    return f'<p class="lav2-hint" role="status">{html.escape(text)}</p>'
+
+
+def meter_html(findings: Findings, texts: Mapping[str, str]) -> str:
+    free = findings.context - findings.tokens
+    usage = texts["meter"].format(tokens=findings.tokens, context=findings.context, free=free)
+    left_out = ""
+    if findings.trimmed:
+        left_out = texts["trimmed_one" if findings.trimmed == 1 else "trimmed"].format(turns=findings.trimmed)
+    high = 0.9 * findings.context
+    scale = f'max="{findings.context}" high="{high}" value="{findings.tokens}"'
+    bar = f'<meter {scale} aria-label="{usage}"></meter>'
+    parts = " · ".join(f"{texts[f'part_{name}']} {tokens}" for name, tokens in findings.token_breakdown.items())
+    return f'<div class="lav2-meter">{bar}<span>{usage}</span><span>{parts}</span><span>{left_out}</span></div>'
+
+
+USED, AGAINST = "✓", "✗"  # behind the number of a finding that holds the answer, or what it denies
+
+
+def findings_table(findings: Findings, texts: Mapping[str, str]) -> list[list[str]]:
+    """The table of all items: number, finding, expert, confidence, place; every cell plain text."""
+    held = check_answer(findings)
+    marks = dict.fromkeys(held.rests_on, f" {USED}") | dict.fromkeys(held.against, f" {AGAINST}")
+    unused = dict.fromkeys(findings.left_out, texts["not_given"])
+    unused |= dict.fromkeys(verdict.unreliable(findings.evidence), texts["unreliable"])
+    return [
+        [
+            f"{item.number}{marks.get(item.number, '')}",
+            item.text,
+            f"{texts[item.expert]} ({unused[item.number]})" if item.number in unused else texts[item.expert],
+            "" if item.confidence is None else f"{item.confidence:.2f}",
+            texts[f"place_{item.place}"] if item.place else "",
+        ]
+        for item in render.numbered(findings.evidence)
+    ]
+
+
+def check_answer(findings: Findings) -> verdict.Verdict:
+    """The answer against its findings; nothing before there is one."""
+    if not findings.receipt:
+        return verdict.Verdict()
+    answer = findings.receipt["answer"]
+    return verdict.verdict(answer, english_question(findings), findings.evidence, findings.left_out)
+
+
+def english_question(findings: Findings) -> str:
+    """The answered question as the model was asked it."""
+    question = findings.receipt["question"]
+    return korean.translated(question) or question
+
+
+def claims_html(findings: Findings, texts: Mapping[str, str]) -> str:
+    """What the answer rests on: findings that hold it, words that no finding has, contradictions; and what the model
+    was not given."""
+    link = receipt_link(findings.receipt, texts)
+    if findings.rule:
+        return f'<ul class="lav2-claims"><li>{html.escape(texts["by_rule"])}</li></ul>{link}'
+    answer, question = findings.receipt["answer"], english_question(findings)
+    held = check_answer(findings)
+    lines = []
+    if held.rests_on:
+        lines.append(("used", texts["claims_used"], []))
+    if held.absent:
+        lines.append(("used", texts["claims_absent"], held.absent))
+    if held.unwritten:
+        lines.append(("used", texts["claims_unwritten"], held.unwritten))
+    for found in held.denied:
+        text = texts["conflict_denied" if found.label else "conflict_written"]
+        lines.append(("conflict", text.format(**vars(found)), []))
+    if findings.evidence and answer and not held.found and not held.denied:
+        lines.append(("alone", texts["claims_none"], held.missing))
+    elif findings.evidence and held.missing:
+        lines.append(("alone", texts["claims_alone"], held.missing))
+    if not_given := not_given_text(findings, texts):
+        lines.append(("alone", not_given, []))
+    objects = findings.evidence.get("detection")
+    if isinstance(objects, Detections):
+        unknown = [name for name in claims.asked(question) if name not in objects.classes]
+        if unknown:
+            lines.append(("alone", texts["unknown_kinds"], unknown))
+    for found in claims.conflicts(findings.evidence):
+        text = texts["conflict_missing" if found.said is None else "conflict_count"]
+        lines.append(("conflict", text.format(**vars(found)), []))
+    for found in claims.miscounted(answer, question, findings.evidence):
+        lines.append(("conflict", texts["conflict_answer"].format(**vars(found)), []))
+    shown = ""
+    for kind, text, marked in lines:
+        marks = " ".join(f"<mark>{html.escape(word)}</mark>" for word in marked)
+        shown += f'<li class="{kind}">{html.escape(text)} {marks}</li>'
+    return f'<ul class="lav2-claims">{shown}</ul>{link}'
+
+
+TAKEN = {"page": "taken_page", "frame": "taken_frame", "picture": "taken_picture"}  # part of a file -> its text
+
+
+def not_given_text(findings: Findings, texts: Mapping[str, str]) -> str:
+    """How much of the findings the model was not given, and why, and what of the file was looked at; "" if all."""
+    unreliable = len(verdict.unreliable(findings.evidence))
+    told = [texts["left_out"].format(n=len(findings.left_out))] if findings.left_out else []
+    told += [texts["left_unread"].format(n=unreliable)] if unreliable else []
+    kind, number = findings.part
+    told += [texts[TAKEN[kind]].format(n=number)] if kind else []
+    return " ".join(told)
+
+
+def receipt_link(value: Mapping[str, Any], texts: Mapping[str, str]) -> str:
+    data = base64.b64encode(json.dumps(value, ensure_ascii=False, indent=1).encode()).decode()
+    link = f'href="data:application/json;base64,{data}" download="receipt.json"'
+    return f'<a class="lav2-receipt" {link}>{html.escape(texts["receipt"])}</a>'
+
+
+def mark_differences(text: str, other: str) -> str:
+    """HTML of `text` with the words marked that `other` does not have in the same order."""
+    own, others = text.split(), other.split()
+    shown = []
+    for kind, start, end, _, _ in difflib.SequenceMatcher(None, own, others, autojunk=False).get_opcodes():
+        piece = html.escape(" ".join(own[start:end]))
+        if piece:
+            shown.append(piece if kind == "equal" else f"<mark>{piece}</mark>")
+    return " ".join(shown)
+
+
+def draw_findings(photo: Image.Image, evidence: Mapping[str, Evidence], number: int | None = None) -> Image.Image:
+    """The photo with numbered findings, small enough for the page; the item `number` alone stays bright."""
+    drawn = render.draw(photo, evidence)
+    chosen = next((item for item in render.numbered(evidence) if item.number == number), None)
+    if chosen is not None and chosen.polygon is not None:
+        mask = Image.new("L", drawn.size, 70)  # of 255: the rest stays visible, but dim
+        ImageDraw.Draw(mask).polygon([(float(x), float(y)) for x, y in chosen.polygon], fill=255)
+        drawn = Image.composite(drawn, Image.new("RGB", drawn.size), mask)
+    drawn.thumbnail((PANEL_SIDE, PANEL_SIDE))
+    return drawn
