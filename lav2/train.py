@@ -152,7 +152,7 @@ def run(
     if settings.stage == "scst" and (settings.together < 2 or settings.batch < _processes()):
         raise LAV2Error(
             f"The stage scst cannot learn from {settings.together} sample(s) of each of {settings.batch} photo(s).",
-            "Give --together 5, and a --batch of at least one photo for each process.",
+            "Give --pack 5, and a --batch of at least one photo for each process.",
         )
     kind = dtype or _precision(place)
     if device_map and _processes() > 1:

@@ -15,7 +15,7 @@ from live import CHROMIUM, PATIENCE, ROOT, answered, attach, chromium, said, sen
 from PIL import Image, ImageDraw, ImageFont
 
 from experts.evidence import from_json
-from lav2 import __main__ as command_line
+from lav2.cli.main import main
 from lav2.verdict import verdict
 
 pytestmark = pytest.mark.slow
@@ -160,7 +160,7 @@ def test_compare_answers_on_both_sides_takes_a_vote_and_shows_all_eight_choices(
     photo = server.folder / f"votes/photos/{vote['left']['image']['sha256']}.webp"
     for side in ("left", "right"):
         (tmp_path / side).write_text(json.dumps(vote[side]))
-        assert command_line.main(["replay", str(tmp_path / side), str(photo)]) == 0
+        assert main(["replay", str(tmp_path / side), str(photo)]) == 0
     page.get_by_label("All eight").check()
     shorten(page, 8)
     send(page, "What does the sign say?")
@@ -189,7 +189,7 @@ def test_findings_can_be_corrected_and_the_receipt_replays(open_page, tmp_path):
     assert '> STOPP' in prompt
     assert page.locator(".lav2-table [role=row]:visible").count() == before - 1
     assert downloaded(page, tmp_path)["corrected"] is True
-    assert command_line.main(["replay", str(tmp_path / "receipt.json"), str(sign)]) == 0
+    assert main(["replay", str(tmp_path / "receipt.json"), str(sign)]) == 0
     page.get_by_role("button", name="Replay a receipt").click()
     page.locator("#replay-receipt input[type=file]").set_input_files(tmp_path / "receipt.json")
     page.locator("#replay-photo input[type=file]").set_input_files(sign)

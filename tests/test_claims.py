@@ -9,8 +9,8 @@ from PIL import Image
 from experts.evidence import Caption, Detections, ExpertFailure, OcrLines
 from experts.prompt_block import prompt_block
 from experts.render import numbered
-from lav2 import __main__ as command_line
 from lav2 import claims, receipt, routing, votes
+from lav2.cli.main import main
 from lav2.errors import LAV2Error
 from lav2.events import Done, Request
 
@@ -139,7 +139,7 @@ def answered(text, evidence=(), stopped=False):
 
 def test_votes_keep_receipts_and_photo_and_export_preference_pairs(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("LAV2_VOTES", str(tmp_path / "votes"))
-    assert command_line.main(["votes", "--export", str(tmp_path / "pairs.jsonl")]) == 1
+    assert main(["votes", "--export", str(tmp_path / "pairs.jsonl")]) == 1
     assert "There are no votes" in capsys.readouterr().err
     photo = Image.new("RGB", (9, 9))
     left, right = answered("A cat."), answered("A dog.", EVIDENCE)
@@ -152,7 +152,7 @@ def test_votes_keep_receipts_and_photo_and_export_preference_pairs(tmp_path, mon
     lines = (tmp_path / "votes/votes.jsonl").read_text().splitlines()
     assert json.loads(lines[0])["right"] == json.loads(json.dumps(right))
     receipt.check_image(right, Image.open(tmp_path / f"votes/photos/{right['image']['sha256']}.webp").convert("RGB"))
-    assert command_line.main(["votes", "--export", str(tmp_path / "pairs.jsonl")]) == 0
+    assert main(["votes", "--export", str(tmp_path / "pairs.jsonl")]) == 0
     assert [json.loads(line) for line in (tmp_path / "pairs.jsonl").read_text().splitlines()] == [
         {"prompt": "prompt 3", "chosen": "A cat.", "rejected": "A dog."},
         {"prompt": "prompt 3", "chosen": "A dog.", "rejected": "A cat."},

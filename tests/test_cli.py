@@ -1,15 +1,17 @@
 """The command line as scripts use it: JSON on standard output, messages on standard error, honest exit codes."""
 
+import importlib
 import json
 import os
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from lav2.__main__ import main
+from lav2.cli.main import main
 
 ROOT = Path(__file__).resolve().parent.parent
 SIGN = ROOT / "assets" / "examples" / "street-sign.webp"
@@ -114,7 +116,7 @@ def test_training_over_a_run_is_refused_with_all_ways_out(tmp_path, capsys):
 
 @pytest.mark.parametrize(
     "package, code",
-    [("torch", "from lav2.__main__ import main; sys.exit(main(['distil', 'x.txt', '--out', 'x.json']))"),
+    [("torch", "from lav2.cli.main import main; sys.exit(main(['distil', 'x.txt', '--out', 'x.json']))"),
      ("gradio", "import runpy; runpy.run_path('app.py', run_name='__main__')")],
 )  # fmt: skip
 def test_a_missing_package_is_told_with_how_to_install_it(package, code):
@@ -124,9 +126,22 @@ def test_a_missing_package_is_told_with_how_to_install_it(package, code):
     assert f"package {package} is not installed" in done.stderr and "requirements.txt" in done.stderr
 
 
+def test_the_console_script_is_the_command_line():
+    scripts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["scripts"]
+    module, name = scripts["lav2"].split(":")
+    assert getattr(importlib.import_module(module), name) is main
+
+
+def test_an_earlier_name_of_an_option_is_taken_with_a_notice(capsys, tmp_path):
+    arguments = ["train", "--stage", "caption", "--data", "none.jsonl", "--out", str(tmp_path), "--together", "8"]
+    assert main([*arguments, "--preset", "gpt-9"]) == 1
+    told = capsys.readouterr().err
+    assert "--together is now called --pack" in told and "no preset" in told
+
+
 def test_presets_are_listed_without_loading_anything():
     code = (
-        "import sys; from lav2.__main__ import main; main(['presets']);"
+        "import sys; from lav2.cli.main import main; main(['presets']);"
         "assert not {'transformers', 'gradio', 'ultralytics'} & set(sys.modules), 'loaded too much'"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)

@@ -14,9 +14,9 @@ from tiny import LATE, PROJECTOR, VISION, llama, open_gates
 from experts import detection
 from experts.evidence import EXPERT_NAMES
 from lav2 import config, evaluate, instruct
-from lav2.__main__ import main
 from lav2.assistant import Assistant
 from lav2.captioning import Captioning
+from lav2.cli.main import main
 from lav2.errors import LAV2Error
 from lav2.events import Done, Request, Sampling
 from lav2.model import AdaptedLlama

@@ -12,8 +12,9 @@ from transformers import AutoModelForCausalLM, Gemma2Config, GPT2Config, Mistral
 from transformers import LlamaConfig, OPTConfig, Qwen3Config  # isort: skip
 
 from lav2 import generate, prompts
-from lav2.__main__ import CAPTION_QUESTION, _preset, main
 from lav2.adapter import ATTENTION
+from lav2.cli.main import main
+from lav2.cli.options import CAPTION_QUESTION, chosen_preset
 from lav2.config import EMBEDDED
 from lav2.errors import LAV2Error
 from lav2.model import AdaptedLlama, preset_on
@@ -200,7 +201,7 @@ def test_an_adapter_takes_the_place_of_its_kind_and_on_another_model_of_both(
     facts = {"format": 1, "base": {}, "adapter": {}, "projector": None, "vision": None, "notes": {"stage": stage}}
     (tmp_path / "config.json").write_text(json.dumps(facts))
     source = folder(tmp_path / "llm", FAMILIES["llama"]) if llm else None
-    preset = _preset(argparse.Namespace(preset="embedded", llm=source), str(tmp_path))
+    preset = chosen_preset(argparse.Namespace(preset="embedded", llm=source), str(tmp_path))
     assert (preset.adapter == str(tmp_path), preset.caption_adapter == str(tmp_path)) == (chat, captions)
     assert preset.caption_question == question
 

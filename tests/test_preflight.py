@@ -79,7 +79,7 @@ def test_free_memory_respects_the_containers_limit(monkeypatch, tmp_path):
 
 def test_the_presets_command_lists_each_with_sources_licence_memory_and_why_not_without_torch(tmp_path):
     code = (
-        "import sys; from lav2.__main__ import main; code = main(['presets', '--device', 'cpu']); "
+        "import sys; from lav2.cli.main import main; code = main(['presets', '--device', 'cpu']); "
         "assert 'torch' not in sys.modules and 'transformers' not in sys.modules; sys.exit(code)"
     )
     environment = {**os.environ, "LAV2_CACHE": str(tmp_path), "HF_HUB_CACHE": str(tmp_path)}

@@ -10,8 +10,8 @@ from PIL import Image
 
 from experts.evidence import Caption, Detections, ExpertFailure, OcrLines
 from experts.prompt_block import prompt_block
-from lav2 import __main__ as command_line
 from lav2 import receipt
+from lav2.cli.main import main
 from lav2.errors import LAV2Error
 from lav2.events import Done, Request, Sampling
 from lav2.prompts import Turn
@@ -161,9 +161,9 @@ def test_replay_gives_the_same_answer_or_says_what_differs(tmp_path, capsys):
     assert "weights" in value["versions"]["engine"]  # int8 or folded
     path = tmp_path / "receipt.json"
     path.write_text(json.dumps(value))
-    assert command_line.main(["replay", str(path), str(SIGN)]) == 0
+    assert main(["replay", str(path), str(SIGN)]) == 0
     assert "The answer is the same" in capsys.readouterr().out
     path.write_text(json.dumps(value | {"answer": "Something else."}))
-    assert command_line.main(["replay", str(path), str(SIGN)]) == 1
+    assert main(["replay", str(path), str(SIGN)]) == 1
     assert "'Something else.' in the receipt" in capsys.readouterr().out
-    assert command_line.main(["replay", str(path), str(SIGN.with_name("shapes.webp"))]) == 1
+    assert main(["replay", str(path), str(SIGN.with_name("shapes.webp"))]) == 1

@@ -15,7 +15,7 @@ from tiny import LATE, VISION, adapted, clip_tokens, llama, open_gates, token_id
 from transformers import AutoTokenizer
 
 from lav2 import checkpoint, generate, prompts, released
-from lav2.__main__ import main
+from lav2.cli.main import main
 from lav2.config import CLIP_VIT_L_14_BGR, PRESETS, RELEASED, AdapterConfig
 from lav2.engine import Engine
 from lav2.errors import LAV2Error

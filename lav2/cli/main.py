@@ -1,0 +1,33 @@
+"""The command line: `lav2 COMMAND ...` or `python -m lav2 COMMAND ...`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from lav2.cli import adapters, answers, evaluation, training
+from lav2.errors import LAV2Error, missing_package
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; returns the exit code: 0 done, 1 a told failure, 2 wrong usage (argparse)."""
+    parser = argparse.ArgumentParser(prog="lav2", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    for family in (answers, training, evaluation, adapters):
+        family.add_commands(commands)
+    options = parser.parse_args(arguments)
+    options.arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        return options.run(options)
+    except ModuleNotFoundError as error:
+        return _report(missing_package(error))
+    except LAV2Error as error:
+        return _report(error)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+
+
+def _report(error: LAV2Error) -> int:
+    print(f"error: {error.cause}\n  next: {error.next_step}", file=sys.stderr)
+    return 1
