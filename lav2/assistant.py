@@ -25,22 +25,8 @@ import lav2
 from experts import caption, detection, ocr
 from experts.evidence import EXPERT_NAMES, Evidence, Expert
 from experts.orchestrator import Orchestrator, fingerprint
-from lav2 import (
-    captioning,
-    checkpoint,
-    config,
-    generate,
-    grounding,
-    language,
-    model,
-    native,
-    phrases,
-    preflight,
-    prompts,
-    weights,
-)
+from lav2 import captioning, checkpoint, config, grounding, language, model, phrases, preflight, prompts, weights
 from lav2.config import CONTEXT
-from lav2.engine import Engine, refusal, unmap
 from lav2.errors import LAV2Error
 from lav2.events import (
     Done,
@@ -54,6 +40,9 @@ from lav2.events import (
     Token,
     check_length,
 )
+from lav2.inference import backend, native, prefix_cache, scheduler, streaming
+from lav2.inference.engine import Engine, refusal
+from lav2.inference.folding import unmap
 from lav2.line import Line
 from lav2.prompts import Turn
 from lav2.vision import VisionTower
@@ -67,8 +56,8 @@ HISTORY_TURNS, HISTORY_CHARACTERS = 200, 100_000  # of the newest that are looke
 class Parts(NamedTuple):
     """What an assistant is made of; see Assistant."""
 
-    chat: generate.Model
-    captioner: generate.Model
+    chat: backend.DecoderBackend
+    captioner: backend.DecoderBackend
     tokenizer: transformers.PreTrainedTokenizerBase
     tower: VisionTower | None
     caption_tower: VisionTower | None
@@ -118,8 +107,8 @@ class Assistant:
     def __init__(
         self,
         preset: config.Preset,
-        chat: generate.Model,
-        captioner: generate.Model,
+        chat: backend.DecoderBackend,
+        captioner: backend.DecoderBackend,
         tokenizer: transformers.PreTrainedTokenizerBase,
         tower: VisionTower,
         detector: Expert,
@@ -146,7 +135,7 @@ class Assistant:
         self.experts = tuple(experts)
         self._orchestrator = Orchestrator(experts)
         self._at_once, self._line = at_once, Line(at_once, WAITING)
-        self._turns = generate.Turns(at_once)
+        self._scheduler = scheduler.Scheduler(at_once)
         self.context = _context(chat.llm)  # tokens of prompt and answer together at most
         self._seen: OrderedDict[bytes, _Seen] = OrderedDict()  # by photo, the newest PHOTOS
         self._seen_lock = threading.Lock()
@@ -154,8 +143,8 @@ class Assistant:
         self._encoder = ThreadPoolExecutor(1, thread_name_prefix="encoder")  # see _views; like all
         # threads here, it must not have worked before ZeroGPU forks the process that answers
         self._readers = ThreadPoolExecutor(at_once, thread_name_prefix="ahead")  # they take turns with the answers
-        lead = len(generate.encode(tokenizer, prompts.beginning(preset.template)))
-        self._kept = generate.Kept(lead, chat.device)
+        lead = len(streaming.encode(tokenizer, prompts.beginning(preset.template)))
+        self._kept = prefix_cache.PrefixCache(lead, chat.device)
 
     @classmethod
     def load(
@@ -287,7 +276,7 @@ class Assistant:
         model, words, how = self._captioner, self._tokenizer, self.captioning
         views = self._look(image)[:2] if shared else _views(self._caption_tower, image, self._encoder)
         clip_tokens = torch.cat([view() for view in views[: how.views]])
-        return captioning.write(model, words, self.caption_prompt, clip_tokens, how, self._judge, self._turns)
+        return captioning.write(model, words, self.caption_prompt, clip_tokens, how, self._judge, self._scheduler)
 
     @property
     def caption_prompt(self) -> str:
@@ -295,7 +284,7 @@ class Assistant:
         it by itself)."""
         if self.settings.caption_question:
             return prompts.build(self.settings.template, self.settings.caption_question)
-        return "" if generate.encode(self._tokenizer, "") else self._tokenizer.bos_token
+        return "" if streaming.encode(self._tokenizer, "") else self._tokenizer.bos_token
 
     @property
     def parts(self) -> Parts:
@@ -375,9 +364,11 @@ class Assistant:
         with contextlib.ExitStack() as held:  # what reads the answer is closed also where the caller is gone
             if not cancel.is_set():
                 given = prompt_kv.result() if prompt_kv else self._blind()
-                more = {"turns": self._turns, "cancel": cancel, "ahead": ahead.result() if ahead else None}
+                more = {"scheduler": self._scheduler, "cancel": cancel, "ahead": ahead.result() if ahead else None}
                 sampling = replace(request.sampling, max_new_tokens=min(asked, self.context - used))
-                stream = generate.stream(self._chat, self._tokenizer, prompt, given, sampling, self._kept, seen, **more)
+                stream = streaming.stream(
+                    self._chat, self._tokenizer, prompt, given, sampling, self._kept, seen, **more
+                )
                 held.enter_context(contextlib.closing(stream))
             while not cancel.is_set():
                 piece = next(stream, None)
@@ -413,7 +404,7 @@ class Assistant:
 
     def _ahead(
         self, seen: _Seen, question: str, history: tuple[Turn, ...], request: Request, cancel: threading.Event
-    ) -> generate.Ahead | None:
+    ) -> streaming.Ahead | None:
         """What the text begins with, read while the experts look. Of a history that may be too long only what every
         prompt begins with: `_fit` leaves turns out of it."""
         template = self.settings.template
@@ -421,8 +412,8 @@ class Assistant:
         if len(history) < len(request.history) or most > self.context - self._reserved(request):
             history = ()
         beginning, given = prompts.beginning(template, history), seen.prompt_kv()
-        return generate.read_ahead(
-            self._chat, self._tokenizer, beginning, given, self._kept, seen, self._turns, cancel
+        return streaming.read_ahead(
+            self._chat, self._tokenizer, beginning, given, self._kept, seen, self._scheduler, cancel
         )
 
     def _fit(
@@ -561,7 +552,7 @@ def _detector(chosen: str | None, settings: config.Preset, device: str) -> Exper
 
 def _fast(
     chat: model.AdaptedLlama, captioner: model.AdaptedLlama, int8: bool | None = None
-) -> tuple[generate.Model, generate.Model, str]:
+) -> tuple[backend.DecoderBackend, backend.DecoderBackend, str]:
     """Engines of both models where they take them, and how they run, in words; the models' own forward is given up."""
     refused = refusal(chat)
     if refused and int8:

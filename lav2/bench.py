@@ -36,11 +36,12 @@ import transformers
 from PIL import Image
 from transformers.utils import is_bitsandbytes_available
 
-from lav2 import checkpoint, config, generate, model, native, weights
+from lav2 import checkpoint, config, model, weights
 from lav2.adapter import ATTENTION, transformer_linears
-from lav2.engine import Engine
 from lav2.errors import LAV2Error
 from lav2.events import Request, Sampling
+from lav2.inference import backend, native, scheduler, streaming
+from lav2.inference.engine import Engine
 from lav2.prompts import Turn, build
 from lav2.vision import VisionTower
 
@@ -182,7 +183,7 @@ def opening(adapted: model.AdaptedLlama) -> model.AdaptedLlama:
     return adapted.eval()
 
 
-def weight_bytes(one: generate.Model) -> int:
+def weight_bytes(one: backend.DecoderBackend) -> int:
     """Bytes that one token reads: every matrix once."""
     if isinstance(one, model.AdaptedLlama):
         linears = [linear.weight for _, linear in transformer_linears(one.decoder)]
@@ -213,15 +214,15 @@ def decode(options: Options) -> list[dict]:
         settings = {"do_sample": False, "max_new_tokens": count, "min_new_tokens": count}
         return seconds(lambda: plain.generate(ids, attention_mask=torch.ones_like(ids), **settings))
 
-    def per_token(one: generate.Model, prompts) -> Callable[[], float]:
-        last, cache = generate.prefill(one, ids, prompts)
+    def per_token(one: backend.DecoderBackend, prompts) -> Callable[[], float]:
+        last, cache = backend.prefill(one, ids, prompts)
         token = last.argmax(-1, keepdim=True)
 
         def rate(tokens: int = options.tokens) -> float:
             def run() -> None:
                 held = cache
                 for _ in range(tokens):
-                    _, held = generate.prefill(one, token, prompts, cache=held)
+                    _, held = backend.prefill(one, token, prompts, cache=held)
 
             taken = seconds(run)
             if isinstance(one, Engine):
@@ -383,7 +384,7 @@ def compare(options: Options) -> list[dict]:
 def concurrency(options: Options) -> list[dict]:
     """Tokens per second of all users together, each with a prompt of PROMPT tokens and an answer of the same length."""
     adapted, tokenizer = opened(config.preset(options.preset))
-    engine, turns = Engine(adapted, release=True), generate.Turns()
+    engine, turns = Engine(adapted, release=True), scheduler.Scheduler()
     vision = adapted.vision_config
     sampling = Sampling(max_new_tokens=options.tokens)
 
@@ -396,7 +397,7 @@ def concurrency(options: Options) -> list[dict]:
             ids = torch.randint(3, len(tokenizer), (1, PROMPT), generator=rng)
             with torch.inference_mode():
                 kv = engine.prompt_kv(engine.visual_prompt(torch.randn(1, vision.tokens, vision.width, generator=rng)))
-            answer = generate.tokens(engine, ids, kv, sampling, [-1], turns=turns)
+            answer = streaming.tokens(engine, ids, kv, sampling, [-1], scheduler=turns)
             next(answer)
             ready.wait()
             for _ in answer:
@@ -584,8 +585,8 @@ def agreement(options: Options) -> list[dict]:
     reference, tokenizer = adapted(torch.bfloat16)
     tower = VisionTower(reference.vision_config) if reference.vision_config else None
     features = tower.encode([image]) if tower else None
-    stop = generate.stop_ids(tokenizer)
-    texts = [generate.encode(tokenizer, build(settings.template, text)) for text in asked]
+    stop = streaming.stop_ids(tokenizer)
+    texts = [streaming.encode(tokenizer, build(settings.template, text)) for text in asked]
     groups = []
     for begin in range(0, len(texts), 20):  # as many as a step takes well
         rows = texts[begin : begin + 20]
@@ -598,19 +599,19 @@ def agreement(options: Options) -> list[dict]:
         return one.prompt_kv(one.visual_prompt(features) if features is not None else None)
 
     kv = prompts_of(reference)
-    said = [torch.stack(list(generate.tokens(reference, ids, kv, greedy, [-1], mask)), 1) for ids, mask in groups]
+    said = [torch.stack(list(streaming.tokens(reference, ids, kv, greedy, [-1], mask)), 1) for ids, mask in groups]
 
-    def same(one: generate.Model, kv: tuple) -> tuple[float, float]:
+    def same(one: backend.DecoderBackend, kv: tuple) -> tuple[float, float]:
         """Shares of positions, and of whole answers, that are the reference's."""
         equal = []
         for (ids, mask), answer in zip(groups, said, strict=True):
-            logits, cache = generate.prefill(one, ids, kv, mask)
+            logits, cache = backend.prefill(one, ids, kv, mask)
             hits = []
             for place in range(answer.shape[1]):
                 hits.append(logits.argmax(-1) == answer[:, place])
                 if place + 1 < answer.shape[1]:
                     mask = torch.cat([mask, mask.new_ones(len(mask), 1)], 1)
-                    logits, cache = generate.prefill(one, answer[:, place : place + 1], kv, mask, cache)
+                    logits, cache = backend.prefill(one, answer[:, place : place + 1], kv, mask, cache)
             equal.append(torch.stack(hits, 1))
         found = torch.cat(equal).float()
         return 100 * float(found.mean()), 100 * float(found.all(1).float().mean())
@@ -723,7 +724,7 @@ def _copy_bandwidth(device: torch.device, timed) -> float:
 
 @torch.inference_mode()
 def _gpu_decode(
-    name: str, one: generate.Model, kv: tuple, vocabulary: int, options: Options, timed, peak, ceiling: float
+    name: str, one: backend.DecoderBackend, kv: tuple, vocabulary: int, options: Options, timed, peak, ceiling: float
 ) -> list[dict]:
     """Rows of one model; a batch that does not fit is a row that says so, and ends them."""
     rows, read = [], weight_bytes(one)
@@ -733,14 +734,14 @@ def _gpu_decode(
 
         def decode_rate(ids=ids, batch=batch, peaks=peaks) -> float:
             peak(begin=True)
-            last, cache = generate.prefill(one, ids, kv)
+            last, cache = backend.prefill(one, ids, kv)
             token = last.argmax(-1, keepdim=True)
-            taken = timed(lambda: [generate.prefill(one, token, kv, cache=cache) for _ in range(options.tokens)])
+            taken = timed(lambda: [backend.prefill(one, token, kv, cache=cache) for _ in range(options.tokens)])
             peaks.append(peak())
             return batch * options.tokens / taken
 
         def prefill_rate(ids=ids, batch=batch) -> float:
-            return batch * PROMPT / timed(lambda: generate.prefill(one, ids, kv))
+            return batch * PROMPT / timed(lambda: backend.prefill(one, ids, kv))
 
         row = {"gpu": name, "batch": batch}
         try:

@@ -17,9 +17,10 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from lav2 import generate
 from lav2.events import Sampling
 from lav2.image import MIRROR_WORDS
+from lav2.inference import backend, search, streaming
+from lav2.inference.scheduler import Scheduler
 from lav2.metrics import CiderD, coco_tokens
 from lav2.phrases import Expected, Phrases
 
@@ -52,13 +53,13 @@ class Captioning:
 
 @torch.inference_mode()
 def write(
-    model: generate.Model,
+    model: backend.DecoderBackend,
     tokenizer: PreTrainedTokenizerBase,
     prompt: str,
     clip_tokens: Tensor,
     settings: Captioning,
     judge: Phrases | None = None,
-    turns: generate.Turns | None = None,
+    scheduler: Scheduler | None = None,
 ) -> str:
     """The caption of a photo; the same each time.
 
@@ -66,23 +67,23 @@ def write(
         prompt: what the model goes on from.
         clip_tokens: [views, N, C] of the photo and, where `settings` wants drafts, of its mirror image.
         judge: of the drafts; None: they are judged by each other alone.
-        turns: shared with the answers of other threads.
+        scheduler: shared with the answers of other threads.
     """
-    input_ids = torch.tensor([generate.encode(tokenizer, prompt)], device=model.device)
-    ends, length = generate.stop_ids(tokenizer), settings.max_new_tokens
+    input_ids = torch.tensor([streaming.encode(tokenizer, prompt)], device=model.device)
+    ends, length = streaming.stop_ids(tokenizer), settings.max_new_tokens
     prompts = [model.prompt_kv(model.visual_prompt(view[None])) for view in clip_tokens]
 
     def text(ids: list[int]) -> str:
         return tokenizer.decode(ids, skip_special_tokens=True).strip()
 
     if not settings.drafts:
-        more = {"no_repeat": settings.no_repeat, "turns": turns}
-        return text(generate.beam(model, input_ids, prompts[0], ends, settings.beams, length, **more))
+        more = {"no_repeat": settings.no_repeat, "scheduler": scheduler}
+        return text(search.beam(model, input_ids, prompts[0], ends, settings.beams, length, **more))
     written: list[str] = []
     for mirrored, prompt_kv in enumerate(prompts):
         sampling = Sampling(settings.temperature, 1.0, length, seed=mirrored, repetition_penalty=1.0)
         count = settings.drafts // 2 if mirrored else settings.drafts
-        found = map(text, generate.drafts(model, input_ids, prompt_kv, sampling, ends, count, turns))
+        found = map(text, search.drafts(model, input_ids, prompt_kv, sampling, ends, count, scheduler))
         written += [said for said in found if not mirrored or not MIRROR_WORDS.search(said)]
     return written[best(written, judge.expect(clip_tokens[:1]) if judge else None)]
 

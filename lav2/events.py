@@ -30,7 +30,7 @@ class Sampling:
     temperature: 0 takes the likeliest token (greedy). top_p: nucleus size in 0..1. max_new_tokens: upper bound.
     seed: makes sampling repeatable. repetition_penalty: > 1 lowers tokens of the answer so far (CTRL,
     arXiv 1909.05858) that do not stand in the prompt: an answer should repeat words of the evidence, though not go
-    round in circles (lav2.generate.looping).
+    round in circles (lav2.inference.sampler.looping).
 
     Raises:
         LAV2Error: a value outside its range, here and not in the middle of an answer.

@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from lav2 import generate
 from lav2.data import Batch, CaptionRow, Rows, Sample, join_captions
 from lav2.events import Sampling
+from lav2.inference import streaming
 from lav2.metrics import CiderD, coco_tokens
 from lav2.model import AdaptedLlama
 
@@ -48,8 +48,8 @@ class Critic:
             visual = model.visual_prompt(shown.clip_tokens).repeat_interleave(self._samples, dim=0)  # [B * K, ...]
             begin = torch.full((len(visual), 1), self._tokenizer.bos_token_id, device=model.device)
             sampling = Sampling(1.0, 1.0, LONGEST, seed, repetition_penalty=1.0)
-            ends = generate.stop_ids(self._tokenizer)
-            columns = list(generate.tokens(model, begin, model.prompt_kv(visual), sampling, ends))
+            ends = streaming.stop_ids(self._tokenizer)
+            columns = list(streaming.tokens(model, begin, model.prompt_kv(visual), sampling, ends))
         model.llm.train(training)
         written = [_ended(ids, ends[0]) for ids in torch.stack(columns, dim=1).tolist()]  # B * K captions
         rewards = np.array([

@@ -25,7 +25,7 @@ from torch import distributed
 from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
-from lav2 import checkpoint, files, generate, phrases, preflight, runs
+from lav2 import checkpoint, files, phrases, preflight, runs
 from lav2.adapter import GROUPS, STAGES, Group, group, trainable
 from lav2.config import Preset, VisionConfig
 from lav2.data import (
@@ -42,7 +42,8 @@ from lav2.data import (
     without_damaged,
 )
 from lav2.errors import LAV2Error
-from lav2.generate import Sampling
+from lav2.events import Sampling
+from lav2.inference import search, streaming
 from lav2.instruct import is_right, obeys
 from lav2.model import AdaptedLlama, Quantize, base_identity, keep_norms_exact, load_llm
 from lav2.phrases import PhrasesConfig
@@ -663,7 +664,7 @@ def answer_all(
         images: each prompt's photo, None: text only.
         features: of the photos.
     """
-    lengths = [len(generate.encode(tokenizer, prompt)) for prompt in prompts]
+    lengths = [len(streaming.encode(tokenizer, prompt)) for prompt in prompts]
     order = sorted(range(len(prompts)), key=lambda i: (images[i] is None, lengths[i]))
     answers = [""] * len(prompts)
     parts = []
@@ -675,7 +676,7 @@ def answer_all(
         with torch.inference_mode():
             visual = model.visual_prompt(features.get(shown)) if shown else None
             kv = model.prompt_kv(visual)
-        found = generate.batch(model, tokenizer, [prompts[i] for i in part], kv, sampling)
+        found = search.batch(model, tokenizer, [prompts[i] for i in part], kv, sampling)
         for i, answer in zip(part, found, strict=True):
             answers[i] = answer
     return answers

@@ -1,4 +1,4 @@
-"""Compile the kernels of lav2/kernels.py for a GPU, where there need be none, and print their assembly."""
+"""Compile the kernels of lav2/inference/kernels.py for a GPU, where there need be none, and print their assembly."""
 
 import json
 import sys
@@ -9,7 +9,7 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from lav2 import kernels
+from lav2.inference import kernels
 
 DTYPE = sys.argv[1]
 OF_KEYS = {"ADDS": True, "HEADS": 9, "GROUPS": 3, "HEAD": 64, "NORMS": True, "PARTS": 4, "AT_ONCE": 128}

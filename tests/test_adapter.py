@@ -7,8 +7,8 @@ from tiny import EARLY, LATE, VISION, adapted, clip_tokens, llama, open_gates, t
 from lav2 import adapter, checkpoint
 from lav2.adapter import STAGES, group, trainable
 from lav2.config import AdapterConfig, ProjectorConfig
-from lav2.engine import Engine
 from lav2.errors import LAV2Error
+from lav2.inference.engine import Engine
 from lav2.model import IGNORED, AdaptedLlama, base_identity
 
 FUSIONS = pytest.mark.parametrize("config", [EARLY, LATE], ids=["early", "late"])

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lav2 import generate, prompts
+from lav2 import prompts
+from lav2.inference import prefix_cache
 
 pytestmark = pytest.mark.slow
 ASSETS = Path(__file__).parent.parent / "assets"
@@ -29,7 +30,7 @@ def events(assistant, *args, cancel=None, **kwargs):
 
 
 def short(**changes):
-    from lav2.generate import Sampling
+    from lav2.events import Sampling
 
     return Sampling(**{"max_new_tokens": 12, **changes})
 
@@ -162,7 +163,8 @@ def test_all_photos_are_encoded_by_one_thread(assistant, monkeypatch):
 
 def test_a_second_question_reads_only_what_its_prompt_does_not_share_with_the_first(assistant, bus, monkeypatch):
     """The photo's prompts, features and evidence are there, and whole pieces of the findings are not read again."""
-    from lav2.engine import PIECE, Engine
+    from lav2.inference.cache import PREFILL_CHUNK
+    from lav2.inference.engine import Engine
 
     assert isinstance(assistant._chat, Engine)
     read, forward = [], assistant._chat._read
@@ -174,7 +176,7 @@ def test_a_second_question_reads_only_what_its_prompt_does_not_share_with_the_fi
     events(assistant, "Where is it?", bus, evidence=given, sampling=short())
     first, _ = sum(read), read.clear()
     events(assistant, "What is written there?", bus, evidence=given, sampling=short())
-    assert first > PIECE and sum(read) <= first - PIECE
+    assert first > PREFILL_CHUNK and sum(read) <= first - PREFILL_CHUNK
 
 
 def test_what_the_prompt_begins_with_is_read_while_the_experts_look(assistant, bus, monkeypatch):
@@ -208,7 +210,7 @@ def test_what_the_prompt_begins_with_is_read_while_the_experts_look(assistant, b
     whole = assistant.count_tokens(prompts.beginning(assistant.settings.template, history)) // 128 * 128
     used = next(event.tokens for event in found if isinstance(event, PromptReady))
     assert whole >= 128 and known == whole and sum(read) == used - whole
-    monkeypatch.setattr(assistant, "_kept", generate.Kept(assistant._kept.lead))
+    monkeypatch.setattr(assistant, "_kept", prefix_cache.PrefixCache(assistant._kept.lead))
     read.clear()
     given = events(assistant, "What is it?", photo, history, evidence=found[-1].evidence, sampling=short())
     assert sum(read) == used and given[-1].answer == found[-1].answer
@@ -219,7 +221,8 @@ def test_of_a_history_that_may_be_cut_only_what_all_prompts_begin_with_is_read_a
 
     long = (Turn("Hello", "word " * 150),) * 20
     begun = []
-    monkeypatch.setattr(generate, "read_ahead", lambda model, words, beginning, *more: begun.append(beginning))
+    read_ahead = lambda model, words, beginning, *more: begun.append(beginning)  # noqa: E731
+    monkeypatch.setattr("lav2.inference.streaming.read_ahead", read_ahead)
     events(assistant, "What is it?", bus.rotate(5), long, ("caption",), short(max_new_tokens=2))
     assert begun == [prompts.beginning(assistant.settings.template)]
 

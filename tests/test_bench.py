@@ -6,8 +6,9 @@ import pytest
 import torch
 from tiny import adapted, llama, token_ids
 
-from lav2 import bench, generate
-from lav2.engine import Engine
+from lav2 import bench
+from lav2.inference import backend
+from lav2.inference.engine import Engine
 from lav2.model import AdaptedLlama
 
 
@@ -112,5 +113,5 @@ def test_a_model_that_is_measured_has_nothing_that_a_trained_one_would_not_leave
     engine = Engine(unadapted)
     assert all(layer.qkv.bias is None and layer.down.bias is None for layer in engine.layers)
     ids, closed = token_ids(), (None,) * 4
-    torch.testing.assert_close(generate.prefill(engine, ids, closed)[0], llama()(ids).logits[:, -1])
+    torch.testing.assert_close(backend.prefill(engine, ids, closed)[0], llama()(ids).logits[:, -1])
     assert bench.weight_bytes(engine) == bench.weight_bytes(unadapted)

@@ -6,9 +6,10 @@ import shutil
 import pytest
 import torch
 
-from lav2 import files, generate, model, native, weights
+from lav2 import files, model, weights
 from lav2.config import PRESETS
 from lav2.errors import LAV2Error
+from lav2.inference import native, scheduler
 
 compiler = pytest.mark.skipif(native.library() is None, reason="needs a C compiler (cc, gcc or clang)")
 
@@ -60,13 +61,13 @@ def test_a_damaged_gguf_file_is_told(monkeypatch, tmp_path):
 
 
 def test_an_answer_that_finds_no_thread_leaves_nothing_behind(monkeypatch):
-    turns = generate.Turns()
+    turns = scheduler.Scheduler()
 
     def refused(thread):
         raise RuntimeError("can't start new thread")
 
     with monkeypatch.context() as patch:
-        patch.setattr(generate.threading.Thread, "start", refused)
+        patch.setattr(scheduler.threading.Thread, "start", refused)
         with pytest.raises(LAV2Error, match="no further thread"):
-            next(turns.follow(None, None, None, 5))
+            next(turns.decode_stream(None, None, None, 5))
     assert not turns._going and turns._worker is None

@@ -8,12 +8,13 @@ import torch
 from PIL import Image
 from tiny import LATE, PROJECTOR, VISION, adapted, clip_tokens, llama, open_gates, token_ids, tokenizer
 
-from lav2 import captioning, generate
+from lav2 import captioning
 from lav2.assistant import _views
 from lav2.captioning import Captioning, best
-from lav2.engine import Engine
 from lav2.errors import LAV2Error
 from lav2.events import Sampling
+from lav2.inference import sampler, search, streaming
+from lav2.inference.engine import Engine
 from lav2.model import AdaptedLlama
 from lav2.phrases import Expected
 from lav2.vision import VisionTower
@@ -28,7 +29,7 @@ def photo_prompts(model, seed=0):
 
 def sampled(model, temperature=1.0, seed=3, count=6, length=12):
     sampling = Sampling(temperature, 1.0, length, seed, repetition_penalty=1.0)
-    return generate.drafts(model, token_ids(1, 4), photo_prompts(model), sampling, STOP, count)
+    return search.drafts(model, token_ids(1, 4), photo_prompts(model), sampling, STOP, count)
 
 
 def test_the_text_that_most_agree_with_is_told():
@@ -71,13 +72,13 @@ def test_the_engines_drafts_are_those_of_the_forward_of_transformers():
 def test_every_draft_goes_on_from_what_it_has_said_itself(kind, monkeypatch):
     """Although those that have said the same share a row: the logits are those of prompt and draft read anew."""
     model = open_gates(adapted())
-    prompt_kv, original, seen = photo_prompts(model), generate.sample, []
+    prompt_kv, original, seen = photo_prompts(model), sampler.sample, []
 
     def watched(logits, sampling, generator, said):
         seen.append((logits, torch.tensor(said)))
         return original(logits, sampling, generator, said)
 
-    monkeypatch.setattr(generate, "sample", watched)
+    monkeypatch.setattr(search, "sample", watched)
     sampled(kind(model), temperature=0.3, count=8)
     assert len({tuple(answer) for _, answers in seen for answer in answers.tolist()}) > 8
     for logits, answers in seen:
@@ -91,7 +92,7 @@ def test_every_draft_goes_on_from_what_it_has_said_itself(kind, monkeypatch):
 def test_cold_drafts_are_the_greedy_answer(kind):
     model = kind(open_gates(adapted()))
     sampling = Sampling(max_new_tokens=12, repetition_penalty=1.0)
-    greedy = [int(t) for t in generate.tokens(model, token_ids(1, 4), photo_prompts(model), sampling, STOP)]
+    greedy = [int(t) for t in streaming.tokens(model, token_ids(1, 4), photo_prompts(model), sampling, STOP)]
     assert sampled(model, temperature=0.0, count=2) == [[t for t in greedy if t not in STOP]] * 2
 
 
@@ -137,12 +138,12 @@ def test_the_photo_judges_its_drafts_and_those_of_its_mirror_image_that_name_no_
             judged.append(clip_tokens)
             return photo(cat=1.0)
 
-    def drafts(model, input_ids, prompt_kv, sampling, stop, count, turns=None):
+    def drafts(model, input_ids, prompt_kv, sampling, stop, count, scheduler=None):
         assert sampling.temperature == 0.7
         return said[sampling.seed][:count]
 
-    monkeypatch.setattr(generate, "drafts", drafts)
-    monkeypatch.setattr(generate, "beam", lambda *given, **more: " w3 w4")
+    monkeypatch.setattr(search, "drafts", drafts)
+    monkeypatch.setattr(search, "beam", lambda *given, **more: " w3 w4")
     monkeypatch.setattr(captioning, "best", lambda texts, *given: pool.append(texts) or original(texts, *given))
     monkeypatch.setattr(type(words), "decode", lambda self, ids, **more: ids)
     seen, how = clip_tokens(2), Captioning(drafts=4, temperature=0.7)

@@ -155,7 +155,7 @@ def test_the_trained_prompt_is_the_assistants(template, case):
     asked = next(event for event in assistant.answer(request) if isinstance(event, PromptReady)).prompt
 
     as_json = {name: from_json(name, json.loads(json.dumps(to_json(value)))) for name, value in found.items()}
-    turns = data._turns([(turn.question, turn.answer) for turn in history] + [(question, answer)])
+    turns = data._scheduler([(turn.question, turn.answer) for turn in history] + [(question, answer)])
     sample = instruction_sample(InstructionRow(None, turns, as_json), words, template)
     learned, whole = shown_learned(sample, words)
     assert whole == asked + "Two.<|im_end|>"

@@ -18,13 +18,13 @@ import torch
 from tiny import EARLY, LATE, PROJECTOR, VISION, adapted, clip_tokens, llama, open_gates, token_ids, tokenizer
 from transformers import AutoModelForCausalLM, Qwen2Config, Qwen3Config
 
-import lav2.engine
-from lav2 import generate, native
 from lav2.adapter import ATTENTION
 from lav2.config import AdapterConfig
-from lav2.engine import Engine, Folded, Room, quantised, refusal, unmap
 from lav2.errors import LAV2Error
-from lav2.generate import Sampling
+from lav2.events import Sampling
+from lav2.inference import backend, native, prefix_cache, sampler, scheduler, search, streaming
+from lav2.inference.engine import NATIVE_ROWS, Engine, refusal
+from lav2.inference.folding import Arena, Folded, quantised, unmap
 from lav2.model import AdaptedLlama, share_frozen
 
 DEVICE = os.environ.get("LAV2_TEST_DEVICE", "cpu")  # of the tests marked so
@@ -42,7 +42,7 @@ def in_pieces(model, ids, prompt_kv):
     """Logits after 6 tokens at once, 2 at once and 1 + 1."""
     logits, cache = [], None
     for begin, end in ((0, 6), (6, 8), (8, 9), (9, 10)):
-        last, cache = generate.prefill(model, ids[:, begin:end], prompt_kv, cache=cache)
+        last, cache = backend.prefill(model, ids[:, begin:end], prompt_kv, cache=cache)
         logits.append(last.float())
     return torch.stack(logits, 1)
 
@@ -86,7 +86,7 @@ def fused(monkeypatch):
 
     def make(model):
         if DEVICE == "cpu":
-            monkeypatch.setattr(lav2.engine, "Recorded", Launched)
+            monkeypatch.setattr("lav2.inference.engine.CudaGraphStep", Launched)
         engine = Engine(model)
         engine.library, engine.fused = None, True
         return engine
@@ -159,7 +159,7 @@ def test_where_fused_steps_fail_torch_takes_over(error, given_up, fused, monkeyp
 
     model = open_gates(adapted(LATE))
     engine, plain = fused(model), Engine(model, compiled=False)
-    monkeypatch.setattr(lav2.engine, "Recorded", broken)
+    monkeypatch.setattr("lav2.inference.engine.CudaGraphStep", broken)
     ids, prompt_kv = token_ids(2, 4), photo_prompts(model)
     results = []
     for one in (engine, plain):
@@ -209,7 +209,7 @@ def test_a_batch_of_unequal_prompts_answers_as_transformers_forward(rows_with_im
     with torch.no_grad():
         prompt_kv = model.prompt_kv(model.visual_prompt(clip_tokens(3)), has_image)
     prompts = ["w5 w9 w33", "w7 w8 w40 w41 w42 w11", "w12"]
-    answers = [generate.batch(one, tokenizer(), prompts, prompt_kv, GREEDY) for one in (model, Engine(model))]
+    answers = [search.batch(one, tokenizer(), prompts, prompt_kv, GREEDY) for one in (model, Engine(model))]
     assert answers[0] == answers[1]
     assert len(set(answers[0])) == 3
 
@@ -261,12 +261,12 @@ def test_the_compiled_step_is_the_forward_in_torch(rows, threads):
 def test_the_compiled_step_takes_widths_that_fill_neither_tiles_nor_blocks_of_factors(threads):
     """17 and 35 blocks in a row, a vocabulary of 67, as many rows as it takes; against its int8 weights expanded."""
     model = wide(hidden_size=544, intermediate_size=1120, vocab_size=67, initializer_range=0.03)
-    prompt_kv, ids = photo_prompts(model, lav2.engine.NATIVE_ROWS), token_ids(lav2.engine.NATIVE_ROWS, 5)
+    prompt_kv, ids = photo_prompts(model, NATIVE_ROWS), token_ids(NATIVE_ROWS, 5)
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
         engine = Engine(model, int8=True)
-        engine.product, engine.reads = torch.float32, False
+        engine.matmul_dtype, engine.reads = torch.float32, False
         whole, _ = engine(ids, prompt_kv)
         engine.reads = True
         _, cache = engine(ids[:, :4], prompt_kv)
@@ -274,7 +274,7 @@ def test_the_compiled_step_takes_widths_that_fill_neither_tiles_nor_blocks_of_fa
         at_once, _ = engine(ids, prompt_kv)  # 160 tokens: more than a call takes
     finally:
         torch.set_num_threads(before)
-    assert whole.shape == last.shape == (lav2.engine.NATIVE_ROWS, 67)
+    assert whole.shape == last.shape == (NATIVE_ROWS, 67)
     assert float((whole - last).norm() / whole.norm()) < 0.01
     assert torch.equal(at_once, last)
 
@@ -287,7 +287,7 @@ def test_a_prompt_read_by_the_compiled_step_is_that_read_by_torch_whatever_its_p
     engine, prompt_kv = Engine(model, int8=True), photo_prompts(model, 2)
     ids, mask = token_ids(2, length), torch.ones(2, length, dtype=torch.long)
     mask[1, : length // 3] = 0
-    engine.product = torch.float32
+    engine.matmul_dtype = torch.float32
     found = []
     for engine.reads in (False, True):
         found.append(engine(ids, prompt_kv, mask)[0])
@@ -308,7 +308,7 @@ def test_texts_that_begin_in_a_later_piece_are_read_as_by_torch(rows):
     engine, ids = Engine(model, int8=True), token_ids(rows, 300)
     mask = torch.ones(rows, 300, dtype=torch.long)
     mask[1:, :150] = 0
-    engine.product = torch.float32
+    engine.matmul_dtype = torch.float32
     found = []
     for engine.reads in (False, True):
         found.append(engine(ids, model.prompt_kv(), mask)[0])
@@ -374,7 +374,7 @@ def test_an_engine_that_released_the_frozen_matrices_answers_the_same():
 def test_int8_weights_are_within_half_a_step_of_the_weights():
     weight = torch.randn(6, 96, generator=torch.Generator().manual_seed(0))
     weight[0, :32] = 0
-    matrix = quantised([Folded(weight)], None, Room())
+    matrix = quantised([Folded(weight)], None, Arena())
     kept = matrix(torch.eye(96)).T  # rows of zeros fill up a tile
     step = matrix.factor[0].float().T.repeat_interleave(32, 1)  # of one tile [blocks, rows]
     assert kept.shape == (16, 96) and not kept[6:].any()
@@ -399,8 +399,8 @@ def tuned_parts(dtype=torch.bfloat16):
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
 def test_weights_that_are_folded_as_they_are_quantised_are_those_of_the_folded_matrix(dtype):
     parts = tuned_parts(dtype)
-    found = quantised(parts, None, Room())
-    expected = quantised([Folded(torch.cat([part.whole() for part in parts]))], None, Room())
+    found = quantised(parts, None, Arena())
+    expected = quantised([Folded(torch.cat([part.whole() for part in parts]))], None, Arena())
     assert torch.equal(found.weight, expected.weight) and torch.equal(found.factor, expected.factor)
 
 
@@ -429,15 +429,15 @@ def pieces_of(engine, monkeypatch) -> list:
 
 
 def test_a_second_question_takes_up_the_pieces_it_shares_and_answers_to_the_last_bit_the_same(monkeypatch):
-    monkeypatch.setattr(lav2.engine, "PIECE", 4)
+    monkeypatch.setattr("lav2.inference.cache.PREFILL_CHUNK", 4)
     model = open_gates(adapted())
-    engine, words, kept, photo = Engine(model), tokenizer(), generate.Kept(), object()
+    engine, words, kept, photo = Engine(model), tokenizer(), prefix_cache.PrefixCache(), object()
     prompt_kv = photo_prompts(model)
     done = pieces_of(engine, monkeypatch)
 
     def ask(prompt, photo, kept=kept):
         done.clear()
-        text = "".join(t for t, _ in generate.stream(engine, words, prompt, prompt_kv, GREEDY, kept, photo))
+        text = "".join(t for t, _ in streaming.stream(engine, words, prompt, prompt_kv, GREEDY, kept, photo))
         return text, list(done)
 
     first, all_steps = ask("w5 w9 w33 w7 w8 w9 w10 w11 w12 w13", photo)
@@ -453,27 +453,27 @@ def test_a_second_question_takes_up_the_pieces_it_shares_and_answers_to_the_last
 
 
 def test_what_prompts_begin_with_is_read_ahead_and_the_answer_is_to_the_last_bit_the_same(monkeypatch):
-    monkeypatch.setattr(lav2.engine, "PIECE", 4)
+    monkeypatch.setattr("lav2.inference.cache.PREFILL_CHUNK", 4)
     model = open_gates(adapted())
-    engine, words, turns, photo = Engine(model), tokenizer(), generate.Turns(), object()
+    engine, words, turns, photo = Engine(model), tokenizer(), scheduler.Scheduler(), object()
     prompt_kv = photo_prompts(model)
     done = pieces_of(engine, monkeypatch)
 
     def ask(kept, ahead=None):
         done.clear()
-        asked = generate.stream(engine, words, prompt, prompt_kv, GREEDY, kept, photo, turns, ahead=ahead)
+        asked = streaming.stream(engine, words, prompt, prompt_kv, GREEDY, kept, photo, turns, ahead=ahead)
         return "".join(t for t, _ in asked), list(done)
 
     def ahead(kept, beginning, cancel=None):
         done.clear()
-        read = generate.read_ahead(engine, words, beginning, prompt_kv, kept, photo, turns, cancel)
+        read = streaming.read_ahead(engine, words, beginning, prompt_kv, kept, photo, turns, cancel)
         return read, [step[:2] for step in done]
 
     prompt = "w5 w9 w33 w7 w8 w9 w10 w11 w12 w13"
-    alone, all_steps = ask(generate.Kept(lead=3))
+    alone, all_steps = ask(prefix_cache.PrefixCache(lead=3))
     assert [step[:2] for step in all_steps[:4]] == [(0, 3), (3, 1), (4, 4), (8, 2)]
     for beginning, wanted in ((prompt[:9], [(0, 3)]), (prompt[:15], [(0, 3), (3, 1)])):
-        kept = generate.Kept(lead=3)
+        kept = prefix_cache.PrefixCache(lead=3)
         read, steps = ahead(kept, beginning)
         assert steps == wanted
         text, steps = ask(kept, read)
@@ -483,8 +483,8 @@ def test_what_prompts_begin_with_is_read_ahead_and_the_answer_is_to_the_last_bit
         assert ask(kept)[1][0][:2] == (8, 2)
         read, steps = ahead(kept, prompt + " w14 w15 w16")  # a later question, whose history has grown
         assert steps == [(8, 4)] and len(read[0]) == 12
-    assert ahead(generate.Kept(lead=3), "w5 w9") == (None, [])  # shorter than what all prompts share
-    cancel, kept = threading.Event(), generate.Kept(lead=3)
+    assert ahead(prefix_cache.PrefixCache(lead=3), "w5 w9") == (None, [])  # shorter than what all prompts share
+    cancel, kept = threading.Event(), prefix_cache.PrefixCache(lead=3)
     cancel.set()
     read, steps = ahead(kept, prompt, cancel)
     assert steps == [] and ask(kept, read)[0] == alone
@@ -505,15 +505,15 @@ def test_a_wide_beam_finds_what_brute_force_finds():
             scores[tuple(t for t in answer[:length] if t != stop)] = float(chance[:length].sum()) / length**power
         best = max(scores, key=scores.get)
         for one in (model, Engine(model)):
-            assert tuple(generate.beam(one, ids, prompt_kv, [stop], 64, steps, power)) == best
+            assert tuple(search.beam(one, ids, prompt_kv, [stop], 64, steps, power)) == best
 
 
 def test_a_beam_of_one_is_greedy():
     model = open_gates(adapted())
     prompt_kv = photo_prompts(model)
     for one in (model, Engine(model)):
-        greedy = [int(t) for t in generate.tokens(one, token_ids(), prompt_kv, GREEDY, [2])]
-        assert generate.beam(one, token_ids(), prompt_kv, [2], 1, 8) == [t for t in greedy if t != 2]
+        greedy = [int(t) for t in streaming.tokens(one, token_ids(), prompt_kv, GREEDY, [2])]
+        assert search.beam(one, token_ids(), prompt_kv, [2], 1, 8) == [t for t in greedy if t != 2]
 
 
 @compiled
@@ -523,8 +523,8 @@ def test_answers_that_share_their_steps_are_to_the_last_bit_those_given_alone():
     with torch.no_grad():
         photos = [model.prompt_kv(model.visual_prompt(clip_tokens(seed=seed))) for seed in range(5)]
     prompts = ["w5 w9 w33", "w7 w8 w40 w41 w42 w11", "w12", "w13 w14", "w5 w6 w7 w8"]
-    caches = [engine(torch.tensor([generate.encode(words, p)]), kv)[1] for p, kv in zip(prompts, photos, strict=True)]
-    alone = [engine(torch.tensor([generate.encode(words, p)]), kv)[1] for p, kv in zip(prompts, photos, strict=True)]
+    caches = [engine(torch.tensor([streaming.encode(words, p)]), kv)[1] for p, kv in zip(prompts, photos, strict=True)]
+    alone = [engine(torch.tensor([streaming.encode(words, p)]), kv)[1] for p, kv in zip(prompts, photos, strict=True)]
     for token in (20, 21, 22):
         together = engine.together([token] * 5, caches)
         single = [engine(torch.tensor([[token]]), (), cache=cache)[0] for cache in alone]
@@ -551,17 +551,17 @@ def test_without_the_compiled_step_answers_that_share_their_steps_are_those_give
 @compiled
 def test_threads_share_steps_and_get_their_own_answers(monkeypatch):
     model = wide()
-    engine, words, turns = Engine(model), tokenizer(), generate.Turns()
+    engine, words, turns = Engine(model), tokenizer(), scheduler.Scheduler()
     prompt_kv = photo_prompts(model)
     prompts = [f"w{3 + i} w{9 + i}" for i in range(6)]
     sampling = Sampling(max_new_tokens=20, repetition_penalty=1.0)
-    alone = ["".join(t for t, _ in generate.stream(engine, words, p, prompt_kv, sampling)) for p in prompts]
+    alone = ["".join(t for t, _ in streaming.stream(engine, words, p, prompt_kv, sampling)) for p in prompts]
     sizes = []
     original = engine.together
     monkeypatch.setattr(engine, "together", lambda ids, caches: sizes.append(len(ids)) or original(ids, caches))
 
     def answer(prompt):
-        return "".join(t for t, _ in generate.stream(engine, words, prompt, prompt_kv, sampling, turns=turns))
+        return "".join(t for t, _ in streaming.stream(engine, words, prompt, prompt_kv, sampling, scheduler=turns))
 
     with ThreadPoolExecutor(6) as pool:
         assert list(pool.map(answer, prompts)) == alone
@@ -572,12 +572,12 @@ def test_threads_share_steps_and_get_their_own_answers(monkeypatch):
 @compiled
 def test_an_answer_goes_on_while_another_prompt_is_read_and_both_are_as_alone(monkeypatch):
     """The order of work is recorded: between two pieces of the second prompt there is a step of the first answer."""
-    monkeypatch.setattr(lav2.engine, "PIECE", 4)
+    monkeypatch.setattr("lav2.inference.cache.PREFILL_CHUNK", 4)
     model = wide()
-    engine, words, turns, prompt_kv = Engine(model), tokenizer(), generate.Turns(), photo_prompts(model)
+    engine, words, turns, prompt_kv = Engine(model), tokenizer(), scheduler.Scheduler(), photo_prompts(model)
     sampling = Sampling(max_new_tokens=40, repetition_penalty=1.0)
     prompts = ["w5 w9", " ".join(f"w{3 + i}" for i in range(40))]
-    alone = ["".join(t for t, _ in generate.stream(engine, words, p, prompt_kv, sampling)) for p in prompts]
+    alone = ["".join(t for t, _ in streaming.stream(engine, words, p, prompt_kv, sampling)) for p in prompts]
     work, first_is_decoding, second_is_read = [], threading.Event(), threading.Event()
     pieces, steps = engine._read, engine.together
 
@@ -599,7 +599,7 @@ def test_an_answer_goes_on_while_another_prompt_is_read_and_both_are_as_alone(mo
 
     def first():
         said = ""
-        for text, count in generate.stream(engine, words, prompts[0], prompt_kv, sampling, turns=turns):
+        for text, count in streaming.stream(engine, words, prompts[0], prompt_kv, sampling, scheduler=turns):
             said += text
             if count == 2:
                 first_is_decoding.set()
@@ -608,7 +608,7 @@ def test_an_answer_goes_on_while_another_prompt_is_read_and_both_are_as_alone(mo
 
     def second():
         first_is_decoding.wait(10)
-        return "".join(t for t, _ in generate.stream(engine, words, prompts[1], prompt_kv, sampling, turns=turns))
+        return "".join(t for t, _ in streaming.stream(engine, words, prompts[1], prompt_kv, sampling, scheduler=turns))
 
     with ThreadPoolExecutor(2) as pool:
         assert [one.result() for one in [pool.submit(first), pool.submit(second)]] == alone
@@ -619,9 +619,10 @@ def test_an_answer_goes_on_while_another_prompt_is_read_and_both_are_as_alone(mo
 
 @compiled
 def test_a_prompt_that_is_cancelled_is_read_no_further_and_makes_room_at_once(monkeypatch):
-    monkeypatch.setattr(lav2.engine, "PIECE", 4)
+    monkeypatch.setattr("lav2.inference.cache.PREFILL_CHUNK", 4)
     model = wide()
-    engine, words, turns, kept, photo = Engine(model), tokenizer(), generate.Turns(), generate.Kept(), object()
+    engine, words, turns, photo = Engine(model), tokenizer(), scheduler.Scheduler(), object()
+    kept = prefix_cache.PrefixCache()
     prompt_kv, cancel, done = photo_prompts(model), threading.Event(), []
     original = engine._read
 
@@ -633,18 +634,18 @@ def test_a_prompt_that_is_cancelled_is_read_no_further_and_makes_room_at_once(mo
 
     monkeypatch.setattr(engine, "_read", forward)
     prompt = " ".join(f"w{3 + i}" for i in range(40))
-    asked = generate.stream(engine, words, prompt, prompt_kv, GREEDY, kept, photo, turns, cancel)
+    asked = streaming.stream(engine, words, prompt, prompt_kv, GREEDY, kept, photo, turns, cancel)
     assert list(asked) == [] and done == [4, 4]
     assert turns._prompts == [] and turns._going == []
-    again = generate.stream(engine, words, prompt, prompt_kv, GREEDY, kept, photo, turns, threading.Event())
-    assert list(again) == list(generate.stream(engine, words, prompt, prompt_kv, GREEDY))
+    again = streaming.stream(engine, words, prompt, prompt_kv, GREEDY, kept, photo, turns, threading.Event())
+    assert list(again) == list(streaming.stream(engine, words, prompt, prompt_kv, GREEDY))
     assert done[2] == 4 and len(done) == 2 + 8 + 10  # the two pieces were kept: eight were left to read
 
 
 @compiled
 def test_a_step_that_fails_is_told_to_every_answer_in_it(monkeypatch):
     model = wide()
-    engine, words, turns, prompt_kv = Engine(model), tokenizer(), generate.Turns(), photo_prompts(model)
+    engine, words, turns, prompt_kv = Engine(model), tokenizer(), scheduler.Scheduler(), photo_prompts(model)
 
     def broken(ids, caches):
         raise MemoryError("no room")
@@ -652,7 +653,7 @@ def test_a_step_that_fails_is_told_to_every_answer_in_it(monkeypatch):
     monkeypatch.setattr(engine, "together", broken)
 
     def answer(prompt):
-        return list(generate.stream(engine, words, prompt, prompt_kv, GREEDY, turns=turns))
+        return list(streaming.stream(engine, words, prompt, prompt_kv, GREEDY, scheduler=turns))
 
     with ThreadPoolExecutor(3) as pool:
         failed = [pool.submit(answer, f"w{3 + i}").exception(20) for i in range(3)]
@@ -662,20 +663,20 @@ def test_a_step_that_fails_is_told_to_every_answer_in_it(monkeypatch):
 @compiled
 def test_what_one_answer_cannot_choose_fails_that_answer_alone(monkeypatch):
     model = wide()
-    engine, words, turns, prompt_kv = Engine(model), tokenizer(), generate.Turns(), photo_prompts(model)
-    whole = list(generate.stream(engine, words, "w5 w9", prompt_kv, GREEDY))
-    original = generate.sample
+    engine, words, turns, prompt_kv = Engine(model), tokenizer(), scheduler.Scheduler(), photo_prompts(model)
+    whole = list(streaming.stream(engine, words, "w5 w9", prompt_kv, GREEDY))
+    original = sampler.sample
 
     def sample(logits, sampling, *rest):
         if sampling.seed == 13 and threading.current_thread() is turns._worker:
             raise ZeroDivisionError
         return original(logits, sampling, *rest)
 
-    monkeypatch.setattr(generate, "sample", sample)
+    monkeypatch.setattr(sampler, "sample", sample)
 
     def answer(seed):
         sampling = dataclasses.replace(GREEDY, seed=seed)
-        return list(generate.stream(engine, words, "w5 w9", prompt_kv, sampling, turns=turns))
+        return list(streaming.stream(engine, words, "w5 w9", prompt_kv, sampling, scheduler=turns))
 
     with ThreadPoolExecutor(2) as pool:
         bad, good = pool.submit(answer, 13), pool.submit(answer, 0)
@@ -685,9 +686,9 @@ def test_what_one_answer_cannot_choose_fails_that_answer_alone(monkeypatch):
 @compiled
 def test_an_answer_is_computed_a_little_ahead_and_not_after_it_is_closed():
     model = wide()
-    engine, turns, prompt_kv = Engine(model), generate.Turns(), photo_prompts(model)
+    engine, turns, prompt_kv = Engine(model), scheduler.Scheduler(), photo_prompts(model)
     cache, sampling = engine.begin(1, prompt_kv), Sampling(max_new_tokens=100)
-    answer = generate.tokens(engine, token_ids(1, 5), prompt_kv, sampling, [-1], cache=cache, turns=turns)
+    answer = streaming.tokens(engine, token_ids(1, 5), prompt_kv, sampling, [-1], cache=cache, scheduler=turns)
     for _ in range(3):
         next(answer)
     wait_until(lambda: cache.length == 5 + 2 + turns.AHEAD)
@@ -709,7 +710,7 @@ def wait_until(true):
 @compiled
 def test_int8_products_in_bfloat16_and_float32_agree_within_bfloat16s_step():
     weight = torch.randn(16, 96, generator=torch.Generator().manual_seed(0))
-    matrix = quantised([Folded(weight)], torch.ones(16), Room())
+    matrix = quantised([Folded(weight)], torch.ones(16), Arena())
     x = torch.randn(5, 96, generator=torch.Generator().manual_seed(1))
     exact, fast = matrix(x), matrix(x, torch.empty(16 * 96, dtype=torch.bfloat16))
     assert exact.dtype == fast.dtype == torch.float32
@@ -725,7 +726,7 @@ def test_int8_products_in_bfloat16_and_float32_agree_within_bfloat16s_step():
 def test_the_compiled_product_of_int8_weights_is_that_of_the_expanded_ones(rows, many):
     """Vectors are rounded to int16, which is nearly exact, whatever the numbers of rows and blocks."""
     generator = torch.Generator().manual_seed(rows)
-    matrix = quantised([Folded(torch.randn(many, 19 * 32, generator=generator))], None, Room())
+    matrix = quantised([Folded(torch.randn(many, 19 * 32, generator=generator))], None, Arena())
     x = torch.randn(rows, 19 * 32, generator=generator)
     x[:, 7] = 3000  # massive activations, as Llamas have them, cost 31 others of their block half a step of 0.09
     found = linear(native.library(), matrix, x, many)
@@ -750,7 +751,7 @@ def linear(library, matrix, x, many, threads=2):
 @pytest.mark.parametrize("march", ["x86-64", "x86-64-v3"])
 def test_processors_without_wide_vectors_get_the_same_products(march, monkeypatch, tmp_path):
     """The branches of decode.c for AVX2, and for none of it, which other processors take."""
-    matrix = quantised([Folded(torch.randn(16, 19 * 32, generator=torch.Generator().manual_seed(0)))], None, Room())
+    matrix = quantised([Folded(torch.randn(16, 19 * 32, generator=torch.Generator().manual_seed(0)))], None, Arena())
     x = torch.randn(5, 19 * 32, generator=torch.Generator().manual_seed(1))
     here = native.library()
     if march == "x86-64-v3" and not torch.cpu.get_capabilities().get("avx2"):
@@ -759,9 +760,9 @@ def test_processors_without_wide_vectors_get_the_same_products(march, monkeypatc
     monkeypatch.setenv("LAV2_CACHE", str(tmp_path))
     monkeypatch.setattr(native, "SECONDS", 300)  # the compiler is slow on a busy machine
     other = native.library.__wrapped__()
-    made = quantised(tuned_parts(), None, Room())
+    made = quantised(tuned_parts(), None, Arena())
     monkeypatch.setattr(native, "library", lambda: other)
-    found = quantised(tuned_parts(), None, Room())
+    found = quantised(tuned_parts(), None, Arena())
     assert torch.equal(found.weight, made.weight) and torch.equal(found.factor, made.factor)
     torch.testing.assert_close(linear(other, matrix, x, 16), linear(here, matrix, x, 16), atol=1e-4, rtol=1e-5)
 

@@ -11,12 +11,13 @@ from transformers import AutoModelForCausalLM, Gemma2Config, GPT2Config, Mistral
 
 from transformers import LlamaConfig, OPTConfig, Qwen3Config  # isort: skip
 
-from lav2 import generate, prompts
+from lav2 import prompts
 from lav2.adapter import ATTENTION
 from lav2.cli.main import main
 from lav2.cli.options import CAPTION_QUESTION, chosen_preset
 from lav2.config import EMBEDDED
 from lav2.errors import LAV2Error
+from lav2.inference import backend, streaming
 from lav2.model import AdaptedLlama, preset_on
 from lav2.prompts import SYSTEM, Turn
 
@@ -77,10 +78,10 @@ def test_with_open_gates_cached_logits_are_the_uncached_ones(opened):
     ids = token_ids(1, 12)
     full = opened(ids, kv).logits[0]
     assert (full - opened(ids, opened.prompt_kv()).logits[0]).abs().max() > 1e-2
-    last, cache = generate.prefill(opened, ids[:, :7], kv)
+    last, cache = backend.prefill(opened, ids[:, :7], kv)
     torch.testing.assert_close(last[0], full[6], atol=1e-4, rtol=1e-4)
     for place in range(7, 12):
-        last, cache = generate.prefill(opened, ids[:, place : place + 1], kv, cache=cache)
+        last, cache = backend.prefill(opened, ids[:, place : place + 1], kv, cache=cache)
         torch.testing.assert_close(last[0], full[place], atol=1e-4, rtol=1e-4)
 
 
@@ -90,13 +91,13 @@ def test_with_open_gates_left_padding_changes_nothing(opened):
     ids = token_ids(1, 9)
     padded = torch.cat([torch.full((1, 4), 2), ids], dim=1)
     mask = torch.tensor([[0] * 4 + [1] * 9])
-    alone, _ = generate.prefill(opened, ids, kv)
-    last, cache = generate.prefill(opened, padded, kv, mask)
+    alone, _ = backend.prefill(opened, ids, kv)
+    last, cache = backend.prefill(opened, padded, kv, mask)
     torch.testing.assert_close(last, alone, atol=1e-4, rtol=1e-4)
     step = torch.tensor([[5]])
     longer = torch.cat([mask, torch.ones(1, 1, dtype=mask.dtype)], dim=1)
-    last, _ = generate.prefill(opened, step, kv, longer, cache)
-    alone, _ = generate.prefill(opened, torch.cat([ids, step], dim=1), kv)
+    last, _ = backend.prefill(opened, step, kv, longer, cache)
+    alone, _ = backend.prefill(opened, torch.cat([ids, step], dim=1), kv)
     torch.testing.assert_close(last, alone, atol=1e-4, rtol=1e-4)
 
 
@@ -160,7 +161,7 @@ def test_a_begin_token_that_the_tokenizer_puts_itself_is_not_put_twice(tmp_path)
     words.save_pretrained(tmp_path)
     FAMILIES["llama"].save_pretrained(tmp_path)
     preset = preset_on(EMBEDDED, str(tmp_path))
-    assert generate.encode(words, prompts.build(preset.template, "w5")).count(1) == 1
+    assert streaming.encode(words, prompts.build(preset.template, "w5")).count(1) == 1
 
 
 def test_a_template_that_refuses_a_system_turn_gets_its_text_before_the_first_question():

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from experts import detection, folders, ocr
-from lav2 import native, weights
+from lav2 import weights
+from lav2.inference import native
 
 
 @pytest.fixture

@@ -10,10 +10,11 @@ from tiny import EARLY, LATE, PROJECTOR, VISION, adapted, clip_tokens, llama, op
 from torch import nn
 from transformers.utils import is_bitsandbytes_available
 
-from lav2 import checkpoint, engine, generate, train
+from lav2 import checkpoint, train
 from lav2.adapter import transformer_linears
 from lav2.config import Preset
 from lav2.errors import LAV2Error
+from lav2.inference import backend, engine
 from lav2.model import AdaptedLlama, base_identity, load_llm, share_frozen
 
 PARTS = {"model.embed_tokens": "cpu", "model.rotary_emb": "cpu", "model.norm": "cpu", "lm_head": "cpu"}
@@ -39,8 +40,8 @@ def logits(model):
     """Of a prompt and of two more tokens after it."""
     kv, ids = model.prompt_kv(model.visual_prompt(clip_tokens())), token_ids()
     whole = model(ids, kv).logits[:, -2:]
-    first, cache = generate.prefill(model, ids[:, :-1], kv)
-    second, _ = generate.prefill(model, ids[:, -1:], kv, cache=cache)
+    first, cache = backend.prefill(model, ids[:, :-1], kv)
+    second, _ = backend.prefill(model, ids[:, -1:], kv, cache=cache)
     torch.testing.assert_close(whole, torch.stack([first, second], 1), atol=1e-4, rtol=1e-4)
     return whole
 

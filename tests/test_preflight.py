@@ -131,7 +131,7 @@ def test_the_estimate_counts_what_a_released_engine_and_its_cache_hold(tmp_path)
     from tiny import llama
 
     from lav2.config import AdapterConfig
-    from lav2.engine import Engine
+    from lav2.inference.engine import Engine
     from lav2.model import AdaptedLlama
 
     nothing = AdapterConfig("late", 1, 1, norm=False, bias=False, scale=False)

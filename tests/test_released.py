@@ -14,12 +14,13 @@ from safetensors.torch import load_file, save_file
 from tiny import LATE, VISION, adapted, clip_tokens, llama, open_gates, token_ids
 from transformers import AutoTokenizer
 
-from lav2 import checkpoint, generate, prompts, released
+from lav2 import checkpoint, prompts, released
 from lav2.cli.main import main
 from lav2.config import CLIP_VIT_L_14_BGR, PRESETS, RELEASED, AdapterConfig
-from lav2.engine import Engine
 from lav2.errors import LAV2Error
-from lav2.generate import Sampling
+from lav2.events import Sampling
+from lav2.inference import backend, streaming
+from lav2.inference.engine import Engine
 from lav2.model import AdaptedLlama, load_llm
 from lav2.vision import VisionTower, clip_settings
 
@@ -109,31 +110,31 @@ def test_logits_at_every_position_prefill_and_cached_steps_are_the_released_code
     for index in range(2):
         ids, kv = golden[f"tokens_{index}"], prompt_kv(model, golden, index)
         assert largest(model(ids, kv).logits - golden[f"logits_{index}"]) < 1e-4
-        last, _ = generate.prefill(model, ids, kv)
+        last, _ = backend.prefill(model, ids, kv)
         assert largest(last - golden[f"last_logits_{index}"]) < 1e-4
-        last, cache = generate.prefill(model, ids[:, :-4], kv)
+        last, cache = backend.prefill(model, ids[:, :-4], kv)
         for step, wanted in enumerate(golden[f"tail_logits_{index}"][0]):
             assert largest(last[0] - wanted) < 1e-4
             if step < 4:
                 place = ids.shape[1] - 4 + step
-                last, cache = generate.prefill(model, ids[:, place : place + 1], kv, cache=cache)
+                last, cache = backend.prefill(model, ids[:, place : place + 1], kv, cache=cache)
 
 
 @on_device
 def test_greedy_tokens_are_the_released_codes(case):
     model, tokenizer, golden, facts = case
     for index, wanted in enumerate(facts["greedy_24_token_ids"]):
-        ids = torch.tensor([generate.encode(tokenizer, facts["prompts"][index])], device=DEVICE)
+        ids = torch.tensor([streaming.encode(tokenizer, facts["prompts"][index])], device=DEVICE)
         assert torch.equal(ids, golden[f"tokens_{index}"])
         kv = prompt_kv(model, golden, index)
-        assert [int(t) for t in generate.tokens(model, ids, kv, GREEDY, generate.stop_ids(tokenizer))] == wanted
+        assert [int(t) for t in streaming.tokens(model, ids, kv, GREEDY, streaming.stop_ids(tokenizer))] == wanted
 
 
 @on_device
 @torch.inference_mode()
 def test_the_engine_gives_the_released_codes_logits_cached_steps_and_greedy_tokens(case):
     model, tokenizer, golden, facts = case
-    engine, stop = Engine(model), generate.stop_ids(tokenizer)
+    engine, stop = Engine(model), streaming.stop_ids(tokenizer)
     for index, wanted in enumerate(facts["greedy_24_token_ids"]):
         ids, kv = golden[f"tokens_{index}"], prompt_kv(engine, golden, index)
         last, cache = engine(ids[:, :-4], kv)
@@ -143,7 +144,7 @@ def test_the_engine_gives_the_released_codes_logits_cached_steps_and_greedy_toke
                 place = ids.shape[1] - 4 + step
                 last, cache = engine(ids[:, place : place + 1], kv, cache=cache)
         assert largest(engine(ids, kv)[0] - golden[f"last_logits_{index}"]) < 1e-4
-        assert [int(t) for t in generate.tokens(engine, ids, kv, GREEDY, stop)] == wanted
+        assert [int(t) for t in streaming.tokens(engine, ids, kv, GREEDY, stop)] == wanted
 
 
 @on_device
@@ -181,17 +182,17 @@ def test_a_batch_of_unequal_lengths_is_as_one_by_one(case):
     ids = torch.tensor([[2] * (length - len(row)) + row for row in rows], device=DEVICE)
     mask = torch.tensor([[0] * (length - len(row)) + [1] * len(row) for row in rows], device=DEVICE)
     kv = model.prompt_kv(golden["visual_query"])
-    last, _ = generate.prefill(model, ids, kv, mask)
+    last, _ = backend.prefill(model, ids, kv, mask)
     for index in range(2):
         assert largest(last[index] - golden[f"last_logits_{index}"]) < 1e-4
-    columns = list(generate.tokens(model, ids, kv, GREEDY, [-1], mask))
+    columns = list(streaming.tokens(model, ids, kv, GREEDY, [-1], mask))
     assert torch.stack(columns, dim=1).tolist() == facts["greedy_24_token_ids"]
 
 
 def test_the_alpaca_template_is_the_released_prompt(case):
     _, tokenizer, _, facts = case
     assert prompts.build("alpaca", "Tell me about alpacas.") == facts["prompts"][0]
-    ids = generate.encode(tokenizer, facts["prompts"][0])
+    ids = streaming.encode(tokenizer, facts["prompts"][0])
     assert ids[0] == tokenizer.bos_token_id
     assert tokenizer.eos_token_id not in ids
 
@@ -364,7 +365,7 @@ def same_ids(file, folder, texts):
     tokenizer = AutoTokenizer.from_pretrained(folder)
     original = sentencepiece.SentencePieceProcessor(model_file=str(file))
     for text in texts:
-        ids = generate.encode(tokenizer, text)
+        ids = streaming.encode(tokenizer, text)
         assert ids == [original.bos_id(), *original.encode(text)], text
         assert tokenizer.decode(ids, skip_special_tokens=True) == original.decode(ids)
 

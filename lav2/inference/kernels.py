@@ -4,7 +4,7 @@ torch's own operations are a dozen small kernels a layer, which take a third of 
 read; here they are five. Where a row's cache and prompts lie stands in a table of addresses, as decode.c reads it, so
 that a step is recorded as a CUDA graph once and replayed for whichever texts want a token.
 
-Words as in lav2/engine.py: B rows, D width, H query heads, G key/value heads, A head width, F feed-forward width.
+Words as in engine.py: B rows, D width, H query heads, G key/value heads, A head width, F feed-forward width.
 """
 
 from __future__ import annotations
@@ -175,7 +175,7 @@ def attend(
 
     Args:
         state: [B, 4] addresses of each row's cache [S, 2G, A], of its prompt [K, 2G, A] and that one's gates [H], and K
-            (lav2.engine.Cache.state).
+            (lav2.inference.cache.Cache.state).
         places, first: [B] the token's place in the cache, and where the row's text begins there.
         cosine, signed: [context, A] float32, the second one's first half negative.
         norms: weights [A] of queries' and keys' norms, if they have some.

@@ -1,4 +1,4 @@
-/* A LLaMA with zero-init attention, for one token of a few texts or a piece of a prompt at once: what lav2/engine.py
+/* A LLaMA with zero-init attention, for one token of a few texts or a piece of a prompt at once: what lav2/inference/engine.py
    does in torch operations, in one call and one team of threads. There the weights are prepared and the order of the
    tables' columns is set.
 
@@ -483,7 +483,7 @@ static void join(const float *found, int64_t apart, int64_t count, int64_t head,
 }
 
 /* How many a prompt or text is cut into: by its length alone, for the same bits beside any others, and so that two or
-   four threads get the same. lav2/engine.py knows the most. */
+   four threads get the same. lav2/inference/engine.py knows the most. */
 INLINE int64_t stretches(int64_t count) {
     return count < 4 * KEYS ? count > 0 : (count + 4 * STRETCH - 1) / (4 * STRETCH) * 4;
 }
@@ -507,7 +507,7 @@ static void add_product(Team *team, int threads, const Matrix *m, Rows vectors, 
    a row gets does not depend on the others, but for those whose keys and values it looks at.
    where [B, PLACES]: each row's token, its place in the row's cache, where its text begins there, and the address of
    its STATE in the first layer, `STATES` numbers before that in the next. embedding [V, D] bfloat16. cosine, sine
-   [context, A]. head_matrix: address and factors of the vocabulary's matrix. scratch: see lav2/engine.py.
+   [context, A]. head_matrix: address and factors of the vocabulary's matrix. scratch: see lav2/inference/engine.py.
    logits [wanted, V]: of the last rows. */
 void lav2_step(const int64_t *shape, const int64_t *layers, const float *numbers, const float *cosine,
                const float *sine, const float *last_norm, const int64_t *head_matrix, const uint16_t *embedding,

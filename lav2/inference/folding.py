@@ -1,0 +1,126 @@
+"""A linear layer and its tuning as one matrix, in its own type or in int8."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lav2.config import AdapterConfig
+from lav2.inference import native
+from lav2.model import AdaptedLlama
+
+BLOCK = 32  # int8 weights that share a factor, as in decode.c
+TILE = 16  # rows of an int8 matrix that lie together, as in decode.c
+
+
+@dataclass
+class Matrix:
+    """A weight [out, in] with an optional bias [out]; int8, in the order of decode.c, if it has factors
+    [out / TILE, in / BLOCK, TILE]."""
+
+    weight: Tensor
+    bias: Tensor | None = None
+    factor: Tensor | None = None
+
+    def __call__(self, x: Tensor, room: Tensor | None = None) -> Tensor:  # [..., in] -> [..., out]
+        """x Wᵀ + bias; an int8 weight is expanded into `room`, float32 or bfloat16 memory of at least its size, and the
+        product is made in that type."""
+        if self.factor is None:
+            return F.linear(x, self.weight, self.bias)
+        plain = (torch.empty(self.weight.numel()) if room is None else room)[: self.weight.numel()]
+        native.library().lav2_expand(
+            self.weight.data_ptr(), self.factor.data_ptr(), *self.weight.shape, plain.data_ptr(),
+            plain.element_size(), torch.get_num_threads(),
+        )  # fmt: skip
+        found = F.linear(x.to(plain.dtype), plain.view(self.weight.shape)).to(x.dtype)
+        return found if self.bias is None else found + self.bias
+
+
+class Arena:
+    """Memory for weights in pages of 2 MB, where the system has them: reading pages of 4 KB takes a quarter longer."""
+
+    CHUNK = 2**26  # bytes
+
+    def __init__(self) -> None:
+        self._left = torch.empty(0, dtype=torch.uint8)
+
+    def take(self, dtype: torch.dtype, *shape: int) -> Tensor:
+        """Memory for a tensor, not set to anything; kept until no tensor lies in its chunk."""
+        size = math.prod(shape) * dtype.itemsize
+        if size > len(self._left):
+            self._left = native.memory(max(size, self.CHUNK))
+        taken, self._left = self._left[:size], self._left[size + -size % 64 :]
+        return taken.view(dtype).view(shape)
+
+
+@dataclass
+class Folded:
+    """A linear layer with its tuning (lav2.adapter.tune_linears): (weight + added) · scale, not computed yet."""
+
+    weight: Tensor  # [out, in]
+    bias: Tensor | None = None  # [out] float32, scaled already
+    added: Tensor | None = None  # [out, in] float32
+    scale: Tensor | None = None  # [out] float32
+
+    def whole(self) -> Tensor:
+        """[out, in] float32"""
+        weight = self.weight.float()
+        weight = weight if self.added is None else weight + self.added
+        return weight if self.scale is None else weight * self.scale[:, None]
+
+
+def folded(linear: nn.Linear, config: AdapterConfig, room: Tensor | None = None) -> Folded:
+    """What a linear layer and its tuning come to; `room` is float32 memory of the weight's size that may be used."""
+    weight = linear.weight.detach()
+    bias = torch.zeros(len(weight), device=weight.device)
+    for name in ("bias", "adapter_bias"):
+        if getattr(linear, name, None) is not None:
+            bias = bias + getattr(linear, name).detach().float()
+    found = Folded(weight, bias)
+    if hasattr(linear, "lora_a"):
+        out = None if room is None else room.view(weight.shape)
+        found.added = torch.matmul(linear.lora_b.detach().float(), linear.lora_a.detach().float(), out=out)
+    if hasattr(linear, "adapter_scale"):
+        scale = linear.adapter_scale.detach().float()
+        if config.scale_on_input:
+            return Folded(found.whole() * scale, bias)
+        found.scale, found.bias = scale, bias * scale
+    return found
+
+
+def quantised(parts: Sequence[Folded], bias: Tensor | None, room: Arena) -> Matrix:
+    """Parts that lie one below the other as one int8 matrix; blocks of a row share a bfloat16 factor. Parts are folded
+    as they are read: written down in float32 first, they take twice as long. Rows of zeros fill up the last
+    tile; all parts but the last have a multiple of TILE rows."""
+    length = parts[0].weight.shape[1]
+    tiles = [-(-len(part.weight) // TILE) for part in parts]
+    whole = room.take(torch.int8, sum(tiles) * TILE, length)
+    factor = room.take(torch.bfloat16, sum(tiles), length // BLOCK, TILE)
+    begin = 0
+    for part, count in zip(parts, tiles, strict=True):
+        weight = part.weight if part.weight.dtype == torch.bfloat16 else part.weight.float()
+        given = [None if given is None else given.contiguous() for given in (weight, part.added, part.scale)]
+        source, added, scale = (None if tensor is None else tensor.data_ptr() for tensor in given)
+        native.library().lav2_quantise(
+            source, weight.element_size(), added, scale, *weight.shape, whole[begin * TILE :].data_ptr(),
+            factor[begin:].data_ptr(), torch.get_num_threads(),
+        )  # fmt: skip
+        begin += count
+    return Matrix(whole, bias, factor)
+
+
+def unmap(models: Sequence[AdaptedLlama]) -> None:
+    """Copy the weights that are left of models whose engines released theirs out of the mapped weight file: as long as
+    one of them lies in it, all its pages stay in memory. Weights that the models share stay shared."""
+    copies: dict[tuple[int, torch.Size], Tensor] = {}
+    for parameter in (p for model in models for p in model.llm.parameters() if p.numel()):
+        place = (parameter.data_ptr(), parameter.shape)
+        if place not in copies:
+            copies[place] = parameter.data.clone()
+        parameter.data = copies[place]
+    native.trim()

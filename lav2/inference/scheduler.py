@@ -1,0 +1,215 @@
+"""Continuous batching: prompts a piece at a time, and one decode step for all answers that go on."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from queue import SimpleQueue
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+
+from lav2.adapter import LayerPrompt
+from lav2.errors import LAV2Error
+from lav2.inference.backend import DecoderBackend, prefill
+from lav2.inference.cache import Cache
+from lav2.inference.engine import Engine
+from lav2.inference.sampler import SequenceSampler
+
+
+class Cancelled(Exception):
+    """The answer that is being computed is not wanted any more."""
+
+
+class Scheduler:
+    """The processor, shared by answers in threads of their own: prompts in order of arrival, a piece at a time, and
+    between two pieces one step for the next tokens of all answers that go on, so that the weights are read once for all
+    of them and nobody's answer stands still while another's prompt is read. Steps and the choice of tokens are the work
+    of one thread, which does not wait for those that read the answers."""
+
+    AHEAD = 4  # tokens of an answer that nobody has taken yet, at most
+    POLL_INTERVAL_S = 0.05  # seconds after which a prompt that waits sees that it was cancelled
+
+    def __init__(self, rows: int = 8):
+        self._rows, self._changed = rows, threading.Condition()
+        self._busy = False  # somebody computes
+        self._going: list[ActiveSequence] = []  # answers, the next to get a token first
+        self._stepping: list[ActiveSequence] = []  # those in the step that is computed now
+        self._prompts: list[object] = []  # being read or waiting for it, the first to come first
+        self._steps_turn = False  # the last to compute was a piece of a prompt: answers come next
+        self._worker: threading.Thread | None = None  # while answers go on
+
+    @contextmanager
+    def _piece(self, prompt: object, cancel: threading.Event | None) -> Iterator[None]:
+        """Around work that no other answer shares, for the first of the prompts."""
+
+        def ready() -> bool:
+            first = self._prompts[0] is prompt and not self._busy
+            return (first and not (self._steps_turn and self._able())) or (cancel is not None and cancel.is_set())
+
+        with self._changed:
+            while not self._changed.wait_for(ready, None if cancel is None else self.POLL_INTERVAL_S):
+                pass
+            if cancel is not None and cancel.is_set():
+                raise Cancelled
+            self._busy = True
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._busy, self._steps_turn = False, True
+                self._changed.notify_all()
+
+    def run(
+        self,
+        model: DecoderBackend,
+        input_ids: Tensor,
+        prompt_kv: tuple[LayerPrompt | None, ...],
+        attention_mask: Tensor | None = None,
+        cache: DynamicCache | Cache | None = None,
+        cancel: threading.Event | None = None,
+    ) -> tuple[Tensor, DynamicCache | Cache]:
+        """As `prefill`, in its turn; tokens of beams and drafts wait as a prompt does.
+
+        Raises:
+            Cancelled: `cancel` was set before the prompt was read.
+        """
+        if isinstance(model, Engine) and cache is None:
+            cache = model.begin(len(input_ids), prompt_kv, attention_mask)
+        prompt = object()
+        with self._changed:
+            self._prompts.append(prompt)
+        try:
+            while True:
+                piece = cache.piece if isinstance(model, Engine) else input_ids.shape[1]
+                now, input_ids = input_ids[:, :piece], input_ids[:, piece:]
+                with self._piece(prompt, cancel):
+                    logits, cache = prefill(model, now, prompt_kv, attention_mask, cache)
+                if not input_ids.shape[1]:
+                    return logits, cache
+        finally:
+            with self._changed:
+                self._prompts.remove(prompt)
+                self._changed.notify_all()
+
+    def decode_stream(self, engine: Engine, cache: Cache, choice: SequenceSampler, token: int) -> Iterator[int]:
+        """The tokens that come behind `token`, the last that `choice` chose, for the one row of `cache`. They are
+        computed whether or not they are asked for, up to AHEAD of them; nothing touches the cache any more when this
+        ends or is closed.
+
+        Raises:
+            LAV2Error: the answer has grown as long as the context, or what Engine.together and `choice` raise.
+        """
+        mine = ActiveSequence(engine, cache, choice, token)
+        with self._changed:
+            self._going.append(mine)
+            if self._worker is None or not self._worker.is_alive():  # a process that was forked has no threads
+                self._worker = threading.Thread(target=self._work, name="lav2-steps", daemon=True)
+                try:
+                    self._worker.start()
+                except RuntimeError as error:
+                    self._worker = None
+                    self._going.remove(mine)
+                    raise LAV2Error(
+                        "The system lets no further thread start.",
+                        "Ask again in a moment, or raise the limit of processes (ulimit -u).",
+                    ) from error
+            self._changed.notify_all()
+        try:
+            while (found := mine.found.get()) is not None:
+                if isinstance(found, Exception):
+                    raise found
+                if mine.found.qsize() == self.AHEAD - 1:  # it waited for this
+                    with self._changed:
+                        self._changed.notify_all()
+                yield found
+        finally:
+            with self._changed:
+                self._going = [one for one in self._going if one is not mine]
+                self._changed.notify_all()
+                if threading.current_thread() is not self._worker:  # where a forgotten answer may be collected
+                    self._changed.wait_for(lambda: mine not in self._stepping)
+
+    def _able(self) -> list[ActiveSequence]:
+        return [one for one in self._going if one.found.qsize() < self.AHEAD]
+
+    @torch.inference_mode()
+    def _work(self) -> None:
+        """Step by step until no answer goes on; the condition is held, but not while something is computed."""
+
+        def ready() -> bool:
+            return not self._going or (
+                not self._busy and (self._steps_turn or not self._prompts) and bool(self._able())
+            )
+
+        with self._changed:
+            while True:
+                self._changed.wait_for(ready)
+                if not self._going:
+                    self._worker = None
+                    return
+                able = self._able()
+                chosen = [one for one in able if one.engine is able[0].engine][: self._rows]
+                self._busy, self._stepping = True, chosen
+                self._changed.release()
+                try:
+                    _step(chosen)
+                except Exception as error:  # nobody is left waiting, whatever it was
+                    for one in chosen:
+                        one.end(error)
+                finally:
+                    self._changed.acquire()
+                    self._busy, self._steps_turn, self._stepping = False, False, []
+                    served = [one for one in self._going if one in chosen and not one.ended]
+                    self._going = [one for one in self._going if one not in chosen] + served
+                    self._changed.notify_all()
+
+
+@dataclass(eq=False)
+class ActiveSequence:
+    """An answer that goes on."""
+
+    engine: Engine
+    cache: Cache
+    choice: SequenceSampler
+    token: int  # the last one
+    found: SimpleQueue[int | Exception | None] = field(default_factory=SimpleQueue)  # None: that was all
+    ended: bool = False
+
+    def end(self, error: Exception | None = None) -> None:
+        self.ended = True
+        self.found.put(error)
+
+
+def _step(answers: Sequence[ActiveSequence]) -> None:
+    """One more token of each; what fails is told to the answers that it concerns."""
+    fitting = []
+    for one in answers:
+        try:
+            one.engine.check(one.cache, 1)
+            fitting.append(one)
+        except LAV2Error as error:
+            one.end(error)
+    if not fitting:
+        return
+    found: list[int | Exception] = []
+    try:
+        logits = fitting[0].engine.together([one.token for one in fitting], [one.cache for one in fitting])
+        for row, one in zip(logits.split(1) if len(fitting) > 1 else [logits], fitting, strict=True):
+            try:
+                found += one.choice(row)
+            except Exception as error:  # that of one answer
+                found.append(error)
+    except Exception as error:  # every answer in it has failed
+        found = [error] * len(fitting)
+    for new, one in zip(found, fitting, strict=True):  # at the end: their threads want the interpreter at once
+        if isinstance(new, Exception):
+            one.end(new)
+            continue
+        one.token = new
+        one.found.put(new)
+        if one.choice.over:
+            one.end()

@@ -1,0 +1,162 @@
+"""Tokens and text of an answer as they come. Nothing here knows about photos beyond `prompt_kv`.
+
+A model is an `Engine` (fast) or an `AdaptedLlama` (transformers' own forward: any architecture, and the oracle of the
+tests).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import closing, suppress
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from lav2.adapter import LayerPrompt
+from lav2.events import Sampling
+from lav2.inference.backend import DecoderBackend, prefill
+from lav2.inference.cache import Cache
+from lav2.inference.engine import Engine
+from lav2.inference.prefix_cache import PrefixCache
+from lav2.inference.sampler import SequenceSampler
+from lav2.inference.scheduler import Cancelled, Scheduler
+
+Ahead = tuple[list[int], Cache]  # what was read of a prompt, and the cache that holds it
+
+
+@torch.inference_mode()
+def tokens(
+    model: DecoderBackend,
+    input_ids: Tensor,
+    prompt_kv: tuple[LayerPrompt | None, ...],
+    sampling: Sampling,
+    stop: Sequence[int],
+    attention_mask: Tensor | None = None,
+    cache: Cache | None = None,
+    scheduler: Scheduler | None = None,
+    cancel: threading.Event | None = None,
+    prompt: Tensor | None = None,
+) -> Iterator[Tensor]:
+    """New tokens [B], step by step, until every row has met a stop token or max_new_tokens are out.
+
+    Args:
+        input_ids: [B, T]; several rows of unequal length are padded on the LEFT, with attention_mask [B, T].
+        prompt_kv: of the rows' photos.
+        stop: ids that end a row; a finished row repeats stop[0].
+        cache: of an engine, for the tokens before input_ids.
+        scheduler: shared with the answers of other threads.
+        cancel: with a scheduler, ends a prompt that is being read or waits for it; no token comes then.
+        prompt: [B, n], the whole prompt where input_ids is its end; what stands there is not penalised in the answer
+            either: a text that is copied from the findings may hold a letter twice.
+    """
+    advance = scheduler.run if scheduler else prefill
+    choice = SequenceSampler(sampling, stop, (input_ids if prompt is None else prompt).tolist())
+    try:
+        more = {"cancel": cancel} if scheduler else {}
+        logits, cache = advance(model, input_ids, prompt_kv, attention_mask, cache, **more)
+    except Cancelled:
+        return
+    while True:
+        chosen = choice(logits)
+        token = torch.tensor(chosen, device=input_ids.device)  # [B]
+        yield token
+        if choice.over:
+            return
+        if scheduler is not None and isinstance(model, Engine) and len(chosen) == 1 and attention_mask is None:
+            with closing(scheduler.decode_stream(model, cache, choice, *chosen)) as following:
+                for new in following:
+                    yield torch.tensor([new], device=input_ids.device)
+            return
+        if attention_mask is not None:
+            attention_mask = torch.cat([attention_mask, attention_mask.new_ones(len(token), 1)], dim=1)
+        logits, cache = advance(model, token[:, None], prompt_kv, attention_mask, cache)
+
+
+def stream(
+    model: DecoderBackend,
+    tokenizer: PreTrainedTokenizerBase,
+    prompt: str,
+    prompt_kv: tuple[LayerPrompt | None, ...],
+    sampling: Sampling,
+    kept: PrefixCache | None = None,
+    photo: object = None,
+    scheduler: Scheduler | None = None,
+    cancel: threading.Event | None = None,
+    ahead: Ahead | None = None,
+) -> Iterator[tuple[str, int]]:
+    """(piece of text, tokens so far) as they come; a piece never ends inside a character of several bytes, and the last
+    one may be empty.
+
+    Args:
+        kept: with an engine, where the beginning of an earlier prompt about the same `photo` is taken up.
+        scheduler, cancel: as of `tokens`.
+        ahead: of `read_ahead`.
+    """
+    begin = encode(tokenizer, prompt)
+    ids: list[int] = []
+    shown, told = "", 0
+    cache = None
+    if isinstance(model, Engine) and kept is not None:
+        if ahead is not None:
+            kept.put(photo, *ahead)
+        cache = kept.take(photo, begin) or model.begin(1, prompt_kv, lead=kept.lead)
+    whole = torch.tensor([begin], device=model.device)
+    input_ids = whole[:, cache.length if cache else 0 :]
+    found = tokens(model, input_ids, prompt_kv, sampling, stop_ids(tokenizer), None, cache, scheduler, cancel, whole)
+    try:
+        for token in found:
+            ids.append(int(token))
+            text = tokenizer.decode(ids, skip_special_tokens=True)
+            if text.endswith("\ufffd"):
+                continue
+            if len(text) > len(shown):
+                yield text[len(shown) :], len(ids)
+                shown, told = text, len(ids)
+        if len(ids) > told:  # what came last had no text of its own
+            yield "", len(ids)
+    finally:  # also when the answer is stopped
+        found.close()  # the cache is in use until then
+        if cache is not None:
+            kept.put(photo, begin, cache)
+
+
+@torch.inference_mode()
+def read_ahead(
+    model: Engine,
+    tokenizer: PreTrainedTokenizerBase,
+    beginning: str,
+    prompt_kv: tuple[LayerPrompt | None, ...],
+    kept: PrefixCache,
+    photo: object,
+    scheduler: Scheduler,
+    cancel: threading.Event | None = None,
+) -> Ahead | None:
+    """Read what a prompt begins with before the rest is known; `stream` goes on from there. None: there is nothing to
+    read, or `kept` holds all of it and perhaps more of the prompt.
+
+    Args:
+        beginning: of the prompt; its whole pieces are read, but for those that `kept` holds.
+        prompt_kv, kept, photo, scheduler: as of `stream`.
+        cancel: ends the reading early.
+    """
+    ids = encode(tokenizer, beginning)[: model.context - 1]
+    ids = ids[: kept.whole(len(ids))]
+    if not ids or kept.knows(photo, ids):
+        return None
+    cache = kept.take(photo, [*ids, -1]) or model.begin(1, prompt_kv, lead=kept.lead)  # the last one is never taken
+    left = torch.tensor([ids[cache.length :]], device=model.device)
+    with suppress(Cancelled):
+        scheduler.run(model, left, prompt_kv, cache=cache, cancel=cancel)
+    return ids, cache
+
+
+def encode(tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[int]:
+    """Token ids of a prompt that may hold the template's own markers; a begin token first where the model wants one."""
+    return tokenizer(prompt).input_ids
+
+
+def stop_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Ids that end an answer, the end-of-text token first."""
+    return [tokenizer.eos_token_id]
