@@ -44,7 +44,7 @@ STAGES: dict[str, dict[str, tuple[Group, ...]]] = {
     "finetune": {"instruction": ("language",)},
     "joint": {"caption": ("visual",), "instruction": ("language",)},
     "caption": {"caption": ("visual", "language")},  # the caption expert: the whole adapter on captions alone
-    "scst": {"caption": ("visual", "language")},  # the same, on captions of its own (lav2.selfcritical)
+    "scst": {"caption": ("visual", "language")},  # the same, on captions of its own (lav2.training.scst)
 }
 # One layer's prompt: keys and values [B or 1, G, K, A] and the gate that multiplies their attention [B or 1, H, 1, 1].
 LayerPrompt = tuple[Tensor, Tensor, Tensor]

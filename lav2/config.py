@@ -92,7 +92,8 @@ EFFICIENTNET_LITE2 = VisionConfig(
     tokens=81,
 )
 
-EFFICIENTNET_LITE2_WORDS = replace(EFFICIENTNET_LITE2, weights="assets:encoder/encoder.safetensors")  # lav2.concepts
+# Tuned by lav2.training.encoder.
+EFFICIENTNET_LITE2_WORDS = replace(EFFICIENTNET_LITE2, weights="assets:encoder/encoder.safetensors")
 
 CLIP_VIT_L_14 = VisionConfig(
     library="open_clip",

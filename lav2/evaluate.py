@@ -32,7 +32,7 @@ from lav2.instruct import is_right, obeys
 from lav2.metrics import Question, bootstrap_interval
 from lav2.model import AdaptedLlama
 from lav2.prompts import Turn
-from lav2.train import answer_all
+from lav2.training.grading import answer_all
 from lav2.vision import VisionTower
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -90,7 +90,8 @@ class VisionTower(nn.Module):
 
 def _timm_net(config: VisionConfig) -> nn.Module:
     """A CNN with its batch norms folded into the convolutions: with them, and channels last, 2.3 times as fast on a CPU
-    (docs/LOG.md). Weights are of timm's model, norms and all, or, as .safetensors, of one folded (lav2.concepts)."""
+    (docs/LOG.md). Weights are of timm's model, norms and all, or, as .safetensors, of one folded
+    (lav2.training.encoder)."""
     import timm
 
     file = weights.find(config.weights) if config.weights else None

@@ -65,7 +65,7 @@ def test_the_gpu_section_runs_on_a_tiny_shape_where_no_gpu_is_and_says_so(capsys
 
 
 def test_a_batch_that_does_not_fit_the_gpu_is_told_in_its_row_and_the_others_stay(capsys, monkeypatch):
-    prefill = bench.generate.prefill
+    prefill = bench.backend.prefill
 
     def small(model, ids, *args, **kwargs):
         if len(ids) > 8:
@@ -74,7 +74,7 @@ def test_a_batch_that_does_not_fit_the_gpu_is_told_in_its_row_and_the_others_sta
 
     monkeypatch.setattr(bench, "PROMPT", 8)
     monkeypatch.setattr(bench.torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(bench.generate, "prefill", small)
+    monkeypatch.setattr(bench.backend, "prefill", small)
     assert bench.main(["--section", "gpu", "--quick"]) == 0
     found = json.loads(capsys.readouterr().out.strip().splitlines()[-1])["gpu"]
     assert {row["batch"] for row in found if row["note"] == "out of memory"} == {32}

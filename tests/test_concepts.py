@@ -9,11 +9,11 @@ import torch
 from PIL import Image
 from tiny import VISION as LITE0
 
-from lav2 import concepts
-from lav2.concepts import EncoderConfig, Names, words_of
 from lav2.config import EFFICIENTNET_LITE2
 from lav2.errors import LAV2Error
 from lav2.instruct import Box, Photo
+from lav2.training import encoder
+from lav2.training.encoder import EncoderConfig, Names, words_of
 from lav2.vision import VisionTower
 
 SETTINGS = EncoderConfig(epochs=2, batch=4, least=3, save_every=2)
@@ -51,14 +51,14 @@ def test_what_nobody_said_or_looked_for_is_not_learned(photos):
     faint = replace(photos[1], boxes=(Box("dog", (0, 0, 9, 9), 0.2),))
     assert names.labels([faint])[0][0, box] == 0
     logits = torch.randn(16, len(names.words) + 1, requires_grad=True)
-    concepts._loss(logits, labels, known).backward()
+    encoder._loss(logits, labels, known).backward()
     assert torch.equal(logits.grad != 0, known)
 
 
 def test_the_later_stages_learn_and_the_file_is_the_encoder_that_was_learned(photos, tmp_path):
     before = VisionTower(EFFICIENTNET_LITE2)
     lines = []
-    tuned = concepts.tune(EFFICIENTNET_LITE2, photos, photos, tmp_path, SETTINGS, dtype="float32", report=lines.append)
+    tuned = encoder.tune(EFFICIENTNET_LITE2, photos, photos, tmp_path, SETTINGS, dtype="float32", report=lines.append)
     after = VisionTower(tuned)
     assert tuned == replace(EFFICIENTNET_LITE2, weights=str(tmp_path / "encoder.safetensors"))
     old = before.net.state_dict()
@@ -68,13 +68,13 @@ def test_the_later_stages_learn_and_the_file_is_the_encoder_that_was_learned(pho
     record = json.loads((tmp_path / "encoder.json").read_text())
     assert record["validation"].keys() == {"mean AP of 6 words", "mean AP of 1 kinds", "loss"}
     assert before.identity != after.identity
-    assert not (tmp_path / concepts.STATE).exists()
+    assert not (tmp_path / encoder.STATE).exists()
 
 
 def test_a_few_steps_tell_red_dogs_from_the_blue_sea(photos, tmp_path):
     torch.manual_seed(0)
     lines = []
-    concepts.tune(LITE0, photos, photos, tmp_path, replace(SETTINGS, epochs=6, head_lr=2e-2), dtype="float32",
+    encoder.tune(LITE0, photos, photos, tmp_path, replace(SETTINGS, epochs=6, head_lr=2e-2), dtype="float32",
                   report=lines.append)  # fmt: skip
     scores = json.loads((tmp_path / "encoder.json").read_text())["validation"]
     assert scores["mean AP of 1 kinds"] > 0.9
@@ -83,17 +83,17 @@ def test_a_few_steps_tell_red_dogs_from_the_blue_sea(photos, tmp_path):
 def test_an_interrupted_run_goes_on_to_the_same_weights(photos, tmp_path, monkeypatch):
     def run(name):
         torch.manual_seed(0)
-        concepts.tune(LITE0, photos, (), tmp_path / name, SETTINGS, dtype="float32", report=lambda line: None)
-        return (tmp_path / name / concepts.ENCODER).read_bytes()
+        encoder.tune(LITE0, photos, (), tmp_path / name, SETTINGS, dtype="float32", report=lambda line: None)
+        return (tmp_path / name / encoder.ENCODER).read_bytes()
 
     whole = run("whole")
-    saved, read = concepts._save, concepts._read
-    monkeypatch.setattr(concepts, "_save", lambda *args: (saved(*args), (_ for _ in ()).throw(KeyboardInterrupt)))
+    saved, read = encoder._save, encoder._read
+    monkeypatch.setattr(encoder, "_save", lambda *args: (saved(*args), (_ for _ in ()).throw(KeyboardInterrupt)))
     with pytest.raises(KeyboardInterrupt):
         run("broken")
-    monkeypatch.setattr(concepts, "_save", saved)
+    monkeypatch.setattr(encoder, "_save", saved)
     seen = []
-    monkeypatch.setattr(concepts, "_read", lambda photos, vision: seen.append(1) or read(photos, vision))
+    monkeypatch.setattr(encoder, "_read", lambda photos, vision: seen.append(1) or read(photos, vision))
     assert run("broken") == whole
     assert len(seen) == 8 - 2
 
@@ -101,7 +101,7 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(photos, tmp_path, monkey
 def test_crops_show_a_part_of_the_photo():
     ramp = torch.arange(40.0).repeat(3, 40, 1)[None] * 4  # brightness grows from left to right
     generator = torch.Generator().manual_seed(0)
-    made = concepts.crops(ramp.expand(64, -1, -1, -1), 20, generator)
+    made = encoder.crops(ramp.expand(64, -1, -1, -1), 20, generator)
     assert made.shape == (64, 3, 20, 20) and made.min() >= 0 and made.max() <= 255
     slope = made[:, 0, 10, -1] - made[:, 0, 10, 0]
     assert 16 < (slope < 0).sum() < 48  # half of them are mirrored
@@ -110,18 +110,18 @@ def test_crops_show_a_part_of_the_photo():
 
 def test_average_precision_is_that_of_the_definition():
     scores, right = torch.tensor([0.9, 0.8, 0.7, 0.1]), torch.tensor([True, False, True, False])
-    assert concepts.average_precision(scores, right) == pytest.approx((1 + 2 / 3) / 2)
+    assert encoder.average_precision(scores, right) == pytest.approx((1 + 2 / 3) / 2)
 
 
 def test_what_cannot_be_tuned_is_told(photos, tmp_path):
     with pytest.raises(LAV2Error, match="too few"):
-        concepts.tune(LITE0, photos[:3], (), tmp_path, SETTINGS)
+        encoder.tune(LITE0, photos[:3], (), tmp_path, SETTINGS)
     other = replace(LITE0, name="resnet18", width=512)
     with pytest.raises(LAV2Error, match="EfficientNets"):
-        concepts.tune(other, photos, (), tmp_path, SETTINGS)
+        encoder.tune(other, photos, (), tmp_path, SETTINGS)
     (tmp_path / "other.safetensors").write_bytes(Path(__file__).read_bytes())
     torch.manual_seed(0)
-    concepts.tune(LITE0, photos, (), tmp_path / "a", replace(SETTINGS, epochs=1), report=lambda line: None)
-    wrong = replace(EFFICIENTNET_LITE2, weights=str(tmp_path / "a" / concepts.ENCODER))
+    encoder.tune(LITE0, photos, (), tmp_path / "a", replace(SETTINGS, epochs=1), report=lambda line: None)
+    wrong = replace(EFFICIENTNET_LITE2, weights=str(tmp_path / "a" / encoder.ENCODER))
     with pytest.raises(LAV2Error, match=r"is not of timm.*`python -m lav2 encoder` made"):
         VisionTower(wrong)

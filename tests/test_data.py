@@ -13,7 +13,8 @@ from tiny import tokenizer as word_tokenizer
 
 from experts import detection
 from experts.evidence import Caption, Detections, ExpertFailure, OcrLines, from_json, to_json
-from lav2 import config, data, train
+from lav2 import checkpoint, config, data
+from lav2.adapter import group
 from lav2.assistant import Assistant
 from lav2.data import (
     JOINED,
@@ -30,6 +31,7 @@ from lav2.errors import LAV2Error
 from lav2.events import PromptReady, Request, Sampling
 from lav2.model import AdaptedLlama, base_identity
 from lav2.prompts import Turn
+from lav2.training import grading, loop, recipe, selection, state
 
 
 def tokenizer(letters=None):
@@ -155,7 +157,7 @@ def test_the_trained_prompt_is_the_assistants(template, case):
     asked = next(event for event in assistant.answer(request) if isinstance(event, PromptReady)).prompt
 
     as_json = {name: from_json(name, json.loads(json.dumps(to_json(value)))) for name, value in found.items()}
-    turns = data._scheduler([(turn.question, turn.answer) for turn in history] + [(question, answer)])
+    turns = data._turns([(turn.question, turn.answer) for turn in history] + [(question, answer)])
     sample = instruction_sample(InstructionRow(None, turns, as_json), words, template)
     learned, whole = shown_learned(sample, words)
     assert whole == asked + "Two.<|im_end|>"
@@ -310,22 +312,22 @@ def run_pieces(folder):
 def test_joint_batches_of_both_kinds_touch_their_own_group_only(folder):
     words, model, _, rows, _ = run_pieces(folder)
     base = base_identity(llama(0, vocab_size=len(words)), words, "tiny")
-    settings = train.TrainConfig(stage="joint", steps=2, batch=4)
+    settings = recipe.TrainConfig(stage="joint", steps=2, batch=4)
     changed = []
-    original = train._step
+    original = loop.train_step
 
     def watched(model, optim, batch, config):
         before = {name: p.detach().clone() for name, p in model.named_parameters()}
         loss = original(model, optim, batch, config)
         moved = [name for name, p in model.named_parameters() if not torch.equal(p, before[name])]
-        changed.append({train.group(name, model.config) for name in moved})
+        changed.append({group(name, model.config) for name in moved})
         return loss
 
-    train._step = watched
+    loop.train_step = watched
     try:
-        train.train(model, rows, settings, folder / "run", base, report=lambda line: None)
+        loop.train(model, rows, settings, folder / "run", base, report=lambda line: None)
     finally:
-        train._step = original
+        loop.train_step = original
     assert changed == [{"visual"}, {"language"}]
 
 
@@ -334,22 +336,22 @@ def test_graded_answers_follow_the_questions_order_and_their_photos(folder):
     open_gates(model)
     prompts = ["<|im_start|>b", "<|im_start|>", "<|im_start|>bb", "<|im_start|>", "<|im_start|>b"]
     images = [row.image for row in asked]
-    sampling = train.Sampling(max_new_tokens=6)
-    together = train.answer_all(model, words, prompts, images, features, sampling, batch=2)
+    sampling = Sampling(max_new_tokens=6)
+    together = grading.answer_all(model, words, prompts, images, features, sampling, batch=2)
     alone = [
-        train.answer_all(model, words, [prompt], [image], features, sampling)[0]
+        grading.answer_all(model, words, [prompt], [image], features, sampling)[0]
         for prompt, image in zip(prompts, images, strict=True)
     ]
     assert together == alone
-    scores = train.grade(model, words, "chat", asked, features)
+    scores = grading.grade(model, words, "chat", asked, features)
     assert scores["judged"] == 5 and 0 <= scores["presence"] == scores["all"] <= 1
 
 
 def test_a_run_with_a_running_average_saves_the_average_and_resumes_to_the_same_weights(folder):
     words, model, _, rows, _ = run_pieces(folder)
     base = base_identity(llama(0, vocab_size=len(words)), words, "tiny")
-    settings = train.TrainConfig(stage="finetune", steps=4, batch=4, ema=0.9, save_every=2, lr=1e-2)
-    shadow, original = {}, train._Average.update
+    settings = recipe.TrainConfig(stage="finetune", steps=4, batch=4, ema=0.9, save_every=2, lr=1e-2)
+    shadow, original = {}, state.WeightAverage.update
 
     def watched(average, step):
         original(average, step)
@@ -359,11 +361,11 @@ def test_a_run_with_a_running_average_saves_the_average_and_resumes_to_the_same_
             shadow[name] = torch.lerp(shadow.get(name, start[name]), weight, share)
 
     start = {name: p.detach().clone() for name, p in model.named_parameters()}
-    train._Average.update = watched
+    state.WeightAverage.update = watched
     try:
-        train.train(model, rows, settings, folder / "whole", base, report=lambda line: None)
+        loop.train(model, rows, settings, folder / "whole", base, report=lambda line: None)
     finally:
-        train._Average.update = original
+        state.WeightAverage.update = original
     saved = load_file(folder / "whole" / "adapter.safetensors")
     for name, tensor in shadow.items():
         torch.testing.assert_close(saved[name], tensor)
@@ -377,15 +379,15 @@ def test_a_run_with_a_running_average_saves_the_average_and_resumes_to_the_same_
             raise Killed
         original(average, step)
 
-    train._Average.update = dying
+    state.WeightAverage.update = dying
     try:
         with pytest.raises(Killed):
             _, model, _, rows, _ = run_pieces(folder)
-            train.train(model, rows, settings, folder / "cut", base, report=lambda line: None)
+            loop.train(model, rows, settings, folder / "cut", base, report=lambda line: None)
     finally:
-        train._Average.update = original
+        state.WeightAverage.update = original
     _, model, _, rows, _ = run_pieces(folder)
-    train.train(model, rows, settings, folder / "cut", base, report=lambda line: None, resume=True)
+    loop.train(model, rows, settings, folder / "cut", base, report=lambda line: None, resume=True)
     again = load_file(folder / "cut" / "adapter.safetensors")
     assert all(torch.equal(again[name], saved[name]) for name in saved)
 
@@ -394,11 +396,11 @@ def test_starting_from_the_visual_group_leaves_the_language_group_as_new(tmp_pat
     words = word_tokenizer()
     base = base_identity(llama(), words, "tiny")
     trained = open_gates(adapted())
-    train.checkpoint.save(trained, tmp_path, base)
-    model = train.checkpoint.load(tmp_path, llama(), words, print, ["visual"])
+    checkpoint.save(trained, tmp_path, base)
+    model = checkpoint.load(tmp_path, llama(), words, print, ["visual"])
     fresh = adapted().adapter_parameters()
     for name, parameter in model.adapter_parameters().items():
-        language = train.group(name, LATE) == "language"
+        language = group(name, LATE) == "language"
         if "lora_a" not in name:  # random, and without effect while lora_b is zero
             assert torch.equal(parameter, (fresh if language else trained.adapter_parameters())[name])
 
@@ -406,6 +408,6 @@ def test_starting_from_the_visual_group_leaves_the_language_group_as_new(tmp_pat
 def test_a_stage_without_its_kind_of_rows_is_refused(folder):
     file = written(folder, "alpaca.json", [{"instruction": "Hi", "output": "Hello"}])
     with pytest.raises(LAV2Error, match="learns from captions"):
-        train._by_kind([file], None, "joint", print)
-    captions, instructions = train._by_kind([file], None, "finetune", print)
+        selection.rows_by_kind([file], None, "joint", print)
+    captions, instructions = selection.rows_by_kind([file], None, "finetune", print)
     assert captions["train"] == [] and len(instructions["train"]) == 1

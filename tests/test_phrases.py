@@ -14,7 +14,7 @@ from lav2.errors import LAV2Error
 from lav2.metrics import coco_tokens
 from lav2.model import base_identity
 from lav2.phrases import Expected, PhrasesConfig, phrases_of, pooled
-from lav2.train import learn_phrases
+from lav2.training.reranker import learn_phrases
 from lav2.vision import VisionTower
 
 QUICK = PhrasesConfig(least=4, hidden=8, epochs=60, batch=8, lr=3e-2, dropout=0.1)
@@ -123,7 +123,7 @@ def test_a_captioners_folder_gets_a_judge_which_its_export_keeps(tmp_path, monke
         split = "val" if n > 19 else "train"
         rows.append({"image": f"{n}.png", "captions": [DOG if n % 2 else SEA] * 2, "split": split})
     (photos / "captions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    monkeypatch.setattr("lav2.train.PhrasesConfig", lambda seed: replace(QUICK, seed=seed))
+    monkeypatch.setattr("lav2.training.reranker.PhrasesConfig", lambda seed: replace(QUICK, seed=seed))
     learn_phrases(folder, [photos / "captions.jsonl"], cache=tmp_path / "cache", views=2)
     out = capsys.readouterr().out
     assert "of 20 photos" in out and "on 4 other photos" in out

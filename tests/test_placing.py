@@ -10,12 +10,13 @@ from tiny import EARLY, LATE, PROJECTOR, VISION, adapted, clip_tokens, llama, op
 from torch import nn
 from transformers.utils import is_bitsandbytes_available
 
-from lav2 import checkpoint, train
+from lav2 import checkpoint
 from lav2.adapter import transformer_linears
 from lav2.config import Preset
 from lav2.errors import LAV2Error
 from lav2.inference import backend, engine
 from lav2.model import AdaptedLlama, base_identity, load_llm, share_frozen
+from lav2.training import recipe, run
 
 PARTS = {"model.embed_tokens": "cpu", "model.rotary_emb": "cpu", "model.norm": "cpu", "lm_head": "cpu"}
 DEVICE_MAP = PARTS | {f"model.layers.{i}": "disk" if i % 2 else "cpu" for i in range(4)}
@@ -117,13 +118,13 @@ def test_on_packed_weights_the_adapter_computes_what_it_computes_on_their_unpack
 def test_an_adapter_is_trained_on_packed_weights_which_stay_as_they_are(folder, tmp_path, quantize, monkeypatch):
     """And is then read on them: its norms, biases and scales have moved."""
     loaded = []
-    monkeypatch.setattr(train, "load_llm", lambda *given: loaded.append(load_llm(*given)) or loaded[-1])
+    monkeypatch.setattr(run, "load_llm", lambda *given: loaded.append(load_llm(*given)) or loaded[-1])
     rows = [{"instruction": f"w{3 + i} w{9 + i}", "output": f"w{20 + i}"} for i in range(8)]
     (tmp_path / "rows.json").write_text(json.dumps(rows))
     preset = Preset("tiny", "", str(folder), None, None, None, replace(LATE, lora_rank=2), template="alpaca")
-    settings = train.TrainConfig(stage="finetune", steps=30, batch=4, lr=1e-2)
+    settings = recipe.TrainConfig(stage="finetune", steps=30, batch=4, lr=1e-2)
     out = tmp_path / "run"
-    train.run(preset, settings, [tmp_path / "rows.json"], out, quantize=quantize, report=lambda line: None)
+    run.run(preset, settings, [tmp_path / "rows.json"], out, quantize=quantize, report=lambda line: None)
     llm, words = loaded[0]
     assert "bitsandbytes" in type(llm.model.layers[0].mlp.up_proj).__module__
     fresh, _ = load_llm(str(folder), torch.float32, quantize=quantize)
@@ -138,10 +139,10 @@ def test_an_adapter_is_trained_on_packed_weights_which_stay_as_they_are(folder, 
 
 
 def test_a_spread_model_is_trained_by_one_process(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(train, "_processes", lambda: 2)
+    monkeypatch.setattr(run, "process_count", lambda: 2)
     preset = Preset("tiny", "", str(folder), None, None, None, LATE, template="alpaca")
     with pytest.raises(LAV2Error, match="Leave --device-map away"):
-        train.run(preset, train.TrainConfig(stage="finetune"), [], tmp_path / "run", device_map="auto")
+        run.run(preset, recipe.TrainConfig(stage="finetune"), [], tmp_path / "run", device_map="auto")
 
 
 @torch.inference_mode()

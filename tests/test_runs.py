@@ -9,9 +9,10 @@ import torch
 from PIL import Image
 from tiny import LATE, PROJECTOR, VISION, adapted, llama, tokenizer
 
-from lav2 import config, data, evaluate, runs, train
+from lav2 import config, data, evaluate
 from lav2.data import FeatureCache, read_rows
 from lav2.errors import LAV2Error
+from lav2.training import recipe, run_folder, warm_start
 
 BOM = b"\xef\xbb\xbf"
 
@@ -44,9 +45,9 @@ def start(preset, captions, tmp_path):
 
     def run(resume=False, files=(captions,), out=tmp_path / "run", stage="caption", steps=2, batch=32, **more):
         told = []
-        chosen = train.TrainConfig(stage=stage, steps=steps, batch=batch)
+        chosen = recipe.TrainConfig(stage=stage, steps=steps, batch=batch)
         more = {"cache": tmp_path / "cache", "device": "cpu", "views": 1, **more}
-        train.run(more.pop("preset", preset), chosen, files, out, report=told.append, resume=resume, **more)
+        run.run(more.pop("preset", preset), chosen, files, out, report=told.append, resume=resume, **more)
         return told
 
     return run
@@ -77,7 +78,7 @@ def test_a_warm_start_takes_the_photos_there_are(tmp_path):
     features = FeatureCache(tmp_path / "cache", VISION, images)
     features.fill(lambda photos: torch.ones(len(photos), VISION.tokens, VISION.width))
     model = adapted()
-    train.warm_start(model, {image: {5, 9} for image in images}, features, 2)
+    warm_start.warm_start(model, {image: {5, 9} for image in images}, features, 2)
     assert all(parameter.isfinite().all() for parameter in model.projector.parameters())
 
 
@@ -91,7 +92,7 @@ def test_rows_that_are_all_too_long_are_told_and_training_ends(start, tmp_path):
 @pytest.mark.parametrize("name", ["steps", "batch", "accumulate", "together"])
 def test_settings_below_one_are_refused(name):
     with pytest.raises(LAV2Error, match=f"{name} is 0"):
-        train.TrainConfig(**{name: 0})
+        recipe.TrainConfig(**{name: 0})
 
 
 def test_a_run_is_never_written_over_and_the_way_out_is_named(start, tmp_path):
@@ -101,7 +102,7 @@ def test_a_run_is_never_written_over_and_the_way_out_is_named(start, tmp_path):
         start(steps=3)
     assert all(word in error.value.next_step for word in ("--resume", "--init", "another --out"))
     assert (tmp_path / "run/adapter.safetensors").read_bytes() == before
-    (tmp_path / "run" / runs.STATE).unlink()  # an exported adapter
+    (tmp_path / "run" / run_folder.STATE).unlink()  # an exported adapter
     with pytest.raises(LAV2Error, match="already holds"):
         start()
 
@@ -135,7 +136,7 @@ def test_there_must_be_a_run_to_resume(start):
 @pytest.mark.parametrize("damage", [b"", b"version https://git-lfs.github.com/spec/v1\n"])
 def test_a_damaged_state_is_told(start, tmp_path, damage):
     start()
-    (tmp_path / "run" / runs.STATE).write_bytes(damage)
+    (tmp_path / "run" / run_folder.STATE).write_bytes(damage)
     with pytest.raises(LAV2Error, match=r"cannot be read|git lfs pull"):
         start(resume=True)
 

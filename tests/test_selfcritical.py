@@ -4,13 +4,14 @@ import pytest
 import torch
 from tiny import VISION, adapted, llama, open_gates, tokenizer
 
-from lav2 import config, train
-from lav2.adapter import GROUPS
+from lav2 import config
+from lav2.adapter import GROUPS, group
 from lav2.data import CaptionRow, FeatureCache, caption_rows
 from lav2.errors import LAV2Error
 from lav2.metrics import CiderD, cider_d
 from lav2.model import base_identity
-from lav2.selfcritical import Critic
+from lav2.training import loop, recipe, run
+from lav2.training.scst import CiderReward
 
 PHOTOS = {"a": ("w5 w6 w7", "w5 w6 w8"), "b": ("w9 w10 w11", "w9 w12"), "c": ("w13 w14", "w15 w14")}
 
@@ -31,7 +32,7 @@ def learner(tmp_path):
 
 def test_a_caption_is_scored_by_its_photos_own_and_must_end(learner):
     words, found, _ = learner
-    critic = Critic(found, words, 2)
+    critic = CiderReward(found, words, 2)
 
     def reward(text, image=0, ended=True):
         return critic.reward(found[image].image, words(text).input_ids, ended)
@@ -49,7 +50,7 @@ def test_words_weigh_by_the_photos_that_the_scorer_was_made_with():
 
 def test_each_token_weighs_what_its_caption_wins_over_its_siblings(learner):
     words, found, rows = learner
-    critic = Critic(found, words, 4)
+    critic = CiderReward(found, words, 4)
     photos = rows.batches(3, 0).draw()
     batch, mean = critic.batch(adapted(), rows, photos, seed=1)
     rewards = []
@@ -72,7 +73,7 @@ def test_each_token_weighs_what_its_caption_wins_over_its_siblings(learner):
 
 def test_captions_are_sampled_alike_where_layers_are_checkpointed(learner):
     words, found, rows = learner
-    critic, photos = Critic(found, words, 4), rows.batches(3, 0).draw()
+    critic, photos = CiderReward(found, words, 4), rows.batches(3, 0).draw()
     sampled = []
     for checkpointing in (False, True):
         model = open_gates(adapted()).train()
@@ -102,18 +103,18 @@ def test_a_weighted_loss_is_the_weighted_mean(learner):
 
 def test_sampled_captions_become_better(learner, tmp_path):
     words, found, rows = learner
-    settings = train.TrainConfig(stage="scst", steps=60, batch=3, together=8, lr=2e-2)
+    settings = recipe.TrainConfig(stage="scst", steps=60, batch=3, together=8, lr=2e-2)
     base = base_identity(llama(), words, "tiny")
-    critic = Critic(found, words, 8)
+    critic = CiderReward(found, words, 8)
     model = adapted()
-    train.train(model, {"caption": rows}, settings, tmp_path / "run", base, report=lambda line: None, critic=critic)
+    loop.train(model, {"caption": rows}, settings, tmp_path / "run", base, report=lambda line: None, critic=critic)
     lines = (tmp_path / "run" / "log.csv").read_text().splitlines()[1:]
     rewards = [-float(line.split(",")[2]) for line in lines]
     assert sum(rewards[-10:]) > 2 * sum(rewards[:10]) > 0
-    assert {train.group(name, model.config) for name in model.set_stage("scst")} == set(GROUPS)
+    assert {group(name, model.config) for name in model.set_stage("scst")} == set(GROUPS)
 
 
 def test_one_sample_a_photo_is_refused_with_the_next_step(tmp_path):
     with pytest.raises(LAV2Error, match="cannot learn from 1 sample") as error:
-        train.run(config.EMBEDDED, train.TrainConfig(stage="scst"), [], tmp_path)
+        run.run(config.EMBEDDED, recipe.TrainConfig(stage="scst"), [], tmp_path)
     assert "--together" in error.value.next_step

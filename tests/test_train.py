@@ -12,11 +12,13 @@ from PIL import Image, ImageOps
 from safetensors.torch import load_file
 from tiny import LATE, PROJECTOR, VISION, adapted, llama, open_gates, tokenizer
 
-from lav2 import data, train
+from lav2 import data
+from lav2.adapter import group
 from lav2.checkpoint import TENSORS
 from lav2.data import FeatureCache, Rows, Sample, caption_rows, clean_caption, read_rows
 from lav2.errors import LAV2Error
 from lav2.model import AdaptedLlama, base_identity, keep_norms_exact
+from lav2.training import loop, recipe
 
 PHOTOS = [f"{i}.png" for i in range(12)]
 
@@ -51,8 +53,8 @@ def losses(folder):
 
 def test_a_killed_run_resumes_to_the_same_losses(rows, tmp_path):
     base = base_identity(llama(), tokenizer(), "tiny")
-    settings = train.TrainConfig(stage="caption", steps=8, batch=4, save_every=3, seed=4)
-    train.train(adapted(), {"caption": rows}, settings, tmp_path / "whole", base, report=lambda line: None)
+    settings = recipe.TrainConfig(stage="caption", steps=8, batch=4, save_every=3, seed=4)
+    loop.train(adapted(), {"caption": rows}, settings, tmp_path / "whole", base, report=lambda line: None)
 
     class Killed(Exception):
         pass
@@ -69,10 +71,10 @@ def test_a_killed_run_resumes_to_the_same_losses(rows, tmp_path):
             return super().collate(samples)
 
     with pytest.raises(Killed):
-        train.train(adapted(), {"caption": Dying(rows)}, settings, tmp_path / "cut", base, report=lambda line: None)
+        loop.train(adapted(), {"caption": Dying(rows)}, settings, tmp_path / "cut", base, report=lambda line: None)
     assert len(losses(tmp_path / "cut")) == 5
     told = []
-    train.train(
+    loop.train(
         open_gates(adapted()), {"caption": rows}, settings, tmp_path / "cut", base, report=told.append, resume=True
     )
     assert "resumed at step 3 of 8" in told
@@ -81,14 +83,14 @@ def test_a_killed_run_resumes_to_the_same_losses(rows, tmp_path):
 
 def test_gradient_checkpointing_computes_layers_again_and_learns_the_same(rows, tmp_path):
     base = base_identity(llama(), tokenizer(), "tiny")
-    settings, found, calls = train.TrainConfig(stage="caption", steps=3, batch=4), [], []
+    settings, found, calls = recipe.TrainConfig(stage="caption", steps=3, batch=4), [], []
     for checkpointing in (False, True):
         model, count = open_gates(adapted()), []
         if checkpointing:
             model.llm.gradient_checkpointing_enable({"use_reentrant": False})
         model.decoder.layers[1].input_layernorm.register_forward_hook(lambda *_, count=count: count.append(1))
         out = tmp_path / str(checkpointing)
-        train.train(model, {"caption": rows}, settings, out, base, report=lambda line: None)
+        loop.train(model, {"caption": rows}, settings, out, base, report=lambda line: None)
         found.append([float(loss) for loss in losses(out)])
         calls.append(len(count))
     assert calls == [3, 6]
@@ -99,29 +101,29 @@ def test_joint_training_alternates_kinds_and_each_touches_only_its_own_group(row
     model = adapted()
     base = base_identity(llama(), tokenizer(), "tiny")
     seen = []
-    original = train._step
+    original = loop.train_step
 
     def watched(model, optim, batch, config):
         before = {name: p.detach().clone() for name, p in model.adapter_parameters().items()}
         loss = original(model, optim, batch, config)
         changed = {name for name, p in model.adapter_parameters().items() if not torch.equal(p, before[name])}
-        seen.append({train.group(name, model.config) for name in changed})
+        seen.append({group(name, model.config) for name in changed})
         return loss
 
-    train._step = watched
+    loop.train_step = watched
     try:
-        settings = train.TrainConfig(stage="joint", steps=4, batch=4)
+        settings = recipe.TrainConfig(stage="joint", steps=4, batch=4)
         both = {"caption": rows, "instruction": rows}
-        train.train(model, both, settings, tmp_path, base, report=lambda line: None)
+        loop.train(model, both, settings, tmp_path, base, report=lambda line: None)
     finally:
-        train._step = original
+        loop.train_step = original
     assert seen == [{"visual"}, {"language"}, {"visual"}, {"language"}]
 
 
 def test_training_lowers_the_loss_on_what_it_sees(rows, tmp_path):
-    settings = train.TrainConfig(stage="caption", steps=60, batch=6, lr=1e-2)
+    settings = recipe.TrainConfig(stage="caption", steps=60, batch=6, lr=1e-2)
     base = base_identity(llama(), tokenizer(), "tiny")
-    train.train(adapted(), {"caption": rows}, settings, tmp_path, base, report=lambda line: None)
+    loop.train(adapted(), {"caption": rows}, settings, tmp_path, base, report=lambda line: None)
     values = [float(loss) for loss in losses(tmp_path)]
     assert sum(values[-6:]) < 0.6 * sum(values[:6])
 
@@ -144,11 +146,11 @@ def test_rows_with_and_without_photo_mix_in_a_batch(rows, photos):
 def test_accumulated_parts_give_the_whole_batchs_loss(rows):
     batch = rows.fixed(12)[0]
     model = adapted(LATE)
-    optim = train.optimizer(model, train.TrainConfig(stage="caption"))
-    one = train._step(model, optim, batch, train.TrainConfig(stage="caption"))
+    optim = recipe.optimizer(model, recipe.TrainConfig(stage="caption"))
+    one = loop.train_step(model, optim, batch, recipe.TrainConfig(stage="caption"))
     model = adapted(LATE)
-    optim = train.optimizer(model, train.TrainConfig(stage="caption"))
-    assert train._step(model, optim, batch, train.TrainConfig(stage="caption", accumulate=3)) == pytest.approx(one)
+    optim = recipe.optimizer(model, recipe.TrainConfig(stage="caption"))
+    assert loop.train_step(model, optim, batch, recipe.TrainConfig(stage="caption", accumulate=3)) == pytest.approx(one)
 
 
 def test_bad_rows_are_told_with_file_and_line_and_skipped(photos):

@@ -6,9 +6,9 @@ from pathlib import Path
 import torch
 from tiny import VISION, adapted, llama, open_gates, tokenizer
 
-from lav2 import train
 from lav2.data import Rows, Sample
 from lav2.model import base_identity
+from lav2.training import distributed, loop, recipe
 
 
 class Features:
@@ -19,14 +19,14 @@ class Features:
 
 
 def main(out: Path) -> None:
-    train._join(torch.device("cpu"))
+    distributed.join_processes(torch.device("cpu"))
     samples = [Sample(str(n), (1, 3 + n, 20 + n, *[2] * (n % 3 + 1)), (False, *[True] * (n % 3 + 3))) for n in range(9)]
     rows = Rows(lambda rng: samples, Features(), 2)
-    settings = train.TrainConfig(stage="joint", steps=4, batch=3, save_every=2)
+    settings = recipe.TrainConfig(stage="joint", steps=4, batch=3, save_every=2)
     base = base_identity(llama(), tokenizer(), "tiny")
     torch.manual_seed(1)
     model = open_gates(adapted())
-    train.train(model, {"caption": rows, "instruction": rows}, settings, out, base, {"caption": rows.fixed(3)})
+    loop.train(model, {"caption": rows, "instruction": rows}, settings, out, base, {"caption": rows.fixed(3)})
 
 
 if __name__ == "__main__":

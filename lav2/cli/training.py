@@ -82,9 +82,9 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
 
 
 def run_train(options: argparse.Namespace) -> int:
-    from lav2 import train
+    from lav2.training import recipe, run
 
-    defaults = train.TrainConfig()
+    defaults = recipe.TrainConfig()
     settings = replace(
         defaults,
         **{
@@ -104,7 +104,7 @@ def run_train(options: argparse.Namespace) -> int:
             )
         },
     )
-    train.run(
+    run.run(
         chosen_preset(options),
         settings,
         options.data,
@@ -128,10 +128,10 @@ def run_train(options: argparse.Namespace) -> int:
 
 
 def run_phrases(options: argparse.Namespace) -> int:
-    from lav2 import train
+    from lav2.training import reranker
     from lav2.weights import find
 
-    train.learn_phrases(
+    reranker.learn_phrases(
         find(options.adapter),
         options.data,
         images=options.images,
@@ -144,19 +144,20 @@ def run_phrases(options: argparse.Namespace) -> int:
 
 
 def run_encoder(options: argparse.Namespace) -> int:
-    from lav2 import concepts, preflight
+    from lav2 import preflight
     from lav2.instruct import read_photos
+    from lav2.training.encoder import EncoderConfig, tune
 
     root = options.images or options.data[0].parent
     train, validation = (read_photos(options.data, root, split) for split in ("train", "val"))
-    settings = concepts.EncoderConfig(epochs=options.epochs, batch=options.batch, lr=options.lr, seed=options.seed)
+    settings = EncoderConfig(epochs=options.epochs, batch=options.batch, lr=options.lr, seed=options.seed)
     device = preflight.device(options.device)
-    concepts.tune(config.EFFICIENTNET_LITE2, train, validation, options.out, settings, device, options.dtype)
+    tune(config.EFFICIENTNET_LITE2, train, validation, options.out, settings, device, options.dtype)
     return 0
 
 
 def run_distil(options: argparse.Namespace) -> int:
-    from lav2 import train
+    from lav2.training import distil
 
-    train.distil(chosen_preset(options), options.prompts, options.out, options.device)
+    distil.distil(chosen_preset(options), options.prompts, options.out, options.device)
     return 0

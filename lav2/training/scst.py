@@ -25,7 +25,7 @@ LONGEST = 24  # tokens of a sampled caption; the human ones of Flickr8k and COCO
 END = "</s>"  # stands behind a finished caption when it is scored: else nothing says that one must end
 
 
-class Critic:
+class CiderReward:
     """Samples captions of photos and scores them.
 
     Args:

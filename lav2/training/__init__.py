@@ -1,0 +1,1 @@
+"""Training: stages of the adapter, self-critical training, the image encoder, the reranker."""

@@ -1,0 +1,57 @@
+"""Teaching the judge of a captioner's drafts what people say of photos."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from lav2 import checkpoint, phrases, preflight
+from lav2.data import CaptionRow, FeatureCache, without_damaged
+from lav2.errors import LAV2Error
+from lav2.phrases import PhrasesConfig
+from lav2.training.selection import check_rows, photo_features, rows_by_kind
+
+
+def learn_phrases(
+    folder: Path,
+    data: Sequence[Path],
+    *,
+    images: Path | None = None,
+    cache: Path | None = None,
+    views: int = 2,
+    seed: int = 0,
+    device: str | None = None,
+    report: Callable[[str], None] = print,
+) -> None:
+    """Teach a captioner's judge (lav2.phrases) on captions; what `python -m lav2 phrases` calls.
+
+    Args:
+        folder: of a caption adapter, through whose image encoder the photos are seen; the judge is written into it.
+        data: caption files (lav2.data.read_rows); rows of the split `val` are told the loss of.
+        images, cache, views, seed, device: as `run` has them.
+
+    Raises:
+        LAV2Error: no adapter, an adapter without an image encoder, or too few captions.
+    """
+    vision = checkpoint.read_vision(folder)
+    if vision is None:
+        raise LAV2Error(f"The adapter in {folder} is text only.", "Give the folder of a caption adapter.")
+    place = preflight.device(device)
+    captions, instructions = rows_by_kind(data, images, "caption", report)
+    features = photo_features(vision, captions, instructions, cache, views, place)
+    captions = {split: without_damaged(rows, features, report) for split, rows in captions.items()}
+    check_rows(captions, instructions, "caption")
+
+    def seen(rows: Sequence[CaptionRow], view: int) -> torch.Tensor:  # [photos, 2C]; their tokens are read in parts
+        parts = [rows[i : i + FeatureCache.CHUNK] for i in range(0, len(rows), FeatureCache.CHUNK)]
+        return torch.cat([phrases.pooled(features.get([r.image for r in part], [view] * len(part))) for part in parts])
+
+    train_rows, val_rows = captions["train"], captions["val"]
+    photos = torch.stack([seen(train_rows, view) for view in range(views)], 1)  # [photos, views, 2C]
+    held = (seen(val_rows, 0), [row.captions for row in val_rows]) if val_rows else None
+    said, settings = [row.captions for row in train_rows], PhrasesConfig(seed=seed)
+    model = phrases.learn(photos, said, vision, held, settings, place, report)
+    phrases.save(model, folder, {"data": [str(file) for file in data], "views": views, **asdict(settings)})

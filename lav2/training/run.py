@@ -1,0 +1,176 @@
+"""A training run from its files to its adapter; resumable to the same losses after a kill.
+
+Started by torchrun, several processes share each batch, by as many GPUs or on one CPU: every one computes its rows, the
+gradients are summed, and all take the same step as one process would.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from lav2 import checkpoint, files, preflight
+from lav2.adapter import GROUPS, Group
+from lav2.config import Preset, VisionConfig
+from lav2.data import Batch, CaptionRow, InstructionRow, Rows, caption_rows, instruction_rows, without_damaged
+from lav2.errors import LAV2Error
+from lav2.model import AdaptedLlama, Quantize, base_identity, keep_norms_exact, load_llm
+from lav2.training import run_folder
+from lav2.training.distributed import barrier, join_processes, process_count, rank, silent
+from lav2.training.grading import GRADED_ROWS, grade
+from lav2.training.loop import train
+from lav2.training.recipe import TrainConfig, training_precision
+from lav2.training.scst import CiderReward
+from lav2.training.selection import check_rows, photo_features, rows_by_kind
+from lav2.training.warm_start import encode_text, warm_start
+from lav2.weights import find
+
+
+def run(
+    preset: Preset,
+    settings: TrainConfig,
+    data: Sequence[Path],
+    out: Path,
+    *,
+    images: Path | None = None,
+    init: Path | None = None,
+    init_groups: Sequence[Group] = GROUPS,
+    lora_rank: int | None = None,
+    cache: Path | None = None,
+    views: int = 2,
+    warm_steps: int = 0,
+    device: str | None = None,
+    dtype: str | None = None,
+    checkpointing: bool = False,
+    encoder: str | None = None,
+    quantize: Quantize | None = None,
+    device_map: str | dict[str, str | int] | None = None,
+    resume: bool = False,
+    report: Callable[[str], None] = print,
+) -> None:
+    """Train an adapter on a preset's frozen models from files; what `python -m lav2 train` calls.
+
+    Rows of the split `val` validate: the loss per kind of question on the way, and at the end greedy answers to up to
+    GRADED_ROWS questions, graded into scores.json.
+
+    Args:
+        data: caption and instruction files (lav2.data.read_rows).
+        out: folder of the run; it may hold no other (lav2.training.run_folder).
+        images: folder of the photos, each file's own by default.
+        init: an adapter's folder to start from; its settings are kept. Otherwise the preset's settings start anew.
+        init_groups: what is taken from `init`; the other group starts as the identity.
+        lora_rank: of a language group that starts anew.
+        cache: folder of cached image features.
+        views: of each photo that captions are learned from (lav2.data.view_of): 1: only itself.
+        warm_steps: steps of `warm_start` before a new run.
+        device: `cpu`, `cuda` ...; what is there if None.
+        dtype: of the frozen matrices and the products with them; if None, bfloat16 on a GPU that has it, else float32.
+            What is trained is float32.
+        checkpointing: keep no activations inside of layers, and compute them again on the way back: less memory, about
+            a third more time.
+        encoder: weights of the image encoder, in place of the preset's or that of `init`.
+        quantize: `8bit` or `4bit`: the frozen matrices packed by bitsandbytes, the adapter on top as it is (as QLoRA,
+            arXiv 2305.14314). An adapter remembers that it was trained on them.
+        device_map: `auto` spreads the frozen model over the GPUs, for one process.
+        resume: go on with the killed run in `out`, which must have been started with all the same.
+
+    Raises:
+        LAV2Error: data, weights or settings do not fit.
+    """
+    place = join_processes(torch.device(preflight.device(device)))
+    first = rank() == 0
+    report = report if first else silent
+    run_folder.check_out(out, resume)
+    if views < 1:
+        raise LAV2Error(f"views is {views}.", "Give at least 1.")
+    if settings.stage == "scst" and (settings.together < 2 or settings.batch < process_count()):
+        raise LAV2Error(
+            f"The stage scst cannot learn from {settings.together} sample(s) of each of {settings.batch} photo(s).",
+            "Give --pack 5, and a --batch of at least one photo for each process.",
+        )
+    kind = dtype or training_precision(place)
+    if device_map and process_count() > 1:
+        raise LAV2Error("A model that is spread over the devices has them for itself.",
+                        "Leave --device-map away, or start one process without torchrun.")  # fmt: skip
+    report(preflight.check(preset, kind, device_map or str(place), quantize, training=True))
+    llm, tokenizer = load_llm(preset.llm, getattr(torch, kind), place, quantize, device_map)
+    keep_norms_exact(llm)
+    base = base_identity(llm, tokenizer, preset.llm)
+    torch.manual_seed(settings.seed)
+    if init:
+        model = checkpoint.load(init, llm, tokenizer, report, init_groups, lora_rank=lora_rank)
+    else:
+        model = AdaptedLlama(llm, preset.adapter_config, preset.projector, preset.vision)
+    if encoder:
+        if model.vision_config is None:
+            raise LAV2Error(f"The preset {preset.name} has no image encoder.", "Leave --encoder away.")
+        model.vision_config = replace(model.vision_config, weights=encoder)
+    if checkpointing:
+        model.llm.gradient_checkpointing_enable({"use_reentrant": False})
+    captions, instructions = rows_by_kind(data, images, settings.stage, report)
+    for turn in (True, False):  # the first process encodes, the others then read
+        if turn == first:
+            features = photo_features(model.vision_config, captions, instructions, cache, views)
+        barrier()
+    for rows in (captions, instructions):
+        for split, part in rows.items():
+            rows[split] = without_damaged(part, features, report)
+    check_rows(captions, instructions, settings.stage)
+    if settings.stage == "scst" and len(captions["train"]) < process_count():
+        raise LAV2Error(
+            f"{len(captions['train'])} photos cannot be shared by {process_count()} processes.",
+            "Start fewer processes, or give more photos.",
+        )
+
+    encode = partial(encode_text, tokenizer)
+
+    together = 1 if settings.stage == "scst" else settings.together
+
+    def caption(chosen: list[CaptionRow]) -> Rows:
+        return caption_rows(chosen, encode, tokenizer.bos_token_id, tokenizer.eos_token_id, features, together)
+
+    def instruction(chosen: list[InstructionRow]) -> Rows:
+        return instruction_rows(chosen, tokenizer, preset.template, features, report, settings.together)
+
+    learn: dict[str, Rows] = {}
+    validation: dict[str, list[Batch]] = {}
+    if captions["train"]:
+        learn["caption"] = caption(captions["train"])
+    if captions["val"]:
+        validation["caption"] = caption(captions["val"]).fixed(settings.batch)
+    if instructions["train"]:
+        learn["instruction"] = instruction(instructions["train"])
+    for asks in dict.fromkeys(row.kind for row in instructions["val"]):
+        validation[asks] = instruction([r for r in instructions["val"] if r.kind == asks]).fixed(settings.batch)
+    notes = {"data": [str(file) for file in data], "dtype": kind, "warm_steps": warm_steps,
+             "init": str(init) if init else None, "init_groups": list(init_groups) if init else []}  # fmt: skip
+    facts = {
+        "preset": preset.name, "base": base, "dtype": kind, "quantize": quantize, "views": views,
+        "warm_steps": warm_steps, "adapter": repr((model.config, model.projector_config)),
+        "init": run_folder.file_identity([init / checkpoint.TENSORS]) if init else None,
+        "init_groups": sorted(init_groups) if init else None,
+        "encoder": repr(model.vision_config), "encoder_file": _encoder_file(model.vision_config),
+        "data": run_folder.file_identity(data), "rows": [len(captions["train"]), len(instructions["train"])],
+        "photos": features.content() if features is not None else None,
+    }  # fmt: skip
+    if warm_steps and captions["train"] and not resume:
+        words = {row.image: {t for text in row.captions for t in encode(text)} for row in captions["train"]}
+        warm_start(model, words, features, warm_steps, seed=settings.seed, report=report)
+    critic = CiderReward(captions["train"], tokenizer, settings.together) if settings.stage == "scst" else None
+    train(model, learn, settings, out, base, validation, notes, report, critic, resume=resume, facts=facts)
+    if instructions["val"] and first:
+        with model.autocast():
+            scores = grade(model, tokenizer, preset.template, instructions["val"][:GRADED_ROWS], features)
+        report(f"graded answers: {scores}")
+        files.write_text(out / "scores.json", json.dumps(scores, indent=1) + "\n")
+
+
+def _encoder_file(vision: VisionConfig | None) -> list[str] | None:
+    """The content of an image encoder that was tuned by somebody, perhaps again under the same name."""
+    tuned = vision is not None and (vision.weights or "").endswith(".safetensors")
+    return run_folder.file_identity([find(vision.weights)]) if tuned else None
