@@ -21,7 +21,8 @@ from lav2.events import Sampling
 from lav2.image import MIRROR_WORDS
 from lav2.inference import backend, search, streaming
 from lav2.inference.scheduler import Scheduler
-from lav2.metrics import CiderD, coco_tokens
+from lav2.metrics.captions import CiderD
+from lav2.metrics.tokens import coco_tokens
 from lav2.phrases import Expected, Phrases
 
 AGREED = 0.5  # what the drafts' likeness among each other counts beside that to the photo's phrases; chosen on 154

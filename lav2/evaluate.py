@@ -21,7 +21,7 @@ import numpy as np
 from tqdm import tqdm
 
 from experts.evidence import EXPERT_NAMES, Caption, Evidence, ExpertFailure, to_json
-from lav2 import captioning, files, metrics, routing
+from lav2 import captioning, files, routing
 from lav2.assistant import Assistant
 from lav2.captioning import Captioning
 from lav2.data import FeatureCache, InstructionRow, prompt_of, read_rows
@@ -29,7 +29,11 @@ from lav2.errors import LAV2Error
 from lav2.events import Sampling
 from lav2.image import open_image
 from lav2.instruct import is_right, obeys
-from lav2.metrics import Question, bootstrap_interval
+from lav2.metrics import docvqa, mme, pope, vqa
+from lav2.metrics.bootstrap import bootstrap_interval
+from lav2.metrics.captions import caption_scores, cider_d, read_coco_images, read_references, rouge_l
+from lav2.metrics.questions import Question
+from lav2.metrics.tokens import coco_tokens
 from lav2.model import AdaptedLlama
 from lav2.prompts import Turn
 from lav2.training.grading import answer_all
@@ -37,10 +41,10 @@ from lav2.vision import VisionTower
 
 ROOT = Path(__file__).resolve().parent.parent
 BENCHMARKS: dict[str, tuple[Callable, Callable]] = {  # name -> reader of its files, scores
-    "vqa": (metrics.read_vqav2, metrics.vqa_scores),
-    "pope": (metrics.read_pope, metrics.pope_scores),
-    "mme": (metrics.read_mme, metrics.mme_scores),
-    "anls": (metrics.read_docvqa, metrics.anls_scores),
+    "vqa": (vqa.read_vqav2, vqa.vqa_scores),
+    "pope": (pope.read_pope, pope.pope_scores),
+    "mme": (mme.read_mme, mme.mme_scores),
+    "anls": (docvqa.read_docvqa, docvqa.anls_scores),
 }
 AUTO = routing.AUTO  # an arm whose experts lav2.routing chooses for each question
 # Which experts are on: none, each alone, all but one, all.
@@ -146,12 +150,12 @@ def captions(
     Raises:
         LAV2Error: files do not fit.
     """
-    references = metrics.read_references(data, split)
+    references = read_references(data, split)
     folder = images or data.parent
     if data.suffix == ".jsonl":
         photos = {name: folder / str(name) for name in references}
     else:
-        photos = metrics.read_coco_images(data, folder)
+        photos = read_coco_images(data, folder)
     chosen = [name for name in references if name in photos][:limit]
     if not chosen:
         raise LAV2Error(f"{data} has no captions of the split {split}.", "Choose another --split.")
@@ -164,10 +168,10 @@ def captions(
     said = bench.captions([str(photos[name]) for name in chosen])
     seconds = time.perf_counter() - started
     candidates = dict(zip(chosen, said, strict=True))
-    scores = metrics.caption_scores(candidates, references)
-    tokens = [metrics.coco_tokens(text) for text in said]
-    truths = [[metrics.coco_tokens(text) for text in references[name]] for name in chosen]
-    interval = bootstrap_interval(metrics.cider_d(tokens, truths))
+    scores = caption_scores(candidates, references)
+    tokens = [coco_tokens(text) for text in said]
+    truths = [[coco_tokens(text) for text in references[name]] for name in chosen]
+    interval = bootstrap_interval(cider_d(tokens, truths))
     return {**scores, "CIDEr-D 95 %": [interval.low, interval.high], "photos": len(chosen),
             "left out": given - len(chosen), "distinct captions": len(set(said)),
             "seconds": round(seconds, 1)}, candidates  # fmt: skip
@@ -235,8 +239,8 @@ def chat(bench: Bench, data: Path, split: str = "val", limit: int | None = None)
         raise LAV2Error(f"{data} has no plain questions of the split {split}.", "Make it with `python -m lav2 distil`.")
     after = bench.answers(rows)
     before = [row.turns[-1].answer for row in rows]
-    pairs = [(metrics.coco_tokens(new), [metrics.coco_tokens(old)]) for new, old in zip(after, before, strict=True)]
-    same = float(np.mean([metrics.rouge_l(*pair) for pair in pairs]))
+    pairs = [(coco_tokens(new), [coco_tokens(old)]) for new, old in zip(after, before, strict=True)]
+    same = float(np.mean([rouge_l(*pair) for pair in pairs]))
     scores = {"ROUGE-L": same, "empty": float(np.mean([not text.strip() for text in after])), "questions": len(rows)}
     for name, answers in (("", after), (" before", before)):
         scores[f"loops{name}"] = float(np.mean([loops(text) for text in answers]))

@@ -16,11 +16,11 @@ from pathlib import Path
 import numpy as np
 
 from experts.evidence import EXPERT_NAMES
-from lav2 import metrics
 from lav2.data import InstructionRow
 from lav2.errors import LAV2Error
 from lav2.evaluate import ARMS, Bench, examine
-from lav2.metrics import bootstrap_interval
+from lav2.metrics import vqa
+from lav2.metrics.bootstrap import bootstrap_interval
 from lav2.prompts import Turn
 
 NO_LINE = "no line"  # an arm: all experts, but nothing computed of the boxes
@@ -122,8 +122,8 @@ def human_accuracy(row: Mapping, answer: str) -> float:
         return max((min(1.0, votes) for text, votes in given if metrics.vqa_normalise(text) == goal), default=0.0)
     if "votes" in row:
         people = [text for text, votes in zip(row["answers"], row["votes"], strict=True) for _ in range(votes)]
-        return metrics.vqa_accuracy(said, people)
-    return float(metrics.vqa_normalise(said) in {metrics.vqa_normalise(text) for text in row["answers"]})
+        return vqa.vqa_accuracy(said, people)
+    return float(vqa.vqa_normalise(said) in {vqa.vqa_normalise(text) for text in row["answers"]})
 
 
 def _sort(row: Mapping) -> str:

@@ -29,7 +29,8 @@ from tqdm import tqdm
 from lav2.config import VisionConfig, from_json
 from lav2.errors import LAV2Error
 from lav2.image import MIRROR_WORDS
-from lav2.metrics import coco_tokens, grams
+from lav2.metrics.captions import grams
+from lav2.metrics.tokens import coco_tokens
 
 FILE = "phrases.safetensors"  # in the folder of a caption adapter
 LONGEST = 2  # words of a phrase
@@ -53,7 +54,7 @@ class PhrasesConfig:
 
 
 def phrases_of(tokens: Sequence[str]) -> set[Phrase]:
-    """The words and pairs of neighbouring words of a caption, in lav2.metrics.coco_tokens."""
+    """The words and pairs of neighbouring words of a caption, in lav2.metrics.tokens.coco_tokens."""
     return set(grams(tokens, LONGEST))
 
 

@@ -10,7 +10,7 @@ from lav2 import files, weights
 from lav2.errors import LAV2Error
 from lav2.image import open_image
 from lav2.instruct import read_evidence, read_photos
-from lav2.metrics import read_coco_results, read_references
+from lav2.metrics.captions import read_coco_results, read_references
 
 BOM = b"\xef\xbb\xbf"
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"

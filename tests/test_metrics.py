@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lav2 import metrics
 from lav2.errors import LAV2Error
+from lav2.metrics import bootstrap, captions, docvqa, mme, pope, tokens, vqa
 
 FIXTURES = Path(__file__).parent / "fixtures"
 
@@ -39,21 +39,21 @@ def with_photos(tmp_path):
 def test_tokens_are_those_of_the_java_tokeniser():
     for line in (FIXTURES / "coco_tokens.jsonl").read_text(encoding="utf-8").splitlines():
         row = json.loads(line)
-        assert " ".join(metrics.coco_tokens(row["caption"])) == row["tokens"]
+        assert " ".join(tokens.coco_tokens(row["caption"])) == row["tokens"]
 
 
 def test_caption_scores_are_those_of_pycocoevalcap():
     row = json.loads((FIXTURES / "caption_scores.json").read_text(encoding="utf-8"))
-    scores = metrics.caption_scores(row["candidates"], row["references"])
+    scores = captions.caption_scores(row["candidates"], row["references"])
     for name, value in row["scores"].items():
         assert scores[name] == pytest.approx(value, abs=1e-5), name
 
 
 def test_an_empty_caption_scores_zero_and_a_reference_repeated_scores_one():
     references = {1: ["a dog runs on the grass", "a dog"], 2: ["two cats sleep in a box", "cats in a box"]}
-    nothing = metrics.caption_scores({1: "", 2: ""}, references)
+    nothing = captions.caption_scores({1: "", 2: ""}, references)
     assert set(nothing.values()) == {0.0}
-    same = metrics.caption_scores({i: texts[0] for i, texts in references.items()}, references)
+    same = captions.caption_scores({i: texts[0] for i, texts in references.items()}, references)
     for name in ("BLEU-1", "BLEU-4", "ROUGE-L"):
         assert same[name] == pytest.approx(1.0, abs=1e-6)
     assert same["METEOR-lite"] == pytest.approx(1 - 0.5 / 6**3)  # one chunk of six words
@@ -61,7 +61,7 @@ def test_an_empty_caption_scores_zero_and_a_reference_repeated_scores_one():
 
 def test_meteor_lite_counts_stems_and_punishes_scattered_words():
     def score(text):
-        return metrics.caption_scores({1: text}, {1: ["a dog jumps over the fence"]})["METEOR-lite"]
+        return captions.caption_scores({1: text}, {1: ["a dog jumps over the fence"]})["METEOR-lite"]
 
     assert score("a dog jumping over the fence") == score("a dog jumps over the fence")
     assert score("the fence over jumps dog a") < score("a dog jumps over the fence")
@@ -70,29 +70,29 @@ def test_meteor_lite_counts_stems_and_punishes_scattered_words():
 
 def test_captions_without_references_name_the_photo():
     with pytest.raises(LAV2Error, match="'b'"):
-        metrics.caption_scores({"a": "x", "b": "y"}, {"a": ["x"]})
+        captions.caption_scores({"a": "x", "b": "y"}, {"a": ["x"]})
     with pytest.raises(LAV2Error, match="no captions"):
-        metrics.caption_scores({}, {"a": ["x"]})
+        captions.caption_scores({}, {"a": ["x"]})
 
 
 def test_coco_results_survive_a_round_trip(tmp_path):
-    captions = {42: "a dog runs", 7: "ein Café “Größe”"}
-    metrics.write_coco_results(tmp_path / "results.json", captions)
+    written = {42: "a dog runs", 7: "ein Café “Größe”"}
+    captions.write_coco_results(tmp_path / "results.json", written)
     rows = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
     assert rows[0] == {"image_id": 42, "caption": "a dog runs"}
-    assert metrics.read_coco_results(tmp_path / "results.json") == captions
+    assert captions.read_coco_results(tmp_path / "results.json") == written
 
 
 def test_references_come_from_coco_json_and_from_our_jsonl(tmp_path):
-    coco = metrics.read_references(FIXTURES / "coco_captions.json")
+    coco = captions.read_references(FIXTURES / "coco_captions.json")
     assert coco == {42: ["A dog runs.", "The dog is running."], 7: ["A cat sleeps."]}
-    assert metrics.read_references(FIXTURES / "captions.jsonl", split="val") == {
+    assert captions.read_references(FIXTURES / "captions.jsonl", split="val") == {
         "photos/2.webp": ["A cat sleeps."]
     }
-    assert len(metrics.read_references(FIXTURES / "captions.jsonl")) == 2
+    assert len(captions.read_references(FIXTURES / "captions.jsonl")) == 2
     for name in ("photo.jpg", "other.webp"):
         (tmp_path / name).touch()
-    images = metrics.read_coco_images(FIXTURES / "coco_captions.json", tmp_path)
+    images = captions.read_coco_images(FIXTURES / "coco_captions.json", tmp_path)
     assert images == {42: tmp_path / "photo.jpg", 7: tmp_path / "other.webp"}
 
 
@@ -108,7 +108,7 @@ def test_a_damaged_file_is_named_with_its_fault(tmp_path, content, word):
     file = tmp_path / "bad.json"
     file.write_text(content)
     with pytest.raises(LAV2Error, match=word) as caught:
-        metrics.read_references(file)
+        captions.read_references(file)
     assert str(file) in caught.value.cause
 
 
@@ -130,25 +130,25 @@ def test_a_damaged_file_is_named_with_its_fault(tmp_path, content, word):
     ],
 )
 def test_vqa_answers_are_normalised_as_the_official_script_does(answer, normal):
-    assert metrics.vqa_normalise(answer) == normal
+    assert vqa.vqa_normalise(answer) == normal
 
 
 def test_vqa_accuracy_leaves_each_person_out_in_turn():
     people = ["running"] * 3 + ["playing fetch"] * 2 + ["jumping"] * 5
-    assert metrics.vqa_accuracy("Running.", people) == pytest.approx((3 * 2 / 3 + 7 * 1) / 10)
-    assert metrics.vqa_accuracy("playing fetch", people) == pytest.approx((2 * 1 / 3 + 8 * 2 / 3) / 10)
-    assert metrics.vqa_accuracy("jumping", people) == 1.0
-    assert metrics.vqa_accuracy("sleeping", people) == 0.0
+    assert vqa.vqa_accuracy("Running.", people) == pytest.approx((3 * 2 / 3 + 7 * 1) / 10)
+    assert vqa.vqa_accuracy("playing fetch", people) == pytest.approx((2 * 1 / 3 + 8 * 2 / 3) / 10)
+    assert vqa.vqa_accuracy("jumping", people) == 1.0
+    assert vqa.vqa_accuracy("sleeping", people) == 0.0
 
 
 def test_vqav2_files_are_read_and_scored_per_answer_type(with_photos):
     folder = with_photos(
         "vqav2", "val2014/COCO_val2014_000000000042.jpg", "val2014/COCO_val2014_000000000007.jpg"
     )
-    questions = metrics.read_vqav2(folder)
+    questions = vqa.read_vqav2(folder)
     assert [q.id for q in questions] == [420, 421, 70]
     assert questions[0].image == folder / "val2014/COCO_val2014_000000000042.jpg"
-    scores = metrics.vqa_scores(questions, {420: "two", 421: "the running", 70: "yes"})
+    scores = vqa.vqa_scores(questions, {420: "two", 421: "the running", 70: "yes"})
     assert scores == pytest.approx(
         {"all": (1 + 0.9 + 0.3) / 3, "number": 1.0, "other": 0.9, "yes/no": 0.9 / 3}
     )
@@ -157,16 +157,16 @@ def test_vqav2_files_are_read_and_scored_per_answer_type(with_photos):
 def test_a_question_without_an_answer_is_an_error_and_not_a_zero(with_photos):
     folder = with_photos("vqav2", "COCO_val2014_000000000042.jpg", "COCO_val2014_000000000007.jpg")
     with pytest.raises(LAV2Error, match="1 of 3 questions have no answer, the first is 70"):
-        metrics.vqa_scores(metrics.read_vqav2(folder), {420: "2", 421: "running"})
+        vqa.vqa_scores(vqa.read_vqav2(folder), {420: "2", 421: "running"})
 
 
 def test_missing_photos_are_counted_and_named(with_photos):
     with pytest.raises(LAV2Error, match=r"1 of 3 photos .* COCO_val2014_000000000007.jpg"):
-        metrics.read_vqav2(with_photos("vqav2", "COCO_val2014_000000000042.jpg"))
+        vqa.read_vqav2(with_photos("vqav2", "COCO_val2014_000000000042.jpg"))
 
 
 def test_pope_files_are_read_and_scored(with_photos):
-    questions = metrics.read_pope(with_photos("pope", "a.jpg", "b.webp"))
+    questions = pope.read_pope(with_photos("pope", "a.jpg", "b.webp"))
     assert [q.id for q in questions] == [f"adversarial/{i}" for i in (1, 2, 3)] + ["random/1", "random/2"]
     answers = {
         "random/1": "Yes, there is a dog.",
@@ -175,7 +175,7 @@ def test_pope_files_are_read_and_scored(with_photos):
         "adversarial/2": "Yes. It is not on the dog.",  # only the first sentence counts
         "adversarial/3": "There is a bench.",
     }
-    scores = metrics.pope_scores(questions, answers)
+    scores = pope.pope_scores(questions, answers)
     expected = {"accuracy": 1 / 2, "precision": 1 / 2, "recall": 1, "F1": 2 / 3, "yes-ratio": 1}
     assert scores["random"] == pytest.approx(expected)
     expected = {"accuracy": 1 / 3, "precision": 1 / 2, "recall": 1 / 2, "F1": 1 / 2, "yes-ratio": 2 / 3}
@@ -187,12 +187,12 @@ def test_pope_files_are_read_and_scored(with_photos):
 def test_mme_folders_are_read_and_scored(with_photos):
     photos = ("existence/images/one.jpg", "existence/images/two.jpg", "code_reasoning/0001.png")
     folder = with_photos("mme", *photos)
-    questions = metrics.read_mme(folder)
+    questions = mme.read_mme(folder)
     assert len(questions) == 6
     assert {q.image for q in questions} == {folder / photo for photo in photos}
     answers = {q.id: "Yes." for q in questions}
     answers |= {"existence/one/2": "No, there is none", "code_reasoning/0001/2": "maybe"}
-    scores = metrics.mme_scores(questions, answers)
+    scores = mme.mme_scores(questions, answers)
     assert scores["existence"] == {"accuracy": 75, "accuracy+": 50, "score": 125}
     assert scores["code_reasoning"] == {"accuracy": 50, "accuracy+": 0, "score": 50}
     assert scores["perception"]["score"] == 125
@@ -200,23 +200,23 @@ def test_mme_folders_are_read_and_scored(with_photos):
 
 
 def test_anls_forgives_small_slips_and_nothing_from_half_on():
-    assert metrics.anls("MAY 4,  1999", ["may 4, 1999"]) == 1.0
-    assert metrics.anls("helo", ["hello"]) == pytest.approx(0.8)
-    assert metrics.anls("ab", ["abcd"]) == 0.0  # a distance of exactly one half
-    assert metrics.anls("", ["x"]) == 0.0
+    assert docvqa.anls("MAY 4,  1999", ["may 4, 1999"]) == 1.0
+    assert docvqa.anls("helo", ["hello"]) == pytest.approx(0.8)
+    assert docvqa.anls("ab", ["abcd"]) == 0.0  # a distance of exactly one half
+    assert docvqa.anls("", ["x"]) == 0.0
 
 
 def test_docvqa_files_are_read_and_scored(with_photos):
-    questions = metrics.read_docvqa(with_photos("docvqa.json", "pages/form.png"))
+    questions = docvqa.read_docvqa(with_photos("docvqa.json", "pages/form.png"))
     assert questions[0].answers == ("May 4, 1999", "4 May 1999")
-    assert metrics.anls_scores(questions, {1: "4 may 1999", 2: "nobody"}) == {"all": 0.5}
+    assert docvqa.anls_scores(questions, {1: "4 may 1999", 2: "nobody"}) == {"all": 0.5}
 
 
 def test_bootstrap_covers_the_truth_about_95_times_in_100():
     rng = np.random.default_rng(1)
     covered = 0
     for seed in range(200):
-        low, high = metrics.bootstrap_interval(rng.random(60) < 0.7, n=500, seed=seed)[1:]
+        low, high = bootstrap.bootstrap_interval(rng.random(60) < 0.7, n=500, seed=seed)[1:]
         covered += low <= 0.7 <= high
     assert 180 <= covered <= 199
 
@@ -225,9 +225,9 @@ def test_bootstrap_of_pairs_is_narrower_than_its_parts_and_repeatable():
     rng = np.random.default_rng(2)
     a = rng.random(300)
     b = a - 0.1 + 0.01 * rng.standard_normal(300)  # b is nearly a, moved by 0.1
-    paired = metrics.bootstrap_interval(a, b)
-    assert paired == metrics.bootstrap_interval(a, b)
+    paired = bootstrap.bootstrap_interval(a, b)
+    assert paired == bootstrap.bootstrap_interval(a, b)
     assert paired.low < 0.1 < paired.high
-    assert paired.high - paired.low < 0.1 * np.diff(metrics.bootstrap_interval(a)[1:])
+    assert paired.high - paired.low < 0.1 * np.diff(bootstrap.bootstrap_interval(a)[1:])
     with pytest.raises(LAV2Error, match="pairs"):
-        metrics.bootstrap_interval(a, b[:-1])
+        bootstrap.bootstrap_interval(a, b[:-1])

@@ -11,7 +11,7 @@ from tiny import LATE, VISION, adapted, llama, open_gates, tokenizer
 
 from lav2 import checkpoint, config, phrases, weights
 from lav2.errors import LAV2Error
-from lav2.metrics import coco_tokens
+from lav2.metrics.tokens import coco_tokens
 from lav2.model import base_identity
 from lav2.phrases import Expected, PhrasesConfig, phrases_of, pooled
 from lav2.training.reranker import learn_phrases

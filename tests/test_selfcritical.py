@@ -8,7 +8,7 @@ from lav2 import config
 from lav2.adapter import GROUPS, group
 from lav2.data import CaptionRow, FeatureCache, caption_rows
 from lav2.errors import LAV2Error
-from lav2.metrics import CiderD, cider_d
+from lav2.metrics.captions import CiderD, cider_d
 from lav2.model import base_identity
 from lav2.training import loop, recipe, run
 from lav2.training.scst import CiderReward

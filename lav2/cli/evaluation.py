@@ -75,7 +75,7 @@ def run_examine(options: argparse.Namespace) -> int:
 
 def run_evaluate(options: argparse.Namespace) -> int:
     from lav2 import evaluate, natural
-    from lav2.metrics import write_coco_results
+    from lav2.metrics.captions import write_coco_results
 
     arms = tuple(options.arms.split(",")) if options.arms else tuple(evaluate.ARMS)
     known_arms = (*evaluate.ARMS, evaluate.AUTO, natural.NO_LINE)

@@ -18,7 +18,8 @@ from transformers import PreTrainedTokenizerBase
 from lav2.data import Batch, CaptionRow, Rows, Sample, join_captions
 from lav2.events import Sampling
 from lav2.inference import streaming
-from lav2.metrics import CiderD, coco_tokens
+from lav2.metrics.captions import CiderD
+from lav2.metrics.tokens import coco_tokens
 from lav2.model import AdaptedLlama
 
 LONGEST = 24  # tokens of a sampled caption; the human ones of Flickr8k and COCO have 12 on average
