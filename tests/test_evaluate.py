@@ -13,11 +13,13 @@ from tiny import LATE, PROJECTOR, VISION, llama, open_gates
 
 from experts import detection
 from experts.evidence import EXPERT_NAMES
-from lav2 import config, evaluate, instruct
+from lav2 import config, instruct
 from lav2.assistant import Assistant
 from lav2.captioning import Captioning
 from lav2.cli.main import main
+from lav2.data import read_rows
 from lav2.errors import LAV2Error
+from lav2.evaluation import record, report, runner, tasks
 from lav2.events import Done, Request, Sampling
 from lav2.model import AdaptedLlama
 
@@ -61,7 +63,7 @@ def folder(tmp_path):
 
 @pytest.fixture
 def bench(assistant, folder):
-    return evaluate.Bench(assistant, folder / "cache", batch=2, max_new_tokens=5)
+    return runner.EvaluationRunner(assistant, folder / "cache", batch=2, max_new_tokens=5)
 
 
 def lines(folder, name, rows):
@@ -71,7 +73,7 @@ def lines(folder, name, rows):
 
 def answering(monkeypatch, bench, answer):
     """The bench with `answer(row)` in the place of the model, to know the right scores."""
-    monkeypatch.setattr(evaluate.Bench, "answers", lambda self, rows: [answer(row) for row in rows])
+    monkeypatch.setattr(runner.EvaluationRunner, "answers", lambda self, rows: [answer(row) for row in rows])
     return bench
 
 
@@ -97,9 +99,9 @@ def test_arms_hold_exactly_their_experts_and_differences_are_paired(bench, folde
             return "It says stop." if "ocr" in row.evidence else "I cannot read it."
         return "There are two dogs." if "detection" in row.evidence else "No dogs."
 
-    scores, rows = evaluate.grounded(answering(monkeypatch, bench, answer), questions(folder))
-    assert seen["count"] == [evaluate.ARMS[arm] for arm in evaluate.ARMS]
-    assert evaluate.ARMS["all but detection"] == ("caption", "ocr")
+    scores, rows = tasks.grounded(answering(monkeypatch, bench, answer), questions(folder))
+    assert seen["count"] == [tasks.ARMS[arm] for arm in tasks.ARMS]
+    assert tasks.ARMS["all but detection"] == ("caption", "ocr")
     accuracy = scores["accuracy"]
     assert accuracy["none"] == {"count": 0, "presence": 0, "read": 0, "adversarial": 1, "all": 0.25}
     assert accuracy["all"] == {"count": 1, "presence": 0, "read": 1, "adversarial": 0, "all": 0.5}
@@ -112,7 +114,7 @@ def test_arms_hold_exactly_their_experts_and_differences_are_paired(bench, folde
         f"all - all but {name}" for name in EXPERT_NAMES
     }
     assert rows[0]["answers"]["all"] == "There are two dogs."
-    text = evaluate.table(scores)
+    text = report.table(scores)
     assert "all - none: +25.0 points" in text
     assert text.splitlines()[1].split() == ["none", "0.0", "0.0", "0.0", "100.0", "25.0", "0.0", "0.00"]
 
@@ -125,7 +127,7 @@ def test_the_arm_auto_asks_only_the_experts_that_a_question_needs_and_tells_the_
         return "No."
 
     rows = questions(folder)
-    scores, _ = evaluate.grounded(answering(monkeypatch, bench, answer), rows, ("all", "auto"))
+    scores, _ = tasks.grounded(answering(monkeypatch, bench, answer), rows, ("all", "auto"))
     assert seen["count"] == [EXPERT_NAMES, ("detection",)]
     assert seen["read"] == [EXPERT_NAMES, ("ocr",)]
     assert set(scores["differences"]) == {"auto - all"}
@@ -135,16 +137,16 @@ def test_the_arm_auto_asks_only_the_experts_that_a_question_needs_and_tells_the_
 def test_rows_without_a_caption_get_the_assistants_own(bench, folder):
     row = grounded(experts=["detection"])
     file = lines(folder, "rows.jsonl", [row])
-    (read,) = evaluate.read_rows(file)
-    (found,) = evaluate._with_captions(bench, [read])
+    (read,) = read_rows(file)
+    (found,) = tasks.with_captions(bench, [read])
     assert found.evidence["caption"].text == bench.captions([read.image])[0]
     assert list(found.evidence) == ["caption", "detection"]
-    full = evaluate.read_rows(lines(folder, "full.jsonl", [grounded()]))
-    assert evaluate._with_captions(bench, full) == full
+    full = read_rows(lines(folder, "full.jsonl", [grounded()]))
+    assert tasks.with_captions(bench, full) == full
 
 
 def test_batches_answer_as_the_assistant_does(bench, assistant, folder):
-    rows = evaluate.read_rows(questions(folder))
+    rows = read_rows(questions(folder))
     for row, answer in zip(rows, bench.answers(rows), strict=True):
         with Image.open(row.image) as photo:
             request = Request(
@@ -159,15 +161,15 @@ def test_plain_chat_is_held_against_the_frozen_models_own_answers(bench, folder,
     rows = [{"instruction": q, "output": a, "split": "val"} for q, a in said.items()]
     rows.append({"instruction": "Trained on.", "output": "No.", "split": "train"})
     (folder / "chat.json").write_text(json.dumps(rows))
-    same = evaluate.chat(answering(monkeypatch, bench, lambda row: said[row.turns[-1].question]), folder / "chat.json")
+    same = tasks.chat(answering(monkeypatch, bench, lambda row: said[row.turns[-1].question]), folder / "chat.json")
     assert same[0]["ROUGE-L"] == 1 and same[0]["loops"] == same[0]["empty"] == 0 and same[0]["questions"] == 2
     sign = "a sign that says a sign that says"
     looping = answering(monkeypatch, bench, lambda row: sign if "Add" in str(row) else "")
-    scores, table = evaluate.chat(looping, folder / "chat.json")
+    scores, table = tasks.chat(looping, folder / "chat.json")
     assert scores["ROUGE-L"] < 0.2 and scores["loops"] == scores["empty"] == 0.5 and scores["loops before"] == 0
     assert [row["before"] for row in table] == list(said.values())
     with pytest.raises(LAV2Error, match="no plain questions"):
-        evaluate.chat(bench, folder / "chat.json", "test")
+        tasks.chat(bench, folder / "chat.json", "test")
 
 
 def test_captions_are_scored_on_captions_jsonl_and_on_coco_files_alike(bench, folder):
@@ -180,16 +182,16 @@ def test_captions_are_scored_on_captions_jsonl_and_on_coco_files_alike(bench, fo
         "annotations": [{"image_id": n, "caption": text} for n, texts in enumerate(human) for text in texts],
     }
     (folder / "coco.json").write_text(json.dumps(document))
-    one, said = evaluate.captions(bench, lines(folder, "c.jsonl", plain[:3]))
-    other, _ = evaluate.captions(bench, folder / "coco.json")
+    one, said = tasks.captions(bench, lines(folder, "c.jsonl", plain[:3]))
+    other, _ = tasks.captions(bench, folder / "coco.json")
     for scores in (one, other):
         scores.pop("seconds")
     assert one == other and one["photos"] == 3
     assert list(said) == names
-    limited, _ = evaluate.captions(bench, lines(folder, "c.jsonl", plain), limit=2)
+    limited, _ = tasks.captions(bench, lines(folder, "c.jsonl", plain), limit=2)
     assert limited["photos"] == 2
     with pytest.raises(LAV2Error, match="no captions of the split"):
-        evaluate.captions(bench, lines(folder, "c.jsonl", plain), split="test")
+        tasks.captions(bench, lines(folder, "c.jsonl", plain), split="test")
 
 
 def test_beam_search_finds_captions_that_the_model_thinks_as_likely_or_likelier(bench, folder):
@@ -213,23 +215,23 @@ def test_pope_and_anls_files_are_answered_and_scored(bench, folder, monkeypatch)
     asked = [{"question_id": n, "image": f"{n}.png", "text": "Is there a dog?", "label": "yes"} for n in range(2)]
     lines(folder, "coco_pope_random.json", asked)
     bench = answering(monkeypatch, bench, lambda row: "Yes" if row.image.endswith("0.png") else "No.")
-    result, answers = evaluate.benchmark(bench, "pope", folder, experts=())
+    result, answers = tasks.benchmark(bench, "pope", folder, experts=())
     assert result["scores"]["all"]["accuracy"] == 0.5 and result["questions"] == 2
     assert answers == {"random/0": "Yes", "random/1": "No."}
     doc = {"data": [{"questionId": 1, "question": "Word?", "image": "0.png", "answers": ["yes"]}]}
     (folder / "doc.json").write_text(json.dumps(doc))
-    result, _ = evaluate.benchmark(bench, "anls", folder / "doc.json", experts=())
+    result, _ = tasks.benchmark(bench, "anls", folder / "doc.json", experts=())
     assert result["scores"]["all"] == 1.0
 
 
 def test_experts_that_fail_are_told_to_the_model_and_unknown_ones_refused(folder):
     photo = str(folder / "0.png")
-    bench = evaluate.Bench(made("/nonexistent.pt"), folder / "cache", batch=2, max_new_tokens=5)
-    found = evaluate.examine(bench, [photo, photo], ("caption", "detection"))
+    bench = runner.EvaluationRunner(made("/nonexistent.pt"), folder / "cache", batch=2, max_new_tokens=5)
+    found = record.examine(bench, [photo, photo], ("caption", "detection"))
     assert list(found) == [photo] and list(found[photo]) == ["caption", "detection"]
     assert "nonexistent" in found[photo]["detection"].cause
     with pytest.raises(LAV2Error, match="no expert 'smell'"):
-        evaluate.examine(bench, [photo], ("smell",))
+        record.examine(bench, [photo], ("smell",))
 
 
 def test_the_command_writes_all_that_a_number_depends_on(assistant, folder, monkeypatch, capsys):
@@ -261,7 +263,7 @@ def test_recorded_findings_are_what_instructions_are_made_with_and_a_cut_off_rec
     rows = [{"image": f"{n}.png", "split": "train" if n else "val"} for n in (0, 1, 2, 1)]
     data = lines(folder, "photos.jsonl", rows)
     out = folder / "made" / "evidence.jsonl"
-    assert evaluate.record(bench, data, out, ("caption", "detection"), split="train") == 2
+    assert record.record(bench, data, out, ("caption", "detection"), split="train") == 2
     whole = out.read_text()
     assert [json.loads(line)["image"] for line in whole.splitlines()] == ["../1.png", "../2.png"]
     source = instruct.read_evidence(out)
@@ -270,7 +272,7 @@ def test_recorded_findings_are_what_instructions_are_made_with_and_a_cut_off_rec
     assert set(source(folder / "2.png")) == {"caption", "detection"}
     assert source(folder / "0.png") is None
     out.write_text(whole[: whole.index("\n") + 20])
-    assert evaluate.record(bench, data, out, ("caption", "detection"), split="train") == 1
+    assert record.record(bench, data, out, ("caption", "detection"), split="train") == 1
     again = [json.loads(line) for line in out.read_text().splitlines()]
     assert [row["image"] for row in again] == ["../1.png", "../2.png"]
     assert [row["evidence"]["caption"] for row in again] == [
@@ -281,8 +283,8 @@ def test_recorded_findings_are_what_instructions_are_made_with_and_a_cut_off_rec
 def test_a_photo_on_which_an_expert_failed_is_not_recorded_but_told_and_tried_again(bench, folder):
     data = lines(folder, "photos.jsonl", [{"image": f"{n}.png"} for n in range(3)])
     out, told = folder / "made" / "evidence.jsonl", []
-    broken = evaluate.Bench(made("/nonexistent.pt"), folder / "cache")
-    assert evaluate.record(broken, data, out, ("detection",), report=told.append) == 0
+    broken = runner.EvaluationRunner(made("/nonexistent.pt"), folder / "cache")
+    assert record.record(broken, data, out, ("detection",), report=told.append) == 0
     assert out.read_text() == "" and len(told) == 3 and "nonexistent" in told[0] and "again" in told[0]
-    assert evaluate.record(bench, data, out, ("detection",), report=told.append) == 3
+    assert record.record(bench, data, out, ("detection",), report=told.append) == 3
     assert len(told) == 3 and len(out.read_text().splitlines()) == 3

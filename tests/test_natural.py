@@ -5,8 +5,8 @@ import json
 import pytest
 from PIL import Image
 
-from lav2 import natural
 from lav2.errors import LAV2Error
+from lav2.evaluation import natural
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,10 @@ import torch
 from PIL import Image
 from tiny import LATE, PROJECTOR, VISION, adapted, llama, tokenizer
 
-from lav2 import config, data, evaluate
+from lav2 import config, data
 from lav2.data import FeatureCache, read_rows
 from lav2.errors import LAV2Error
+from lav2.evaluation import runner
 from lav2.training import recipe, run_folder, warm_start
 
 BOM = b"\xef\xbb\xbf"
@@ -174,7 +175,7 @@ def test_photos_that_cannot_be_read_are_left_out_of_an_evaluation_and_told(tmp_p
     class Loaded:
         parts = type("Parts", (), {"tower": Tower, "caption_tower": None})
 
-    bench = evaluate.Bench(Loaded, tmp_path / "cache", report=told.append)
+    bench = runner.EvaluationRunner(Loaded, tmp_path / "cache", report=told.append)
     assert bench.damaged([*photos, None]) == set(photos[1:])
     assert len(told) == 2 and all("left out" in line for line in told)
 

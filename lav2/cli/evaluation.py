@@ -64,48 +64,48 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
 
 
 def run_examine(options: argparse.Namespace) -> int:
-    from lav2 import evaluate
+    from lav2.evaluation import record
 
-    bench = _bench(options)
+    runner = _runner(options)
     experts = expert_names(options.experts)
-    count = evaluate.record(bench, options.data, options.out, experts, options.images, options.split, options.limit)
+    count = record.record(runner, options.data, options.out, experts, options.images, options.split, options.limit)
     print(f"{count} photos: {options.out}")
     return 0
 
 
 def run_evaluate(options: argparse.Namespace) -> int:
-    from lav2 import evaluate, natural
+    from lav2.evaluation import natural, report, tasks
     from lav2.metrics.captions import write_coco_results
 
-    arms = tuple(options.arms.split(",")) if options.arms else tuple(evaluate.ARMS)
-    known_arms = (*evaluate.ARMS, evaluate.AUTO, natural.NO_LINE)
+    arms = tuple(options.arms.split(",")) if options.arms else tuple(tasks.ARMS)
+    known_arms = (*tasks.ARMS, tasks.AUTO, natural.NO_LINE)
     unknown = [arm for arm in arms if arm not in known_arms]
     if unknown:
         known = ", ".join(known_arms)
         raise LAV2Error(f"There is no arm {unknown[0]!r}.", f"Choose of: {known}.")
-    bench = replace(_bench(options), batch=options.batch, max_new_tokens=options.max_new_tokens)
+    runner = replace(_runner(options), batch=options.batch, max_new_tokens=options.max_new_tokens)
     if options.what == "captions":
-        scores, answers = evaluate.captions(bench, options.data, options.images, options.split, options.limit)
+        scores, answers = tasks.captions(runner, options.data, options.images, options.split, options.limit)
         results = {"scores": scores, "captions": answers}
         if options.coco_results:
             write_coco_results(options.coco_results, answers)
     elif options.what == "grounded":
-        scores, rows = evaluate.grounded(bench, options.data, arms, options.limit)
+        scores, rows = tasks.grounded(runner, options.data, arms, options.limit)
         results = {"scores": scores, "rows": rows}
-        print(evaluate.table(scores))
+        print(report.table(scores))
     elif options.what == "everyday":
-        scores, rows = natural.everyday(bench, options.data, arms, options.limit)
+        scores, rows = natural.everyday(runner, options.data, arms, options.limit)
         results = {"scores": scores, "rows": rows}
     elif options.what == "human":
         folder = options.images or options.data.parent.parent / "photos/coco"
-        scores, rows = natural.human(bench, options.data, folder, arms, options.split, options.limit)
+        scores, rows = natural.human(runner, options.data, folder, arms, options.split, options.limit)
         results = {"scores": scores, "rows": rows}
     elif options.what == "chat":
-        scores, rows = evaluate.chat(bench, options.data, options.split, options.limit)
+        scores, rows = tasks.chat(runner, options.data, options.split, options.limit)
         results = {"scores": scores, "rows": rows}
     else:
-        scores, answers = evaluate.benchmark(
-            bench,
+        scores, answers = tasks.benchmark(
+            runner,
             options.what,
             options.data,
             options.images,
@@ -116,20 +116,20 @@ def run_evaluate(options: argparse.Namespace) -> int:
         results = {"scores": scores, "answers": answers}
     if options.what != "grounded":
         print(json.dumps(scores, indent=1))
-    evaluate.write(evaluate.report(bench, options.arguments, options.seed, options.data, **results), options.out)
+    report.write(report.report(runner, options.arguments, options.seed, options.data, **results), options.out)
     return 0
 
 
-def _bench(options: argparse.Namespace):
+def _runner(options: argparse.Namespace):
     """What `evaluate` and `examine` measure with; captions as --beams and --drafts say."""
-    from lav2.evaluate import Bench
+    from lav2.evaluation.runner import EvaluationRunner
     from lav2.weights import cache_dir
 
     assistant = _measured(options)
     given = {name: getattr(options, name) for name in ("beams", "drafts") if getattr(options, name) is not None}
     if "beams" in given:
         given = {"drafts": 0} | given
-    return Bench(
+    return EvaluationRunner(
         assistant, options.cache or cache_dir() / "features", captioning=replace(assistant.captioning, **given)
     )
 

@@ -28,9 +28,7 @@ def bootstrap_interval(
     values = np.asarray(a, np.float64)  # [m]
     if b is not None:
         if len(a) != len(b):
-            raise LAV2Error(
-                f"{len(a)} and {len(b)} scores are not pairs.", "Score both on the same questions."
-            )
+            raise LAV2Error(f"{len(a)} and {len(b)} scores are not pairs.", "Score both on the same questions.")
         values = values - np.asarray(b, np.float64)
     if len(values) == 0:
         raise LAV2Error("There are no scores to average.", "Give at least one.")
@@ -38,8 +36,6 @@ def bootstrap_interval(
     # A resample is how often each question is drawn; in slices, so that 10,000 of them stay small in memory.
     slices = [min(500, n - done) for done in range(0, n, 500)]
     uniform = np.full(len(values), 1 / len(values))
-    means = np.concatenate([rng.multinomial(len(values), uniform, size=k) @ values for k in slices]) / len(
-        values
-    )
+    means = np.concatenate([rng.multinomial(len(values), uniform, size=k) @ values for k in slices]) / len(values)
     low, high = np.percentile(means, [2.5, 97.5])
     return Interval(float(values.mean()), float(low), float(high))

@@ -165,11 +165,7 @@ def _meteor_lite(guess: Sequence[str], truth: Sequence[str]) -> float:
         for i in range(len(words)):
             for j in range(len(goals)):
                 length = 0
-                while (
-                    i + length < len(words)
-                    and j + length < len(goals)
-                    and words[i + length] == goals[j + length]
-                ):
+                while i + length < len(words) and j + length < len(goals) and words[i + length] == goals[j + length]:
                     length += 1
                 if length:
                     runs.append((-length, abs(i - j), i, j))

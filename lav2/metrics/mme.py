@@ -33,20 +33,14 @@ def read_mme(folder: str | Path) -> list[Question]:
     folder = Path(folder)
     found = []
     for subtask in (s for s in MME_PERCEPTION + MME_COGNITION if (folder / s).is_dir()):
-        texts = sorted(
-            [*(folder / subtask).glob("*.txt"), *(folder / subtask / "questions_answers_YN").glob("*.txt")]
-        )
+        texts = sorted([*(folder / subtask).glob("*.txt"), *(folder / subtask / "questions_answers_YN").glob("*.txt")])
         images = photos_by_stem(folder / subtask)
         for file in texts:
             if file.stem not in images:
-                raise LAV2Error(
-                    f"{file} has no photo of the same name.", f"Put it in {folder / subtask / 'images'}."
-                )
+                raise LAV2Error(f"{file} has no photo of the same name.", f"Put it in {folder / subtask / 'images'}.")
             lines = [line.split("\t") for line in read_text(file).splitlines() if line.strip()]
             if len(lines) != 2 or any(len(line) != 2 for line in lines):
-                raise LAV2Error(
-                    f"{file} is not two lines of question, tab, answer.", "Download this MME file again."
-                )
+                raise LAV2Error(f"{file} is not two lines of question, tab, answer.", "Download this MME file again.")
             for n, (question, answer) in enumerate(lines, 1):
                 name = f"{subtask}/{file.stem}/{n}"
                 found.append(Question(name, images[file.stem], question, (answer.strip().lower(),), subtask))
@@ -72,9 +66,7 @@ def mme_scores(questions: Sequence[Question], answers: Mapping[Id, str]) -> dict
         plus = 100 * float(np.mean([all(pair) for pair in photos.values()]))
         scores[subtask] = {"accuracy": accuracy, "accuracy+": plus, "score": accuracy + plus}
     groups = {"perception": MME_PERCEPTION, "cognition": MME_COGNITION}
-    sums = {
-        g: {"score": sum(scores[s]["score"] for s in names if s in scores)} for g, names in groups.items()
-    }
+    sums = {g: {"score": sum(scores[s]["score"] for s in names if s in scores)} for g, names in groups.items()}
     return scores | sums
 
 

@@ -18,9 +18,7 @@ def read_pope(folder: str | Path, images: str | Path | None = None) -> list[Ques
     """
     files = sorted(Path(folder).glob("*pope*.json*"))
     if not files:
-        raise LAV2Error(
-            f"{folder} has no POPE files.", "Give the folder with coco_pope_random.json and its siblings."
-        )
+        raise LAV2Error(f"{folder} has no POPE files.", "Give the folder with coco_pope_random.json and its siblings.")
     found = []
     for file in files:
         subset = file.stem.split("_")[-1]

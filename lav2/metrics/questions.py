@@ -64,9 +64,7 @@ def field_of(path: str | Path, content, name: str):
 def checked_rows(path: str | Path, rows, fields: Iterable[str]) -> list[dict]:
     """The rows, once each is known to have the fields."""
     if not isinstance(rows, list):
-        raise LAV2Error(
-            f"{path} is not a list of rows.", "Check that this is the benchmark's file of that kind."
-        )
+        raise LAV2Error(f"{path} is not a list of rows.", "Check that this is the benchmark's file of that kind.")
     for number, row in enumerate(rows, 1):
         missing = [f for f in fields if not isinstance(row, dict) or f not in row]
         if missing:
@@ -77,9 +75,7 @@ def checked_rows(path: str | Path, rows, fields: Iterable[str]) -> list[dict]:
 def only_file(folder: Path, pattern: str) -> Path:
     files = sorted(folder.glob(pattern))
     if len(files) != 1:
-        raise LAV2Error(
-            f"{folder} has {len(files)} files {pattern}, one is needed.", "Give a folder with one split."
-        )
+        raise LAV2Error(f"{folder} has {len(files)} files {pattern}, one is needed.", "Give a folder with one split.")
     return files[0]
 
 

@@ -44,6 +44,4 @@ def coco_tokens(caption: str) -> list[str]:
     jump!" -> a man 's dog ca n't jump.
     """
     text = caption.translate(_PLAIN).replace("&amp;", "&")
-    return [
-        _BRACKETS.get(token, token.lower()) for token in _TOKEN.findall(text) if not _DROPPED.fullmatch(token)
-    ]
+    return [_BRACKETS.get(token, token.lower()) for token in _TOKEN.findall(text) if not _DROPPED.fullmatch(token)]

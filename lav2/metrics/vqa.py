@@ -56,9 +56,7 @@ def read_vqav2(folder: str | Path, images: str | Path | None = None) -> list[Que
 
 def vqa_scores(questions: Sequence[Question], answers: Mapping[Id, str]) -> dict[str, float]:
     """VQAv2 accuracy, 0..1: `all`, and one per subset (answer type)."""
-    return mean_by_subset(
-        questions, [vqa_accuracy(answers[q.id], q.answers) for q in answered(questions, answers)]
-    )
+    return mean_by_subset(questions, [vqa_accuracy(answers[q.id], q.answers) for q in answered(questions, answers)])
 
 
 def vqa_accuracy(answer: str, truths: Sequence[str]) -> float:

@@ -50,6 +50,5 @@ def sum_gradients(gradients: Sequence[torch.Tensor], loss: float) -> float:
     return total.item()
 
 
-
 def silent(line: str) -> None:
     """What the other processes of torchrun report to."""

@@ -61,8 +61,7 @@ def optimizer(model: AdaptedLlama, config: TrainConfig) -> torch.optim.AdamW:
             room = (config.lr, config.weight_decay if parameter.ndim > 1 else 0.0)
         rooms.setdefault(room, []).append(parameter)
     groups = [
-        {"params": parameters, "lr": lr, "peak": lr, "weight_decay": decay}
-        for (lr, decay), parameters in rooms.items()
+        {"params": parameters, "lr": lr, "peak": lr, "weight_decay": decay} for (lr, decay), parameters in rooms.items()
     ]
     return torch.optim.AdamW(groups, betas=(0.9, 0.98))
 
@@ -81,7 +80,6 @@ def parameter_table(model: AdaptedLlama, stage: str) -> str:
     lines += [f"{room:10}{part:16}{count:12,}" for (room, part), count in sorted(counts.items())]
     lines.append(f"{'trained':26}{total:12,}  ({100 * total / frozen:.2f} % of the language model's {frozen:,})")
     return "\n".join(lines)
-
 
 
 def training_precision(place: torch.device) -> str:

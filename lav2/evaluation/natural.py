@@ -18,7 +18,9 @@ import numpy as np
 from experts.evidence import EXPERT_NAMES
 from lav2.data import InstructionRow
 from lav2.errors import LAV2Error
-from lav2.evaluate import ARMS, Bench, examine
+from lav2.evaluation.record import examine
+from lav2.evaluation.runner import EvaluationRunner
+from lav2.evaluation.tasks import ARMS
 from lav2.metrics import vqa
 from lav2.metrics.bootstrap import bootstrap_interval
 from lav2.prompts import Turn
@@ -27,13 +29,13 @@ NO_LINE = "no line"  # an arm: all experts, but nothing computed of the boxes
 
 
 def everyday(
-    bench: Bench, data: Path, arms: Sequence[str] = ("all",), limit: int | None = None
+    bench: EvaluationRunner, data: Path, arms: Sequence[str] = ("all",), limit: int | None = None
 ) -> tuple[dict, list[dict]]:
     """(scores, rows with answers by arm) on a folder of everyday questions.
 
     Args:
         data: the folder, or its questions.jsonl.
-        arms: of lav2.evaluate.ARMS, or NO_LINE.
+        arms: of lav2.evaluation.tasks.ARMS, or NO_LINE.
         limit: questions, the first ones.
 
     Returns:
@@ -53,14 +55,19 @@ def everyday(
 
 
 def human(
-    bench: Bench, data: Path, images: Path, arms: Sequence[str] = ("all",), split: str = "val", limit: int | None = None
+    bench: EvaluationRunner,
+    data: Path,
+    images: Path,
+    arms: Sequence[str] = ("all",),
+    split: str = "val",
+    limit: int | None = None,
 ) -> tuple[dict, list[dict]]:
     """(scores, rows with answers by arm) on human questions about COCO photos; VQA accuracy, kinds `yes/no` and `open`.
 
     Args:
         data: the file of questions.
         images: folder of the photos, named by their COCO number of twelve digits.
-        arms: of lav2.evaluate.ARMS, or NO_LINE.
+        arms: of lav2.evaluation.tasks.ARMS, or NO_LINE.
         split: whose questions are asked.
         limit: photos, the first ones in an order that does not depend on the file's.
 
@@ -154,7 +161,9 @@ def _lines(file: Path, needed: Sequence[str]) -> list[dict]:
     return rows
 
 
-def _run(bench: Bench, rows: Sequence[InstructionRow], arms: Sequence[str], score) -> tuple[dict, list[dict]]:
+def _run(
+    bench: EvaluationRunner, rows: Sequence[InstructionRow], arms: Sequence[str], score
+) -> tuple[dict, list[dict]]:
     needed = [name for name in EXPERT_NAMES if any(name in _experts(arm) for arm in arms)]
     found = examine(bench, [row.image for row in rows], needed)
     answers, right = {}, {}

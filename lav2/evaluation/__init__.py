@@ -1,0 +1,1 @@
+"""Measurements: captions, benchmarks, everyday questions, and what each expert buys."""

@@ -1,0 +1,99 @@
+"""A loaded assistant that answers many rows at once."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tqdm import tqdm
+
+from lav2 import captioning
+from lav2.assistant import Assistant
+from lav2.captioning import Captioning
+from lav2.data import FeatureCache, InstructionRow, prompt_of
+from lav2.events import Sampling
+from lav2.model import AdaptedLlama
+from lav2.training.grading import answer_all
+from lav2.vision import VisionTower
+
+
+@dataclass(frozen=True)
+class EvaluationRunner:
+    """A loaded assistant and how it is run.
+
+    Args:
+        assistant: whose models answer.
+        cache: folder of image features (lav2.data.FeatureCache).
+        batch: prompts that go through the model together.
+        max_new_tokens: of an answer; answers are greedy.
+        captioning: how captions are written; None: as the assistant's caption expert does it. Greedy ones without
+            drafts are written `batch` photos at a time, others photo by photo.
+        report: told which photos are left out, since they are damaged.
+    """
+
+    assistant: Assistant
+    cache: Path
+    batch: int = 32
+    max_new_tokens: int = 64
+    captioning: Captioning | None = None
+    report: Callable[[str], None] = lambda line: print(line, file=sys.stderr)  # told what is left out
+
+    def damaged(self, images: Iterable[str | None], tower: VisionTower | None = None, views: int = 1) -> set[str]:
+        """The photos that cannot be read; each is told with its cause."""
+        parts = self.assistant.parts
+        features = self.features(images, tower or parts.tower or parts.caption_tower, views)
+        found = features.damaged if features is not None else {}
+        for image, cause in found.items():
+            self.report(f"{image}: left out. {cause}")
+        return set(found)
+
+    def features(
+        self, images: Iterable[str | None], tower: VisionTower | None = None, views: int = 1
+    ) -> FeatureCache | None:
+        """Of photos, by the chat model's image encoder unless another is given; None without photos or an encoder."""
+        shown = dict.fromkeys(image for image in images if image is not None)
+        tower = tower or self.assistant.parts.tower
+        if not shown or tower is None:
+            return None
+        features = FeatureCache(self.cache, tower.config, shown, shown, views)
+        if not features.complete:
+            features.fill(tower.encode)
+        return features
+
+    def captions(self, images: Sequence[str]) -> list[str]:
+        """The caption expert's sentences about photos."""
+        how, parts = self.captioning or self.assistant.captioning, self.assistant.parts
+        prompt, model, words = self.assistant.caption_prompt, parts.captioner, parts.tokenizer
+        if how.beams == 1 and not how.drafts:
+            greedy = Sampling(max_new_tokens=how.max_new_tokens, repetition_penalty=1.0)
+            return self._generate(model, [prompt] * len(images), images, greedy, parts.caption_tower)
+        views = range(how.views)
+        features = self.features(images, parts.caption_tower, len(views))
+        return [
+            captioning.write(model, words, prompt, features.get([image] * len(views), views), how, parts.judge)
+            for image in tqdm(images, desc="captions", unit="photo", disable=None)
+        ]
+
+    def answers(self, rows: Sequence[InstructionRow], computed_line: bool = True) -> list[str]:
+        """Greedy answers to the rows' last questions with their evidence in the prompt, and its computed line."""
+        parts, template = self.assistant.parts, self.assistant.settings.template
+        prompts = [prompt_of(row, parts.tokenizer, template, computed_line=computed_line) for row in rows]
+        sampling = Sampling(max_new_tokens=self.max_new_tokens)
+        return self._generate(parts.chat, prompts, [row.image for row in rows], sampling)
+
+    def _generate(
+        self,
+        model: AdaptedLlama,
+        prompts: Sequence[str],
+        images: Sequence[str | None],
+        sampling: Sampling,
+        tower: VisionTower | None = None,
+    ) -> list[str]:
+        asked = list(dict.fromkeys(zip(prompts, images, strict=True)))  # what several arms share is answered once
+        texts, photos = [prompt for prompt, _ in asked], [image for _, image in asked]
+        features = self.features(photos, tower)
+        said = answer_all(model, self.assistant.parts.tokenizer, texts, photos, features, sampling, self.batch)
+        found = dict(zip(asked, said, strict=True))
+        return [found[pair] for pair in zip(prompts, images, strict=True)]
