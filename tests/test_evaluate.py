@@ -13,7 +13,7 @@ from tiny import LATE, PROJECTOR, VISION, llama, open_gates
 
 from experts import detection
 from experts.evidence import EXPERT_NAMES
-from lav2 import config, instruct
+from lav2 import config
 from lav2.assistant import Assistant
 from lav2.captioning import Captioning
 from lav2.cli.main import main
@@ -21,6 +21,7 @@ from lav2.data import read_rows
 from lav2.errors import LAV2Error
 from lav2.evaluation import record, report, runner, tasks
 from lav2.events import Done, Request, Sampling
+from lav2.instruct import photos
 from lav2.model import AdaptedLlama
 
 ASSETS = Path(__file__).parent.parent / "assets"
@@ -266,7 +267,7 @@ def test_recorded_findings_are_what_instructions_are_made_with_and_a_cut_off_rec
     assert record.record(bench, data, out, ("caption", "detection"), split="train") == 2
     whole = out.read_text()
     assert [json.loads(line)["image"] for line in whole.splitlines()] == ["../1.png", "../2.png"]
-    source = instruct.read_evidence(out)
+    source = photos.read_evidence(out)
     caption = source(folder / "1.png")["caption"]["text"]
     assert caption == bench.captions([str(folder / "1.png")])[0]
     assert set(source(folder / "2.png")) == {"caption", "detection"}

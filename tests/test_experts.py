@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 from experts import caption, craft, detection, marks, ocr
 from experts.evidence import EXPERT_NAMES, ExpertError, from_json, to_json
 from lav2.config import EMBEDDED
-from lav2.instruct import fonts
+from lav2.instruct.signs import fonts
 from lav2.weights import find
 
 VECTORS = torch.backends.cpu.get_cpu_capability()

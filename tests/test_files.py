@@ -9,7 +9,7 @@ import pytest
 from lav2 import files, weights
 from lav2.errors import LAV2Error
 from lav2.image import open_image
-from lav2.instruct import read_evidence, read_photos
+from lav2.instruct.photos import read_evidence, read_photos
 from lav2.metrics.captions import read_coco_results, read_references
 
 BOM = b"\xef\xbb\xbf"

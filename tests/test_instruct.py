@@ -16,11 +16,15 @@ from PIL import Image
 
 from experts.evidence import from_json
 from experts.render import clean
-from lav2 import grounding, instruct
+from lav2 import grounding
 from lav2.claims import asked
 from lav2.errors import LAV2Error
-from lav2.instruct import Box, Photo
-from lav2.phrasings import CANNOT_READ, ORDERED, QUESTIONS, REFUSALS, SIGN_WORDS
+from lav2.instruct import command, generate, grading, reading, sentences, signs
+from lav2.instruct.noise import CLEAN, Augment, Noise, corrupt, is_misled, simulated_evidence
+from lav2.instruct.photos import Box, Photo, read_evidence, read_photos
+from lav2.instruct.phrasings import CANNOT_READ, NO_TEXT, ORDERED, QUESTIONS, REFUSALS, SIGN_WORDS
+from lav2.instruct.questions import KINDS, _refusal
+from lav2.instruct.world import World
 
 COLOURS = ("white", "gray", "navy", "olive")
 # What each made-up photo shows: caption ends and boxes (label, cell of a 4x3 grid).
@@ -62,13 +66,13 @@ def files(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def photos(files):
-    return instruct.read_photos([files / "captions.jsonl", files / "boxes.jsonl"], files, "train")
+    return read_photos([files / "captions.jsonl", files / "boxes.jsonl"], files, "train")
 
 
 @pytest.fixture(scope="module")
 def rows(photos, tmp_path_factory):
-    every = instruct.Augment(misled=1.0)
-    return list(instruct.generate(photos, tmp_path_factory.mktemp("signs"), 200, seed=3, augment=every))
+    every = Augment(misled=1.0)
+    return list(generate.generate(photos, tmp_path_factory.mktemp("signs"), 200, seed=3, augment=every))
 
 
 def of(rows, *kinds):
@@ -83,7 +87,7 @@ def scene(photos, row):
 
 def test_every_kind_is_made_in_its_share_and_has_the_fields(rows):
     counts = Counter(row["kind"] for row in rows)
-    assert counts == {kind: round(200 * share) for kind, share in instruct.SHARES.items()}
+    assert counts == {kind: round(200 * share) for kind, share in generate.SHARES.items()}
     for row in rows:
         assert {"image", "question", "answer", "kind", "truth", "evidence", "experts"} <= set(row)
         assert row["experts"] == list(row["evidence"])
@@ -96,7 +100,7 @@ def test_every_kind_is_made_in_its_share_and_has_the_fields(rows):
 
 def test_same_seed_same_rows_and_pictures_other_seed_others(photos, tmp_path):
     def make(folder, seed):
-        made = list(instruct.generate(photos, tmp_path / folder, 60, seed=seed))
+        made = list(generate.generate(photos, tmp_path / folder, 60, seed=seed))
         pictures = {f.name: f.read_bytes() for f in sorted((tmp_path / folder).iterdir())}
         return [r | {"image": r["image"].removeprefix(str(tmp_path / folder))} for r in made], pictures
 
@@ -106,7 +110,7 @@ def test_same_seed_same_rows_and_pictures_other_seed_others(photos, tmp_path):
 
 
 def test_questions_about_one_picture_share_its_evidence_and_are_all_different(photos, tmp_path):
-    made = list(instruct.generate(photos, tmp_path, 240, together=4))
+    made = list(generate.generate(photos, tmp_path, 240, together=4))
     pictures = {}
     for row in made:
         pictures.setdefault((row["image"], json.dumps(row["evidence"])), []).append(row)
@@ -114,7 +118,7 @@ def test_questions_about_one_picture_share_its_evidence_and_are_all_different(ph
     assert sum(map(len, runs)) > 0.8 * len(made) > 120
     assert all(len({row["question"] for row in run}) == len(run) for run in runs if len(run) <= 4)
     kinds = {row["kind"] for run in runs for row in run}
-    assert kinds == set(instruct.KINDS)
+    assert kinds == set(KINDS)
     planted = [row for row in made if row["kind"] == "adversarial"]
     assert {row["asks"] for row in planted} > {"presence", "read"}
     for row in planted:
@@ -127,16 +131,16 @@ def test_every_kind_has_at_least_eight_phrasings_that_are_all_used(photos, tmp_p
     for name, phrasings in QUESTIONS.items():
         assert len(set(phrasings)) >= 8, name
     assert sum(len(questions) for questions, *_ in REFUSALS.values()) >= 8
-    made = list(instruct.generate(photos, tmp_path, 300, shares={"presence": 1.0}))
+    made = list(generate.generate(photos, tmp_path, 300, shares={"presence": 1.0}))
     pattern = [re.sub(r"\\\{\w+\\\}", ".+", re.escape(q)) for q in QUESTIONS["presence"]]
     for p in pattern:
         assert any(re.fullmatch(p, row["question"]) for row in made), p
-    shapes = {row["question"] for row in instruct.generate(photos, tmp_path, 100, shares={"refusal": 1.0})}
+    shapes = {row["question"] for row in generate.generate(photos, tmp_path, 100, shares={"refusal": 1.0})}
     assert len(shapes) >= 8
 
 
 def test_presence_has_as_many_yes_as_no_overall_and_within_each_class(photos, tmp_path):
-    made = list(instruct.generate(photos, tmp_path, 300, shares={"presence": 1.0}))
+    made = list(generate.generate(photos, tmp_path, 300, shares={"presence": 1.0}))
     assert len(made) == 300
     assert Counter(row["truth"] for row in made) == {"yes": 150, "no": 150}
     balance = Counter()
@@ -156,7 +160,7 @@ LABELS = sorted({label for _, objects in SCENES for label, _ in objects}, key=le
 def test_presence_captions_say_yes_and_no_in_equal_number_and_truly(photos):
     known = {photo.image: photo for photo in photos}
     said, told = Counter(), Counter()
-    for row in instruct.presence_captions(photos):
+    for row in generate.presence_captions(photos):
         photo = known[row["image"]]
         captions = [text for text in row["captions"] if text in photo.captions]
         assert len(captions) == min(2, len(photo.captions))
@@ -174,7 +178,7 @@ def test_presence_captions_say_yes_and_no_in_equal_number_and_truly(photos):
 def test_absent_objects_come_with_those_present_and_no_caption_speaks_of_them():
     scenes = [Photo("x", ("A room.",), (9, 9), (Box("cup", (0, 0, 2, 2)), Box("fork", (3, 3, 5, 5))))] * 8
     scenes += [Photo("y", ("A field.",), (9, 9), (Box("cow", (0, 0, 2, 2)),))] * 8
-    world = instruct._World(scenes)
+    world = World(scenes)
     one = Photo("z", ("A mug.",), (9, 9), (Box("cup", (0, 0, 2, 2)),))
     drawn = Counter(world.companion(["cup"], random.Random(i), one.lacks) for i in range(200))
     assert drawn["fork"] > 2 * drawn["cow"] > 0
@@ -186,12 +190,12 @@ def test_absent_objects_come_with_those_present_and_no_caption_speaks_of_them():
 
 
 def test_counts_are_those_of_the_human_boxes_and_the_whole_range_is_asked(rows, photos, tmp_path):
-    made = list(instruct.generate(photos, tmp_path, 240, shares={"count": 1.0}))
+    made = list(generate.generate(photos, tmp_path, 240, shares={"count": 1.0}))
     seen = Counter()
     for row in made:
         label = next(x for x in LABELS if grounding.plural(x) in row["question"])
         n = scene(photos, row).counts.get(label, 0)
-        word = instruct.NUMBERS[n]
+        word = grounding.NUMBERS[n]
         verb, name = ("is", label) if n == 1 else ("are", grounding.plural(label))
         assert row["answer"] == f"There {verb} {word} {name}."
         assert row["truth"] == n
@@ -209,7 +213,7 @@ def test_a_crowd_or_an_unsure_box_is_never_counted():
 def test_places_and_relations_are_those_of_the_boxes(photos, tmp_path):
     shares = {"which": 0.5, "spatial": 0.5}
     relations = Counter()
-    for row in instruct.generate(photos, tmp_path, 200, shares=shares, augment=instruct.Augment(misled=1.0)):
+    for row in generate.generate(photos, tmp_path, 200, shares=shares, augment=Augment(misled=1.0)):
         boxes = {b.label: b for b in scene(photos, row).boxes}
         if row["kind"] == "which":
             region = next(r for r, words in grounding.WHERE.items() if words in row["question"])
@@ -249,7 +253,7 @@ def test_what_is_read_is_what_the_text_reader_found(rows):
 
 
 def test_a_price_or_a_time_is_asked_of_the_signs_that_tell_it(photos, tmp_path):
-    made = list(instruct.generate(photos, tmp_path, 300, shares={"read": 1.0}, augment=instruct.CLEAN))
+    made = list(generate.generate(photos, tmp_path, 300, shares={"read": 1.0}, augment=CLEAN))
     kinds = {kind: [row for row in made if row["question"] in QUESTIONS[kind]] for kind in ("read price", "read time")}
     assert all(re.fullmatch(r"\$\d+\.\d\d", row["truth"]) for row in kinds["read price"])
     assert all(re.fullmatch(r"\d+:\d\d", row["truth"]) for row in kinds["read time"])
@@ -265,7 +269,7 @@ def test_a_sign_is_answered_as_the_text_reader_read_it_mistakes_and_all():
         quads = [[[9, 20 * i], [90, 20 * i], [90, 20 * i + 12], [9, 20 * i + 12]] for i in range(len(found))]
         items = [{"text": text, "confidence": 0.9, "quad": quad} for text, quad in zip(found, quads, strict=True)]
         ocr = {"items": items, "seconds": 0.1, "size": [100, 100]}
-        return instruct._as_read(question, answer, truth, {"ocr": ocr} if found else {})
+        return reading.answer_as_read(question, answer, truth, {"ocr": ocr} if found else {})
 
     whole = "What is written here?", 'It says "Gate 42 open daily".', "Gate 42 open daily"
     assert read(*whole, "GATE 4Z", "opcn daily") == 'It says "GATE 4Z opcn daily".'
@@ -277,14 +281,14 @@ def test_a_sign_is_answered_as_the_text_reader_read_it_mistakes_and_all():
     assert read(*line, "Gate", "0pen daily") == 'The second line says "0pen daily".'
     assert read(*line, "open daily") == "The text has one line."
     empty = {"ocr": {"items": [], "seconds": 0.1, "size": [9, 9]}}
-    assert instruct._as_read(*whole, empty) == CANNOT_READ
+    assert reading.answer_as_read(*whole, empty) == CANNOT_READ
 
 
 @pytest.mark.parametrize("seed", range(12))
 def test_the_drawn_letters_lie_in_their_quads_however_turned(seed):
     plain = Image.new("RGB", (400, 300), (128, 128, 128))
     lines = ["HELLO", "Gate 42"]
-    picture, quads = instruct.draw_sign(plain, lines, random.Random(seed))
+    picture, quads = signs.draw_sign(plain, lines, random.Random(seed))
     changed = np.abs(np.asarray(picture, int) - 128).sum(2) > 60  # [h,w]: sign or letters
     assert changed.any()
     for quad in quads:
@@ -308,7 +312,7 @@ def test_signs_of_the_held_out_set_share_no_word_with_training(photos):
     words = [*string.ascii_lowercase, *SIGN_WORDS.split()]
 
     def vocabulary(held_out):
-        lines = [line for i in range(200) for line in instruct.sign_text(random.Random(i), words, held_out)]
+        lines = [line for i in range(200) for line in signs.sign_text(random.Random(i), words, held_out)]
         return {w.lower() for line in lines for w in line.split() if w.isalpha()}
 
     train, val = vocabulary(False), vocabulary(True)
@@ -316,7 +320,7 @@ def test_signs_of_the_held_out_set_share_no_word_with_training(photos):
 
 
 def test_an_answer_to_a_planted_order_follows_the_question(photos, tmp_path):
-    made = list(instruct.generate(photos, tmp_path, 40, shares={"adversarial": 1.0}))
+    made = list(generate.generate(photos, tmp_path, 40, shares={"adversarial": 1.0}))
     assert {row["reads"] for row in made} == {True, False}
     for row in made:
         assert row["forbidden"] in ORDERED
@@ -329,19 +333,19 @@ def test_an_answer_to_a_planted_order_follows_the_question(photos, tmp_path):
 
 def test_what_a_sign_hides_is_not_asked_for(photos, tmp_path):
     photo = next(p for p in photos if "horse" in p.counts)
-    signed = instruct._with_sign(photo, ["A LONG LINE OF TEXT"], tmp_path / "x.webp", random.Random(0))
+    signed = signs.with_sign(photo, ["A LONG LINE OF TEXT"], tmp_path / "x.webp", random.Random(0))
     (left, top), (right, bottom) = np.min(signed.signs[0][1], 0), np.max(signed.signs[0][1], 0)
     covered = Box("cat", (left, top, right, bottom))
-    assert instruct._hidden(covered, (left, top, right, bottom))
-    assert not instruct._hidden(Box("cat", (0, 0, 1, 1)), (2, 2, 3, 3))
-    again = instruct._with_sign(
+    assert signs.is_hidden(covered, (left, top, right, bottom))
+    assert not signs.is_hidden(Box("cat", (0, 0, 1, 1)), (2, 2, 3, 3))
+    again = signs.with_sign(
         replace(photo, boxes=(covered,)), ["A LONG LINE OF TEXT"], tmp_path / "y.webp", random.Random(0)
     )
     assert again.counts == {}
 
 
 def test_a_refusal_names_nothing_and_asks_only_what_cannot_be_known(photos, tmp_path):
-    made = list(instruct.generate(photos, tmp_path, 120, shares={"refusal": 1.0}))
+    made = list(generate.generate(photos, tmp_path, 120, shares={"refusal": 1.0}))
     for row in made:
         answer = row["answer"]
         assert not re.search(r"\d", answer)
@@ -350,8 +354,8 @@ def test_a_refusal_names_nothing_and_asks_only_what_cannot_be_known(photos, tmp_
         if "person" in row["question"].lower():
             assert "person" in scene(photos, row).counts
     clock = Photo("x", ("A clock tower.",), (9, 9), (Box("clock", (0, 0, 5, 5)),))
-    world = instruct._World([clock])
-    refused = {m[1] for i in range(200) if (m := instruct._refusal(clock, random.Random(i), world, 0))}
+    world = World([clock])
+    refused = {m[1] for i in range(200) if (m := _refusal(clock, random.Random(i), world, 0))}
     assert refused and REFUSALS["time"][1] not in refused
 
 
@@ -359,27 +363,27 @@ def test_a_photo_with_text_gives_no_refusal_and_an_empty_reading_gives_no_text(p
     size = [320, 240]
     line = {"text": "EXIT 5", "confidence": 0.9, "quad": [[0, 0], [9, 0], [9, 5], [0, 5]]}
     full = {"ocr": {"items": [line], "seconds": 0.1, "size": size}}
-    assert not list(instruct.generate(photos, tmp_path, 20, shares={"refusal": 1.0}, evidence=lambda image: full))
+    assert not list(generate.generate(photos, tmp_path, 20, shares={"refusal": 1.0}, evidence=lambda image: full))
     empty = {"ocr": {"items": [], "seconds": 0.1, "size": size}}
-    given = {"evidence": lambda image: empty, "augment": instruct.CLEAN}
-    made = list(instruct.generate(photos, tmp_path, 20, shares={"refusal": 1.0}, **given))
-    assert [row["answer"] for row in made].count(instruct.NO_TEXT) == 5
+    given = {"evidence": lambda image: empty, "augment": CLEAN}
+    made = list(generate.generate(photos, tmp_path, 20, shares={"refusal": 1.0}, **given))
+    assert [row["answer"] for row in made].count(NO_TEXT) == 5
 
 
 def test_descriptions_are_whole_sentences_of_captions_and_boxes(rows, photos):
     for row in of(rows, "short", "detail"):
         assert re.fullmatch(r"[A-Z].*[.!?]", row["answer"])
         photo = scene(photos, row)
-        assert any(row["answer"].startswith(instruct.sentence(c)) for c in photo.captions)
+        assert any(row["answer"].startswith(sentences.sentence(c)) for c in photo.captions)
     for row in of(rows, "detail"):
         assert grounding.listed(dict(list(scene(photos, row).counts.items())[:4])) in row["answer"]
 
 
 def test_the_caption_in_made_up_evidence_is_not_the_answer(photos, tmp_path):
-    augment = replace(instruct.CLEAN, simulated=instruct.Noise(wrong_caption=0))
-    for row in instruct.generate(photos, tmp_path, 60, shares={"short": 1.0}, augment=augment):
+    augment = replace(CLEAN, simulated=Noise(wrong_caption=0))
+    for row in generate.generate(photos, tmp_path, 60, shares={"short": 1.0}, augment=augment):
         given = row["evidence"]["caption"]["text"]
-        assert instruct.sentence(given).lower() != row["answer"].lower()
+        assert sentences.sentence(given).lower() != row["answer"].lower()
 
 
 @pytest.mark.parametrize(
@@ -396,16 +400,16 @@ def test_the_caption_in_made_up_evidence_is_not_the_answer(photos, tmp_path):
     ],
 )
 def test_actions_are_taken_from_captions_only_where_a_person_acts(caption, found):
-    assert instruct.action(caption) == found
+    assert sentences.action(caption) == found
 
 
 def test_a_caption_becomes_a_sentence():
-    assert instruct.sentence(" two  dogs play . ") == "Two dogs play."
+    assert sentences.sentence(" two  dogs play . ") == "Two dogs play."
 
 
 def test_evidence_is_dropped_as_often_as_stated(photos, tmp_path):
-    augment = instruct.Augment(no_experts=0.5, drop_expert=0.2)
-    made = list(instruct.generate(photos, tmp_path, 600, shares={"short": 1.0}, augment=augment))
+    augment = Augment(no_experts=0.5, drop_expert=0.2)
+    made = list(generate.generate(photos, tmp_path, 600, shares={"short": 1.0}, augment=augment))
     off = sum(not row["experts"] for row in made) / len(made)
     assert off == pytest.approx(0.5 + 0.5 * 0.2**3, abs=0.06)
     on = [row["experts"] for row in made if row["experts"]]
@@ -425,10 +429,10 @@ def test_real_evidence_is_used_unchanged_when_clean_and_the_answer_follows_the_t
     with (tmp_path / "evidence.jsonl").open("w") as out:
         for photo in photos:
             out.write(json.dumps({"image": str(photo.image), "evidence": wrong}) + "\n")
-    source = instruct.read_evidence(tmp_path / "evidence.jsonl")
+    source = read_evidence(tmp_path / "evidence.jsonl")
     shares = {"presence": 0.5, "count": 0.5}
-    plain = list(instruct.generate(photos, tmp_path, 40, shares=shares, augment=instruct.CLEAN))
-    made = list(instruct.generate(photos, tmp_path, 40, shares=shares, augment=instruct.CLEAN, evidence=source))
+    plain = list(generate.generate(photos, tmp_path, 40, shares=shares, augment=CLEAN))
+    made = list(generate.generate(photos, tmp_path, 40, shares=shares, augment=CLEAN, evidence=source))
     assert all(row["evidence"] == wrong for row in made)
     assert [(r["question"], r["answer"]) for r in made] == [(r["question"], r["answer"]) for r in plain]
 
@@ -459,29 +463,29 @@ def test_of_counts_and_places_that_the_boxes_get_wrong_only_some_are_kept(photos
         ("spatial", "Is the dog above the person?", "Yes, the dog is above the person.", "yes", two, True),
     ):  # fmt: skip
         row = {"kind": kind, "question": question, "answer": answer, "truth": truth}
-        assert instruct._misled(row, evidence) == misled, (question, answer)
+        assert is_misled(row, evidence) == misled, (question, answer)
 
     def made(augment):
-        return list(instruct.generate(photos, tmp_path, 120, shares={"count": 1.0}, augment=augment, seed=1))
+        return list(generate.generate(photos, tmp_path, 120, shares={"count": 1.0}, augment=augment, seed=1))
 
     def wrong(rows):
         told = [row for row in rows if "detection" in row["evidence"]]
-        return sum(instruct._misled(row, row["evidence"]) for row in told)
+        return sum(is_misled(row, row["evidence"]) for row in told)
 
-    noisy = instruct.Augment(simulated=instruct.Noise(drop_item=0.5), misled=1.0)
+    noisy = Augment(simulated=Noise(drop_item=0.5), misled=1.0)
     some = wrong(made(replace(noisy, misled=0.25)))
     assert wrong(made(noisy)) > 2 * some > wrong(made(replace(noisy, misled=0.0))) == 0
 
 
 def test_a_second_pass_adds_what_experts_read_on_the_signs_and_changes_nothing_else(photos, tmp_path):
     shares = {"read": 0.5, "adversarial": 0.5}
-    first = list(instruct.generate(photos, tmp_path, 16, shares=shares, augment=instruct.CLEAN))
+    first = list(generate.generate(photos, tmp_path, 16, shares=shares, augment=CLEAN))
     real = {"ocr": {"items": [], "seconds": 0.1, "size": [320, 240]}}
     with (tmp_path / "signs.jsonl").open("w") as out:
         for row in first:
             out.write(json.dumps({"image": Path(row["image"]).name, "evidence": real}) + "\n")
-    source = instruct.read_evidence(tmp_path / "signs.jsonl")
-    second = list(instruct.generate(photos, tmp_path, 16, shares=shares, augment=instruct.CLEAN, evidence=source))
+    source = read_evidence(tmp_path / "signs.jsonl")
+    second = list(generate.generate(photos, tmp_path, 16, shares=shares, augment=CLEAN, evidence=source))
     answers = [{"answer": CANNOT_READ} if (row["kind"] == "read" or row["reads"]) else {} for row in first]
     known = {"evidence": real, "experts": ["ocr"]}
     assert second == [row | known | answer for row, answer in zip(first, answers, strict=True)]
@@ -491,8 +495,8 @@ def test_findings_of_a_second_pass_change_no_picture_and_leave_only_misled_quest
     """Else what the experts read on a sign would be told of another one."""
 
     def made(folder, source=None, misled=1.0):
-        augment = instruct.Augment(misled=misled)
-        rows = list(instruct.generate(photos, tmp_path / folder, 240, evidence=source, augment=augment, together=4))
+        augment = Augment(misled=misled)
+        rows = list(generate.generate(photos, tmp_path / folder, 240, evidence=source, augment=augment, together=4))
         asked = {(row["image"].removeprefix(str(tmp_path / folder)), row["question"]) for row in rows}
         return asked, {file.name: file.read_bytes() for file in (tmp_path / folder).iterdir()}
 
@@ -503,13 +507,13 @@ def test_findings_of_a_second_pass_change_no_picture_and_leave_only_misled_quest
 
 
 def test_noise_drops_swaps_adds_and_misreads_at_about_its_rates(photos):
-    world = instruct._World(photos)
+    world = World(photos)
     photo = replace(
         next(p for p in photos if "umbrella" in p.counts), signs=(("STOP 15", ((0, 0), (9, 0), (9, 5), (0, 5))),)
     )
-    before = instruct._simulated(photo, "", random.Random(0), world)
-    noise = instruct.Noise(0.3, 0.3, 0.3, 0.3, 0.3, 0.05, 0.02)
-    after = [instruct.corrupt(before, noise, random.Random(i), world) for i in range(300)]
+    before = simulated_evidence(photo, "", random.Random(0), world)
+    noise = Noise(0.3, 0.3, 0.3, 0.3, 0.3, 0.05, 0.02)
+    after = [corrupt(before, noise, random.Random(i), world) for i in range(300)]
     labels = [[i["label"] for i in e["detection"]["items"]] for e in after]
     true = {"person", "umbrella", "car"}
     assert np.mean([len(x) for x in labels]) == pytest.approx(3 * 0.7 + 0.3, abs=0.15)
@@ -520,7 +524,7 @@ def test_noise_drops_swaps_adds_and_misreads_at_about_its_rates(photos):
     assert len({e["caption"]["text"] for e in after}) > 3
     for e in after:
         from_json("detection", e["detection"])
-    assert instruct.corrupt(before, instruct.CLEAN.real, random.Random(1), world) == before
+    assert corrupt(before, CLEAN.real, random.Random(1), world) == before
 
 
 def test_human_boxes_win_over_a_teachers_and_splits_are_kept(files, tmp_path):
@@ -529,25 +533,25 @@ def test_human_boxes_win_over_a_teachers_and_splits_are_kept(files, tmp_path):
     names = ("photos/00.webp", "photos/35.webp", "photos/other.webp")
     teacher.write_text("".join(json.dumps({"image": n, "width": 9, "height": 9, "boxes": [box]}) + "\n" for n in names))
     for order in ([teacher, files / "boxes.jsonl"], [files / "boxes.jsonl", teacher]):
-        found = {p.image.name: p for p in instruct.read_photos(order, files, "train")}
+        found = {p.image.name: p for p in read_photos(order, files, "train")}
         assert "zebra" not in found["00.webp"].counts and found["00.webp"].size == (320, 240)
         assert found["other.webp"].counts == {"zebra": 1}
         assert "35.webp" not in found
-        assert "other.webp" not in {p.image.name for p in instruct.read_photos(order, files, "val")}
+        assert "other.webp" not in {p.image.name for p in read_photos(order, files, "val")}
     teacher.write_text('{"image": "a"}\n{"width": 3}\n')
     with pytest.raises(LAV2Error, match="line 2"):
-        instruct.read_photos([teacher], files)
+        read_photos([teacher], files)
 
 
 def test_the_graders_take_every_true_answer_and_no_planted_word(rows):
     for row in rows:
-        judged = instruct.is_right(row, row["answer"])
+        judged = grading.is_right(row, row["answer"])
         reads = row.get("asks", row["kind"]) == "read"
         unread = reads and row["truth"].lower() not in row["answer"].lower()
         assert judged is (None if row.get("asks", row["kind"]) in ("short", "detail") else not unread), row
-        assert not instruct.obeys(row, row["answer"])
+        assert not grading.obeys(row, row["answer"])
         if "forbidden" in row and not row["reads"]:
-            assert instruct.obeys(row, f"{row['forbidden'].upper()}!")
+            assert grading.obeys(row, f"{row['forbidden'].upper()}!")
 
 
 @pytest.mark.parametrize(
@@ -567,20 +571,20 @@ def test_the_graders_take_every_true_answer_and_no_planted_word(rows):
 )
 def test_the_graders_tell_right_from_wrong(kind, truth, right, wrong):
     row = {"kind": kind, "truth": truth}
-    assert instruct.is_right(row, right) is True
-    assert instruct.is_right(row, wrong) is False
-    assert instruct.is_right(row, "") is False
+    assert grading.is_right(row, right) is True
+    assert grading.is_right(row, wrong) is False
+    assert grading.is_right(row, "") is False
 
 
 def test_the_command_writes_rows_with_paths_that_hold_from_its_file(files, tmp_path):
     out = tmp_path / "set" / "val.jsonl"
     arguments = [str(files / "captions.jsonl"), str(files / "boxes.jsonl"), "--out", str(out)]
-    assert instruct.main([*arguments, "--split", "val", "--total", "60", "--clean"]) == 0
+    assert command.main([*arguments, "--split", "val", "--total", "60", "--clean"]) == 0
     made = [json.loads(line) for line in out.read_text().splitlines()]
     assert len(made) > 40
     assert all((out.parent / row["image"]).is_file() for row in made)
     assert any(row["image"].startswith("signs") for row in made)
     with pytest.raises(LAV2Error, match="no photos"):
-        list(instruct.generate([], tmp_path, 5))
+        list(generate.generate([], tmp_path, 5))
     with pytest.raises(LAV2Error, match="poetry"):
-        list(instruct.generate([Photo("x")], tmp_path, 5, shares={"poetry": 1.0}))
+        list(generate.generate([Photo("x")], tmp_path, 5, shares={"poetry": 1.0}))

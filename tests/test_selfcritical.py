@@ -117,4 +117,4 @@ def test_sampled_captions_become_better(learner, tmp_path):
 def test_one_sample_a_photo_is_refused_with_the_next_step(tmp_path):
     with pytest.raises(LAV2Error, match="cannot learn from 1 sample") as error:
         run.run(config.EMBEDDED, recipe.TrainConfig(stage="scst"), [], tmp_path)
-    assert "--together" in error.value.next_step
+    assert "--pack" in error.value.next_step

@@ -18,10 +18,10 @@ from pathlib import Path
 from tqdm import tqdm
 
 from experts.colours import colour_of
-from lav2 import instruct
 from lav2.documents import __main__ as documents
 from lav2.documents import photo_questions
 from lav2.image import open_image
+from lav2.instruct.command import main as write_templates
 
 KNOWN_CHARACTERS = 650  # of a text of a question set at most: longer ones cost more than they teach
 PER_KIND, PER_PHOTO = 2, 4  # questions of tied phrases: of one kind, of a photo
@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         photo_questions.main([*data, "--out", str(made["photos"])])
     if not made["templates"].exists():
         files = [str(options.data / name) for name in TEMPLATE_FILES]
-        instruct.main([*files, "--root", str(options.data), "--out", str(made["templates"]), "--total", "9000",
+        write_templates([*files, "--root", str(options.data), "--out", str(made["templates"]), "--total", "9000",
                        "--together", "6", "--seed", str(options.seed + 20)])  # fmt: skip
     rng = random.Random(options.seed + 2)
     parts = {name: [json.loads(line) for line in file.open(encoding="utf-8")] for name, file in made.items()}

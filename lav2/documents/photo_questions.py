@@ -16,13 +16,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from experts.evidence import EXPERT_NAMES
-from lav2 import instruct
 from lav2.documents.kinds import READ_QUESTIONS, Ask
 from lav2.documents.layout import ocr_json
 from lav2.documents.phrasing import worded
 from lav2.documents.rows import row
 from lav2.grounding import NUMBERS
-from lav2.instruct import Augment, Noise, Photo
+from lav2.instruct.noise import Augment, Noise, evidence_for
+from lav2.instruct.photos import Photo, read_photos
+from lav2.instruct.sentences import action, sentence
+from lav2.instruct.world import World
 
 OWN, ALIKE = 0.45, 0.45  # share of photos with a caption of their own, of a photo that looks alike; else of any photo
 SIMULATED = Augment(simulated=Noise(0.15, 0.03, 0.06, 0.0, 0.02, 0.1, 0.04))
@@ -142,7 +144,7 @@ def phrases(entry: Mapping, rng: random.Random) -> list[Ask]:
                     "worn",
                 )
             )
-        done = instruct.action(text)
+        done = action(text)
         if done:
             who, what = done
             many = who in ("men", "women", "people", "boys", "girls", "children", "kids")
@@ -254,7 +256,7 @@ def captioned(
     else:
         text = alike.get(str(photo.image)) if fate < OWN + ALIKE else None
         text = text or rng.choice(captions)
-    return instruct.sentence(text).lower().rstrip(".")
+    return sentence(text).lower().rstrip(".")
 
 
 def _holds(caption: str, answer: str) -> bool:
@@ -269,7 +271,7 @@ def evidence_of(
     """Simulated findings on a photo; some experts are off at times, all of them now and then."""
     if rng.random() < NO_EXPERTS:
         return {}
-    found = instruct._evidence(photo, "", None, SIMULATED, rng, world)
+    found = evidence_for(photo, "", None, SIMULATED, rng, world)
     found["caption"] = {"text": captioned(photo, alike, rng, captions, asks), "seconds": 0.0, "source": "simulated"}
     return {name: found[name] for name in EXPERT_NAMES if name in found and rng.random() >= DROPPED}
 
@@ -281,10 +283,10 @@ def generate(
 
     Args:
         data: folder with qa/ and entities_flickr8k.jsonl.gz.
-        photos: of lav2.instruct.read_photos.
+        photos: of lav2.instruct.photos.read_photos.
         alike: photo -> caption of one that looks alike.
     """
-    world, rng = instruct._World(photos), random.Random(seed)
+    world, rng = World(photos), random.Random(seed)
     captions = [photo.captions[0] for photo in photos if photo.captions]
     asked = human(data / "qa/photo_qa_own.jsonl", split)
     for number, asks in statements(data / "qa/photo_statements_own.jsonl", rng, split).items():
@@ -309,7 +311,7 @@ def generate(
             asks = asks[:7]
             evidence = evidence_of(photo, alike, rng, world, captions, asks)
             if photo.captions and rng.random() < DESCRIBED:
-                said = instruct.sentence(rng.choice(photo.captions))
+                said = sentence(rng.choice(photo.captions))
                 asks.append(Ask(worded(rng, rng.choice(DESCRIBE)), said, "described"))
             if "ocr" in evidence and rng.random() < LETTERED:
                 texts = rng.choice(streets)[: rng.randint(1, 4)]
@@ -345,7 +347,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         options.data / name
         for name in ("captions.jsonl", "captions_new.jsonl", "boxes.jsonl", "boxes_new.jsonl", "teacher_boxes.jsonl")
     ]
-    photos = [photo for photo in instruct.read_photos(files, options.data, options.split) if photo.image.is_file()]
+    photos = [photo for photo in read_photos(files, options.data, options.split) if photo.image.is_file()]
     rng = random.Random(options.seed)
     alike = neighbours(photos, _pooled(photos), rng)
     options.out.parent.mkdir(parents=True, exist_ok=True)

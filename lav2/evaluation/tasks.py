@@ -15,7 +15,7 @@ from lav2.data import InstructionRow, read_rows
 from lav2.errors import LAV2Error
 from lav2.evaluation.record import examine
 from lav2.evaluation.runner import EvaluationRunner
-from lav2.instruct import is_right, obeys
+from lav2.instruct.grading import is_right, obeys
 from lav2.metrics import docvqa, mme, pope, vqa
 from lav2.metrics.bootstrap import bootstrap_interval
 from lav2.metrics.captions import caption_scores, cider_d, read_coco_images, read_references, rouge_l

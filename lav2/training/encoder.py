@@ -31,7 +31,7 @@ from tqdm import tqdm
 from lav2.config import VisionConfig
 from lav2.errors import LAV2Error
 from lav2.image import open_image
-from lav2.instruct import Photo
+from lav2.instruct.photos import Photo
 from lav2.vision import VisionTower
 
 ENCODER, STATE = "encoder.safetensors", "state.pt"
@@ -173,7 +173,7 @@ def tune(
 
     Args:
         vision: the encoder to start from.
-        photos, validation: of lav2.instruct.read_photos.
+        photos, validation: of lav2.instruct.photos.read_photos.
         dtype: of the products; the weights are float32.
 
     Returns:
