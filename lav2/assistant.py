@@ -25,7 +25,7 @@ import lav2
 from experts import caption, detection, ocr
 from experts.evidence import EXPERT_NAMES, Evidence, Expert
 from experts.orchestrator import Orchestrator, fingerprint
-from lav2 import captioning, checkpoint, config, grounding, language, model, phrases, preflight, prompts, weights
+from lav2 import captioning, config, grounding, language, phrases, prompts, weights
 from lav2.config import CONTEXT
 from lav2.errors import LAV2Error
 from lav2.events import (
@@ -44,8 +44,11 @@ from lav2.inference import backend, native, prefix_cache, scheduler, streaming
 from lav2.inference.engine import Engine, refusal
 from lav2.inference.folding import unmap
 from lav2.line import Line
+from lav2.model import checkpoint, preflight
+from lav2.model.adapted import AdaptedLlama
+from lav2.model.llm import Quantize, base_identity, load_llm, share_frozen
+from lav2.model.vision import VisionTower
 from lav2.prompts import Turn
-from lav2.vision import VisionTower
 
 AT_ONCE, WAITING = 8, 16  # questions that are answered at once, as many as a step takes, and that wait for it
 PHOTOS = 32  # whose features are kept
@@ -154,14 +157,14 @@ class Assistant:
         detector: str | None = None,
         device: str | None = None,
         dtype: str | None = None,
-        quantize: model.Quantize | None = None,
+        quantize: Quantize | None = None,
         device_map: str | None = None,
         report: Callable[[str], None] = print,
     ) -> Assistant:
         """Load a preset's language model, adapters, image encoder and experts.
 
         Args:
-            preset: name, or settings (lav2.model.preset_on puts a preset on another language model).
+            preset: name, or settings (lav2.model.llm.preset_on puts a preset on another language model).
             detector: weights of the detection expert, in place of $LAV2_DETECTOR and the preset's.
             device: `cpu`, `cuda`, `cuda:1` ... of all models and experts; chosen by what is there if None.
             dtype: `float32`, `bfloat16`, `float16`; bfloat16 if None, where the device has it.
@@ -181,13 +184,13 @@ class Assistant:
         at_once = preflight.at_once(AT_ONCE, settings, dtype, room, quantize)
         clock = _Clock(report)
         int8 = quantize == "8bit" and place.type == "cpu"  # the engine packs them once the adapter is folded
-        llm, tokenizer = model.load_llm(settings.llm, kind, place, None if int8 else quantize, device_map)
-        base = model.base_identity(llm, tokenizer, "")
+        llm, tokenizer = load_llm(settings.llm, kind, place, None if int8 else quantize, device_map)
+        base = base_identity(llm, tokenizer, "")
         hashes = {"base": base["weights"]}
         clock.lap("language model", f"{settings.llm} on {room}, {quantize or dtype}")
         # The captioner shares every frozen matrix with the chat model; only norms and adapters are its own. The twin is
         # made before an adapter is put on the model.
-        second = None if settings.caption_adapter == settings.adapter else model.share_frozen(llm)
+        second = None if settings.caption_adapter == settings.adapter else share_frozen(llm)
         checkpoint.check_roles(weights.find(settings.adapter), weights.find(settings.caption_adapter), report)
         chat = _adapted(settings.adapter, llm, tokenizer, report, base)
         captioner = chat if second is None else _adapted(settings.caption_adapter, second, tokenizer, report, base)
@@ -208,7 +211,7 @@ class Assistant:
         judge = phrases.load(folder, captioner.vision_config)
         if judge is not None:
             judge.to(place)
-            hashes["caption_phrases"] = hashlib.sha256((folder / phrases.FILE).read_bytes()).hexdigest()
+            hashes["caption_phrases"] = hashlib.sha256((folder / phrases.CAPTION_PHRASES).read_bytes()).hexdigest()
         expert = _detector(detector or os.environ.get("LAV2_DETECTOR"), settings, str(place))
         ready = cls(settings, chat, captioner, tokenizer, tower, expert, clock.seconds, hashes, at_once, own, judge)
         ready.versions["engine"] = how  # int8 or not, compiled or not: other sums, so perhaps another answer
@@ -532,7 +535,7 @@ def _newest(history: tuple[Turn, ...]) -> tuple[Turn, ...]:
     return tuple(reversed(kept))
 
 
-def _adapted(source: str, llm, tokenizer, report, base) -> model.AdaptedLlama:
+def _adapted(source: str, llm, tokenizer, report, base) -> AdaptedLlama:
     return checkpoint.load(weights.find(source), llm, tokenizer, report, base=base).eval()
 
 
@@ -551,7 +554,7 @@ def _detector(chosen: str | None, settings: config.Preset, device: str) -> Exper
 
 
 def _fast(
-    chat: model.AdaptedLlama, captioner: model.AdaptedLlama, int8: bool | None = None
+    chat: AdaptedLlama, captioner: AdaptedLlama, int8: bool | None = None
 ) -> tuple[backend.DecoderBackend, backend.DecoderBackend, str]:
     """Engines of both models where they take them, and how they run, in words; the models' own forward is given up."""
     refused = refusal(chat)

@@ -36,14 +36,17 @@ import transformers
 from PIL import Image
 from transformers.utils import is_bitsandbytes_available
 
-from lav2 import checkpoint, config, model, weights
-from lav2.adapter import ATTENTION, transformer_linears
+from lav2 import config, weights
 from lav2.errors import LAV2Error
 from lav2.events import Request, Sampling
 from lav2.inference import backend, native, scheduler, streaming
 from lav2.inference.engine import Engine
+from lav2.model import checkpoint
+from lav2.model.adapted import IGNORED, AdaptedLlama
+from lav2.model.adapter import ATTENTION, transformer_linears
+from lav2.model.llm import Quantize, load_llm
+from lav2.model.vision import VisionTower
 from lav2.prompts import Turn, build
-from lav2.vision import VisionTower
 
 ROOT = Path(__file__).parent.parent
 NO_ADAPTER = ", no adapter"  # behind the name of a model that is measured beside the adapted one
@@ -165,14 +168,14 @@ def _commit() -> str:
 
 def opened(
     settings: config.Preset, dtype: torch.dtype = torch.bfloat16
-) -> tuple[model.AdaptedLlama, transformers.PreTrainedTokenizerBase]:
+) -> tuple[AdaptedLlama, transformers.PreTrainedTokenizerBase]:
     """The preset's language model with a new adapter that is as fast as a trained one."""
-    llm, tokenizer = model.load_llm(settings.llm, dtype)
-    return opening(model.AdaptedLlama(llm, settings.adapter_config, settings.projector, settings.vision)), tokenizer
+    llm, tokenizer = load_llm(settings.llm, dtype)
+    return opening(AdaptedLlama(llm, settings.adapter_config, settings.projector, settings.vision)), tokenizer
 
 
 @torch.no_grad()
-def opening(adapted: model.AdaptedLlama) -> model.AdaptedLlama:
+def opening(adapted: AdaptedLlama) -> AdaptedLlama:
     """The model with its gates open and noise in all else that is trained: a new adapter is the identity, and what is
     zero (biases) the engine leaves out."""
     for name, parameter in adapted.adapter_parameters().items():
@@ -185,7 +188,7 @@ def opening(adapted: model.AdaptedLlama) -> model.AdaptedLlama:
 
 def weight_bytes(one: backend.DecoderBackend) -> int:
     """Bytes that one token reads: every matrix once."""
-    if isinstance(one, model.AdaptedLlama):
+    if isinstance(one, AdaptedLlama):
         linears = [linear.weight for _, linear in transformer_linears(one.decoder)]
         return sum(weight.nbytes for weight in (*linears, one.llm.get_output_embeddings().weight))
     matrices = [part for layer in one.layers for part in (layer.qkv, layer.out, layer.gate_up, layer.down)]
@@ -201,8 +204,8 @@ def decode(options: Options) -> list[dict]:
     kv = adapted.prompt_kv(adapted.visual_prompt(torch.randn(1, vision.tokens, vision.width)))
     closed = (None,) * len(kv)
     ids = torch.randint(3, len(tokenizer), (1, PROMPT), generator=torch.Generator().manual_seed(0))
-    plain = model.load_llm(config.preset(options.preset).llm, torch.bfloat16)[0]
-    bare = model.AdaptedLlama(plain, BARE).eval()
+    plain = load_llm(config.preset(options.preset).llm, torch.bfloat16)[0]
+    bare = AdaptedLlama(plain, BARE).eval()
     kinds = {"engine, torch only": {"int8": False, "compiled": False}}
     if Engine(adapted, int8=False).library is not None:
         kinds |= {"engine, bf16": {"int8": False}, "engine, int8": {"int8": True}}
@@ -434,7 +437,7 @@ def _training_step(preset: str, naive: bool, repeats: int) -> dict[str, float]:
     adapted, tokenizer = opened(config.preset(preset), torch.float32)  # as `lav2 train` on a CPU
     rng = torch.Generator().manual_seed(0)
     ids = torch.randint(3, len(tokenizer), (BATCH, LENGTH), generator=rng)
-    labels = torch.where(torch.arange(LENGTH) < LENGTH * 3 // 4, model.IGNORED, ids)
+    labels = torch.where(torch.arange(LENGTH) < LENGTH * 3 // 4, IGNORED, ids)
     vision = adapted.vision_config
     photos = torch.randn(BATCH, vision.tokens, vision.width, generator=rng)
     mask = torch.ones_like(ids)
@@ -577,9 +580,9 @@ def agreement(options: Options) -> list[dict]:
     image = photo(0)
 
     def adapted(
-        dtype: torch.dtype, quantize: model.Quantize | None = None
-    ) -> tuple[model.AdaptedLlama, transformers.PreTrainedTokenizerBase]:
-        llm, tokenizer = model.load_llm(settings.llm, dtype, quantize=quantize)
+        dtype: torch.dtype, quantize: Quantize | None = None
+    ) -> tuple[AdaptedLlama, transformers.PreTrainedTokenizerBase]:
+        llm, tokenizer = load_llm(settings.llm, dtype, quantize=quantize)
         return checkpoint.load(weights.find(settings.adapter), llm, tokenizer, lambda line: None).eval(), tokenizer
 
     reference, tokenizer = adapted(torch.bfloat16)
@@ -595,7 +598,7 @@ def agreement(options: Options) -> list[dict]:
         groups.append((ids, torch.tensor([[0] * (length - len(row)) + [1] * len(row) for row in rows])))
     greedy = Sampling(max_new_tokens=options.tokens, repetition_penalty=1.0)
 
-    def prompts_of(one: model.AdaptedLlama) -> tuple:
+    def prompts_of(one: AdaptedLlama) -> tuple:
         return one.prompt_kv(one.visual_prompt(features) if features is not None else None)
 
     kv = prompts_of(reference)
@@ -656,13 +659,13 @@ def gpu(options: Options) -> list[dict]:
     settings = transformers.LlamaConfig(**SHAPES[shape], max_position_embeddings=2048)
     layers = settings.num_hidden_layers - 1
 
-    def shaped(adapter: config.AdapterConfig) -> model.AdaptedLlama:
+    def shaped(adapter: config.AdapterConfig) -> AdaptedLlama:
         torch.manual_seed(0)
         with device:
             llm = transformers.AutoModelForCausalLM.from_config(
                 settings, dtype=torch.bfloat16, attn_implementation=ATTENTION
             )
-        return opening(model.AdaptedLlama(llm.eval(), adapter))
+        return opening(AdaptedLlama(llm.eval(), adapter))
 
     def timed(function: Callable[[], object]) -> float:
         """Seconds; what was launched before is not counted."""
@@ -711,7 +714,7 @@ def gpu(options: Options) -> list[dict]:
 
 
 @torch.inference_mode()
-def _prompts(adapted: model.AdaptedLlama) -> tuple:
+def _prompts(adapted: AdaptedLlama) -> tuple:
     return adapted.prompt_kv()
 
 
@@ -796,7 +799,7 @@ def _gpu_targets(rows: list[dict]) -> list[dict]:
     return found
 
 
-def _gpu_training(adapted: model.AdaptedLlama, vocabulary: int, repeats: int, timed, peak) -> list[dict]:
+def _gpu_training(adapted: AdaptedLlama, vocabulary: int, repeats: int, timed, peak) -> list[dict]:
     chosen = list(adapted.set_stage("finetune").values())
     optim = torch.optim.AdamW(chosen, lr=1e-5)
     ids = torch.randint(3, vocabulary, (BATCH, LENGTH), device=adapted.device)

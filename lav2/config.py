@@ -80,7 +80,7 @@ class Preset:
     confidence: float | None = 0.25  # 0..1, from which a box of that detector is listed; None: as its calibration says
     question_rules: bool = False  # lav2.language answers where the model cannot: in other languages, without a photo
     licence: str = ""
-    memory_gb: float = 0.0  # measured peak of the running app in bfloat16; 0: nobody could (lav2.preflight estimates)
+    memory_gb: float = 0.0  # measured peak of the running app in bfloat16; 0: nobody could (model.preflight estimates)
 
 
 EFFICIENTNET_LITE2 = VisionConfig(

@@ -31,8 +31,8 @@ from lav2.errors import LAV2Error
 from lav2.image import MIRROR_WORDS
 from lav2.metrics.captions import grams
 from lav2.metrics.tokens import coco_tokens
+from lav2.model.checkpoint import CAPTION_PHRASES
 
-FILE = "phrases.safetensors"  # in the folder of a caption adapter
 LONGEST = 2  # words of a phrase
 
 Phrase = tuple[str, ...]
@@ -244,8 +244,8 @@ def save(model: Phrases, folder: Path, notes: Mapping[str, object] | None = None
     facts = {"phrases": [" ".join(name) for name in model.names], "unknown": model.unknown,
              "vision": asdict(model.vision), "notes": notes or {}}  # fmt: skip
     tensors = {name: tensor.half().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    save_file(tensors, folder / (FILE + ".part"), {"phrases": json.dumps(facts)})
-    (folder / (FILE + ".part")).rename(folder / FILE)
+    save_file(tensors, folder / (CAPTION_PHRASES + ".part"), {"phrases": json.dumps(facts)})
+    (folder / (CAPTION_PHRASES + ".part")).rename(folder / CAPTION_PHRASES)
 
 
 def load(folder: Path, vision: VisionConfig | None) -> Phrases | None:
@@ -257,7 +257,7 @@ def load(folder: Path, vision: VisionConfig | None) -> Phrases | None:
     Raises:
         LAV2Error: the file is damaged, or was learned on another image encoder.
     """
-    file = folder / FILE
+    file = folder / CAPTION_PHRASES
     if vision is None or not file.exists():
         return None
     try:

@@ -1,7 +1,7 @@
 """Turns and evidence to one prompt string; no torch.
 
 Templates: `chat` is the ChatML form that SmolLM2 was tuned on, `alpaca` what the released LLaMA-Adapter checkpoints
-were tuned on; anything else is the Jinja text of a tokenizer's own chat template (lav2.model.preset_on). Text that
+were tuned on; anything else is the Jinja text of a tokenizer's own chat template (lav2.model.llm.preset_on). Text that
 came from a user or a photo has been cleaned of template markers by the caller.
 """
 

@@ -4,12 +4,13 @@ import pytest
 import torch
 from tiny import EARLY, LATE, VISION, adapted, clip_tokens, llama, open_gates, token_ids, tokenizer
 
-from lav2 import adapter, checkpoint
-from lav2.adapter import STAGES, group, trainable
 from lav2.config import AdapterConfig, ProjectorConfig
 from lav2.errors import LAV2Error
 from lav2.inference.engine import Engine
-from lav2.model import IGNORED, AdaptedLlama, base_identity
+from lav2.model import adapter, checkpoint
+from lav2.model.adapted import IGNORED, AdaptedLlama
+from lav2.model.adapter import STAGES, group, trainable
+from lav2.model.llm import base_identity
 
 FUSIONS = pytest.mark.parametrize("config", [EARLY, LATE], ids=["early", "late"])
 

@@ -346,7 +346,7 @@ def test_a_model_made_for_fewer_tokens_is_given_no_more():
     from lav2.assistant import Assistant, PromptReady, Request, _fast
     from lav2.config import EMBEDDED
     from lav2.errors import LAV2Error
-    from lav2.model import AdaptedLlama
+    from lav2.model.adapted import AdaptedLlama
 
     model = AdaptedLlama(llama(max_position_embeddings=128), LATE).eval()
     chat, captioner, _ = _fast(model, model)

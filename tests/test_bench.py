@@ -9,7 +9,7 @@ from tiny import adapted, llama, token_ids
 from lav2 import bench
 from lav2.inference import backend
 from lav2.inference.engine import Engine
-from lav2.model import AdaptedLlama
+from lav2.model.adapted import AdaptedLlama
 
 
 def test_quartiles_of_a_spread():

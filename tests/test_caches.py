@@ -6,10 +6,12 @@ import shutil
 import pytest
 import torch
 
-from lav2 import files, model, weights
+from lav2 import files, weights
 from lav2.config import PRESETS
 from lav2.errors import LAV2Error
 from lav2.inference import native, scheduler
+from lav2.model import llm
+from lav2.model.gguf import dequantised
 
 compiler = pytest.mark.skipif(native.library() is None, reason="needs a C compiler (cc, gcc or clang)")
 
@@ -47,9 +49,9 @@ def test_a_damaged_library_is_not_loaded_where_there_is_no_compiler(monkeypatch,
 def test_a_language_model_that_was_cut_off_in_the_cache_is_converted_again(monkeypatch, tmp_path, capsys):
     monkeypatch.setenv("LAV2_CACHE", str(tmp_path))
     gguf = weights.find(PRESETS["embedded"].llm)
-    folder = model._dequantised(gguf)
+    folder = dequantised(gguf)
     os.truncate(folder / "model.safetensors", 1_000_000)
-    model.load_llm(PRESETS["embedded"].llm, torch.bfloat16)
+    llm.load_llm(PRESETS["embedded"].llm, torch.bfloat16)
     assert "made again" in capsys.readouterr().out and files.is_whole(folder)
 
 
@@ -57,7 +59,7 @@ def test_a_damaged_gguf_file_is_told(monkeypatch, tmp_path):
     monkeypatch.setenv("LAV2_CACHE", str(tmp_path / "cache"))
     (tmp_path / "a.gguf").write_bytes(b"GGUF" + bytes(99))
     with pytest.raises(LAV2Error, match=r"a\.gguf cannot be read"):
-        model.load_llm(str(tmp_path / "a.gguf"), torch.float32)
+        llm.load_llm(str(tmp_path / "a.gguf"), torch.float32)
 
 
 def test_an_answer_that_finds_no_thread_leaves_nothing_behind(monkeypatch):

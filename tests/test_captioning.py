@@ -15,9 +15,9 @@ from lav2.errors import LAV2Error
 from lav2.events import Sampling
 from lav2.inference import sampler, search, streaming
 from lav2.inference.engine import Engine
-from lav2.model import AdaptedLlama
+from lav2.model.adapted import AdaptedLlama
+from lav2.model.vision import VisionTower
 from lav2.phrases import Expected
-from lav2.vision import VisionTower
 
 STOP = [2, 9, 17, 30]  # several, so that answers of a model without training end at all
 

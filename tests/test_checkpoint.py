@@ -7,10 +7,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from tiny import EARLY, LATE, PROJECTOR, VISION, adapted, clip_tokens, llama, open_gates, token_ids, tokenizer
 
-from lav2 import checkpoint
-from lav2.adapter import STAGES, trainable
 from lav2.errors import LAV2Error
-from lav2.model import AdaptedLlama, base_identity, share_frozen
+from lav2.model import checkpoint
+from lav2.model.adapted import AdaptedLlama
+from lav2.model.adapter import STAGES, trainable
+from lav2.model.llm import base_identity, share_frozen
 
 
 @pytest.fixture

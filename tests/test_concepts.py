@@ -12,9 +12,9 @@ from tiny import VISION as LITE0
 from lav2.config import EFFICIENTNET_LITE2
 from lav2.errors import LAV2Error
 from lav2.instruct.photos import Box, Photo
+from lav2.model.vision import VisionTower
 from lav2.training import encoder
 from lav2.training.encoder import EncoderConfig, Names, words_of
-from lav2.vision import VisionTower
 
 SETTINGS = EncoderConfig(epochs=2, batch=4, least=3, save_every=2)
 

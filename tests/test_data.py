@@ -13,8 +13,7 @@ from tiny import tokenizer as word_tokenizer
 
 from experts import detection
 from experts.evidence import Caption, Detections, ExpertFailure, OcrLines, from_json, to_json
-from lav2 import checkpoint, config, data
-from lav2.adapter import group
+from lav2 import config, data
 from lav2.assistant import Assistant
 from lav2.data import (
     JOINED,
@@ -29,7 +28,10 @@ from lav2.data import (
 )
 from lav2.errors import LAV2Error
 from lav2.events import PromptReady, Request, Sampling
-from lav2.model import AdaptedLlama, base_identity
+from lav2.model import checkpoint
+from lav2.model.adapted import AdaptedLlama
+from lav2.model.adapter import group
+from lav2.model.llm import base_identity
 from lav2.prompts import Turn
 from lav2.training import grading, loop, recipe, selection, state
 

@@ -18,14 +18,15 @@ import torch
 from tiny import EARLY, LATE, PROJECTOR, VISION, adapted, clip_tokens, llama, open_gates, token_ids, tokenizer
 from transformers import AutoModelForCausalLM, Qwen2Config, Qwen3Config
 
-from lav2.adapter import ATTENTION
 from lav2.config import AdapterConfig
 from lav2.errors import LAV2Error
 from lav2.events import Sampling
 from lav2.inference import backend, native, prefix_cache, sampler, scheduler, search, streaming
 from lav2.inference.engine import NATIVE_ROWS, Engine, refusal
 from lav2.inference.folding import Arena, Folded, quantised, unmap
-from lav2.model import AdaptedLlama, share_frozen
+from lav2.model.adapted import AdaptedLlama
+from lav2.model.adapter import ATTENTION
+from lav2.model.llm import share_frozen
 
 DEVICE = os.environ.get("LAV2_TEST_DEVICE", "cpu")  # of the tests marked so
 GREEDY = Sampling(max_new_tokens=8, repetition_penalty=1.0)

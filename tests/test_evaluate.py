@@ -22,7 +22,7 @@ from lav2.errors import LAV2Error
 from lav2.evaluation import record, report, runner, tasks
 from lav2.events import Done, Request, Sampling
 from lav2.instruct import photos
-from lav2.model import AdaptedLlama
+from lav2.model.adapted import AdaptedLlama
 
 ASSETS = Path(__file__).parent.parent / "assets"
 

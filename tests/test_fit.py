@@ -16,7 +16,7 @@ from lav2.assistant import Assistant, _newest
 from lav2.config import EMBEDDED
 from lav2.errors import LAV2Error
 from lav2.events import PromptReady, Request, Sampling
-from lav2.model import AdaptedLlama
+from lav2.model.adapted import AdaptedLlama
 from lav2.prompts import Turn
 
 GO = threading.Event()

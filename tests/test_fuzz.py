@@ -20,7 +20,7 @@ from lav2.assistant import Assistant, _fast
 from lav2.config import EMBEDDED
 from lav2.errors import LAV2Error
 from lav2.image import open_image
-from lav2.model import AdaptedLlama
+from lav2.model.adapted import AdaptedLlama
 from lav2.openai_schema import ChatBody
 
 CHAT = "/v1/chat/completions"

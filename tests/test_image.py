@@ -11,7 +11,7 @@ from PIL import Image, ImageFile
 from lav2 import config, weights
 from lav2.errors import LAV2Error
 from lav2.image import MAX_BYTES, open_image
-from lav2.vision import VisionTower
+from lav2.model.vision import VisionTower
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)
 

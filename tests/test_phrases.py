@@ -9,13 +9,14 @@ import torch
 from PIL import Image
 from tiny import LATE, VISION, adapted, llama, open_gates, tokenizer
 
-from lav2 import checkpoint, config, phrases, weights
+from lav2 import config, phrases, weights
 from lav2.errors import LAV2Error
 from lav2.metrics.tokens import coco_tokens
-from lav2.model import base_identity
+from lav2.model import checkpoint
+from lav2.model.llm import base_identity
+from lav2.model.vision import VisionTower
 from lav2.phrases import Expected, PhrasesConfig, phrases_of, pooled
 from lav2.training.reranker import learn_phrases
-from lav2.vision import VisionTower
 
 QUICK = PhrasesConfig(least=4, hidden=8, epochs=60, batch=8, lr=3e-2, dropout=0.1)
 NARROW = replace(VISION, width=4)
@@ -101,7 +102,7 @@ def test_the_file_says_the_same_and_belongs_to_its_image_encoder(learned, tmp_pa
     for stranger in (replace(NARROW, weights="tuned.safetensors"), VISION):
         with pytest.raises(LAV2Error, match="learned on the image encoder tf_efficientnet_lite0"):
             phrases.load(tmp_path, stranger)
-    (tmp_path / phrases.FILE).write_bytes(b"no tensors")
+    (tmp_path / phrases.CAPTION_PHRASES).write_bytes(b"no tensors")
     with pytest.raises(LAV2Error, match="cannot be read"):
         phrases.load(tmp_path, NARROW)
 

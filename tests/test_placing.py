@@ -10,12 +10,13 @@ from tiny import EARLY, LATE, PROJECTOR, VISION, adapted, clip_tokens, llama, op
 from torch import nn
 from transformers.utils import is_bitsandbytes_available
 
-from lav2 import checkpoint
-from lav2.adapter import transformer_linears
 from lav2.config import Preset
 from lav2.errors import LAV2Error
 from lav2.inference import backend, engine
-from lav2.model import AdaptedLlama, base_identity, load_llm, share_frozen
+from lav2.model import checkpoint
+from lav2.model.adapted import AdaptedLlama
+from lav2.model.adapter import transformer_linears
+from lav2.model.llm import base_identity, load_llm, share_frozen
 from lav2.training import recipe, run
 
 PARTS = {"model.embed_tokens": "cpu", "model.rotary_emb": "cpu", "model.norm": "cpu", "lm_head": "cpu"}

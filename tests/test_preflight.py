@@ -8,9 +8,9 @@ import pytest
 from test_families import FAMILIES
 from transformers import AutoModelForCausalLM, LlamaConfig
 
-from lav2 import preflight
 from lav2.config import EMBEDDED, PRESETS
 from lav2.errors import LAV2Error
+from lav2.model import preflight
 
 LLAMA_7B = LlamaConfig(
     vocab_size=32000, hidden_size=4096, intermediate_size=11008, num_hidden_layers=32, num_attention_heads=32
@@ -132,7 +132,7 @@ def test_the_estimate_counts_what_a_released_engine_and_its_cache_hold(tmp_path)
 
     from lav2.config import AdapterConfig
     from lav2.inference.engine import Engine
-    from lav2.model import AdaptedLlama
+    from lav2.model.adapted import AdaptedLlama
 
     nothing = AdapterConfig("late", 1, 1, norm=False, bias=False, scale=False)
     llm = llama(max_position_embeddings=96)

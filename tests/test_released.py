@@ -14,15 +14,21 @@ from safetensors.torch import load_file, save_file
 from tiny import LATE, VISION, adapted, clip_tokens, llama, open_gates, token_ids
 from transformers import AutoTokenizer
 
-from lav2 import checkpoint, prompts, released
+from lav2 import prompts
 from lav2.cli.main import main
 from lav2.config import CLIP_VIT_L_14_BGR, PRESETS, RELEASED, AdapterConfig
+from lav2.convert import released
+from lav2.convert.adapters import read_adapter
+from lav2.convert.llama import LINEARS, convert_llama
+from lav2.convert.tokenizer import convert_tokenizer
 from lav2.errors import LAV2Error
 from lav2.events import Sampling
 from lav2.inference import backend, streaming
 from lav2.inference.engine import Engine
-from lav2.model import AdaptedLlama, load_llm
-from lav2.vision import VisionTower, clip_settings
+from lav2.model import checkpoint
+from lav2.model.adapted import AdaptedLlama
+from lav2.model.llm import load_llm
+from lav2.model.vision import VisionTower, clip_settings
 
 DEVICE = os.environ.get("LAV2_TEST_DEVICE", "cpu")  # of the tests marked so
 on_device = pytest.mark.device
@@ -229,9 +235,9 @@ def weights_of(folder):
 
 
 def test_shards_are_joined_to_the_same_model(golden, imports, tmp_path, monkeypatch):
-    monkeypatch.setattr(released, "SHARD_BYTES", 100_000)  # so that the result has several files
+    monkeypatch.setattr("lav2.convert.llama.SHARD_BYTES", 100_000)  # so that the result has several files
     (tmp_path / "meta").mkdir()
-    released.convert_llama(sharded(golden, tmp_path / "meta"), tmp_path / "out")
+    convert_llama(sharded(golden, tmp_path / "meta"), tmp_path / "out")
     assert len(list((tmp_path / "out").glob("*.safetensors"))) > 2
     one, other = weights_of(imports / "base"), weights_of(tmp_path / "out")
     assert one.keys() == other.keys()
@@ -254,9 +260,9 @@ def test_an_interrupted_conversion_leaves_nothing_behind(golden, tmp_path, monke
     def full_disk(*_, **__):
         raise OSError("no space left")
 
-    monkeypatch.setattr(released, "save_file", full_disk)
+    monkeypatch.setattr("lav2.convert.llama.save_file", full_disk)
     with pytest.raises(OSError, match="no space"):
-        released.convert_llama(golden / "llama", tmp_path / "out")
+        convert_llama(golden / "llama", tmp_path / "out")
     assert not list(tmp_path.iterdir())
 
 
@@ -295,7 +301,7 @@ def test_a_base_folder_that_is_not_complete_is_refused_with_its_reason(golden, t
         (folder / "tokenizer.model").write_text("IQ== 0\nIg== 1\n")  # LLaMA 3's kind of file
         told = "no sentencepiece model"
     with pytest.raises(LAV2Error, match=told):
-        released.convert_llama(source, tmp_path / "out")
+        convert_llama(source, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -361,7 +367,7 @@ def test_a_wrong_file_of_the_image_encoder_is_told_by_the_import(golden, imports
 
 
 def same_ids(file, folder, texts):
-    released.convert_tokenizer(file).save_pretrained(folder)
+    convert_tokenizer(file).save_pretrained(folder)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     original = sentencepiece.SentencePieceProcessor(model_file=str(file))
     for text in texts:
@@ -430,7 +436,7 @@ def test_an_adapter_of_a_base_with_other_layers_is_refused(golden, imports):
     shape = load_llm(str(imports / "base"))[0].config
     shape.num_hidden_layers = 6
     with pytest.raises(LAV2Error, match="The base model given has 6 layers"):
-        released.read_adapter(golden / "BIAS-tiny.pth", shape)
+        read_adapter(golden / "BIAS-tiny.pth", shape)
 
 
 def test_a_file_that_would_run_code_is_refused_and_does_not_run_it(imports, tmp_path):
@@ -442,7 +448,7 @@ def test_a_file_that_would_run_code_is_refused_and_does_not_run_it(imports, tmp_
     (tmp_path / "raw.pth").write_bytes(pickle.dumps(Malice()))
     for file in ("x.pth", "raw.pth", "absent.pth"):
         with pytest.raises(LAV2Error, match="cannot be read"):
-            released.read_adapter(tmp_path / file, llama().config)
+            read_adapter(tmp_path / file, llama().config)
     assert not (tmp_path / "harm").exists()
 
 
@@ -507,7 +513,7 @@ def chat_file(base):
         extra[f"layers.{index}.attention.gate"] = noise(1, 4, 1, 1)
         for name in ("attention_norm", "ffn_norm"):
             extra[f"layers.{index}.{name}.weight"] = 1 + noise(64)
-        for name in released.LINEARS:
+        for name in LINEARS:
             out, into = base[f"layers.{index}.{name}.weight"].shape
             extra[f"layers.{index}.{name}_bias"] = noise(out)
             extra[f"layers.{index}.{name}_scale"] = 1 + noise(into)
@@ -538,7 +544,7 @@ def test_chat_and_v1_files_compute_the_released_equations(golden, imports, tmp_p
 def test_the_gate_scale_multiplies_the_gated_scores_and_belongs_to_the_gates_group():
     from dataclasses import replace
 
-    from lav2.adapter import group
+    from lav2.model.adapter import group
 
     config = replace(LATE, gate_scale=True)
     model = open_gates(adapted(config))
@@ -631,13 +637,13 @@ def test_a_v1_adapter_answers_questions_as_text_only_with_evidence_still_in_the_
 def test_a_file_that_holds_no_tensors_by_name_is_told(tmp_path, content):
     torch.save(content, tmp_path / "BIAS-7B.pth")
     with pytest.raises(LAV2Error, match=r"BIAS-7B\.pth holds"):
-        released.read_adapter(tmp_path / "BIAS-7B.pth", None)
+        read_adapter(tmp_path / "BIAS-7B.pth", None)
 
 
 def test_a_git_lfs_pointer_in_place_of_an_adapter_is_told(tmp_path):
     (tmp_path / "BIAS-7B.pth").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
     with pytest.raises(LAV2Error, match="git lfs pull"):
-        released.read_adapter(tmp_path / "BIAS-7B.pth", None)
+        read_adapter(tmp_path / "BIAS-7B.pth", None)
 
 
 @pytest.mark.parametrize(
@@ -647,5 +653,5 @@ def test_a_git_lfs_pointer_in_place_of_an_adapter_is_told(tmp_path):
 def test_a_broken_params_json_is_told(tmp_path, text):
     (tmp_path / "params.json").write_text(text)
     with pytest.raises(LAV2Error, match=r"params\.json"):
-        released.convert_llama(tmp_path, tmp_path / "out")
+        convert_llama(tmp_path, tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -5,11 +5,11 @@ import torch
 from tiny import VISION, adapted, llama, open_gates, tokenizer
 
 from lav2 import config
-from lav2.adapter import GROUPS, group
 from lav2.data import CaptionRow, FeatureCache, caption_rows
 from lav2.errors import LAV2Error
 from lav2.metrics.captions import CiderD, cider_d
-from lav2.model import base_identity
+from lav2.model.adapter import GROUPS, group
+from lav2.model.llm import base_identity
 from lav2.training import loop, recipe, run
 from lav2.training.scst import CiderReward
 

@@ -19,7 +19,7 @@ def assistant():
 
     from experts import detection
     from lav2.assistant import Assistant, _fast
-    from lav2.model import AdaptedLlama
+    from lav2.model.adapted import AdaptedLlama
 
     model = AdaptedLlama(llama(), LATE).eval()
     chat, captioner, _ = _fast(model, model)

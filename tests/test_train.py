@@ -13,11 +13,12 @@ from safetensors.torch import load_file
 from tiny import LATE, PROJECTOR, VISION, adapted, llama, open_gates, tokenizer
 
 from lav2 import data
-from lav2.adapter import group
-from lav2.checkpoint import TENSORS
 from lav2.data import FeatureCache, Rows, Sample, caption_rows, clean_caption, read_rows
 from lav2.errors import LAV2Error
-from lav2.model import AdaptedLlama, base_identity, keep_norms_exact
+from lav2.model.adapted import AdaptedLlama
+from lav2.model.adapter import group
+from lav2.model.checkpoint import TENSORS
+from lav2.model.llm import base_identity, keep_norms_exact
 from lav2.training import loop, recipe
 
 PHOTOS = [f"{i}.png" for i in range(12)]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast
 
-from lav2.adapter import ATTENTION
 from lav2.config import AdapterConfig, ProjectorConfig, VisionConfig
-from lav2.model import AdaptedLlama
+from lav2.model.adapted import AdaptedLlama
+from lav2.model.adapter import ATTENTION
 
 VISION = VisionConfig("timm", "tf_efficientnet_lite0", None, image_size=64, width=1280, tokens=4)
 PROJECTOR = ProjectorConfig(width=16, depth=1, heads=2, position=True)

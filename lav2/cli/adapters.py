@@ -33,8 +33,8 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
 
 
 def run_import(options: argparse.Namespace) -> int:
-    from lav2.released import import_released
-    from lav2.vision import clip_settings
+    from lav2.convert.released import import_released
+    from lav2.model.vision import clip_settings
     from lav2.weights import destination
 
     vision = config.CLIP_VIT_L_14_BGR
@@ -61,14 +61,14 @@ def run_import(options: argparse.Namespace) -> int:
 
 
 def run_export(options: argparse.Namespace) -> int:
-    from lav2 import checkpoint
+    from lav2.model import checkpoint
 
     checkpoint.export(options.adapter, options.out)
     return 0
 
 
 def run_presets(options: argparse.Namespace) -> int:
-    from lav2 import preflight
+    from lav2.model import preflight
 
     print(preflight.table(preflight.device(options.device)))
     return 0

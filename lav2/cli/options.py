@@ -51,11 +51,11 @@ def chosen_preset(options: argparse.Namespace, adapter: str | None = None) -> co
     """
     preset = config.preset(options.preset)
     if options.llm:
-        from lav2.model import preset_on
+        from lav2.model.llm import preset_on
 
         preset = preset_on(preset, options.llm)
     if adapter:
-        from lav2.checkpoint import CAPTION_STAGES, read_notes
+        from lav2.model.checkpoint import CAPTION_STAGES, read_notes
 
         captions = read_notes(Path(adapter)).get("stage") in CAPTION_STAGES
         if captions or options.llm:

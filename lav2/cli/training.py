@@ -144,8 +144,8 @@ def run_phrases(options: argparse.Namespace) -> int:
 
 
 def run_encoder(options: argparse.Namespace) -> int:
-    from lav2 import preflight
     from lav2.instruct.photos import read_photos
+    from lav2.model import preflight
     from lav2.training.encoder import EncoderConfig, tune
 
     root = options.images or options.data[0].parent

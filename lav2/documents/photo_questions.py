@@ -364,7 +364,7 @@ def _pooled(photos: Sequence[Photo]):
 
     from lav2.config import EMBEDDED
     from lav2.data import FeatureCache
-    from lav2.vision import VisionTower
+    from lav2.model.vision import VisionTower
     from lav2.weights import cache_dir
 
     names = [str(photo.image) for photo in photos]

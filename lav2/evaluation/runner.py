@@ -14,9 +14,9 @@ from lav2.assistant import Assistant
 from lav2.captioning import Captioning
 from lav2.data import FeatureCache, InstructionRow, prompt_of
 from lav2.events import Sampling
-from lav2.model import AdaptedLlama
+from lav2.model.adapted import AdaptedLlama
+from lav2.model.vision import VisionTower
 from lav2.training.grading import answer_all
-from lav2.vision import VisionTower
 
 
 @dataclass(frozen=True)

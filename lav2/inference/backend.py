@@ -5,10 +5,10 @@ from __future__ import annotations
 from torch import Tensor
 from transformers import DynamicCache
 
-from lav2.adapter import LayerPrompt
 from lav2.inference.cache import Cache
 from lav2.inference.engine import Engine
-from lav2.model import AdaptedLlama
+from lav2.model.adapted import AdaptedLlama
+from lav2.model.adapter import LayerPrompt
 
 DecoderBackend = AdaptedLlama | Engine
 

@@ -24,14 +24,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from lav2.adapter import LayerPrompt, transformer_linears
 from lav2.config import AdapterConfig, VisionConfig
 from lav2.errors import LAV2Error
 from lav2.inference import native
 from lav2.inference.cache import Cache, addresses_of
 from lav2.inference.cuda_graph import CudaGraphStep
 from lav2.inference.folding import BLOCK, Arena, Folded, Matrix, folded, quantised
-from lav2.model import AdaptedLlama
+from lav2.model.adapted import AdaptedLlama
+from lav2.model.adapter import LayerPrompt, transformer_linears
 
 FAMILIES = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from lav2.config import AdapterConfig
 from lav2.inference import native
-from lav2.model import AdaptedLlama
+from lav2.model.adapted import AdaptedLlama
 
 BLOCK = 32  # int8 weights that share a factor, as in decode.c
 TILE = 16  # rows of an int8 matrix that lie together, as in decode.c
@@ -60,7 +60,7 @@ class Arena:
 
 @dataclass
 class Folded:
-    """A linear layer with its tuning (lav2.adapter.tune_linears): (weight + added) · scale, not computed yet."""
+    """A linear layer with its tuning (lav2.model.adapter.tune_linears): (weight + added) · scale, not computed yet."""
 
     weight: Tensor  # [out, in]
     bias: Tensor | None = None  # [out] float32, scaled already

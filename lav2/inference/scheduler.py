@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from lav2.adapter import LayerPrompt
 from lav2.errors import LAV2Error
 from lav2.inference.backend import DecoderBackend, prefill
 from lav2.inference.cache import Cache
 from lav2.inference.engine import Engine
 from lav2.inference.sampler import SequenceSampler
+from lav2.model.adapter import LayerPrompt
 
 
 class Cancelled(Exception):

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from lav2.adapter import LayerPrompt
 from lav2.events import Sampling
 from lav2.inference.backend import DecoderBackend, prefill
 from lav2.inference.cache import Cache
@@ -16,6 +15,7 @@ from lav2.inference.engine import Engine
 from lav2.inference.sampler import sample
 from lav2.inference.scheduler import Scheduler
 from lav2.inference.streaming import encode, stop_ids, tokens
+from lav2.model.adapter import LayerPrompt
 
 
 def batch(

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from lav2.adapter import LayerPrompt
 from lav2.events import Sampling
 from lav2.inference.backend import DecoderBackend, prefill
 from lav2.inference.cache import Cache
@@ -22,6 +21,7 @@ from lav2.inference.engine import Engine
 from lav2.inference.prefix_cache import PrefixCache
 from lav2.inference.sampler import SequenceSampler
 from lav2.inference.scheduler import Cancelled, Scheduler
+from lav2.model.adapter import LayerPrompt
 
 Ahead = tuple[list[int], Cache]  # what was read of a prompt, and the cache that holds it
 

@@ -9,12 +9,14 @@ from pathlib import Path
 
 import torch
 
-from lav2 import files, preflight
+from lav2 import files
 from lav2.config import Preset
 from lav2.data import InstructionRow, prompt_of
 from lav2.errors import LAV2Error
 from lav2.events import Sampling
-from lav2.model import AdaptedLlama, load_llm
+from lav2.model import preflight
+from lav2.model.adapted import AdaptedLlama
+from lav2.model.llm import load_llm
 from lav2.prompts import Turn
 from lav2.training.grading import answer_all
 from lav2.training.recipe import training_precision

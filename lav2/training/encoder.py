@@ -32,7 +32,7 @@ from lav2.config import VisionConfig
 from lav2.errors import LAV2Error
 from lav2.image import open_image
 from lav2.instruct.photos import Photo
-from lav2.vision import VisionTower
+from lav2.model.vision import VisionTower
 
 ENCODER, STATE = "encoder.safetensors", "state.pt"
 TEACHER = 0.3  # least confidence of a box that a teacher, not a person, drew

@@ -12,7 +12,7 @@ from lav2.data import FeatureCache, InstructionRow, prompt_of
 from lav2.events import Sampling
 from lav2.inference import search, streaming
 from lav2.instruct.grading import is_right, obeys
-from lav2.model import AdaptedLlama
+from lav2.model.adapted import AdaptedLlama
 
 GRADED_ROWS = 256  # held-out questions that are answered and graded when a run ends
 

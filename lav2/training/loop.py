@@ -1,4 +1,4 @@
-"""The training loop, one for every stage (see lav2.adapter.STAGES)."""
+"""The training loop, one for every stage (see lav2.model.adapter.STAGES)."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import torch
 from torch import distributed
 from tqdm import tqdm
 
-from lav2.adapter import STAGES, trainable
 from lav2.data import Batch, Rows, Sample
-from lav2.model import AdaptedLlama
+from lav2.model.adapted import AdaptedLlama
+from lav2.model.adapter import STAGES, trainable
 from lav2.training import run_folder
 from lav2.training.distributed import barrier, process_count, rank, silent, sum_gradients
 from lav2.training.recipe import TrainConfig, learning_rate, optimizer, parameter_table

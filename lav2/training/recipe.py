@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import torch
 
-from lav2 import preflight
-from lav2.adapter import group, trainable
 from lav2.errors import LAV2Error
-from lav2.model import AdaptedLlama
+from lav2.model import preflight
+from lav2.model.adapted import AdaptedLlama
+from lav2.model.adapter import group, trainable
 
 
 @dataclass(frozen=True)

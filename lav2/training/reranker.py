@@ -8,9 +8,10 @@ from pathlib import Path
 
 import torch
 
-from lav2 import checkpoint, phrases, preflight
+from lav2 import phrases
 from lav2.data import CaptionRow, FeatureCache, without_damaged
 from lav2.errors import LAV2Error
+from lav2.model import checkpoint, preflight
 from lav2.phrases import PhrasesConfig
 from lav2.training.selection import check_rows, photo_features, rows_by_kind
 

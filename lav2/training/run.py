@@ -14,12 +14,14 @@ from pathlib import Path
 
 import torch
 
-from lav2 import checkpoint, files, preflight
-from lav2.adapter import GROUPS, Group
+from lav2 import files
 from lav2.config import Preset, VisionConfig
 from lav2.data import Batch, CaptionRow, InstructionRow, Rows, caption_rows, instruction_rows, without_damaged
 from lav2.errors import LAV2Error
-from lav2.model import AdaptedLlama, Quantize, base_identity, keep_norms_exact, load_llm
+from lav2.model import checkpoint, preflight
+from lav2.model.adapted import AdaptedLlama
+from lav2.model.adapter import GROUPS, Group
+from lav2.model.llm import Quantize, base_identity, keep_norms_exact, load_llm
 from lav2.training import run_folder
 from lav2.training.distributed import barrier, join_processes, process_count, rank, silent
 from lav2.training.grading import GRADED_ROWS, grade

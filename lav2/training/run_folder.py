@@ -14,8 +14,8 @@ from typing import Any
 import torch
 
 from lav2 import files
-from lav2.checkpoint import CONFIG, TENSORS
 from lav2.errors import LAV2Error
+from lav2.model.checkpoint import CONFIG, TENSORS
 
 STATE = "state.pt"  # of a run, for resuming
 

@@ -20,7 +20,7 @@ from lav2.events import Sampling
 from lav2.inference import streaming
 from lav2.metrics.captions import CiderD
 from lav2.metrics.tokens import coco_tokens
-from lav2.model import AdaptedLlama
+from lav2.model.adapted import AdaptedLlama
 
 LONGEST = 24  # tokens of a sampled caption; the human ones of Flickr8k and COCO have 12 on average
 END = "</s>"  # stands behind a finished caption when it is scored: else nothing says that one must end

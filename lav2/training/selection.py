@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from lav2.adapter import STAGES
 from lav2.config import VisionConfig
 from lav2.data import CaptionRow, FeatureCache, InstructionRow, read_rows
 from lav2.errors import LAV2Error
-from lav2.vision import VisionTower
+from lav2.model.adapter import STAGES
+from lav2.model.vision import VisionTower
 from lav2.weights import cache_dir
 
 VALIDATION_ROWS = 512

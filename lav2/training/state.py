@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from lav2 import checkpoint
+from lav2.model import checkpoint
 from lav2.training import run_folder
 
 

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from tqdm import tqdm
 
 from lav2.data import FeatureCache
-from lav2.model import AdaptedLlama
+from lav2.model.adapted import AdaptedLlama
 
 
 def encode_text(tokenizer, text: str) -> list[int]:

@@ -22,7 +22,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 from lav2 import files, weights
 from lav2.config import ProjectorConfig, VisionConfig
 from lav2.errors import LAV2Error
-from lav2.tensors import only_tensors, read_tensors
+from lav2.model.tensors import only_tensors, read_tensors
 
 
 def weights_digest(tensors: Iterable[tuple[str, Tensor]]) -> str:

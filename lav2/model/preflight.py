@@ -290,5 +290,5 @@ def _stored_clip(preset: Preset) -> bool:
     if folder is None:
         return False
     config = files.read_json(folder / "config.json")
-    vision = config.get("vision") if isinstance(config, dict) else None  # lav2.checkpoint tells what is wrong with it
+    vision = config.get("vision") if isinstance(config, dict) else None  # checkpoint.py tells what is wrong with it
     return isinstance(vision, dict) and vision.get("weights") != "openai"

@@ -12,14 +12,16 @@ import torch
 from safetensors.torch import save_file
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from lav2 import files, phrases
-from lav2.adapter import GROUPS, Group, group
+from lav2 import files
 from lav2.config import AdapterConfig, ProjectorConfig, VisionConfig, from_json
 from lav2.errors import LAV2Error
-from lav2.model import AdaptedLlama, base_identity
-from lav2.tensors import read_tensors
+from lav2.model.adapted import AdaptedLlama
+from lav2.model.adapter import GROUPS, Group, group
+from lav2.model.llm import base_identity
+from lav2.model.tensors import read_tensors
 
 CONFIG, TENSORS = "config.json", "adapter.safetensors"
+CAPTION_PHRASES = "phrases.safetensors"  # of the judge of drafts, in the folder of a caption adapter
 FORMAT = 1
 
 
@@ -73,9 +75,9 @@ def export(folder: Path, out: Path) -> None:
     config = _read_config(folder)
     _write_files(out, {name: tensor.half() for name, tensor in _read_tensors(folder).items()}, config)
     if folder.resolve() != out.resolve():
-        (out / phrases.FILE).unlink(missing_ok=True)  # of an adapter that was there before
-        if (folder / phrases.FILE).exists():
-            shutil.copyfile(folder / phrases.FILE, out / phrases.FILE)
+        (out / CAPTION_PHRASES).unlink(missing_ok=True)  # of an adapter that was there before
+        if (folder / CAPTION_PHRASES).exists():
+            shutil.copyfile(folder / CAPTION_PHRASES, out / CAPTION_PHRASES)
 
 
 def read_vision(folder: Path) -> VisionConfig | None:

@@ -1,0 +1,1 @@
+"""Released LLaMA and adapter files as this project reads them."""

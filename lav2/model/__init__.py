@@ -1,0 +1,1 @@
+"""The frozen LLaMA with the adapter on it, image encoders, and their files."""
