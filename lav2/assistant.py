@@ -25,7 +25,8 @@ import lav2
 from experts import caption, detection, ocr
 from experts.evidence import EXPERT_NAMES, Evidence, Expert
 from experts.orchestrator import Orchestrator, fingerprint
-from lav2 import captioning, config, grounding, language, phrases, prompts, weights
+from lav2 import config, grounding, language, prompts, weights
+from lav2.captioning import reranker, writer
 from lav2.config import CONTEXT
 from lav2.errors import LAV2Error
 from lav2.events import (
@@ -64,7 +65,7 @@ class Parts(NamedTuple):
     tokenizer: transformers.PreTrainedTokenizerBase
     tower: VisionTower | None
     caption_tower: VisionTower | None
-    judge: phrases.Phrases | None
+    judge: reranker.ConceptReranker | None
 
 
 class _Once:
@@ -119,14 +120,14 @@ class Assistant:
         hashes: dict[str, str],
         at_once: int = AT_ONCE,
         caption_tower: VisionTower | None = None,
-        judge: phrases.Phrases | None = None,
+        judge: reranker.ConceptReranker | None = None,
     ):
         self.preset = preset.name
         self.hashes = hashes
         dtype = str(chat.llm.dtype).removeprefix("torch.")
         self.versions = {**versions(), "device": chat.llm.device.type, "dtype": dtype}
         self.settings = preset
-        self.captioning = captioning.Captioning(drafts=preset.caption_drafts)
+        self.captioning = writer.Captioning(drafts=preset.caption_drafts)
         self.load_seconds = load_seconds
         self._chat, self._captioner, self._tokenizer = chat, captioner, tokenizer
         self._tower, self._caption_tower, self._judge = tower, caption_tower or tower, judge
@@ -208,10 +209,10 @@ class Assistant:
             hashes["caption_encoder"] = own.identity
         clock.lap("image encoder", chat.vision_config.name if chat.vision_config else "none, a text-only adapter")
         folder = weights.find(settings.caption_adapter)
-        judge = phrases.load(folder, captioner.vision_config)
+        judge = reranker.load(folder, captioner.vision_config)
         if judge is not None:
             judge.to(place)
-            hashes["caption_phrases"] = hashlib.sha256((folder / phrases.CAPTION_PHRASES).read_bytes()).hexdigest()
+            hashes["caption_phrases"] = hashlib.sha256((folder / reranker.CAPTION_PHRASES).read_bytes()).hexdigest()
         expert = _detector(detector or os.environ.get("LAV2_DETECTOR"), settings, str(place))
         ready = cls(settings, chat, captioner, tokenizer, tower, expert, clock.seconds, hashes, at_once, own, judge)
         ready.versions["engine"] = how  # int8 or not, compiled or not: other sums, so perhaps another answer
@@ -279,7 +280,7 @@ class Assistant:
         model, words, how = self._captioner, self._tokenizer, self.captioning
         views = self._look(image)[:2] if shared else _views(self._caption_tower, image, self._encoder)
         clip_tokens = torch.cat([view() for view in views[: how.views]])
-        return captioning.write(model, words, self.caption_prompt, clip_tokens, how, self._judge, self._scheduler)
+        return writer.write(model, words, self.caption_prompt, clip_tokens, how, self._judge, self._scheduler)
 
     @property
     def caption_prompt(self) -> str:

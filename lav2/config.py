@@ -75,7 +75,7 @@ class Preset:
     projector: ProjectorConfig | None = None  # of a new adapter
     template: str = "chat"  # of lav2.prompts: chat, alpaca or the Jinja text of a tokenizer's chat template
     caption_question: str = ""  # what the captioner is asked; "": nothing, it writes a caption at once
-    caption_drafts: int = 0  # captions sampled of a photo, see lav2.captioning; 0: the likeliest is told
+    caption_drafts: int = 0  # captions sampled of a photo, see lav2.captioning.writer; 0: the likeliest is told
     detector: str = "yolo11n.pt"  # what the detection expert loads unless --detector or LAV2_DETECTOR say otherwise
     confidence: float | None = 0.25  # 0..1, from which a box of that detector is listed; None: as its calibration says
     question_rules: bool = False  # lav2.language answers where the model cannot: in other languages, without a photo

@@ -94,15 +94,15 @@ def test_a_follow_up_question_reuses_evidence_and_features_and_carries_the_histo
 
 
 def test_the_caption_expert_writes_drafts_and_the_photo_judges_them(assistant, bus, monkeypatch):
-    from lav2 import captioning
+    from lav2.captioning import writer
 
-    seen, original = [], captioning.best
+    seen, original = [], writer.best
 
     def best(texts, expected=None):
         seen.append((texts, expected))
         return original(texts, expected)
 
-    monkeypatch.setattr(captioning, "best", best)
+    monkeypatch.setattr(writer, "best", best)
     said = assistant.caption(bus)
     ((texts, expected),) = seen
     assert len(texts) == 24 + 12 and said in texts
@@ -384,8 +384,8 @@ def test_a_captioner_trained_on_another_image_encoder_looks_through_its_own(assi
     """Here it is one that wants blue first: the features of the chat model's would be wrong, without an error."""
     from dataclasses import replace
 
-    from lav2 import phrases
     from lav2.assistant import Assistant
+    from lav2.captioning import reranker
     from lav2.config import EMBEDDED
 
     folder = tmp_path / "caption"
@@ -393,9 +393,9 @@ def test_a_captioner_trained_on_another_image_encoder_looks_through_its_own(assi
     settings = json.loads((folder / "config.json").read_text())
     settings["vision"]["channel_order"] = "bgr"
     (folder / "config.json").write_text(json.dumps(settings))
-    judge = phrases.load(ASSETS / "caption", EMBEDDED.vision)
+    judge = reranker.load(ASSETS / "caption", EMBEDDED.vision)
     judge.vision = replace(EMBEDDED.vision, channel_order="bgr")
-    phrases.save(judge, folder)
+    reranker.save(judge, folder)
     other = Assistant.load(
         replace(EMBEDDED, caption_adapter=str(folder)), detector="/nonexistent/detector.pt", report=lambda line: None
     )

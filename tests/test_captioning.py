@@ -8,16 +8,16 @@ import torch
 from PIL import Image
 from tiny import LATE, PROJECTOR, VISION, adapted, clip_tokens, llama, open_gates, token_ids, tokenizer
 
-from lav2 import captioning
 from lav2.assistant import _views
-from lav2.captioning import Captioning, best
+from lav2.captioning import writer
+from lav2.captioning.reranker import Expected
+from lav2.captioning.writer import Captioning, best
 from lav2.errors import LAV2Error
 from lav2.events import Sampling
 from lav2.inference import sampler, search, streaming
 from lav2.inference.engine import Engine
 from lav2.model.adapted import AdaptedLlama
 from lav2.model.vision import VisionTower
-from lav2.phrases import Expected
 
 STOP = [2, 9, 17, 30]  # several, so that answers of a model without training end at all
 
@@ -130,7 +130,7 @@ def test_a_photo_is_scaled_once_and_its_mirror_image_is_seen_as_the_photos_featu
 
 def test_the_photo_judges_its_drafts_and_those_of_its_mirror_image_that_name_no_side(monkeypatch):
     model, words, judged, pool = open_gates(adapted()), tokenizer(), [], []
-    original = captioning.best
+    original = writer.best
     said = [["a dog", "a dog", "dog left", "dogs"], ["a cat on the left", "a cat"]]
 
     class Judge:
@@ -144,10 +144,10 @@ def test_the_photo_judges_its_drafts_and_those_of_its_mirror_image_that_name_no_
 
     monkeypatch.setattr(search, "drafts", drafts)
     monkeypatch.setattr(search, "beam", lambda *given, **more: " w3 w4")
-    monkeypatch.setattr(captioning, "best", lambda texts, *given: pool.append(texts) or original(texts, *given))
+    monkeypatch.setattr(writer, "best", lambda texts, *given: pool.append(texts) or original(texts, *given))
     monkeypatch.setattr(type(words), "decode", lambda self, ids, **more: ids)
     seen, how = clip_tokens(2), Captioning(drafts=4, temperature=0.7)
-    assert captioning.write(model, words, "w1", seen, how, Judge()) == "a cat"
+    assert writer.write(model, words, "w1", seen, how, Judge()) == "a cat"
     assert pool == [["a dog", "a dog", "dog left", "dogs", "a cat"]] and torch.equal(judged[0], seen[:1])
-    assert captioning.write(model, words, "w1", seen, how) == "a dog"
-    assert captioning.write(model, words, "w1", seen[:1], Captioning(), Judge()) == "w3 w4" and len(judged) == 1
+    assert writer.write(model, words, "w1", seen, how) == "a dog"
+    assert writer.write(model, words, "w1", seen[:1], Captioning(), Judge()) == "w3 w4" and len(judged) == 1

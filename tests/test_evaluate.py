@@ -15,7 +15,7 @@ from experts import detection
 from experts.evidence import EXPERT_NAMES
 from lav2 import config
 from lav2.assistant import Assistant
-from lav2.captioning import Captioning
+from lav2.captioning.writer import Captioning
 from lav2.cli.main import main
 from lav2.data import read_rows
 from lav2.errors import LAV2Error

@@ -9,16 +9,17 @@ import torch
 from PIL import Image
 from tiny import LATE, VISION, adapted, llama, open_gates, tokenizer
 
-from lav2 import config, phrases, weights
+from lav2 import config, weights
+from lav2.captioning import reranker
+from lav2.captioning.reranker import Expected, RerankerConfig, phrases_of, pooled
 from lav2.errors import LAV2Error
 from lav2.metrics.tokens import coco_tokens
 from lav2.model import checkpoint
 from lav2.model.llm import base_identity
 from lav2.model.vision import VisionTower
-from lav2.phrases import Expected, PhrasesConfig, phrases_of, pooled
 from lav2.training.reranker import learn_phrases
 
-QUICK = PhrasesConfig(least=4, hidden=8, epochs=60, batch=8, lr=3e-2, dropout=0.1)
+QUICK = RerankerConfig(least=4, hidden=8, epochs=60, batch=8, lr=3e-2, dropout=0.1)
 NARROW = replace(VISION, width=4)
 DOG, SEA = "A red dog runs", "The blue sea"
 
@@ -37,7 +38,7 @@ def world(photos=32, views=2):
 def learned():
     seen, said = world()
     lines = []
-    model = phrases.learn(seen, said, NARROW, (seen[:4, 0], said[:4]), QUICK, report=lines.append)
+    model = reranker.learn(seen, said, NARROW, (seen[:4, 0], said[:4]), QUICK, report=lines.append)
     return model, lines
 
 
@@ -93,24 +94,24 @@ def test_a_caption_is_compared_as_cider_compares_by_rare_words_and_their_pairs()
 
 def test_the_file_says_the_same_and_belongs_to_its_image_encoder(learned, tmp_path):
     model, _ = learned
-    assert phrases.load(tmp_path, NARROW) is None and phrases.load(tmp_path, None) is None
-    phrases.save(model, tmp_path)
-    again = phrases.load(tmp_path, NARROW)
+    assert reranker.load(tmp_path, NARROW) is None and reranker.load(tmp_path, None) is None
+    reranker.save(model, tmp_path)
+    again = reranker.load(tmp_path, NARROW)
     assert again.names == model.names
     one, other = (judge.expect(tokens_of(9.0)) for judge in (model, again))
     assert other.like(["a", "red", "dog"]) == pytest.approx(one.like(["a", "red", "dog"]), rel=1e-2)
     for stranger in (replace(NARROW, weights="tuned.safetensors"), VISION):
         with pytest.raises(LAV2Error, match="learned on the image encoder tf_efficientnet_lite0"):
-            phrases.load(tmp_path, stranger)
-    (tmp_path / phrases.CAPTION_PHRASES).write_bytes(b"no tensors")
+            reranker.load(tmp_path, stranger)
+    (tmp_path / reranker.CAPTION_PHRASES).write_bytes(b"no tensors")
     with pytest.raises(LAV2Error, match="cannot be read"):
-        phrases.load(tmp_path, NARROW)
+        reranker.load(tmp_path, NARROW)
 
 
 def test_too_few_photos_are_told_with_what_is_wanted():
     seen, said = world(4)
     with pytest.raises(LAV2Error, match=r"4 photos with 0 phrases .* Give at least 8 photos"):
-        phrases.learn(seen, said, NARROW, settings=replace(QUICK, least=9))
+        reranker.learn(seen, said, NARROW, settings=replace(QUICK, least=9))
 
 
 def test_a_captioners_folder_gets_a_judge_which_its_export_keeps(tmp_path, monkeypatch, capsys):
@@ -124,12 +125,12 @@ def test_a_captioners_folder_gets_a_judge_which_its_export_keeps(tmp_path, monke
         split = "val" if n > 19 else "train"
         rows.append({"image": f"{n}.png", "captions": [DOG if n % 2 else SEA] * 2, "split": split})
     (photos / "captions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    monkeypatch.setattr("lav2.training.reranker.PhrasesConfig", lambda seed: replace(QUICK, seed=seed))
+    monkeypatch.setattr("lav2.training.reranker.RerankerConfig", lambda seed: replace(QUICK, seed=seed))
     learn_phrases(folder, [photos / "captions.jsonl"], cache=tmp_path / "cache", views=2)
     out = capsys.readouterr().out
     assert "of 20 photos" in out and "on 4 other photos" in out
     checkpoint.export(folder, tmp_path / "shipped")
-    judge = phrases.load(tmp_path / "shipped", VISION)
+    judge = reranker.load(tmp_path / "shipped", VISION)
     assert ("red", "dog") in judge.names and judge.vision == VISION
     text_only = type(model)(llama(), LATE, None, None)
     checkpoint.save(text_only, tmp_path / "text", base_identity(text_only.llm, tokenizer(), "tiny"))
@@ -140,7 +141,7 @@ def test_a_captioners_folder_gets_a_judge_which_its_export_keeps(tmp_path, monke
 def test_the_shipped_judge_tells_what_is_in_a_photo(bus):
     """One that was not learned: of people in front of a bus."""
     vision = config.preset("embedded").vision
-    judge = phrases.load(weights.find("assets:caption"), vision)
+    judge = reranker.load(weights.find("assets:caption"), vision)
     what = judge.expect(VisionTower(vision).encode([bus]))
     assert min(what.chance(("bus",)), what.chance(("people",))) > 10 * what.chance(("dog",))
     said = ("People are walking on a city street", "Two dogs are running on the grass")

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from lav2 import captioning
 from lav2.assistant import Assistant
-from lav2.captioning import Captioning
+from lav2.captioning import writer
+from lav2.captioning.writer import Captioning
 from lav2.data import FeatureCache, InstructionRow, prompt_of
 from lav2.events import Sampling
 from lav2.model.adapted import AdaptedLlama
@@ -72,7 +72,7 @@ class EvaluationRunner:
         views = range(how.views)
         features = self.features(images, parts.caption_tower, len(views))
         return [
-            captioning.write(model, words, prompt, features.get([image] * len(views), views), how, parts.judge)
+            writer.write(model, words, prompt, features.get([image] * len(views), views), how, parts.judge)
             for image in tqdm(images, desc="captions", unit="photo", disable=None)
         ]
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import torch
 
-from lav2 import phrases
+from lav2.captioning import reranker
+from lav2.captioning.reranker import RerankerConfig
 from lav2.data import CaptionRow, FeatureCache, without_damaged
 from lav2.errors import LAV2Error
 from lav2.model import checkpoint, preflight
-from lav2.phrases import PhrasesConfig
 from lav2.training.selection import check_rows, photo_features, rows_by_kind
 
 
@@ -27,7 +27,7 @@ def learn_phrases(
     device: str | None = None,
     report: Callable[[str], None] = print,
 ) -> None:
-    """Teach a captioner's judge (lav2.phrases) on captions; what `python -m lav2 phrases` calls.
+    """Teach a captioner's judge (lav2.captioning.reranker) on captions; what `python -m lav2 phrases` calls.
 
     Args:
         folder: of a caption adapter, through whose image encoder the photos are seen; the judge is written into it.
@@ -48,11 +48,11 @@ def learn_phrases(
 
     def seen(rows: Sequence[CaptionRow], view: int) -> torch.Tensor:  # [photos, 2C]; their tokens are read in parts
         parts = [rows[i : i + FeatureCache.CHUNK] for i in range(0, len(rows), FeatureCache.CHUNK)]
-        return torch.cat([phrases.pooled(features.get([r.image for r in part], [view] * len(part))) for part in parts])
+        return torch.cat([reranker.pooled(features.get([r.image for r in part], [view] * len(part))) for part in parts])
 
     train_rows, val_rows = captions["train"], captions["val"]
     photos = torch.stack([seen(train_rows, view) for view in range(views)], 1)  # [photos, views, 2C]
     held = (seen(val_rows, 0), [row.captions for row in val_rows]) if val_rows else None
-    said, settings = [row.captions for row in train_rows], PhrasesConfig(seed=seed)
-    model = phrases.learn(photos, said, vision, held, settings, place, report)
-    phrases.save(model, folder, {"data": [str(file) for file in data], "views": views, **asdict(settings)})
+    said, settings = [row.captions for row in train_rows], RerankerConfig(seed=seed)
+    model = reranker.learn(photos, said, vision, held, settings, place, report)
+    reranker.save(model, folder, {"data": [str(file) for file in data], "views": views, **asdict(settings)})

@@ -39,7 +39,7 @@ Phrase = tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class PhrasesConfig:
+class RerankerConfig:
     """What is learned, and how long."""
 
     least: int = 20  # photos that a phrase must be said of
@@ -63,7 +63,7 @@ def pooled(clip_tokens: Tensor) -> Tensor:
     return torch.cat([clip_tokens.mean(1), clip_tokens.amax(1)], 1)
 
 
-class Phrases(nn.Module):
+class ConceptReranker(nn.Module):
     """clip_tokens [B, N, C] -> logits [B, P]: is the phrase in a caption of the photo?
 
     Args:
@@ -99,13 +99,13 @@ class Phrases(nn.Module):
 
 
 class Expected:
-    """The phrases expected of a photo's captions; see Phrases.expect.
+    """The phrases expected of a photo's captions; see ConceptReranker.expect.
 
     Args:
         place: of each phrase in what follows.
         words: [P] in each phrase.
         chance: [P] 0..1, of each to be in a caption.
-        rarity, unknown: of Phrases.
+        rarity, unknown: of ConceptReranker.
     """
 
     def __init__(
@@ -140,10 +140,10 @@ def learn(
     captions: Sequence[Sequence[str]],
     vision: VisionConfig,
     validation: tuple[Tensor, Sequence[Sequence[str]]] | None = None,
-    settings: PhrasesConfig = PhrasesConfig(),
+    settings: RerankerConfig = RerankerConfig(),
     device: str = "cpu",
     report: Callable[[str], None] = print,
-) -> Phrases:
+) -> ConceptReranker:
     """Two layers that learn from photos and their human captions; a minute on a CPU for 8,000 photos.
 
     Args:
@@ -152,7 +152,7 @@ def learn(
         captions: of each photo.
         vision: the encoder that made them.
         validation: other photos [photos, 2C] and their captions, to be told the loss.
-        settings: see PhrasesConfig.
+        settings: see RerankerConfig.
         device: where the layers learn and stay.
         report: gets what is learned, and the loss.
 
@@ -170,7 +170,7 @@ def learn(
     rarity = math.log(len(photos)) - torch.tensor([count[name] for name in names]).log()
     unknown = math.log(len(photos)) - math.log(settings.least / 2)
     torch.manual_seed(settings.seed)
-    model = Phrases(names, rarity, unknown, vision, settings.hidden).to(device)
+    model = ConceptReranker(names, rarity, unknown, vision, settings.hidden).to(device)
     shares = [_shares(texts, model) for texts in said]
     total = torch.zeros(len(names))
     for places, share in shares:
@@ -218,7 +218,7 @@ def learn(
     return model.eval()
 
 
-def _shares(texts: Sequence[set[Phrase]], model: Phrases) -> tuple[Tensor, Tensor]:
+def _shares(texts: Sequence[set[Phrase]], model: ConceptReranker) -> tuple[Tensor, Tensor]:
     """Places of the phrases in a photo's captions, and the share of captions that has each."""
     count = Counter(model._place[phrase] for text in texts for phrase in text if phrase in model._place)
     return torch.tensor(list(count), dtype=torch.long), torch.tensor(list(count.values())) / len(texts)
@@ -239,7 +239,7 @@ def _loss(logits: Tensor, truth: Tensor) -> Tensor:
 # --- on disk -------------------------------------------------------------------------------------------------
 
 
-def save(model: Phrases, folder: Path, notes: Mapping[str, object] | None = None) -> None:
+def save(model: ConceptReranker, folder: Path, notes: Mapping[str, object] | None = None) -> None:
     """Write the layers in float16 into a caption adapter's folder."""
     facts = {"phrases": [" ".join(name) for name in model.names], "unknown": model.unknown,
              "vision": asdict(model.vision), "notes": notes or {}}  # fmt: skip
@@ -248,7 +248,7 @@ def save(model: Phrases, folder: Path, notes: Mapping[str, object] | None = None
     (folder / (CAPTION_PHRASES + ".part")).rename(folder / CAPTION_PHRASES)
 
 
-def load(folder: Path, vision: VisionConfig | None) -> Phrases | None:
+def load(folder: Path, vision: VisionConfig | None) -> ConceptReranker | None:
     """What judges a captioner's drafts; None: its folder has nothing of the kind.
 
     Args:
@@ -272,7 +272,7 @@ def load(folder: Path, vision: VisionConfig | None) -> Phrases | None:
                 "Make it for this one with `python -m lav2 phrases`, or delete it.",
             )
         names = [tuple(name.split(" ")) for name in facts["phrases"]]
-        model = Phrases(names, tensors["rarity"], facts["unknown"], vision, len(tensors["input.bias"]))
+        model = ConceptReranker(names, tensors["rarity"], facts["unknown"], vision, len(tensors["input.bias"]))
         model.load_state_dict(tensors)
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         step = "Get it again, or make it with `python -m lav2 phrases`."

@@ -2,7 +2,7 @@
 with is told.
 
 A likelier caption is not a better one. Of samples from the photo and from its mirror image, that one is chosen which
-says what the photo makes likely (lav2.phrases), and which is on average most like all of them: minimum Bayes risk
+says what the photo makes likely (reranker.py), and which is on average most like all of them: minimum Bayes risk
 (Kumar and Byrne, NAACL 2004; for captions: consensus, Devlin et al., arXiv 1505.04467). What either brings stands in
 assets/caption/README.md.
 """
@@ -17,13 +17,13 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from lav2.captioning.reranker import ConceptReranker, Expected
 from lav2.events import Sampling
 from lav2.image import MIRROR_WORDS
 from lav2.inference import backend, search, streaming
 from lav2.inference.scheduler import Scheduler
 from lav2.metrics.captions import CiderD
 from lav2.metrics.tokens import coco_tokens
-from lav2.phrases import Expected, Phrases
 
 AGREED = 0.5  # what the drafts' likeness among each other counts beside that to the photo's phrases; chosen on 154
 # COCO photos (docs/LOG.md)
@@ -59,7 +59,7 @@ def write(
     prompt: str,
     clip_tokens: Tensor,
     settings: Captioning,
-    judge: Phrases | None = None,
+    judge: ConceptReranker | None = None,
     scheduler: Scheduler | None = None,
 ) -> str:
     """The caption of a photo; the same each time.

@@ -1,0 +1,1 @@
+"""Captions: drafts, and the judge that chooses among them."""
