@@ -13,19 +13,13 @@ from tiny import tokenizer as word_tokenizer
 
 from experts import detection
 from experts.evidence import Caption, Detections, ExpertFailure, OcrLines, from_json, to_json
-from lav2 import config, data
+from lav2 import config
 from lav2.assistant import Assistant
-from lav2.data import (
-    JOINED,
-    FeatureCache,
-    InstructionRow,
-    Sample,
-    caption_rows,
-    instruction_rows,
-    instruction_sample,
-    join,
-    read_rows,
-)
+from lav2.data import formats
+from lav2.data.batches import JOINED, Sample, join
+from lav2.data.features import FeatureCache
+from lav2.data.formats import InstructionRow, read_rows
+from lav2.data.samples import MAX_TOKENS, caption_rows, instruction_rows, instruction_sample
 from lav2.errors import LAV2Error
 from lav2.events import PromptReady, Request, Sampling
 from lav2.model import checkpoint
@@ -159,7 +153,7 @@ def test_the_trained_prompt_is_the_assistants(template, case):
     asked = next(event for event in assistant.answer(request) if isinstance(event, PromptReady)).prompt
 
     as_json = {name: from_json(name, json.loads(json.dumps(to_json(value)))) for name, value in found.items()}
-    turns = data._turns([(turn.question, turn.answer) for turn in history] + [(question, answer)])
+    turns = formats._turns([(turn.question, turn.answer) for turn in history] + [(question, answer)])
     sample = instruction_sample(InstructionRow(None, turns, as_json), words, template)
     learned, whole = shown_learned(sample, words)
     assert whole == asked + "Two.<|im_end|>"
@@ -180,7 +174,7 @@ def test_labels_cover_exactly_the_answers_and_their_ends():
 
 def test_a_conversation_is_cut_where_it_gets_too_long():
     words = tokenizer()
-    turns = (Turn("Short?", "Yes."), Turn("Long?", "x" * data.MAX_TOKENS))
+    turns = (Turn("Short?", "Yes."), Turn("Long?", "x" * MAX_TOKENS))
     learned, _ = shown_learned(instruction_sample(InstructionRow(None, turns), words, "chat"), words)
     assert learned == "Yes.<|im_end|>"
     told = []
@@ -205,7 +199,7 @@ def test_questions_are_joined_up_to_the_limit_of_tokens_and_no_further():
 
 
 def test_questions_read_together_have_the_losses_and_gradients_of_each_alone(folder, monkeypatch):
-    monkeypatch.setattr(data, "JOINED", 1000)  # a token is a letter here
+    monkeypatch.setattr("lav2.data.batches.JOINED", 1000)  # a token is a letter here
     words, model, features, _, _ = run_pieces(folder)
     open_gates(model)
     image = str(folder / "1.png")
@@ -236,7 +230,7 @@ def test_several_captions_of_a_photo_are_one_row_with_the_loss_of_each_alone(fol
     images = [str(folder / f"{number}.png") for number in range(4)]
 
     def rows(captions, together):
-        made = [data.CaptionRow(image, captions) for image in images]
+        made = [formats.CaptionRow(image, captions) for image in images]
         return caption_rows(made, lambda text: words(text).input_ids, 0, 1, features, together)
 
     (whole,) = rows(texts, 3).fixed(4)
@@ -302,7 +296,7 @@ def run_pieces(folder):
     features = FeatureCache(folder / "cache", VISION, images, images)
     features.fill(encode)
     captions = caption_rows(
-        [data.CaptionRow(image, ("A dog",)) for image in images],
+        [formats.CaptionRow(image, ("A dog",)) for image in images],
         lambda text: words(text).input_ids, 0, 1, features,
     )  # fmt: skip
     asked = [InstructionRow(image, (Turn("A dog?", "Yes."),), kind="presence", facts={

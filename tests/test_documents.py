@@ -9,7 +9,7 @@ import pytest
 from experts.evidence import from_json
 from experts.prompt_block import prompt_block
 from experts.render import LINE_CHARS, clean
-from lav2.data import InstructionRow, read_rows
+from lav2.data.formats import InstructionRow, read_rows
 from lav2.documents import kinds, rows
 from lav2.documents.__main__ import main
 from lav2.documents.layout import ocr_json

@@ -17,7 +17,7 @@ from lav2 import config
 from lav2.assistant import Assistant
 from lav2.captioning.writer import Captioning
 from lav2.cli.main import main
-from lav2.data import read_rows
+from lav2.data.formats import read_rows
 from lav2.errors import LAV2Error
 from lav2.evaluation import record, report, runner, tasks
 from lav2.events import Done, Request, Sampling

@@ -5,7 +5,8 @@ import pytest
 from experts.evidence import Caption, Detections, ExpertFailure, OcrLines
 from experts.prompt_block import prompt_block
 from lav2 import grounding
-from lav2.data import InstructionRow, prompt_of
+from lav2.data.formats import InstructionRow
+from lav2.data.samples import prompt_of
 from lav2.prompts import Turn
 
 PHOTO = Detections(

@@ -9,8 +9,10 @@ import torch
 from PIL import Image
 from tiny import LATE, PROJECTOR, VISION, adapted, llama, tokenizer
 
-from lav2 import config, data
-from lav2.data import FeatureCache, read_rows
+from lav2 import config
+from lav2.data import formats
+from lav2.data.features import FeatureCache
+from lav2.data.formats import read_rows
 from lav2.errors import LAV2Error
 from lav2.evaluation import runner
 from lav2.training import recipe, run_folder, warm_start
@@ -243,7 +245,7 @@ def test_one_bad_annotation_of_coco_costs_only_itself(captions, tmp_path):
     file.write_text(json.dumps({"images": images, "annotations": notes}))
     told = []
     (row,) = read_rows(file, report=told.append)
-    assert row == data.CaptionRow(str(tmp_path / "0.png"), ("A dog", "Two"))
+    assert row == formats.CaptionRow(str(tmp_path / "0.png"), ("A dog", "Two"))
     assert [line.split(": skipped")[0].removeprefix(f"{file}:") for line in told] == [
         "image 2", "image 3", "annotation 2", "annotation 4"]  # fmt: skip
     file.write_text(json.dumps({"images": [{"filename": "0.png"}, {"filename": "0.png", "split": "val", "sentences": [

@@ -5,7 +5,9 @@ import torch
 from tiny import VISION, adapted, llama, open_gates, tokenizer
 
 from lav2 import config
-from lav2.data import CaptionRow, FeatureCache, caption_rows
+from lav2.data.features import FeatureCache
+from lav2.data.formats import CaptionRow
+from lav2.data.samples import caption_rows
 from lav2.errors import LAV2Error
 from lav2.metrics.captions import CiderD, cider_d
 from lav2.model.adapter import GROUPS, group

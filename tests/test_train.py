@@ -12,8 +12,11 @@ from PIL import Image, ImageOps
 from safetensors.torch import load_file
 from tiny import LATE, PROJECTOR, VISION, adapted, llama, open_gates, tokenizer
 
-from lav2 import data
-from lav2.data import FeatureCache, Rows, Sample, caption_rows, clean_caption, read_rows
+from lav2.data import formats
+from lav2.data.batches import Rows, Sample
+from lav2.data.features import FeatureCache, view_of
+from lav2.data.formats import clean_caption, read_rows
+from lav2.data.samples import caption_rows
 from lav2.errors import LAV2Error
 from lav2.model.adapted import AdaptedLlama
 from lav2.model.adapter import group
@@ -39,7 +42,7 @@ def encode(pictures):
 
 @pytest.fixture
 def rows(photos):
-    found = [data.CaptionRow(str(photos / name), (f"w{3 + i} w{20 + i}",)) for i, name in enumerate(PHOTOS)]
+    found = [formats.CaptionRow(str(photos / name), (f"w{3 + i} w{20 + i}",)) for i, name in enumerate(PHOTOS)]
     images = [row.image for row in found]
     features = FeatureCache(photos / "cache", VISION, images, images)
     features.fill(encode)
@@ -196,7 +199,7 @@ def test_captions_of_all_sources_are_spelled_alike():
 
 
 def test_mirrored_photos_are_not_learned_with_captions_that_name_a_side(photos):
-    found = [data.CaptionRow(str(photos / name), ("w5 left w6",)) for name in PHOTOS]
+    found = [formats.CaptionRow(str(photos / name), ("w5 left w6",)) for name in PHOTOS]
     images = [row.image for row in found]
     features = FeatureCache(photos / "c2", VISION, images, images, views=6)
     rows = caption_rows(found, lambda text: [5, 6], 1, 2, features)
@@ -207,7 +210,7 @@ def test_mirrored_photos_are_not_learned_with_captions_that_name_a_side(photos):
 
 def test_a_photo_is_learned_in_all_of_its_views_and_its_crops_are_always_the_same():
     photo = Image.effect_noise((60, 40), 80)
-    views = [data.view_of(photo, number) for number in range(6)]
+    views = [view_of(photo, number) for number in range(6)]
     assert views[0] is photo
     for odd in (1, 3, 5):
         assert ImageOps.mirror(views[odd]).tobytes() == views[odd - 1].tobytes()
@@ -220,7 +223,7 @@ def test_a_photo_is_learned_in_all_of_its_views_and_its_crops_are_always_the_sam
             for y in range(41 - crop.height)
         )
     assert views[2].size != views[4].size
-    assert data.view_of(photo, 4).tobytes() == views[4].tobytes()
+    assert view_of(photo, 4).tobytes() == views[4].tobytes()
 
 
 def test_interrupted_feature_caching_goes_on_where_it_was(photos):

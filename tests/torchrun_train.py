@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from tiny import VISION, adapted, llama, open_gates, tokenizer
 
-from lav2.data import Rows, Sample
+from lav2.data.batches import Rows, Sample
 from lav2.model.llm import base_identity
 from lav2.training import distributed, loop, recipe
 

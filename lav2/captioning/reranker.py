@@ -147,7 +147,7 @@ def learn(
     """Two layers that learn from photos and their human captions; a minute on a CPU for 8,000 photos.
 
     Args:
-        photos: [photos, views, 2C] `pooled`, each in several views (lav2.data.view_of); one is drawn at each step, of
+        photos: [photos, views, 2C] `pooled`, each in several views (features.view_of); one is drawn at each step, of
             photos whose captions name a side none that is mirrored.
         captions: of each photo.
         vision: the encoder that made them.

@@ -363,7 +363,7 @@ def _pooled(photos: Sequence[Photo]):
     import torch
 
     from lav2.config import EMBEDDED
-    from lav2.data import FeatureCache
+    from lav2.data.features import FeatureCache
     from lav2.model.vision import VisionTower
     from lav2.weights import cache_dir
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from experts.evidence import EXPERT_NAMES
-from lav2.data import InstructionRow
+from lav2.data.formats import InstructionRow
 from lav2.errors import LAV2Error
 from lav2.evaluation.record import examine
 from lav2.evaluation.runner import EvaluationRunner

@@ -12,7 +12,9 @@ from tqdm import tqdm
 from lav2.assistant import Assistant
 from lav2.captioning import writer
 from lav2.captioning.writer import Captioning
-from lav2.data import FeatureCache, InstructionRow, prompt_of
+from lav2.data.features import FeatureCache
+from lav2.data.formats import InstructionRow
+from lav2.data.samples import prompt_of
 from lav2.events import Sampling
 from lav2.model.adapted import AdaptedLlama
 from lav2.model.vision import VisionTower
@@ -25,7 +27,7 @@ class EvaluationRunner:
 
     Args:
         assistant: whose models answer.
-        cache: folder of image features (lav2.data.FeatureCache).
+        cache: folder of image features (lav2.data.features.FeatureCache).
         batch: prompts that go through the model together.
         max_new_tokens: of an answer; answers are greedy.
         captioning: how captions are written; None: as the assistant's caption expert does it. Greedy ones without

@@ -11,7 +11,7 @@ import numpy as np
 
 from experts.evidence import EXPERT_NAMES, Caption, Evidence
 from lav2 import routing
-from lav2.data import InstructionRow, read_rows
+from lav2.data.formats import InstructionRow, read_rows
 from lav2.errors import LAV2Error
 from lav2.evaluation.record import examine
 from lav2.evaluation.runner import EvaluationRunner

@@ -49,7 +49,7 @@ def generate(
     experts said, or None where the truth with noise stands in for them. held_out: words drawn on signs come
     from the held-out part of the vocabulary. shares: kind -> share of `total`; a kind that the photos cannot
     feed gives fewer rows, and so do misled boxes. together: rows of each picture; all but the first ask other
-    things of it, with the same evidence, so that training reads it once (lav2.data.join).
+    things of it, with the same evidence, so that training reads it once (lav2.data.batches.join).
 
     Raises LAV2Error for no photos or an unknown kind.
     """

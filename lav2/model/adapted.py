@@ -124,7 +124,7 @@ class AdaptedLlama(nn.Module):
             clip_tokens: [B, N, C] of the photos, None: text only.
             has_image: [B] bool, None: every row has one.
             branch: [B, T] of each token: 0 is seen by all that follows, another number by its own branch alone
-                (lav2.data.join); None: one text a row.
+                (lav2.data.batches.join); None: one text a row.
             weight: [B, T] by which each label's cross-entropy is multiplied, None: 1.
         """
         order = {}

@@ -11,7 +11,8 @@ import torch
 
 from lav2 import files
 from lav2.config import Preset
-from lav2.data import InstructionRow, prompt_of
+from lav2.data.formats import InstructionRow
+from lav2.data.samples import prompt_of
 from lav2.errors import LAV2Error
 from lav2.events import Sampling
 from lav2.model import preflight

@@ -8,7 +8,9 @@ import torch
 from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
-from lav2.data import FeatureCache, InstructionRow, prompt_of
+from lav2.data.features import FeatureCache
+from lav2.data.formats import InstructionRow
+from lav2.data.samples import prompt_of
 from lav2.events import Sampling
 from lav2.inference import search, streaming
 from lav2.instruct.grading import is_right, obeys

@@ -12,7 +12,7 @@ import torch
 from torch import distributed
 from tqdm import tqdm
 
-from lav2.data import Batch, Rows, Sample
+from lav2.data.batches import Batch, Rows, Sample
 from lav2.model.adapted import AdaptedLlama
 from lav2.model.adapter import STAGES, trainable
 from lav2.training import run_folder

@@ -10,7 +10,8 @@ import torch
 
 from lav2.captioning import reranker
 from lav2.captioning.reranker import RerankerConfig
-from lav2.data import CaptionRow, FeatureCache, without_damaged
+from lav2.data.features import FeatureCache, without_damaged
+from lav2.data.formats import CaptionRow
 from lav2.errors import LAV2Error
 from lav2.model import checkpoint, preflight
 from lav2.training.selection import check_rows, photo_features, rows_by_kind
@@ -31,7 +32,7 @@ def learn_phrases(
 
     Args:
         folder: of a caption adapter, through whose image encoder the photos are seen; the judge is written into it.
-        data: caption files (lav2.data.read_rows); rows of the split `val` are told the loss of.
+        data: caption files (lav2.data.formats.read_rows); rows of the split `val` are told the loss of.
         images, cache, views, seed, device: as `run` has them.
 
     Raises:

@@ -16,7 +16,10 @@ import torch
 
 from lav2 import files
 from lav2.config import Preset, VisionConfig
-from lav2.data import Batch, CaptionRow, InstructionRow, Rows, caption_rows, instruction_rows, without_damaged
+from lav2.data.batches import Batch, Rows
+from lav2.data.features import without_damaged
+from lav2.data.formats import CaptionRow, InstructionRow
+from lav2.data.samples import caption_rows, instruction_rows
 from lav2.errors import LAV2Error
 from lav2.model import checkpoint, preflight
 from lav2.model.adapted import AdaptedLlama
@@ -61,14 +64,14 @@ def run(
     GRADED_ROWS questions, graded into scores.json.
 
     Args:
-        data: caption and instruction files (lav2.data.read_rows).
+        data: caption and instruction files (lav2.data.formats.read_rows).
         out: folder of the run; it may hold no other (lav2.training.run_folder).
         images: folder of the photos, each file's own by default.
         init: an adapter's folder to start from; its settings are kept. Otherwise the preset's settings start anew.
         init_groups: what is taken from `init`; the other group starts as the identity.
         lora_rank: of a language group that starts anew.
         cache: folder of cached image features.
-        views: of each photo that captions are learned from (lav2.data.view_of): 1: only itself.
+        views: of each photo that captions are learned from (lav2.data.features.view_of): 1: only itself.
         warm_steps: steps of `warm_start` before a new run.
         device: `cpu`, `cuda` ...; what is there if None.
         dtype: of the frozen matrices and the products with them; if None, bfloat16 on a GPU that has it, else float32.

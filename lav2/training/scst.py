@@ -15,7 +15,9 @@ import numpy as np
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from lav2.data import Batch, CaptionRow, Rows, Sample, join_captions
+from lav2.data.batches import Batch, Rows, Sample
+from lav2.data.formats import CaptionRow
+from lav2.data.samples import join_captions
 from lav2.events import Sampling
 from lav2.inference import streaming
 from lav2.metrics.captions import CiderD

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from lav2.config import VisionConfig
-from lav2.data import CaptionRow, FeatureCache, InstructionRow, read_rows
+from lav2.data.features import FeatureCache
+from lav2.data.formats import CaptionRow, InstructionRow, read_rows
 from lav2.errors import LAV2Error
 from lav2.model.adapter import STAGES
 from lav2.model.vision import VisionTower

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from tqdm import tqdm
 
-from lav2.data import FeatureCache
+from lav2.data.features import FeatureCache
 from lav2.model.adapted import AdaptedLlama
 
 
