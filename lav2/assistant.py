@@ -25,7 +25,7 @@ import lav2
 from experts import caption, detection, ocr
 from experts.evidence import EXPERT_NAMES, Evidence, Expert
 from experts.orchestrator import Orchestrator, fingerprint
-from lav2 import config, grounding, language, prompts, weights
+from lav2 import config, weights
 from lav2.captioning import reranker, writer
 from lav2.config import CONTEXT
 from lav2.errors import LAV2Error
@@ -39,6 +39,7 @@ from lav2.events import (
     Request,
     Sampling,
     Token,
+    Turn,
     check_length,
 )
 from lav2.inference import backend, native, prefix_cache, scheduler, streaming
@@ -49,7 +50,7 @@ from lav2.model import checkpoint, preflight
 from lav2.model.adapted import AdaptedLlama
 from lav2.model.llm import Quantize, base_identity, load_llm, share_frozen
 from lav2.model.vision import VisionTower
-from lav2.prompts import Turn
+from lav2.text import grounding, language, prompts
 
 AT_ONCE, WAITING = 8, 16  # questions that are answered at once, as many as a step takes, and that wait for it
 PHOTOS = 32  # whose features are kept
@@ -324,7 +325,7 @@ class Assistant:
             yield from self._served(request, question, cancel, start)
 
     def _ruled(self, request: Request, rule: str, sentence: str, cancel: threading.Event) -> Iterator[Event]:
-        """The sentence of a rule of lav2.language: nothing runs, nobody waits."""
+        """The sentence of a rule of lav2.text.language: nothing runs, nobody waits."""
         yield Token(sentence)
         timings = {"first_token": 0.0, "answer": 0.0, "total": 0.0, "tokens_per_second": 0.0}
         facts = {"preset": self.preset, "versions": self.versions, "weights": self.hashes}

@@ -38,7 +38,7 @@ from transformers.utils import is_bitsandbytes_available
 
 from lav2 import config, weights
 from lav2.errors import LAV2Error
-from lav2.events import Request, Sampling
+from lav2.events import Request, Sampling, Turn
 from lav2.inference import backend, native, scheduler, streaming
 from lav2.inference.engine import Engine
 from lav2.model import checkpoint
@@ -46,7 +46,7 @@ from lav2.model.adapted import IGNORED, AdaptedLlama
 from lav2.model.adapter import ATTENTION, transformer_linears
 from lav2.model.llm import Quantize, load_llm
 from lav2.model.vision import VisionTower
-from lav2.prompts import Turn, build
+from lav2.text.prompts import build
 
 ROOT = Path(__file__).parent.parent
 NO_ADAPTER = ", no adapter"  # behind the name of a model that is measured beside the adapted one

@@ -73,12 +73,12 @@ class Preset:
     caption_adapter: str | None  # source of the captioner's adapter folder
     adapter_config: AdapterConfig = AdapterConfig()
     projector: ProjectorConfig | None = None  # of a new adapter
-    template: str = "chat"  # of lav2.prompts: chat, alpaca or the Jinja text of a tokenizer's chat template
+    template: str = "chat"  # of lav2.text.prompts: chat, alpaca or the Jinja text of a tokenizer's chat template
     caption_question: str = ""  # what the captioner is asked; "": nothing, it writes a caption at once
     caption_drafts: int = 0  # captions sampled of a photo, see lav2.captioning.writer; 0: the likeliest is told
     detector: str = "yolo11n.pt"  # what the detection expert loads unless --detector or LAV2_DETECTOR say otherwise
     confidence: float | None = 0.25  # 0..1, from which a box of that detector is listed; None: as its calibration says
-    question_rules: bool = False  # lav2.language answers where the model cannot: in other languages, without a photo
+    question_rules: bool = False  # text.language answers where the model cannot: in other languages, without a photo
     licence: str = ""
     memory_gb: float = 0.0  # measured peak of the running app in bfloat16; 0: nobody could (model.preflight estimates)
 

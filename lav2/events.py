@@ -9,7 +9,6 @@ from PIL import Image
 
 from experts.evidence import EXPERT_NAMES, Evidence
 from lav2.errors import LAV2Error
-from lav2.prompts import Turn
 
 QUESTION_CHARACTERS = 4000
 
@@ -21,6 +20,14 @@ RANGES = {
     "seed": (0, 2**63 - 1),
     "repetition_penalty": (0.01, 100),
 }
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One finished exchange."""
+
+    question: str
+    answer: str
 
 
 @dataclass(frozen=True)
@@ -127,7 +134,7 @@ class Token:
 class Done:
     """The end. `timings` in seconds: each expert's, `experts` (all, as waited for), `first_token` (from the question
     on), `answer` (generation), `total`; and `tokens_per_second`. `weights`: hashes by part. `left_out`: numbers of the
-    findings that the prompt had no room for. `rule`: of lav2.language, where it answered and no model; there is no
+    findings that the prompt had no room for. `rule`: of lav2.text.language, where it answered and no model; there is no
     prompt then. `tokens` of the answer."""
 
     answer: str

@@ -22,11 +22,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pydantic_core import from_json
 
 from experts.evidence import EXPERT_NAMES
-from lav2 import routing
 from lav2.errors import LAV2Error
-from lav2.events import RANGES, Request, Sampling
+from lav2.events import RANGES, Request, Sampling, Turn
 from lav2.image import open_image
-from lav2.prompts import Turn
+from lav2.text import routing
 
 SHOWN = 60  # characters of a refused value that the message repeats
 DOCS = "docs/API.md lists what is taken."

@@ -30,12 +30,12 @@ import lav2.image
 from experts.evidence import EXPERT_NAMES, Caption, Detections, ExpertFailure, OcrLines
 from experts.messages import Message
 from experts.orchestrator import Orchestrator
-from lav2 import receipt, routing, votes
+from lav2 import receipt, votes
 from lav2.errors import LAV2Error
-from lav2.events import Done, EvidenceFound, ExpertStarted, PromptReady, Queued, Sampling, Token
+from lav2.events import Done, EvidenceFound, ExpertStarted, PromptReady, Queued, Sampling, Token, Turn
 from lav2.image import open_image
 from lav2.line import Busy
-from lav2.prompts import Turn
+from lav2.text import routing
 from lav2.ui import answering, api, examples, inputs, messages, state, texts, views
 from lav2.ui.page import KEEP_UPLOADS, fallback_notice, labels_js
 

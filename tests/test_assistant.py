@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lav2 import prompts
 from lav2.inference import prefix_cache
+from lav2.text import prompts
 
 pytestmark = pytest.mark.slow
 ASSETS = Path(__file__).parent.parent / "assets"
@@ -76,7 +76,7 @@ def test_the_same_seed_gives_the_same_answer(assistant, bus):
 
 
 def test_a_follow_up_question_reuses_evidence_and_features_and_carries_the_history(assistant, bus):
-    from lav2.prompts import Turn
+    from lav2.events import Turn
 
     first = events(assistant, "What is in this photo?", bus, sampling=short())[-1]
     turn = Turn("What is in this photo?", first.answer)
@@ -181,8 +181,7 @@ def test_a_second_question_reads_only_what_its_prompt_does_not_share_with_the_fi
 
 def test_what_the_prompt_begins_with_is_read_while_the_experts_look(assistant, bus, monkeypatch):
     """System message and earlier turns; the answer is that of the same findings given at once."""
-    from lav2.events import EvidenceFound, PromptReady, Request
-    from lav2.prompts import Turn
+    from lav2.events import EvidenceFound, PromptReady, Request, Turn
 
     photo = bus.rotate(3)  # one that nobody has seen yet
     history = (Turn("Hello", "Hello! What would you like to know about the photo?"),) * 12
@@ -217,7 +216,7 @@ def test_what_the_prompt_begins_with_is_read_while_the_experts_look(assistant, b
 
 
 def test_of_a_history_that_may_be_cut_only_what_all_prompts_begin_with_is_read_ahead(assistant, bus, monkeypatch):
-    from lav2.prompts import Turn
+    from lav2.events import Turn
 
     long = (Turn("Hello", "word " * 150),) * 20
     begun = []
@@ -275,7 +274,7 @@ def test_one_who_cancels_while_experts_look_or_in_line_is_let_go_and_the_next_is
 
 def test_the_oldest_turns_go_first_when_the_context_is_full(assistant):
     from lav2.assistant import CONTEXT, PromptReady
-    from lav2.prompts import Turn
+    from lav2.events import Turn
 
     history = tuple(Turn(f"question {i}", "word " * 600) for i in range(5))
     found = events(assistant, "And now?", history=history, sampling=short())

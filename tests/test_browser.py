@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from experts.evidence import from_json
 from lav2.cli.main import main
-from lav2.verdict import verdict
+from lav2.text.verdict import verdict
 
 pytestmark = pytest.mark.slow
 

@@ -9,10 +9,11 @@ from PIL import Image
 from experts.evidence import Caption, Detections, ExpertFailure, OcrLines
 from experts.prompt_block import prompt_block
 from experts.render import numbered
-from lav2 import claims, receipt, routing, votes
+from lav2 import receipt, votes
 from lav2.cli.main import main
 from lav2.errors import LAV2Error
 from lav2.events import Done, Request
+from lav2.text import claims, routing
 
 EVIDENCE = {
     "caption": Caption("two men ride a horse on a beach", 0.1, "test"),

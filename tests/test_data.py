@@ -21,12 +21,11 @@ from lav2.data.features import FeatureCache
 from lav2.data.formats import InstructionRow, read_rows
 from lav2.data.samples import MAX_TOKENS, caption_rows, instruction_rows, instruction_sample
 from lav2.errors import LAV2Error
-from lav2.events import PromptReady, Request, Sampling
+from lav2.events import PromptReady, Request, Sampling, Turn
 from lav2.model import checkpoint
 from lav2.model.adapted import AdaptedLlama
 from lav2.model.adapter import group
 from lav2.model.llm import base_identity
-from lav2.prompts import Turn
 from lav2.training import grading, loop, recipe, selection, state
 
 

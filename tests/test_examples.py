@@ -6,10 +6,9 @@ import re
 import pytest
 from PIL import Image
 
-from lav2 import korean
-from lav2.events import Request
+from lav2.events import Request, Turn
 from lav2.image import open_image
-from lav2.prompts import Turn
+from lav2.text import korean
 from lav2.ui import texts
 
 FOLDER = texts.ASSETS / "examples"

@@ -11,16 +11,17 @@ from transformers import AutoModelForCausalLM, Gemma2Config, GPT2Config, Mistral
 
 from transformers import LlamaConfig, OPTConfig, Qwen3Config  # isort: skip
 
-from lav2 import prompts
 from lav2.cli.main import main
 from lav2.cli.options import CAPTION_QUESTION, chosen_preset
 from lav2.config import EMBEDDED
 from lav2.errors import LAV2Error
+from lav2.events import Turn
 from lav2.inference import backend, streaming
 from lav2.model.adapted import AdaptedLlama
 from lav2.model.adapter import ATTENTION
 from lav2.model.llm import preset_on
-from lav2.prompts import SYSTEM, Turn
+from lav2.text import prompts
+from lav2.text.prompts import SYSTEM
 
 SIZES = {
     "vocab_size": 64, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 4, "num_attention_heads": 4,

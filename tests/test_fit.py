@@ -11,13 +11,12 @@ from tiny import LATE, llama, tokenizer
 from experts import detection
 from experts.evidence import OcrLines
 from lav2 import assistant as module
-from lav2 import prompts
 from lav2.assistant import Assistant, _newest
 from lav2.config import EMBEDDED
 from lav2.errors import LAV2Error
-from lav2.events import PromptReady, Request, Sampling
+from lav2.events import PromptReady, Request, Sampling, Turn
 from lav2.model.adapted import AdaptedLlama
-from lav2.prompts import Turn
+from lav2.text import prompts
 
 GO = threading.Event()
 

@@ -147,8 +147,8 @@ def test_a_session_keeps_no_more_than_its_bounds(monkeypatch):
 
 
 def test_auto_goes_through_no_text_that_is_too_long(monkeypatch):
-    from lav2 import routing
     from lav2.errors import LAV2Error
+    from lav2.text import routing
 
     monkeypatch.setattr(routing, "route", lambda question: pytest.fail("it was looked through"))
     with pytest.raises(LAV2Error, match="2,000,000 characters"):

@@ -4,10 +4,10 @@ import pytest
 
 from experts.evidence import Caption, Detections, ExpertFailure, OcrLines
 from experts.prompt_block import prompt_block
-from lav2 import grounding
 from lav2.data.formats import InstructionRow
 from lav2.data.samples import prompt_of
-from lav2.prompts import Turn
+from lav2.events import Turn
+from lav2.text import grounding
 
 PHOTO = Detections(
     [[0, 0, 20, 40], [70, 60, 100, 100], [40, 40, 60, 60], [0, 90, 5, 95], [70, 0, 90, 20]],

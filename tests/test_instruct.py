@@ -16,8 +16,6 @@ from PIL import Image
 
 from experts.evidence import from_json
 from experts.render import clean
-from lav2 import grounding
-from lav2.claims import asked
 from lav2.errors import LAV2Error
 from lav2.instruct import command, generate, grading, reading, sentences, signs
 from lav2.instruct.noise import CLEAN, Augment, Noise, corrupt, is_misled, simulated_evidence
@@ -25,6 +23,8 @@ from lav2.instruct.photos import Box, Photo, read_evidence, read_photos
 from lav2.instruct.phrasings import CANNOT_READ, NO_TEXT, ORDERED, QUESTIONS, REFUSALS, SIGN_WORDS
 from lav2.instruct.questions import KINDS, _refusal
 from lav2.instruct.world import World
+from lav2.text import grounding
+from lav2.text.claims import asked
 
 COLOURS = ("white", "gray", "navy", "olive")
 # What each made-up photo shows: caption ends and boxes (label, cell of a 4x3 grid).

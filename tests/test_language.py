@@ -2,9 +2,9 @@
 
 import pytest
 
-from lav2 import language
-from lav2.language import LANGUAGE, NO_PHOTO, SENTENCES
-from lav2.prompts import Turn
+from lav2.events import Turn
+from lav2.text import language
+from lav2.text.language import LANGUAGE, NO_PHOTO, SENTENCES
 
 
 @pytest.mark.parametrize(

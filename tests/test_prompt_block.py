@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from experts.evidence import Caption, Detections, ExpertFailure, OcrLines, from_json
 from experts.prompt_block import RULE, prompt_block
 from experts.render import numbered
-from lav2 import grounding
 from lav2.documents.layout import ocr_json
+from lav2.text import grounding
 
 NO_LIMIT = 10**9
 NAMES = ("person", "dog", "cup")

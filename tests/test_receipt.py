@@ -13,8 +13,7 @@ from experts.prompt_block import prompt_block
 from lav2 import receipt
 from lav2.cli.main import main
 from lav2.errors import LAV2Error
-from lav2.events import Done, Request, Sampling
-from lav2.prompts import Turn
+from lav2.events import Done, Request, Sampling, Turn
 
 SIGN = Path(__file__).parent.parent / "assets/examples/street-sign.webp"
 PHOTO = Image.new("RGB", (100, 80), "red")

@@ -14,7 +14,6 @@ from safetensors.torch import load_file, save_file
 from tiny import LATE, VISION, adapted, clip_tokens, llama, open_gates, token_ids
 from transformers import AutoTokenizer
 
-from lav2 import prompts
 from lav2.cli.main import main
 from lav2.config import CLIP_VIT_L_14_BGR, PRESETS, RELEASED, AdapterConfig
 from lav2.convert import released
@@ -29,6 +28,7 @@ from lav2.model import checkpoint
 from lav2.model.adapted import AdaptedLlama
 from lav2.model.llm import load_llm
 from lav2.model.vision import VisionTower, clip_settings
+from lav2.text import prompts
 
 DEVICE = os.environ.get("LAV2_TEST_DEVICE", "cpu")  # of the tests marked so
 on_device = pytest.mark.device

@@ -7,9 +7,8 @@ import pytest
 
 from experts.evidence import OcrLines
 from lav2.config import EMBEDDED, PRESETS
-from lav2.events import Done, PromptReady, Request, Sampling, Token
-from lav2.language import SENTENCES
-from lav2.prompts import Turn
+from lav2.events import Done, PromptReady, Request, Sampling, Token, Turn
+from lav2.text.language import SENTENCES
 from lav2.ui import state, texts, views
 
 

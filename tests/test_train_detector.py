@@ -13,7 +13,8 @@ from experts.evidence import Detections, ExpertError
 from experts.train_detector import data, evaluate, matching
 from experts.train_detector.__main__ import main
 from experts.train_detector.data import Box, Photo
-from lav2 import claims, config, weights
+from lav2 import config, weights
+from lav2.text import claims
 
 COLOURS = {"tomato": "red", "plum": "purple", "lime": "lime"}
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from experts.evidence import Caption, Detections, OcrLines
-from lav2.verdict import unreliable, verdict
+from lav2.text.verdict import unreliable, verdict
 
 KINDS = ("person", "horse", "dog", "train", "sports ball", "cat")
 

@@ -56,9 +56,10 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
 
 def _answer(assistant, image: Path, question: str, options: argparse.Namespace) -> dict:
     """One question's answer as the JSON object that `ask --json` prints."""
-    from lav2 import receipt, routing
+    from lav2 import receipt
     from lav2.events import Request, Sampling
     from lav2.image import open_image
+    from lav2.text import routing
 
     sampling = Sampling(temperature=options.temperature, max_new_tokens=options.max_new_tokens, seed=options.seed)
     experts, route = routing.choose(expert_names(options.experts), question)

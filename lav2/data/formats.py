@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from experts.evidence import Evidence, from_json
-from lav2 import files, prompts
+from lav2 import files
 from lav2.errors import LAV2Error
-from lav2.prompts import Turn
+from lav2.events import Turn
+from lav2.text import prompts
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,12 @@ from functools import lru_cache, partial
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-from lav2 import grounding, prompts
 from lav2.data.batches import Rows, Sample, join, merge_samples
 from lav2.data.features import FeatureCache
 from lav2.data.formats import CaptionRow, InstructionRow
+from lav2.events import Turn
 from lav2.image import MIRROR_WORDS
-from lav2.prompts import Turn
+from lav2.text import grounding, prompts
 
 
 def caption_rows(
@@ -120,7 +120,7 @@ def instruction_rows(
     """Instructions as samples, each once per epoch; never mirrored, for their words and places hold for one side only.
 
     Args:
-        template: of lav2.prompts.
+        template: of lav2.text.prompts.
         features: of the rows' photos; None where no row has one.
         report: told how many rows are too long.
         together: questions about a photo that are joined into one sample (`join`).

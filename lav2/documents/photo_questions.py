@@ -20,11 +20,11 @@ from lav2.documents.kinds import READ_QUESTIONS, Ask
 from lav2.documents.layout import ocr_json
 from lav2.documents.phrasing import worded
 from lav2.documents.rows import row
-from lav2.grounding import NUMBERS
 from lav2.instruct.noise import Augment, Noise, evidence_for
 from lav2.instruct.photos import Photo, read_photos
 from lav2.instruct.sentences import action, sentence
 from lav2.instruct.world import World
+from lav2.text.grounding import NUMBERS
 
 OWN, ALIKE = 0.45, 0.45  # share of photos with a caption of their own, of a photo that looks alike; else of any photo
 SIMULATED = Augment(simulated=Noise(0.15, 0.03, 0.06, 0.0, 0.02, 0.1, 0.04))

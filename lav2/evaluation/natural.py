@@ -21,9 +21,9 @@ from lav2.errors import LAV2Error
 from lav2.evaluation.record import examine
 from lav2.evaluation.runner import EvaluationRunner
 from lav2.evaluation.tasks import ARMS
+from lav2.events import Turn
 from lav2.metrics import vqa
 from lav2.metrics.bootstrap import bootstrap_interval
-from lav2.prompts import Turn
 
 NO_LINE = "no line"  # an arm: all experts, but nothing computed of the boxes
 

@@ -10,18 +10,18 @@ from pathlib import Path
 import numpy as np
 
 from experts.evidence import EXPERT_NAMES, Caption, Evidence
-from lav2 import routing
 from lav2.data.formats import InstructionRow, read_rows
 from lav2.errors import LAV2Error
 from lav2.evaluation.record import examine
 from lav2.evaluation.runner import EvaluationRunner
+from lav2.events import Turn
 from lav2.instruct.grading import is_right, obeys
 from lav2.metrics import docvqa, mme, pope, vqa
 from lav2.metrics.bootstrap import bootstrap_interval
 from lav2.metrics.captions import caption_scores, cider_d, read_coco_images, read_references, rouge_l
 from lav2.metrics.questions import Question
 from lav2.metrics.tokens import coco_tokens
-from lav2.prompts import Turn
+from lav2.text import routing
 
 BENCHMARKS: dict[str, tuple[Callable, Callable]] = {  # name -> reader of its files, scores
     "vqa": (vqa.read_vqav2, vqa.vqa_scores),
@@ -29,7 +29,7 @@ BENCHMARKS: dict[str, tuple[Callable, Callable]] = {  # name -> reader of its fi
     "mme": (mme.read_mme, mme.mme_scores),
     "anls": (docvqa.read_docvqa, docvqa.anls_scores),
 }
-AUTO = routing.AUTO  # an arm whose experts lav2.routing chooses for each question
+AUTO = routing.AUTO  # an arm whose experts lav2.text.routing chooses for each question
 # Which experts are on: none, each alone, all but one, all.
 ARMS: dict[str, tuple[str, ...]] = {
     "none": (),

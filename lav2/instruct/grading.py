@@ -2,8 +2,8 @@
 
 import re
 
-from lav2.grounding import NUMBERS, RELATIONS, plural
 from lav2.instruct.noise import Row
+from lav2.text.grounding import NUMBERS, RELATIONS, plural
 
 
 # --- grading -----------------------------------------------------------------------------------------------

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from experts.evidence import EXPERT_NAMES, Caption, Detections, OcrLines, from_json, to_json
-from lav2 import claims, grounding
-from lav2.grounding import OPPOSITE, RELATIONS
 from lav2.instruct.photos import DETECTED, Box, EvidenceSource, Photo
 from lav2.instruct.questions import side_of
 from lav2.instruct.reading import speaks_of_text
 from lav2.instruct.sentences import sentence
 from lav2.instruct.world import World
+from lav2.text import claims, grounding
+from lav2.text.grounding import OPPOSITE, RELATIONS
 
 Row = dict
 

@@ -5,7 +5,12 @@ import re
 from collections import Counter
 from collections.abc import Callable
 
-from lav2.grounding import (
+from lav2.instruct.photos import Box, Photo
+from lav2.instruct.phrasings import REFUSALS
+from lav2.instruct.reading import NTH
+from lav2.instruct.sentences import PLURAL_PEOPLE, action, sentence
+from lav2.instruct.world import Made, World, ask, ask_presence
+from lav2.text.grounding import (
     NUMBERS,
     OPPOSITE,
     PLURAL_ONLY,
@@ -19,11 +24,6 @@ from lav2.grounding import (
     several,
     side,
 )
-from lav2.instruct.photos import Box, Photo
-from lav2.instruct.phrasings import REFUSALS
-from lav2.instruct.reading import NTH
-from lav2.instruct.sentences import PLURAL_PEOPLE, action, sentence
-from lav2.instruct.world import Made, World, ask, ask_presence
 
 
 def _presence(photo: Photo, rng: random.Random, world: World, turn: int) -> Made:

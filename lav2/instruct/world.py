@@ -6,9 +6,9 @@ import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from lav2.grounding import a, plural
 from lav2.instruct.photos import Photo
 from lav2.instruct.phrasings import QUESTIONS, SIGN_WORDS
+from lav2.text.grounding import a, plural
 
 # --- one maker per kind: photo -> (question, answer, truth) or None where the photo does not suit -----------
 Made = tuple[str, str, object] | None

@@ -96,7 +96,7 @@ def preset_on(preset: Preset, llm: str) -> Preset:
 
 
 def _template(tokenizer: PreTrainedTokenizerBase) -> str:
-    """The tokenizer's chat template with its tokens filled in, for lav2.prompts; `alpaca` if it has none."""
+    """The tokenizer's chat template with its tokens filled in, for lav2.text.prompts; `alpaca` if it has none."""
     if not tokenizer.chat_template:
         return "alpaca"
     adds_begin = tokenizer.bos_token_id is not None and tokenizer("a").input_ids[:1] == [tokenizer.bos_token_id]

@@ -14,11 +14,10 @@ from lav2.config import Preset
 from lav2.data.formats import InstructionRow
 from lav2.data.samples import prompt_of
 from lav2.errors import LAV2Error
-from lav2.events import Sampling
+from lav2.events import Sampling, Turn
 from lav2.model import preflight
 from lav2.model.adapted import AdaptedLlama
 from lav2.model.llm import load_llm
-from lav2.prompts import Turn
 from lav2.training.grading import answer_all
 from lav2.training.recipe import training_precision
 

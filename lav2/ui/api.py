@@ -10,10 +10,11 @@ from gradio.components.api_component import Api
 from gradio_client.utils import python_type_to_json_schema
 
 from experts.evidence import EXPERT_NAMES, to_json
-from lav2 import grounding, receipt, routing
+from lav2 import receipt
 from lav2.errors import LAV2Error
 from lav2.events import Done, Request, Sampling
 from lav2.image import open_image
+from lav2.text import grounding, routing
 from lav2.ui.answering import MODEL, stream, zerogpu_examine
 from lav2.ui.inputs import Settings, client_key, make_request, read_message
 from lav2.ui.state import Cancellation

@@ -10,10 +10,11 @@ from typing import Any
 
 import gradio as gr
 
-from lav2 import claims, receipt, routing
+from lav2 import receipt
 from lav2.errors import LAV2Error
 from lav2.events import Done, EvidenceFound, Queued, Token
 from lav2.image import facts, open_image
+from lav2.text import claims, routing
 from lav2.ui import answering
 from lav2.ui.answering import MODEL
 from lav2.ui.examples import EXAMPLES

@@ -13,10 +13,11 @@ from typing import Any
 import gradio as gr
 
 from experts.evidence import EXPERT_NAMES
-from lav2 import receipt, routing, votes
+from lav2 import receipt, votes
 from lav2.errors import LAV2Error
 from lav2.events import Done, Queued, Token
 from lav2.image import open_image
+from lav2.text import routing
 from lav2.ui.answering import MODEL, stream
 from lav2.ui.examples import EXAMPLES
 from lav2.ui.inputs import (

@@ -10,11 +10,10 @@ import gradio as gr
 from PIL import Image
 
 from experts.evidence import EXPERT_NAMES
-from lav2 import routing
 from lav2.errors import LAV2Error
-from lav2.events import Request, Sampling, check_length
+from lav2.events import Request, Sampling, Turn, check_length
 from lav2.image import open_image
-from lav2.prompts import Turn
+from lav2.text import routing
 from lav2.ui.examples import EXAMPLES
 from lav2.ui.state import Cancellation, Exchanges, current_photo
 from lav2.ui.texts import TEXTS, T

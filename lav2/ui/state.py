@@ -7,9 +7,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from experts.evidence import EXPERT_NAMES, Evidence, ExpertFailure
-from lav2 import routing
-from lav2.events import Done, Event, EvidenceFound, ExpertStarted, PromptReady
-from lav2.prompts import Turn
+from lav2.events import Done, Event, EvidenceFound, ExpertStarted, PromptReady, Turn
+from lav2.text import routing
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 
 from experts import render
 from experts.evidence import Caption, Detections, Evidence, ExpertFailure, OcrLines
-from lav2 import claims, korean, routing, verdict
+from lav2.text import claims, korean, routing, verdict
 from lav2.ui.state import Findings
 from lav2.ui.texts import translated
 

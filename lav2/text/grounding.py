@@ -17,7 +17,7 @@ import numpy as np
 from experts.evidence import Detections, Evidence
 from experts.prompt_block import Block, doubt, prompt_block
 from experts.render import Item, numbered
-from lav2 import claims
+from lav2.text import claims
 
 EVIDENCE_BUDGET = 900  # tokens
 KINDS, PLACES = 4, 4  # told at most: kinds of object, places of each
@@ -86,7 +86,7 @@ def told(found: Evidence, question: str) -> Evidence:
 def computed(evidence: Mapping[str, Evidence], question: str) -> str:
     """What the boxes say to the question, as one line; "" where they say nothing to it.
 
-    Kinds of object (those of lav2.claims.asked): how many and where, or that none was found, or that the detector does
+    Kinds of object (those of claims.asked): how many and where, or that none was found, or that the detector does
     not look for them; of two kinds whose places are compared, on which side the surer ones lie. A part of the photo:
     what is there. What the boxes cannot tell of it (women, who wears a hat) is said.
     """

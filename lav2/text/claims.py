@@ -1,5 +1,5 @@
 """Which kinds of object a text speaks of, where it and the detector contradict each other, and evidence as a reader
-corrected it. What an answer rests on is told by lav2.verdict. No torch."""
+corrected it. What an answer rests on is told by lav2.text.verdict. No torch."""
 
 from __future__ import annotations
 

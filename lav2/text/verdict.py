@@ -13,8 +13,8 @@ import numpy as np
 from experts.evidence import Detections, Evidence, OcrLines
 from experts.reading_order import rows_of
 from experts.render import CAPTION_CHARS, Item, clean, numbered
-from lav2 import claims, routing
-from lav2.claims import EMPTY, Conflict
+from lav2.text import claims, routing
+from lav2.text.claims import EMPTY, Conflict
 
 LONG_NUMBER = 3  # digits from which a number is no coincidence
 

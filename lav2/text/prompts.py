@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
 from jinja2 import TemplateError
@@ -17,20 +16,13 @@ from jinja2.ext import loopcontrols
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from lav2.errors import LAV2Error
+from lav2.events import Turn
 
 SYSTEM = "You are a helpful assistant. Answer from the photo and the findings, briefly and truthfully."
 _MARKERS = re.compile(
     r"<\|[^|<>]{0,40}\|>|</?s>|\[/?INST\]|<</?SYS>>|^#{2,}\s*(?=instruction|response|input)",
     re.IGNORECASE | re.MULTILINE,
 )
-
-
-@dataclass(frozen=True)
-class Turn:
-    """One finished exchange."""
-
-    question: str
-    answer: str
 
 
 def clean(text: str) -> str:

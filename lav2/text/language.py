@@ -1,5 +1,5 @@
 """What is answered by rule and not by the model: questions in languages that the model does not read, and questions
-about a photo where there is none. Korean forms that leave no doubt (lav2.korean) are put into English. No torch.
+about a photo where there is none. Korean forms that leave no doubt (lav2.text.korean) are put into English. No torch.
 
 The rules are careful: what they do not surely know goes to the model.
 """
@@ -10,8 +10,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from lav2 import claims, korean
-from lav2.prompts import Turn
+from lav2.events import Turn
+from lav2.text import claims, korean
 
 LANGUAGE, NO_PHOTO = "language", "no photo"  # the rules
 
