@@ -124,9 +124,9 @@ def human_accuracy(row: Mapping, answer: str) -> float:
     first = re.match(r"(yes|no)\b", answer.lower())
     said = first[1] if first and _sort(row) == "yes/no" else answer
     if any(isinstance(votes, float) for votes in row.get("votes", ())):  # OK-VQA's come as the accuracy they give
-        goal = metrics.vqa_normalise(said)
+        goal = vqa.vqa_normalise(said)
         given = zip(row["answers"], row["votes"], strict=True)
-        return max((min(1.0, votes) for text, votes in given if metrics.vqa_normalise(text) == goal), default=0.0)
+        return max((min(1.0, votes) for text, votes in given if vqa.vqa_normalise(text) == goal), default=0.0)
     if "votes" in row:
         people = [text for text, votes in zip(row["answers"], row["votes"], strict=True) for _ in range(votes)]
         return vqa.vqa_accuracy(said, people)
