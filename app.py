@@ -17,14 +17,14 @@ from importlib.metadata import distributions
 
 if __name__ == "__main__":  # what is made at the start stays; to look for garbage in it takes a tenth of the time
     gc.disable()  # until warm() has loaded everything
-    from lav2 import serving
+    from lav2.server import serving
 
     serving.tell_missing_packages()
     SCRATCH = serving.private_folder()
     os.environ["GRADIO_TEMP_DIR"] = str(SCRATCH)  # read when gradio is imported
 
-from lav2 import gate, logs, openai_api, serving
 from lav2.errors import LAV2Error
+from lav2.server import gate, logs, openai_api, serving
 from lav2.ui.answering import ON_SPACES, ON_ZERO_GPU, answer, assistant, load, warm
 from lav2.ui.examples import EXAMPLES
 from lav2.ui.page import build, labels_js, theme, upload_folder

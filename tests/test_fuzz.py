@@ -15,13 +15,13 @@ from starlette.testclient import TestClient
 from tiny import LATE, llama, tokenizer
 
 from experts import detection
-from lav2 import openai_api
 from lav2.assistant import Assistant, _fast
 from lav2.config import EMBEDDED
 from lav2.errors import LAV2Error
 from lav2.image import open_image
 from lav2.model.adapted import AdaptedLlama
-from lav2.openai_schema import ChatBody
+from lav2.server import openai_api
+from lav2.server.openai_schema import ChatBody
 
 CHAT = "/v1/chat/completions"
 

@@ -14,8 +14,8 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 
 import app
-from lav2 import gate, logs
 from lav2.events import QUESTION_CHARACTERS
+from lav2.server import gate, logs
 from lav2.ui import api, panel, state, texts
 from lav2.ui.chat import QUESTIONS
 

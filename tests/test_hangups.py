@@ -13,9 +13,9 @@ from PIL import Image
 from starlette.applications import Starlette
 
 import app
-from lav2 import openai_api
 from lav2.events import Done, PromptReady, Queued, Token
 from lav2.line import Line
+from lav2.server import openai_api
 from lav2.ui import answering, panel, state
 
 PATIENCE = 20  # seconds, for a busy machine; the collector, which would free the places too, is off

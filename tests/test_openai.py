@@ -20,10 +20,10 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from experts.evidence import Caption
-from lav2 import openai_api
 from lav2.events import Done, PromptReady, Queued, Token
 from lav2.line import Busy
-from lav2.openai_schema import ChatBody, Refused, parse, to_asked
+from lav2.server import openai_api
+from lav2.server.openai_schema import ChatBody, Refused, parse, to_asked
 
 SIGN = ROOT / "assets/examples/street-sign.webp"
 CODED = base64.b64encode(SIGN.read_bytes()).decode()

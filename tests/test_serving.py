@@ -18,12 +18,12 @@ from live import ROOT
 from starlette.testclient import TestClient
 
 import app
-from lav2 import serving
 from lav2.errors import LAV2Error
+from lav2.server import serving
 
 HOLD = """
 import sys, time
-from lav2 import serving
+from lav2.server import serving
 print(serving.private_folder(), flush=True)
 {then}
 """
@@ -121,7 +121,7 @@ def test_an_upload_on_a_full_disk_is_told(monkeypatch):
 
 SCRIPTED = """
 import os, sys
-from lav2 import serving
+from lav2.server import serving
 os.environ["GRADIO_TEMP_DIR"] = str(serving.private_folder())
 print(os.environ["GRADIO_TEMP_DIR"], flush=True)
 import app

@@ -13,9 +13,9 @@ from unittest.mock import patch
 from PIL import Image
 
 from experts.evidence import Evidence
-from lav2 import serving
 from lav2.errors import LAV2Error
 from lav2.events import Done, Event, EvidenceFound, PromptReady, Request, Token
+from lav2.server import serving
 from lav2.ui.state import Cancellation
 from lav2.ui.texts import TEXTS
 

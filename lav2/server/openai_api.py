@@ -1,6 +1,6 @@
 """The OpenAI-compatible door over HTTP: `/v1/chat/completions`, plain and streamed, and `/v1/models`. No torch.
 
-What a body may hold is in lav2.openai_schema. The answer carries `lav2` with evidence and prompt beside OpenAI's
+What a body may hold is in lav2.server.openai_schema. The answer carries `lav2` with evidence and prompt beside OpenAI's
 fields. Photos come as data: URLs only; nothing is ever fetched.
 """
 
@@ -28,7 +28,7 @@ from lav2.errors import LAV2Error
 from lav2.events import Done, Event, PromptReady, Request, Token
 from lav2.image import facts
 from lav2.line import Busy
-from lav2.openai_schema import Asked, Refused, parse, to_asked
+from lav2.server.openai_schema import Asked, Refused, parse, to_asked
 
 if TYPE_CHECKING:
     from lav2.assistant import Assistant
@@ -367,7 +367,7 @@ def _told(error: Exception) -> tuple[int, dict[str, Any]]:
         case LAV2Error():
             code = "invalid_value"
         case _:
-            logging.getLogger("lav2.openai_api").error("A request could not be answered.", exc_info=error)
+            logging.getLogger("lav2.server.openai_api").error("A request could not be answered.", exc_info=error)
             message = f"Something inside broke ({type(error).__name__}). The server's log has the details."
             code, status = "internal_error", 500
     kind = "invalid_request_error" if status < 429 else "rate_limit_error" if status == 429 else "server_error"
