@@ -295,7 +295,7 @@ def photo(number: int) -> Image.Image:
 
 def loaded(options: Options):
     """The preset's assistant with its experts, warmed by one question."""
-    from lav2.assistant import Assistant
+    from lav2.assistant.service import Assistant
 
     assistant = Assistant.load(options.preset, detector=options.detector, report=lambda line: None)
     assistant.load_experts(report=lambda line: None)

@@ -79,7 +79,7 @@ class Request:
     """One question. `image` is upright RGB (lav2.image.open_image); `experts` of EXPERT_NAMES, () switches them off.
 
     `evidence`, where given, is used in place of running the experts: corrected by a reader, or kept in a receipt.
-    `client` is who asks, where several do: they take turns (lav2.line).
+    `client` is who asks, where several do: they take turns (lav2.assistant.admission).
     """
 
     question: str

@@ -30,11 +30,11 @@ import lav2.image
 from experts.evidence import EXPERT_NAMES, Caption, Detections, ExpertFailure, OcrLines
 from experts.messages import Message
 from experts.orchestrator import Orchestrator
-from lav2 import receipt, votes
+from lav2.assistant import receipt, votes
+from lav2.assistant.admission import Busy
 from lav2.errors import LAV2Error
 from lav2.events import Done, EvidenceFound, ExpertStarted, PromptReady, Queued, Sampling, Token, Turn
 from lav2.image import open_image
-from lav2.line import Busy
 from lav2.text import routing
 from lav2.ui import answering, api, examples, inputs, messages, state, texts, views
 from lav2.ui.page import KEEP_UPLOADS, fallback_notice, labels_js
@@ -712,7 +712,7 @@ def messages_of(name: str) -> set[tuple[str, frozenset[str]]]:
     for call in ast.walk(ast.parse((ROOT / name).read_text(encoding="utf-8"))):
         made = getattr(getattr(call, "func", None), "id", "")
         if made not in ("LAV2Error", "ExpertError", "Message") and not (
-            getattr(getattr(call, "func", None), "attr", "") == "__init__" and name == "lav2/line.py"
+            getattr(getattr(call, "func", None), "attr", "") == "__init__" and name == "lav2/assistant/admission.py"
         ):
             continue
         values = frozenset(value.arg for value in call.keywords)
@@ -730,7 +730,7 @@ def holes(text: str) -> set[str]:
 def test_every_message_that_visitors_meet_has_its_key_in_both_languages_and_no_other_key_is_kept():
     used = set()
     experts = ("caption", "detection", "ocr", "orchestrator")
-    lav2 = ("image", "line", "receipt", "events", "assistant")
+    lav2 = ("image", "events", *(f"assistant/{name}" for name in ("admission", "receipt", "service", "loading")))
     for name in [*(f"lav2/{name}.py" for name in lav2), *(f"experts/{name}.py" for name in experts)]:
         found = messages_of(name)
         assert found, name
@@ -879,7 +879,7 @@ def test_on_spaces_a_preset_that_cannot_run_gives_way_to_the_embedded_one_with_a
                 raise LAV2Error("There is no GPU.", "Rent one.")
             return SimpleNamespace(preset=preset)
 
-    monkeypatch.setitem(sys.modules, "lav2.assistant", SimpleNamespace(Assistant=Loader))
+    monkeypatch.setitem(sys.modules, "lav2.assistant.service", SimpleNamespace(Assistant=Loader))
     monkeypatch.setattr(answering, "ASSISTANT", None)
     monkeypatch.setattr(answering, "FALLBACK", {})
     assert fallback_notice(ENGLISH)["visible"] is False

@@ -18,13 +18,13 @@ ASSETS = Path(__file__).parent.parent / "assets"
 
 @pytest.fixture(scope="module")
 def assistant():
-    from lav2.assistant import Assistant
+    from lav2.assistant.service import Assistant
 
     return Assistant.load(report=lambda line: None, detector="/nonexistent/detector.pt")
 
 
 def events(assistant, *args, cancel=None, **kwargs):
-    from lav2.assistant import Request
+    from lav2.events import Request
 
     return list(assistant.answer(Request(*args, **kwargs), cancel))
 
@@ -36,7 +36,7 @@ def short(**changes):
 
 
 def test_events_come_in_order_and_a_missing_detector_loses_nothing(assistant, bus):
-    from lav2.assistant import Done, EvidenceFound, ExpertStarted, PromptReady, Token
+    from lav2.events import Done, EvidenceFound, ExpertStarted, PromptReady, Token
 
     found = events(assistant, "What is in this photo?", bus, sampling=short())
     kinds = [type(event) for event in found]
@@ -113,7 +113,7 @@ def test_the_caption_expert_writes_drafts_and_the_photo_judges_them(assistant, b
 def test_a_large_photo_is_scaled_once_by_each_who_looks_and_encoded_once_for_captions_and_answers(bus, monkeypatch):
     import cv2
 
-    from lav2.assistant import Assistant
+    from lav2.assistant.service import Assistant
     from lav2.events import Request
 
     together = Assistant.load(report=lambda line: None)
@@ -191,13 +191,13 @@ def test_what_the_prompt_begins_with_is_read_while_the_experts_look(assistant, b
         read.append(ids.shape[1])
         return forward(ids, cache)
 
-    def ahead(*given, original=assistant._ahead):
+    def ahead(*given, original=assistant._prefill_prefix):
         found = original(*given)
         beside.set()
         return found
 
     monkeypatch.setattr(assistant._chat, "_read", watched)
-    monkeypatch.setattr(assistant, "_ahead", ahead)
+    monkeypatch.setattr(assistant, "_prefill_prefix", ahead)
     look = assistant._orchestrator._experts["caption"]
     monkeypatch.setitem(assistant._orchestrator._experts, "caption", lambda image: beside.wait(60) and look(image))
     found = []
@@ -237,11 +237,10 @@ def signs(lines):
 
 def test_one_who_cancels_while_experts_look_or_in_line_is_let_go_and_the_next_is_served(assistant, bus, monkeypatch):
     from experts.evidence import ExpertError
-    from lav2.assistant import Request
-    from lav2.events import Done, EvidenceFound, ExpertStarted, Queued
-    from lav2.line import Line
+    from lav2.assistant.admission import AdmissionQueue
+    from lav2.events import Done, EvidenceFound, ExpertStarted, Queued, Request
 
-    monkeypatch.setattr(assistant, "_line", Line(at_once=1, waiting=1))
+    monkeypatch.setattr(assistant, "_admission", AdmissionQueue(at_once=1, waiting=1))
     look, looking = threading.Event(), threading.Event()
 
     def slow(image):
@@ -273,8 +272,8 @@ def test_one_who_cancels_while_experts_look_or_in_line_is_let_go_and_the_next_is
 
 
 def test_the_oldest_turns_go_first_when_the_context_is_full(assistant):
-    from lav2.assistant import CONTEXT, PromptReady
-    from lav2.events import Turn
+    from lav2.config import CONTEXT
+    from lav2.events import PromptReady, Turn
 
     history = tuple(Turn(f"question {i}", "word " * 600) for i in range(5))
     found = events(assistant, "And now?", history=history, sampling=short())
@@ -286,7 +285,7 @@ def test_the_oldest_turns_go_first_when_the_context_is_full(assistant):
 
 
 def test_cancelling_keeps_what_was_said(assistant, bus):
-    from lav2.assistant import Request, Token
+    from lav2.events import Request, Token
 
     cancel = threading.Event()
     said = []
@@ -301,7 +300,7 @@ def test_cancelling_keeps_what_was_said(assistant, bus):
 
 
 def test_two_answers_can_stream_in_turns(assistant, bus):
-    from lav2.assistant import Done, Request
+    from lav2.events import Done, Request
 
     streams = [
         assistant.answer(Request("Describe the photo.", bus, experts=experts, sampling=short()))
@@ -322,8 +321,8 @@ def test_two_answers_can_stream_in_turns(assistant, bus):
     [("  ", (), "no question"), ("x" * 100_000, (), "100,000 characters"), ("Hi", ("smell",), "no expert 'smell'")],
 )
 def test_bad_requests_are_told_before_anything_runs(assistant, question, experts, cause):
-    from lav2.assistant import Request
     from lav2.errors import LAV2Error
+    from lav2.events import Request
 
     with pytest.raises(LAV2Error, match=cause) as told:
         assistant.answer(Request(question, experts=experts))
@@ -342,13 +341,15 @@ def test_a_model_made_for_fewer_tokens_is_given_no_more():
     from tiny import LATE, llama, tokenizer
 
     from experts import detection
-    from lav2.assistant import Assistant, PromptReady, Request, _fast
+    from lav2.assistant.loading import fast_backends
+    from lav2.assistant.service import Assistant
     from lav2.config import EMBEDDED
     from lav2.errors import LAV2Error
+    from lav2.events import PromptReady, Request
     from lav2.model.adapted import AdaptedLlama
 
     model = AdaptedLlama(llama(max_position_embeddings=128), LATE).eval()
-    chat, captioner, _ = _fast(model, model)
+    chat, captioner, _ = fast_backends(model, model)
     assert chat.context == 128
     preset = replace(EMBEDDED, template="alpaca")
     small = Assistant(preset, chat, captioner, tokenizer(), None, detection.build(""), {}, {})
@@ -383,7 +384,7 @@ def test_a_captioner_trained_on_another_image_encoder_looks_through_its_own(assi
     """Here it is one that wants blue first: the features of the chat model's would be wrong, without an error."""
     from dataclasses import replace
 
-    from lav2.assistant import Assistant
+    from lav2.assistant.service import Assistant
     from lav2.captioning import reranker
     from lav2.config import EMBEDDED
 

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from lav2 import batch
+from lav2.assistant import batch
 from lav2.errors import LAV2Error
 
 

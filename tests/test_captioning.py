@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from tiny import LATE, PROJECTOR, VISION, adapted, clip_tokens, llama, open_gates, token_ids, tokenizer
 
-from lav2.assistant import _views
+from lav2.assistant.service import _views
 from lav2.captioning import writer
 from lav2.captioning.reranker import Expected
 from lav2.captioning.writer import Captioning, best

@@ -9,7 +9,7 @@ from PIL import Image
 from experts.evidence import Caption, Detections, ExpertFailure, OcrLines
 from experts.prompt_block import prompt_block
 from experts.render import numbered
-from lav2 import receipt, votes
+from lav2.assistant import receipt, votes
 from lav2.cli.main import main
 from lav2.errors import LAV2Error
 from lav2.events import Done, Request

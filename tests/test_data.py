@@ -14,7 +14,7 @@ from tiny import tokenizer as word_tokenizer
 from experts import detection
 from experts.evidence import Caption, Detections, ExpertFailure, OcrLines, from_json, to_json
 from lav2 import config
-from lav2.assistant import Assistant
+from lav2.assistant.service import Assistant
 from lav2.data import formats
 from lav2.data.batches import JOINED, Sample, join
 from lav2.data.features import FeatureCache

@@ -14,7 +14,7 @@ from tiny import LATE, PROJECTOR, VISION, llama, open_gates
 from experts import detection
 from experts.evidence import EXPERT_NAMES
 from lav2 import config
-from lav2.assistant import Assistant
+from lav2.assistant.service import Assistant
 from lav2.captioning.writer import Captioning
 from lav2.cli.main import main
 from lav2.data.formats import read_rows

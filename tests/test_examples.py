@@ -62,7 +62,7 @@ def test_the_reader_finds_the_words_of_every_answer_as_they_are_printed():
 
 @pytest.fixture(scope="module")
 def assistant():
-    from lav2.assistant import Assistant
+    from lav2.assistant.service import Assistant
 
     return Assistant.load(report=lambda line: None)
 

@@ -10,8 +10,7 @@ from tiny import LATE, llama, tokenizer
 
 from experts import detection
 from experts.evidence import OcrLines
-from lav2 import assistant as module
-from lav2.assistant import Assistant, _newest
+from lav2.assistant.service import HISTORY_TURNS, Assistant, _newest
 from lav2.config import EMBEDDED
 from lav2.errors import LAV2Error
 from lav2.events import PromptReady, Request, Sampling, Turn
@@ -61,12 +60,12 @@ def test_a_long_conversation_is_counted_once_from_its_newest_turn(assistant, mon
 
 def test_of_an_endless_conversation_only_the_newest_part_is_looked_at(monkeypatch):
     looked = []
-    monkeypatch.setattr(module.prompts, "clean", lambda text: looked.append(len(text)) or text)
+    monkeypatch.setattr(prompts, "clean", lambda text: looked.append(len(text)) or text)
     huge = (Turn("q", "x" * 30_000_000),)
     assert _newest(huge * 3) == () and looked == []
     recent = (Turn("q", "a"),) * 5
     assert _newest(huge + recent) == recent
-    assert len(_newest((Turn("q", "a"),) * 100_000)) == module.HISTORY_TURNS
+    assert len(_newest((Turn("q", "a"),) * 100_000)) == HISTORY_TURNS
 
 
 def test_one_who_has_left_is_not_counted_for(assistant, monkeypatch):

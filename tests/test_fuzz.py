@@ -15,7 +15,8 @@ from starlette.testclient import TestClient
 from tiny import LATE, llama, tokenizer
 
 from experts import detection
-from lav2.assistant import Assistant, _fast
+from lav2.assistant.loading import fast_backends
+from lav2.assistant.service import Assistant
 from lav2.config import EMBEDDED
 from lav2.errors import LAV2Error
 from lav2.image import open_image
@@ -29,7 +30,7 @@ CHAT = "/v1/chat/completions"
 @pytest.fixture(scope="module")
 def door():
     model = AdaptedLlama(llama(), LATE).eval()
-    chat, captioner, _ = _fast(model, model)
+    chat, captioner, _ = fast_backends(model, model)
     preset = replace(EMBEDDED, template="alpaca")
     assistant = Assistant(preset, chat, captioner, tokenizer(), None, detection.build(""), {}, {})
     return TestClient(Starlette(routes=openai_api.routes(lambda: assistant, assistant.answer)))

@@ -13,8 +13,8 @@ from PIL import Image
 from starlette.applications import Starlette
 
 import app
+from lav2.assistant.admission import AdmissionQueue
 from lav2.events import Done, PromptReady, Queued, Token
-from lav2.line import Line
 from lav2.server import openai_api
 from lav2.ui import answering, panel, state
 
@@ -30,7 +30,7 @@ class Talker:
     preset, versions, hashes = "embedded", {}, {}
 
     def __init__(self, at_once=2, waiting=64):
-        self.line, self.begun = Line(at_once, waiting), threading.Semaphore(0)
+        self.line, self.begun = AdmissionQueue(at_once, waiting), threading.Semaphore(0)
         self.answers = []
 
     def count_tokens(self, text):
@@ -41,7 +41,7 @@ class Talker:
         return self.answers[-1]
 
     def _answer(self, cancel):
-        with self.line.place() as place:
+        with self.line.slot() as place:
             for position in self.line.positions(place, cancel):
                 self.begun.release()
                 yield Queued(position)
@@ -54,9 +54,9 @@ class Talker:
     def free(self) -> bool:
         """Whether everybody is out of the line within PATIENCE."""
         end = time.monotonic() + PATIENCE
-        while self.line._line and time.monotonic() < end:
+        while self.line._slots and time.monotonic() < end:
             time.sleep(0.01)
-        return not self.line._line
+        return not self.line._slots
 
 
 @pytest.fixture

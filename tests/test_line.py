@@ -5,30 +5,30 @@ from contextlib import ExitStack
 
 import pytest
 
-from lav2.line import Busy, Line
+from lav2.assistant.admission import AdmissionQueue, Busy
 
 NEVER = threading.Event()
 
 
 def test_the_first_are_answered_the_next_know_their_position_and_the_last_is_refused():
-    line = Line(at_once=2, waiting=2)
+    line = AdmissionQueue(at_once=2, waiting=2)
     with ExitStack() as room:
-        places = [room.enter_context(line.place()) for _ in range(4)]
+        places = [room.enter_context(line.slot()) for _ in range(4)]
         assert [list(line.positions(place, NEVER)) for place in places[:2]] == [[], []]
         assert [next(line.positions(place, NEVER)) for place in places[2:]] == [1, 2]
-        with pytest.raises(Busy, match="2 questions wait already, yours would have position 3") as told, line.place():
+        with pytest.raises(Busy, match="2 questions wait already, yours would have position 3") as told, line.slot():
             pytest.fail("there is no place")
         assert told.value.next_step and told.value.position == 3
-    with line.place() as place:
+    with line.slot() as place:
         assert list(line.positions(place, NEVER)) == []
 
 
 def test_positions_are_in_order_of_arrival_and_move_up_when_somebody_leaves():
-    line = Line(at_once=1, waiting=3)
+    line = AdmissionQueue(at_once=1, waiting=3)
     with ExitStack() as served, ExitStack() as impatient, ExitStack() as others:
-        served.enter_context(line.place())
-        impatient.enter_context(line.place())
-        second, third = (others.enter_context(line.place()) for _ in range(2))
+        served.enter_context(line.slot())
+        impatient.enter_context(line.slot())
+        second, third = (others.enter_context(line.slot()) for _ in range(2))
         told = [line.positions(place, NEVER) for place in (second, third)]
         assert [next(one) for one in told] == [2, 3]
         impatient.close()  # one who waited is gone
@@ -39,22 +39,22 @@ def test_positions_are_in_order_of_arrival_and_move_up_when_somebody_leaves():
 
 
 def test_one_who_waits_is_let_go_when_cancelled():
-    line, cancel = Line(at_once=1, waiting=1), threading.Event()
-    with line.place():
-        with line.place() as place:
+    line, cancel = AdmissionQueue(at_once=1, waiting=1), threading.Event()
+    with line.slot():
+        with line.slot() as place:
             told = line.positions(place, cancel)
             assert next(told) == 1
             threading.Timer(0.1, cancel.set).start()
             assert list(told) == []
-        with line.place():
+        with line.slot():
             pass  # the slot is free again
 
 
 def test_many_threads_are_served_two_at_a_time_and_all_of_them():
-    line, lock, now, most, served = Line(at_once=2, waiting=20), threading.Lock(), [0], [0], []
+    line, lock, now, most, served = AdmissionQueue(at_once=2, waiting=20), threading.Lock(), [0], [0], []
 
     def ask(number):
-        with line.place() as place:
+        with line.slot() as place:
             for _ in line.positions(place, NEVER):
                 pass
             with lock:
@@ -77,11 +77,11 @@ def served(line, place):
 
 
 def test_clients_take_turns_so_that_one_who_asks_a_lot_delays_nobody_else():
-    line = Line(at_once=2, waiting=18)
+    line = AdmissionQueue(at_once=2, waiting=18)
     with ExitStack() as room:
         eager = [ExitStack() for _ in range(10)]
-        asked = [room.enter_context(one).enter_context(line.place("eager")) for one in eager]
-        second, third = (room.enter_context(line.place(name)) for name in ("second", "third"))
+        asked = [room.enter_context(one).enter_context(line.slot("eager")) for one in eager]
+        second, third = (room.enter_context(line.slot(name)) for name in ("second", "third"))
         assert next(line.positions(second, NEVER)) == 1 and next(line.positions(third, NEVER)) == 2
         assert next(line.positions(asked[2], NEVER)) == 3
         eager[0].close()  # one of the first answers has ended
@@ -92,12 +92,12 @@ def test_clients_take_turns_so_that_one_who_asks_a_lot_delays_nobody_else():
 
 
 def test_clients_take_turns_also_where_one_question_is_answered_at_a_time():
-    line = Line(at_once=1, waiting=9)
+    line = AdmissionQueue(at_once=1, waiting=9)
     with ExitStack() as room:
         first = room.enter_context(ExitStack())
-        first.enter_context(line.place("eager"))
-        eager = [room.enter_context(line.place("eager")) for _ in range(3)]
-        other = [room.enter_context(line.place("other")) for _ in range(2)]
+        first.enter_context(line.slot("eager"))
+        eager = [room.enter_context(line.slot("eager")) for _ in range(3)]
+        other = [room.enter_context(line.slot("other")) for _ in range(2)]
         assert [next(line.positions(place, NEVER)) for place in other] == [1, 3]
         assert [next(line.positions(place, NEVER)) for place in eager] == [2, 4, 5]
         first.close()
@@ -105,22 +105,22 @@ def test_clients_take_turns_also_where_one_question_is_answered_at_a_time():
 
 
 def test_one_client_has_half_of_the_line_at_most_and_is_told_so():
-    line = Line(at_once=2, waiting=2)
+    line = AdmissionQueue(at_once=2, waiting=2)
     with ExitStack() as room:
         for _ in range(2):
-            room.enter_context(line.place("eager"))
-        with pytest.raises(Busy, match="2 of your questions wait already") as told, line.place("eager"):
+            room.enter_context(line.slot("eager"))
+        with pytest.raises(Busy, match="2 of your questions wait already") as told, line.slot("eager"):
             pytest.fail("there is no place")
         assert told.value.next_step
-        others = [room.enter_context(line.place(name)) for name in ("second", "third")]
+        others = [room.enter_context(line.slot(name)) for name in ("second", "third")]
         assert len(others) == 2
 
 
 def test_many_clients_are_all_served_and_all_places_come_back():
-    line, served = Line(at_once=2, waiting=40), []
+    line, served = AdmissionQueue(at_once=2, waiting=40), []
 
     def ask(number):
-        with line.place(f"client {number % 3}") as place:
+        with line.slot(f"client {number % 3}") as place:
             for _ in line.positions(place, NEVER):
                 pass
             served.append(number)
@@ -130,4 +130,4 @@ def test_many_clients_are_all_served_and_all_places_come_back():
         thread.start()
     for thread in threads:
         thread.join(20)
-    assert sorted(served) == list(range(30)) and line._line == []
+    assert sorted(served) == list(range(30)) and line._slots == []

@@ -20,8 +20,8 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from experts.evidence import Caption
+from lav2.assistant.admission import Busy
 from lav2.events import Done, PromptReady, Queued, Token
-from lav2.line import Busy
 from lav2.server import openai_api
 from lav2.server.openai_schema import ChatBody, Refused, parse, to_asked
 

@@ -59,7 +59,7 @@ def test_a_small_preset_is_never_refused(monkeypatch):
 
 
 def test_the_assistant_refuses_before_anything_loads(monkeypatch):
-    from lav2.assistant import Assistant
+    from lav2.assistant.service import Assistant
 
     monkeypatch.setattr(preflight, "free", lambda device: 5e9)
     with pytest.raises(LAV2Error, match=r"cpu has 5\.0 GB free"):

@@ -10,7 +10,7 @@ from PIL import Image
 
 from experts.evidence import Caption, Detections, ExpertFailure, OcrLines
 from experts.prompt_block import prompt_block
-from lav2 import receipt
+from lav2.assistant import receipt
 from lav2.cli.main import main
 from lav2.errors import LAV2Error
 from lav2.events import Done, Request, Sampling, Turn
@@ -150,7 +150,7 @@ def test_long_texts_that_differ_are_quoted_where_they_begin_to_differ():
 
 @pytest.mark.slow
 def test_replay_gives_the_same_answer_or_says_what_differs(tmp_path, capsys):
-    from lav2.assistant import Assistant
+    from lav2.assistant.service import Assistant
     from lav2.image import open_image
 
     asked = Request("What does the sign say?", open_image(SIGN), sampling=Sampling(0.8, max_new_tokens=12, seed=3))

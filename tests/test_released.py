@@ -590,7 +590,7 @@ def test_the_command_imports_a_preset_and_a_missing_one_says_how_to_get_it(golde
         "--projector-heads", 4,
     ]  # fmt: skip
     assert main([str(argument) for argument in arguments]) == 0
-    from lav2.assistant import Assistant
+    from lav2.assistant.service import Assistant
 
     assistant = Assistant.load("llama-7b-bias", dtype="float32", report=lambda line: None)
     from PIL import Image
@@ -609,7 +609,7 @@ def test_the_command_imports_a_preset_and_a_missing_one_says_how_to_get_it(golde
 def test_a_v1_adapter_answers_questions_as_text_only_with_evidence_still_in_the_prompt(golden, tmp_path, monkeypatch):
     from PIL import Image
 
-    from lav2.assistant import Assistant
+    from lav2.assistant.service import Assistant
     from lav2.events import Request
 
     monkeypatch.setenv("LAV2_CACHE", str(tmp_path))

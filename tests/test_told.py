@@ -17,11 +17,12 @@ def assistant():
     from tiny import LATE, llama, tokenizer
 
     from experts import detection
-    from lav2.assistant import Assistant, _fast
+    from lav2.assistant.loading import fast_backends
+    from lav2.assistant.service import Assistant
     from lav2.model.adapted import AdaptedLlama
 
     model = AdaptedLlama(llama(), LATE).eval()
-    chat, captioner, _ = _fast(model, model)
+    chat, captioner, _ = fast_backends(model, model)
     return Assistant(
         replace(EMBEDDED, template="alpaca"), chat, captioner, tokenizer(), None, detection.build(""), {}, {}
     )

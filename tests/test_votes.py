@@ -8,7 +8,7 @@ import stat
 import pytest
 from PIL import Image
 
-from lav2 import receipt, votes
+from lav2.assistant import receipt, votes
 from lav2.errors import LAV2Error
 from lav2.events import Done, Request
 

@@ -56,7 +56,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
 
 def _answer(assistant, image: Path, question: str, options: argparse.Namespace) -> dict:
     """One question's answer as the JSON object that `ask --json` prints."""
-    from lav2 import receipt
+    from lav2.assistant import receipt
     from lav2.events import Request, Sampling
     from lav2.image import open_image
     from lav2.text import routing
@@ -84,7 +84,7 @@ def run_batch(options: argparse.Namespace) -> int:
 
     from tqdm import tqdm
 
-    from lav2 import batch
+    from lav2.assistant import batch
 
     def load() -> batch.Answer:
         assistant = load_assistant(options)
@@ -118,7 +118,7 @@ def run_caption(options: argparse.Namespace) -> int:
 
 
 def run_replay(options: argparse.Namespace) -> int:
-    from lav2 import receipt
+    from lav2.assistant import receipt
     from lav2.image import open_image
 
     before = receipt.read(options.receipt)
@@ -136,7 +136,8 @@ def run_replay(options: argparse.Namespace) -> int:
 
 
 def run_votes(options: argparse.Namespace) -> int:
-    from lav2 import files, votes
+    from lav2 import files
+    from lav2.assistant import votes
 
     pairs = votes.pairs(report=lambda line: print(line, file=sys.stderr))
     lines = [json.dumps(pair, ensure_ascii=False) + "\n" for pair in pairs]

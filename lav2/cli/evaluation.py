@@ -136,7 +136,7 @@ def _runner(options: argparse.Namespace):
 
 def _measured(options: argparse.Namespace):
     """The assistant of `evaluate` and `examine`: --adapter is the captioner for captions, else the chat adapter."""
-    from lav2.assistant import Assistant
+    from lav2.assistant.service import Assistant
 
     preset = chosen_preset(options)
     if options.what == "captions":

@@ -31,7 +31,7 @@ class Renamed(argparse.Action):
 
 
 def load_assistant(options: argparse.Namespace):
-    from lav2.assistant import Assistant
+    from lav2.assistant.service import Assistant
 
     return Assistant.load(
         chosen_preset(options, options.adapter),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from lav2.assistant import Assistant
+from lav2.assistant.service import Assistant
 from lav2.captioning import writer
 from lav2.captioning.writer import Captioning
 from lav2.data.features import FeatureCache

@@ -24,14 +24,14 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from experts.evidence import to_json
+from lav2.assistant.admission import Busy
 from lav2.errors import LAV2Error
 from lav2.events import Done, Event, PromptReady, Request, Token
 from lav2.image import facts
-from lav2.line import Busy
 from lav2.server.openai_schema import Asked, Refused, parse, to_asked
 
 if TYPE_CHECKING:
-    from lav2.assistant import Assistant
+    from lav2.assistant.service import Assistant
 
 BODY_LIMIT = 45_000_000  # bytes: a photo of 30 MB in base64, and room for the text
 BODIES_LIMIT = 10 * BODY_LIMIT  # bytes of all bodies that are being read; bodies below FREE_BYTES do not count

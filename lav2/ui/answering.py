@@ -20,7 +20,7 @@ from lav2.ui.state import Cancellation
 from lav2.ui.texts import TEXTS
 
 if TYPE_CHECKING:
-    from lav2.assistant import Assistant
+    from lav2.assistant.service import Assistant
 
 if find_spec("spaces"):  # only on Hugging Face Spaces; it has to come before torch
     import spaces
@@ -126,7 +126,7 @@ def load(preset: str, detector: str | None, **placing: str | None) -> None:
     global ASSISTANT, FALLBACK
     # Losses of detectors, which nobody trains here, would bring scipy's optimisers with them.
     with patch("transformers.utils.is_scipy_available", return_value=False):
-        from lav2.assistant import Assistant
+        from lav2.assistant.service import Assistant
 
     try:
         ASSISTANT = Assistant.load(preset, detector=detector, report=print, **placing)

@@ -10,7 +10,7 @@ from gradio.components.api_component import Api
 from gradio_client.utils import python_type_to_json_schema
 
 from experts.evidence import EXPERT_NAMES, to_json
-from lav2 import receipt
+from lav2.assistant import receipt
 from lav2.errors import LAV2Error
 from lav2.events import Done, Request, Sampling
 from lav2.image import open_image

@@ -10,7 +10,7 @@ from typing import Any
 
 import gradio as gr
 
-from lav2 import receipt
+from lav2.assistant import receipt
 from lav2.errors import LAV2Error
 from lav2.events import Done, EvidenceFound, Queued, Token
 from lav2.image import facts, open_image

@@ -13,7 +13,7 @@ from typing import Any
 import gradio as gr
 
 from experts.evidence import EXPERT_NAMES
-from lav2 import receipt, votes
+from lav2.assistant import receipt, votes
 from lav2.errors import LAV2Error
 from lav2.events import Done, Queued, Token
 from lav2.image import open_image

@@ -61,7 +61,7 @@ class Settings:
 
 
 def client_key(request: gr.Request | None) -> str | None:
-    """Who asks, for taking turns (lav2.line): a session of the page or of a program, else an address."""
+    """Who asks, for taking turns (lav2.assistant.admission): a session of the page or of a program, else an address."""
     if request is None:
         return None
     return request.session_hash or (request.client.host if request.client else None)

@@ -27,7 +27,7 @@ def folder() -> Path:
 
 
 def store(choice: str, left: Mapping[str, Any], right: Mapping[str, Any], photo: Image.Image | None) -> None:
-    """Append a vote on two answers (receipts of lav2.receipt), and keep the photo, without its metadata, beside it.
+    """Append a vote on two answers (see receipt.py), and keep the photo, without its metadata, beside it.
 
     Nobody else on this machine can read them. A vote is stored whole or not at all.
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 from lav2.errors import LAV2Error
 
-BLINK = 0.05  # seconds after which one who waits sees that he was cancelled
+POLL_INTERVAL_S = 0.05  # seconds after which one who waits sees that he was cancelled
 
 
 class Busy(LAV2Error):
@@ -36,7 +36,7 @@ class Crowding(Busy):
         )
 
 
-class _Place:
+class _Slot:
     """Of one question; `served` once it is being answered."""
 
     def __init__(self, client: Hashable):
@@ -44,7 +44,7 @@ class _Place:
         self.served = False
 
 
-class Line:
+class AdmissionQueue:
     """At most `at_once` questions are answered and `waiting` more wait; the next one is refused.
 
     The next to be answered is the earliest question of the client who has the fewest under way, of several such clients
@@ -56,13 +56,13 @@ class Line:
         self._at_once, self._most = at_once, at_once + waiting
         self._share = max(1, self._most // 2)
         self._changed = threading.Condition()
-        self._line: list[_Place] = []  # in order of arrival
+        self._slots: list[_Slot] = []  # in order of arrival
         self._turns: dict[Hashable, int] = {}  # client in line -> number of his last turn
         self._turn = 0
 
     @contextmanager
-    def place(self, client: Hashable | None = None) -> Iterator[_Place]:
-        """A place in the line, which whoever leaves the block frees at once.
+    def slot(self, client: Hashable | None = None) -> Iterator[_Slot]:
+        """A place in the queue, which whoever leaves the block frees at once.
 
         Args:
             client: who asks; None: somebody who is none of the others.
@@ -70,54 +70,54 @@ class Line:
         Raises:
             Busy: nobody more may wait; Crowding: this client may not.
         """
-        mine = _Place(client)
+        mine = _Slot(client)
         with self._changed:
-            if len(self._line) >= self._most:
+            if len(self._slots) >= self._most:
                 raise Busy(self._most - self._at_once + 1)
-            if sum(place.client == mine.client for place in self._line) >= self._share:
+            if sum(slot.client == mine.client for slot in self._slots) >= self._share:
                 raise Crowding(self._share)
-            self._line.append(mine)
+            self._slots.append(mine)
             self._admit()
         try:
             yield mine
         finally:
             with self._changed:
-                self._line.remove(mine)
+                self._slots.remove(mine)
                 self._admit()
                 self._changed.notify_all()
 
-    def positions(self, place: _Place, cancel: threading.Event) -> Iterator[int]:
+    def positions(self, slot: _Slot, cancel: threading.Event) -> Iterator[int]:
         """1 for the next to be answered, 2 for the one after it ..., each time it changes; ends when it is one's turn
         or `cancel` is set."""
         told = 0
         while not cancel.is_set():
             with self._changed:
-                if place.served:
+                if slot.served:
                     return
-                position = self._order().index(place) + 1
+                position = self._order().index(slot) + 1
                 if position == told:
-                    self._changed.wait(BLINK)
+                    self._changed.wait(POLL_INTERVAL_S)
                     continue
             told = position
             yield position
 
     def _admit(self) -> None:
-        free = self._at_once - sum(place.served for place in self._line)
-        for place in self._order()[: max(0, free)]:
-            place.served = True
+        free = self._at_once - sum(slot.served for slot in self._slots)
+        for slot in self._order()[: max(0, free)]:
+            slot.served = True
             self._turn += 1
-            self._turns[place.client] = self._turn
-        here = {place.client for place in self._line}
+            self._turns[slot.client] = self._turn
+        here = {slot.client for slot in self._slots}
         self._turns = {client: turn for client, turn in self._turns.items() if client in here}
 
-    def _order(self) -> list[_Place]:
+    def _order(self) -> list[_Slot]:
         """Those who wait, the next to be answered first."""
-        under_way = Counter(place.client for place in self._line if place.served)
+        under_way = Counter(slot.client for slot in self._slots if slot.served)
         turns, turn = dict(self._turns), self._turn
-        waiting = [place for place in self._line if not place.served]
+        waiting = [slot for slot in self._slots if not slot.served]
         order = []
         while waiting:
-            first = min(waiting, key=lambda place: (under_way[place.client], turns.get(place.client, 0)))
+            first = min(waiting, key=lambda slot: (under_way[slot.client], turns.get(slot.client, 0)))
             waiting.remove(first)
             turn += 1
             under_way[first.client] += 1

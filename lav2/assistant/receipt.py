@@ -14,10 +14,10 @@ from pydantic import ValidationError
 
 from experts.evidence import Caption, Evidence, ExpertFailure, from_json, to_json
 from experts.messages import Message, cut
+from lav2.assistant.receipt_form import FORMAT, Receipt
 from lav2.errors import LAV2Error
 from lav2.events import Done, Request, Sampling, Turn
 from lav2.image import Facts, facts
-from lav2.receipt_form import FORMAT, Receipt
 from lav2.text.routing import Route
 
 SIZE_LIMIT = 1_000_000  # bytes

@@ -7,7 +7,6 @@ import contextlib
 import dataclasses
 import hashlib
 import os
-import platform
 import threading
 import time
 from collections import OrderedDict
@@ -21,13 +20,13 @@ import transformers
 from PIL import Image, ImageOps
 from torch import Tensor
 
-import lav2
-from experts import caption, detection, ocr
+from experts import caption, ocr
 from experts.evidence import EXPERT_NAMES, Evidence, Expert
 from experts.orchestrator import Orchestrator, fingerprint
 from lav2 import config, weights
+from lav2.assistant.admission import AdmissionQueue
+from lav2.assistant.loading import LoadedModels, build_detector, context_length, fast_backends, load_adapted, versions
 from lav2.captioning import reranker, writer
-from lav2.config import CONTEXT
 from lav2.errors import LAV2Error
 from lav2.events import (
     Done,
@@ -43,11 +42,8 @@ from lav2.events import (
     check_length,
 )
 from lav2.inference import backend, native, prefix_cache, scheduler, streaming
-from lav2.inference.engine import Engine, refusal
-from lav2.inference.folding import unmap
-from lav2.line import Line
+from lav2.inference.engine import Engine
 from lav2.model import checkpoint, preflight
-from lav2.model.adapted import AdaptedLlama
 from lav2.model.llm import Quantize, base_identity, load_llm, share_frozen
 from lav2.model.vision import VisionTower
 from lav2.text import grounding, language, prompts
@@ -58,18 +54,7 @@ LINE_END = 8  # tokens at most that joining findings and question adds
 HISTORY_TURNS, HISTORY_CHARACTERS = 200, 100_000  # of the newest that are looked at: far more than any context holds
 
 
-class Parts(NamedTuple):
-    """What an assistant is made of; see Assistant."""
-
-    chat: backend.DecoderBackend
-    captioner: backend.DecoderBackend
-    tokenizer: transformers.PreTrainedTokenizerBase
-    tower: VisionTower | None
-    caption_tower: VisionTower | None
-    judge: reranker.ConceptReranker | None
-
-
-class _Once:
+class Lazy:
     """A value that is made once, by whoever needs it first; others wait for it. A failure is not kept."""
 
     def __init__(self, make: Callable[[], Any]):
@@ -83,7 +68,7 @@ class _Once:
             return self._made[0]
 
 
-class _Seen(NamedTuple):
+class ImageFeatures(NamedTuple):
     """What the models make of a photo."""
 
     clip_tokens: Callable[[], Tensor]  # [1, N, C], which the captioner reads as well
@@ -139,10 +124,10 @@ class Assistant:
         }
         self.experts = tuple(experts)
         self._orchestrator = Orchestrator(experts)
-        self._at_once, self._line = at_once, Line(at_once, WAITING)
+        self._at_once, self._admission = at_once, AdmissionQueue(at_once, WAITING)
         self._scheduler = scheduler.Scheduler(at_once)
-        self.context = _context(chat.llm)  # tokens of prompt and answer together at most
-        self._seen: OrderedDict[bytes, _Seen] = OrderedDict()  # by photo, the newest PHOTOS
+        self.context = context_length(chat.llm)  # tokens of prompt and answer together at most
+        self._seen: OrderedDict[bytes, ImageFeatures] = OrderedDict()  # by photo, the newest PHOTOS
         self._seen_lock = threading.Lock()
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="vision")
         self._encoder = ThreadPoolExecutor(1, thread_name_prefix="encoder")  # see _views; like all
@@ -194,12 +179,12 @@ class Assistant:
         # made before an adapter is put on the model.
         second = None if settings.caption_adapter == settings.adapter else share_frozen(llm)
         checkpoint.check_roles(weights.find(settings.adapter), weights.find(settings.caption_adapter), report)
-        chat = _adapted(settings.adapter, llm, tokenizer, report, base)
-        captioner = chat if second is None else _adapted(settings.caption_adapter, second, tokenizer, report, base)
+        chat = load_adapted(settings.adapter, llm, tokenizer, report, base)
+        captioner = chat if second is None else load_adapted(settings.caption_adapter, second, tokenizer, report, base)
         for part, source in (("adapter", settings.adapter), ("caption_adapter", settings.caption_adapter)):
             hashes[part] = hashlib.sha256((weights.find(source) / checkpoint.TENSORS).read_bytes()).hexdigest()
         clock.lap("adapters", f"{settings.adapter}, {settings.caption_adapter}")
-        chat, captioner, how = _fast(chat, captioner, True if int8 else None)
+        chat, captioner, how = fast_backends(chat, captioner, True if int8 else None)
         clock.lap("engine", how)
         tower = VisionTower(chat.vision_config).to(place) if chat.vision_config else None
         if tower is not None:
@@ -214,7 +199,7 @@ class Assistant:
         if judge is not None:
             judge.to(place)
             hashes["caption_phrases"] = hashlib.sha256((folder / reranker.CAPTION_PHRASES).read_bytes()).hexdigest()
-        expert = _detector(detector or os.environ.get("LAV2_DETECTOR"), settings, str(place))
+        expert = build_detector(detector or os.environ.get("LAV2_DETECTOR"), settings, str(place))
         ready = cls(settings, chat, captioner, tokenizer, tower, expert, clock.seconds, hashes, at_once, own, judge)
         ready.versions["engine"] = how  # int8 or not, compiled or not: other sums, so perhaps another answer
         return ready
@@ -243,7 +228,7 @@ class Assistant:
         it waits for, and makes room for the next in line.
 
         Raises:
-            LAV2Error: an empty or overlong question, an unknown expert, from this call; lav2.line.Busy in place of the
+            LAV2Error: an empty or overlong question, an unknown expert, from this call; admission.Busy in place of the
                 first event.
         """
         question = self._checked(request)
@@ -262,11 +247,11 @@ class Assistant:
         """What the named experts find, in the order of EXPERT_NAMES, once it is `client`'s turn.
 
         Raises:
-            LAV2Error: an unknown expert; lav2.line.Busy: too many wait.
+            LAV2Error: an unknown expert; lav2.assistant.admission.Busy: too many wait.
         """
         self._known(experts)
-        with self._line.place(client) as place:
-            for _ in self._line.positions(place, threading.Event()):
+        with self._admission.slot(client) as place:
+            for _ in self._admission.positions(place, threading.Event()):
                 pass
             return _ordered(dict(self._orchestrator.run(image, experts)))
 
@@ -292,9 +277,9 @@ class Assistant:
         return "" if streaming.encode(self._tokenizer, "") else self._tokenizer.bos_token
 
     @property
-    def parts(self) -> Parts:
+    def parts(self) -> LoadedModels:
         """The models themselves, for evaluation in batches."""
-        return Parts(self._chat, self._captioner, self._tokenizer, self._tower, self._caption_tower, self._judge)
+        return LoadedModels(self._chat, self._captioner, self._tokenizer, self._tower, self._caption_tower, self._judge)
 
     def count_tokens(self, text: str) -> int:
         return len(self._tokenizer(text, add_special_tokens=False).input_ids)
@@ -319,8 +304,8 @@ class Assistant:
 
     def _answer(self, request: Request, question: str, cancel: threading.Event) -> Iterator[Event]:
         start = time.perf_counter()
-        with self._line.place(request.client) as place:
-            for position in self._line.positions(place, cancel):
+        with self._admission.slot(request.client) as place:
+            for position in self._admission.positions(place, cancel):
                 yield Queued(position)
             yield from self._served(request, question, cancel, start)
 
@@ -343,7 +328,7 @@ class Assistant:
                 seen = self._look(request.image, photo)
                 prompt_kv = self._pool.submit(seen.prompt_kv)  # beside the experts
                 if isinstance(self._chat, Engine) and request.evidence is None and request.experts:
-                    ahead = self._readers.submit(self._ahead, seen, question, history, request, cancel)
+                    ahead = self._readers.submit(self._prefill_prefix, seen, question, history, request, cancel)
         if request.evidence is not None:
             for name, found in request.evidence.items():
                 evidence[name] = found
@@ -368,7 +353,7 @@ class Assistant:
         count = 0
         with contextlib.ExitStack() as held:  # what reads the answer is closed also where the caller is gone
             if not cancel.is_set():
-                given = prompt_kv.result() if prompt_kv else self._blind()
+                given = prompt_kv.result() if prompt_kv else self._text_only_prompt_kv()
                 more = {"scheduler": self._scheduler, "cancel": cancel, "ahead": ahead.result() if ahead else None}
                 sampling = replace(request.sampling, max_new_tokens=min(asked, self.context - used))
                 stream = streaming.stream(
@@ -407,8 +392,8 @@ class Assistant:
             tokens=count,
         )
 
-    def _ahead(
-        self, seen: _Seen, question: str, history: tuple[Turn, ...], request: Request, cancel: threading.Event
+    def _prefill_prefix(
+        self, seen: ImageFeatures, question: str, history: tuple[Turn, ...], request: Request, cancel: threading.Event
     ) -> streaming.Ahead | None:
         """What the text begins with, read while the experts look. Of a history that may be too long only what every
         prompt begins with: `_fit` leaves turns out of it."""
@@ -480,13 +465,13 @@ class Assistant:
         very long answer is not worth every earlier turn."""
         return min(request.sampling.max_new_tokens, self.context // 4)
 
-    def _look(self, image: Image.Image, photo: bytes | None = None) -> _Seen:
+    def _look(self, image: Image.Image, photo: bytes | None = None) -> ImageFeatures:
         """What the models make of a photo, remembered by its pixels and made once for all who ask."""
         photo = photo or fingerprint(image)
         with self._seen_lock:
             if photo not in self._seen:
                 clip_tokens, mirrored = _views(self._tower, image, self._encoder)
-                self._seen[photo] = _Seen(clip_tokens, mirrored, _Once(lambda: self._prompts(clip_tokens())))
+                self._seen[photo] = ImageFeatures(clip_tokens, mirrored, Lazy(lambda: self._prompts(clip_tokens())))
                 while len(self._seen) > PHOTOS:
                     self._seen.popitem(last=False)
             self._seen.move_to_end(photo)
@@ -497,7 +482,7 @@ class Assistant:
         return self._chat.prompt_kv(self._chat.visual_prompt(clip_tokens))
 
     @torch.inference_mode()
-    def _blind(self) -> tuple:
+    def _text_only_prompt_kv(self) -> tuple:
         """Prompts of a question without a photo."""
         return self._chat.prompt_kv()
 
@@ -507,22 +492,12 @@ def _views(
 ) -> tuple[Callable[[], Tensor], Callable[[], Tensor]]:
     """clip_tokens of a photo and of its mirror image, made when they are needed; the photo is scaled once for both. One
     thread, the encoder's, makes all of them: see experts.orchestrator on cuDNN's plans."""
-    small = _Once(lambda: tower.resized(image))
+    small = Lazy(lambda: tower.resized(image))
 
     def encoded(view: Callable[[], Image.Image]) -> Callable[[], Tensor]:
-        return _Once(lambda: encoder.submit(lambda: tower.encode([view()])).result())
+        return Lazy(lambda: encoder.submit(lambda: tower.encode([view()])).result())
 
     return encoded(small), encoded(lambda: ImageOps.mirror(small()))
-
-
-def versions() -> dict[str, str]:
-    """What an answer depends on besides its preset."""
-    return {
-        "lav2": lav2.__version__,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
-    }
 
 
 def _newest(history: tuple[Turn, ...]) -> tuple[Turn, ...]:
@@ -535,50 +510,6 @@ def _newest(history: tuple[Turn, ...]) -> tuple[Turn, ...]:
             break
         kept.append(Turn(prompts.clean(turn.question), prompts.clean(turn.answer)))
     return tuple(reversed(kept))
-
-
-def _adapted(source: str, llm, tokenizer, report, base) -> AdaptedLlama:
-    return checkpoint.load(weights.find(source), llm, tokenizer, report, base=base).eval()
-
-
-def _context(llm: transformers.PreTrainedModel) -> int:
-    """Tokens that the assistant gives a model, which may have been made for fewer."""
-    return min(CONTEXT, getattr(llm.config, "max_position_embeddings", None) or CONTEXT)
-
-
-def _detector(chosen: str | None, settings: config.Preset, device: str) -> Expert:
-    """The detection expert: a file or name that the user chose, else the preset's own at the preset's threshold."""
-    if chosen:
-        return detection.build(chosen, device=device, least=detection.FAINT)
-    own = settings.detector
-    file = str(weights.find(own)) if own.startswith("assets:") else own
-    return detection.build(file, settings.confidence, device, detection.FAINT)
-
-
-def _fast(
-    chat: AdaptedLlama, captioner: AdaptedLlama, int8: bool | None = None
-) -> tuple[backend.DecoderBackend, backend.DecoderBackend, str]:
-    """Engines of both models where they take them, and how they run, in words; the models' own forward is given up."""
-    refused = refusal(chat)
-    if refused and int8:
-        raise LAV2Error(
-            "8bit weights on the CPU are the engine's; it refuses this model: {why}.",
-            "Leave --quantize away, or use a GPU.",
-            why=refused,
-        )
-    if refused:
-        return chat, captioner, f"transformers' forward, since {refused}"
-    context = _context(chat.llm)
-    if captioner is chat:
-        fast = second = Engine(chat, int8, context=context, release=True)
-    else:
-        second = Engine(captioner, int8, context=context)
-        fast = Engine(chat, int8, context=context, head=second.head, release=True)
-    if fast.int8:
-        unmap([chat, captioner])
-    fast.record(1)  # else nobody knows yet whether it can
-    plain = "folded weights, recorded steps" if fast.fused else "folded weights, torch"
-    return fast, second, "int8 weights, compiled step" if fast.int8 else plain
 
 
 def _ordered(evidence: dict[str, Evidence]) -> dict[str, Evidence]:
