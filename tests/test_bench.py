@@ -6,21 +6,21 @@ import pytest
 import torch
 from tiny import adapted, llama, token_ids
 
-from lav2 import bench
+from lav2.bench import command, harness
 from lav2.inference import backend
 from lav2.inference.engine import Engine
 from lav2.model.adapted import AdaptedLlama
 
 
 def test_quartiles_of_a_spread():
-    spread = bench.Spread((4.0, 1.0, 2.0, 3.0, 5.0))
+    spread = harness.Spread((4.0, 1.0, 2.0, 3.0, 5.0))
     assert spread.json() == {"median": 3.0, "low": 2.0, "high": 4.0}
-    assert str(bench.Spread((1.0, 2.0))) == "1.5 (1.25-1.75)"
+    assert str(harness.Spread((1.0, 2.0))) == "1.5 (1.25-1.75)"
 
 
 def test_what_is_compared_is_measured_in_turns_after_one_round_that_does_not_count():
     order = []
-    found = bench.in_turns({name: lambda name=name: order.append(name) or len(order) for name in "ab"}, 2)
+    found = harness.in_turns({name: lambda name=name: order.append(name) or len(order) for name in "ab"}, 2)
     assert "".join(order) == "ababab"
     assert found["a"].values == (3, 5)
     assert found["b"].values == (4, 6)
@@ -28,8 +28,8 @@ def test_what_is_compared_is_measured_in_turns_after_one_round_that_does_not_cou
 
 @pytest.mark.slow
 def test_the_last_line_is_one_json_object_with_conditions_and_sections(capsys, monkeypatch):
-    monkeypatch.setattr(bench, "PROMPT", 20)
-    assert bench.main(["--section", "concurrency", "--quick"]) == 0
+    monkeypatch.setattr(harness, "PROMPT", 20)
+    assert command.main(["--section", "concurrency", "--quick"]) == 0
     lines = capsys.readouterr().out.strip().splitlines()
     found = json.loads(lines[-1])
     assert {"processor", "cores", "commit", "dtype", "prompt tokens"} <= found["conditions"].keys()
@@ -38,9 +38,9 @@ def test_the_last_line_is_one_json_object_with_conditions_and_sections(capsys, m
 
 
 def test_the_gpu_section_runs_on_a_tiny_shape_where_no_gpu_is_and_says_so(capsys, monkeypatch):
-    monkeypatch.setattr(bench, "PROMPT", 8)
-    monkeypatch.setattr(bench.torch.cuda, "is_available", lambda: False)
-    assert bench.main(["--section", "gpu", "--quick"]) == 0
+    monkeypatch.setattr(harness, "PROMPT", 8)
+    monkeypatch.setattr(harness.torch.cuda, "is_available", lambda: False)
+    assert command.main(["--section", "gpu", "--quick"]) == 0
     found = json.loads(capsys.readouterr().out.strip().splitlines()[-1])["gpu"]
     assert all(row["machine"].startswith("NO GPU") and row["shape"] == "tiny" for row in found)
     decoded = [row for row in found if row["decode tokens/s"]]
@@ -65,17 +65,17 @@ def test_the_gpu_section_runs_on_a_tiny_shape_where_no_gpu_is_and_says_so(capsys
 
 
 def test_a_batch_that_does_not_fit_the_gpu_is_told_in_its_row_and_the_others_stay(capsys, monkeypatch):
-    prefill = bench.backend.prefill
+    prefill = backend.prefill
 
     def small(model, ids, *args, **kwargs):
         if len(ids) > 8:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return prefill(model, ids, *args, **kwargs)
 
-    monkeypatch.setattr(bench, "PROMPT", 8)
-    monkeypatch.setattr(bench.torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(bench.backend, "prefill", small)
-    assert bench.main(["--section", "gpu", "--quick"]) == 0
+    monkeypatch.setattr(harness, "PROMPT", 8)
+    monkeypatch.setattr(harness.torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(backend, "prefill", small)
+    assert command.main(["--section", "gpu", "--quick"]) == 0
     found = json.loads(capsys.readouterr().out.strip().splitlines()[-1])["gpu"]
     assert {row["batch"] for row in found if row["note"] == "out of memory"} == {32}
     assert {row["batch"] for row in found if row["decode tokens/s"] and not row["x one"]} == {1, 8}
@@ -85,33 +85,33 @@ def test_a_section_that_does_not_fit_at_all_is_told_and_the_json_still_comes(cap
     def full(options):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setitem(bench.SECTIONS, "gpu", full)
-    assert bench.main(["--section", "gpu", "--quick"]) == 1
+    monkeypatch.setitem(command.SECTIONS, "gpu", full)
+    assert command.main(["--section", "gpu", "--quick"]) == 1
     assert json.loads(capsys.readouterr().out.strip().splitlines()[-1])["gpu"] == {"error": "CUDA out of memory"}
 
 
 def test_what_an_issue_asked_for_is_met_or_missed_at_most_or_at_least():
-    assert bench.target(5, 5) == "<= 5: met"
-    assert bench.target(5.1, 5) == "<= 5: MISSED"
-    assert bench.target(70, 70, least=True) == ">= 70: met"
-    assert bench.target(69, 70, least=True) == ">= 70: MISSED"
+    assert harness.target(5, 5) == "<= 5: met"
+    assert harness.target(5.1, 5) == "<= 5: MISSED"
+    assert harness.target(70, 70, least=True) == ">= 70: met"
+    assert harness.target(69, 70, least=True) == ">= 70: MISSED"
 
 
 def test_without_git_the_commit_is_what_the_environment_says(monkeypatch):
     monkeypatch.setenv("PATH", "")
     monkeypatch.setenv("LAV2_COMMIT", "abc1234")
-    assert bench._commit() == "abc1234"
+    assert harness.commit() == "abc1234"
     monkeypatch.delenv("LAV2_COMMIT")
-    assert bench._commit() == "unknown"
+    assert harness.commit() == "unknown"
 
 
 def test_a_model_that_is_measured_has_nothing_that_a_trained_one_would_not_leave_out():
     """Biases of a new adapter are zero, and the engine drops zero biases."""
-    measured, unadapted = bench.opening(adapted()), AdaptedLlama(llama(), bench.BARE)
+    measured, unadapted = harness.opening(adapted()), AdaptedLlama(llama(), harness.BARE)
     assert all(layer.qkv.bias is not None for layer in Engine(measured).layers)
     assert all(bool((p != 0).any()) for p in measured.adapter_parameters().values())
     engine = Engine(unadapted)
     assert all(layer.qkv.bias is None and layer.down.bias is None for layer in engine.layers)
     ids, closed = token_ids(), (None,) * 4
     torch.testing.assert_close(backend.prefill(engine, ids, closed)[0], llama()(ids).logits[:, -1])
-    assert bench.weight_bytes(engine) == bench.weight_bytes(unadapted)
+    assert harness.weight_bytes(engine) == harness.weight_bytes(unadapted)

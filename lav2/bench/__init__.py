@@ -1,0 +1,1 @@
+"""Benchmarks of speed and memory: `python -m lav2.bench`."""
