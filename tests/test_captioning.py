@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from tiny import LATE, PROJECTOR, VISION, adapted, clip_tokens, llama, open_gates, token_ids, tokenizer
 
-from lav2.assistant.service import _views
+from lav2.assistant.features import encoded_views
 from lav2.captioning import writer
 from lav2.captioning.reranker import Expected
 from lav2.captioning.writer import Captioning, best
@@ -122,7 +122,7 @@ def test_a_photo_is_scaled_once_and_its_mirror_image_is_seen_as_the_photos_featu
     picture.paste((200, 0, 0), (0, 0, 20, 20))
     tower = Tower()
     with ThreadPoolExecutor(1) as encoder:
-        plain, mirrored = (view() for view in _views(tower, picture, encoder))
+        plain, mirrored = (view() for view in encoded_views(tower, picture, encoder))
     assert plain.view(4, 4)[0, 0] > 150 > 50 > plain.view(4, 4)[0, -1]
     assert torch.equal(mirrored.view(4, 4), plain.view(4, 4).flip(-1))
     assert tower.scaled == [(40, 20)]

@@ -10,7 +10,8 @@ from tiny import LATE, llama, tokenizer
 
 from experts import detection
 from experts.evidence import OcrLines
-from lav2.assistant.service import HISTORY_TURNS, Assistant, _newest
+from lav2.assistant.history import HISTORY_TURNS, newest_turns
+from lav2.assistant.service import Assistant
 from lav2.config import EMBEDDED
 from lav2.errors import LAV2Error
 from lav2.events import PromptReady, Request, Sampling, Turn
@@ -29,7 +30,7 @@ def assistant():
 
 def fit(assistant, history, question="w5", cancel=GO):
     request = Request(question, history=history, sampling=Sampling(max_new_tokens=20))
-    return assistant._fit(question, "", _newest(history), request, cancel)
+    return assistant._fit(question, "", newest_turns(history), request, cancel)
 
 
 def most_that_fit(assistant, history, question="w5"):
@@ -62,10 +63,10 @@ def test_of_an_endless_conversation_only_the_newest_part_is_looked_at(monkeypatc
     looked = []
     monkeypatch.setattr(prompts, "clean", lambda text: looked.append(len(text)) or text)
     huge = (Turn("q", "x" * 30_000_000),)
-    assert _newest(huge * 3) == () and looked == []
+    assert newest_turns(huge * 3) == () and looked == []
     recent = (Turn("q", "a"),) * 5
-    assert _newest(huge + recent) == recent
-    assert len(_newest((Turn("q", "a"),) * 100_000)) == HISTORY_TURNS
+    assert newest_turns(huge + recent) == recent
+    assert len(newest_turns((Turn("q", "a"),) * 100_000)) == HISTORY_TURNS
 
 
 def test_one_who_has_left_is_not_counted_for(assistant, monkeypatch):

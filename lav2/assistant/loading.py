@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import platform
-from typing import NamedTuple
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
 import transformers
@@ -15,11 +19,12 @@ from lav2 import config, weights
 from lav2.captioning import reranker
 from lav2.config import CONTEXT
 from lav2.errors import LAV2Error
-from lav2.inference import backend
+from lav2.inference import backend, native
 from lav2.inference.engine import Engine, refusal
 from lav2.inference.folding import unmap
-from lav2.model import checkpoint
+from lav2.model import checkpoint, preflight
 from lav2.model.adapted import AdaptedLlama
+from lav2.model.llm import Quantize, base_identity, load_llm, share_frozen
 from lav2.model.vision import VisionTower
 
 
@@ -86,3 +91,77 @@ def fast_backends(
     fast.record(1)  # else nobody knows yet whether it can
     plain = "folded weights, recorded steps" if fast.fused else "folded weights, torch"
     return fast, second, "int8 weights, compiled step" if fast.int8 else plain
+
+
+def load_parts(
+    settings: config.Preset,
+    most: int,
+    *,
+    detector: str | None,
+    device: str | None,
+    dtype: str | None,
+    quantize: Quantize | None,
+    device_map: str | None,
+    report: Callable[[str], None],
+) -> tuple[dict[str, Any], str]:
+    """The arguments of Assistant behind its preset, and how the engine computes; see Assistant.load.
+
+    Args:
+        most: questions that are answered at once where there is memory for as many.
+    """
+    place = torch.device(preflight.device(device))
+    dtype = dtype or preflight.precision(str(place))
+    kind, room = getattr(torch, dtype), device_map or str(place)
+    native.share_arenas()
+    report(f"         memory: {preflight.check(settings, dtype, room, quantize)}")
+    at_once = preflight.at_once(most, settings, dtype, room, quantize)
+    clock = _Clock(report)
+    int8 = quantize == "8bit" and place.type == "cpu"  # the engine packs them once the adapter is folded
+    llm, tokenizer = load_llm(settings.llm, kind, place, None if int8 else quantize, device_map)
+    base = base_identity(llm, tokenizer, "")
+    hashes = {"base": base["weights"]}
+    clock.lap("language model", f"{settings.llm} on {room}, {quantize or dtype}")
+    # The captioner shares every frozen matrix with the chat model; only norms and adapters are its own. The twin is
+    # made before an adapter is put on the model.
+    second = None if settings.caption_adapter == settings.adapter else share_frozen(llm)
+    checkpoint.check_roles(weights.find(settings.adapter), weights.find(settings.caption_adapter), report)
+    chat = load_adapted(settings.adapter, llm, tokenizer, report, base)
+    captioner = chat if second is None else load_adapted(settings.caption_adapter, second, tokenizer, report, base)
+    for part, source in (("adapter", settings.adapter), ("caption_adapter", settings.caption_adapter)):
+        hashes[part] = hashlib.sha256((weights.find(source) / checkpoint.TENSORS).read_bytes()).hexdigest()
+    clock.lap("adapters", f"{settings.adapter}, {settings.caption_adapter}")
+    chat, captioner, how = fast_backends(chat, captioner, True if int8 else None)
+    clock.lap("engine", how)
+    tower = VisionTower(chat.vision_config).to(place) if chat.vision_config else None
+    if tower is not None:
+        hashes["image_encoder"] = tower.identity
+    own = None  # of the captioner, which may have been trained on another image encoder
+    if captioner.vision_config not in (None, chat.vision_config):
+        own = VisionTower(captioner.vision_config).to(place)
+        hashes["caption_encoder"] = own.identity
+    clock.lap("image encoder", chat.vision_config.name if chat.vision_config else "none, a text-only adapter")
+    folder = weights.find(settings.caption_adapter)
+    judge = reranker.load(folder, captioner.vision_config)
+    if judge is not None:
+        judge.to(place)
+        hashes["caption_phrases"] = hashlib.sha256((folder / reranker.CAPTION_PHRASES).read_bytes()).hexdigest()
+    expert = build_detector(detector or os.environ.get("LAV2_DETECTOR"), settings, str(place))
+    parts = {
+        "chat": chat, "captioner": captioner, "tokenizer": tokenizer, "tower": tower, "detector": expert,
+        "load_seconds": clock.seconds, "hashes": hashes, "at_once": at_once, "caption_tower": own, "judge": judge,
+    }  # fmt: skip
+    return parts, how
+
+
+class _Clock:
+    """Seconds of each part, told as it is done."""
+
+    def __init__(self, report: Callable[[str], None]):
+        self.seconds: dict[str, float] = {}
+        self._report, self._last = report, time.perf_counter()
+
+    def lap(self, part: str, detail: str) -> None:
+        now = time.perf_counter()
+        self.seconds[part] = now - self._last
+        self._report(f"  {now - self._last:5.1f} s  {part}: {detail}")
+        self._last = now

@@ -5,27 +5,26 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
-import os
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import Any, NamedTuple
 
 import torch
 import transformers
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
 from experts import caption, ocr
 from experts.evidence import EXPERT_NAMES, Evidence, Expert
 from experts.orchestrator import Orchestrator, fingerprint
-from lav2 import config, weights
+from lav2 import config
 from lav2.assistant.admission import AdmissionQueue
-from lav2.assistant.loading import LoadedModels, build_detector, context_length, fast_backends, load_adapted, versions
+from lav2.assistant.features import ImageFeatures, Lazy, encoded_views
+from lav2.assistant.history import newest_turns
+from lav2.assistant.loading import LoadedModels, context_length, load_parts, versions
 from lav2.captioning import reranker, writer
 from lav2.errors import LAV2Error
 from lav2.events import (
@@ -43,37 +42,13 @@ from lav2.events import (
 )
 from lav2.inference import backend, native, prefix_cache, scheduler, streaming
 from lav2.inference.engine import Engine
-from lav2.model import checkpoint, preflight
-from lav2.model.llm import Quantize, base_identity, load_llm, share_frozen
+from lav2.model.llm import Quantize
 from lav2.model.vision import VisionTower
 from lav2.text import grounding, language, prompts
 
 AT_ONCE, WAITING = 8, 16  # questions that are answered at once, as many as a step takes, and that wait for it
 PHOTOS = 32  # whose features are kept
 LINE_END = 8  # tokens at most that joining findings and question adds
-HISTORY_TURNS, HISTORY_CHARACTERS = 200, 100_000  # of the newest that are looked at: far more than any context holds
-
-
-class Lazy:
-    """A value that is made once, by whoever needs it first; others wait for it. A failure is not kept."""
-
-    def __init__(self, make: Callable[[], Any]):
-        self._make, self._lock, self._made = make, threading.Lock(), []
-
-    def __call__(self) -> Any:
-        with self._lock:
-            if not self._made:
-                self._made.append(self._make())
-                self._make = None  # it holds the photo
-            return self._made[0]
-
-
-class ImageFeatures(NamedTuple):
-    """What the models make of a photo."""
-
-    clip_tokens: Callable[[], Tensor]  # [1, N, C], which the captioner reads as well
-    mirrored: Callable[[], Tensor]  # those of its mirror image
-    prompt_kv: Callable[[], tuple]  # of the chat adapter
 
 
 class Assistant:
@@ -130,7 +105,7 @@ class Assistant:
         self._seen: OrderedDict[bytes, ImageFeatures] = OrderedDict()  # by photo, the newest PHOTOS
         self._seen_lock = threading.Lock()
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="vision")
-        self._encoder = ThreadPoolExecutor(1, thread_name_prefix="encoder")  # see _views; like all
+        self._encoder = ThreadPoolExecutor(1, thread_name_prefix="encoder")  # see encoded_views; like all
         # threads here, it must not have worked before ZeroGPU forks the process that answers
         self._readers = ThreadPoolExecutor(at_once, thread_name_prefix="ahead")  # they take turns with the answers
         lead = len(streaming.encode(tokenizer, prompts.beginning(preset.template)))
@@ -163,44 +138,9 @@ class Assistant:
             LAV2Error: something is missing or does not fit; cause and next step.
         """
         settings = config.preset(preset) if isinstance(preset, str) else preset
-        place = torch.device(preflight.device(device))
-        dtype = dtype or preflight.precision(str(place))
-        kind, room = getattr(torch, dtype), device_map or str(place)
-        native.share_arenas()
-        report(f"         memory: {preflight.check(settings, dtype, room, quantize)}")
-        at_once = preflight.at_once(AT_ONCE, settings, dtype, room, quantize)
-        clock = _Clock(report)
-        int8 = quantize == "8bit" and place.type == "cpu"  # the engine packs them once the adapter is folded
-        llm, tokenizer = load_llm(settings.llm, kind, place, None if int8 else quantize, device_map)
-        base = base_identity(llm, tokenizer, "")
-        hashes = {"base": base["weights"]}
-        clock.lap("language model", f"{settings.llm} on {room}, {quantize or dtype}")
-        # The captioner shares every frozen matrix with the chat model; only norms and adapters are its own. The twin is
-        # made before an adapter is put on the model.
-        second = None if settings.caption_adapter == settings.adapter else share_frozen(llm)
-        checkpoint.check_roles(weights.find(settings.adapter), weights.find(settings.caption_adapter), report)
-        chat = load_adapted(settings.adapter, llm, tokenizer, report, base)
-        captioner = chat if second is None else load_adapted(settings.caption_adapter, second, tokenizer, report, base)
-        for part, source in (("adapter", settings.adapter), ("caption_adapter", settings.caption_adapter)):
-            hashes[part] = hashlib.sha256((weights.find(source) / checkpoint.TENSORS).read_bytes()).hexdigest()
-        clock.lap("adapters", f"{settings.adapter}, {settings.caption_adapter}")
-        chat, captioner, how = fast_backends(chat, captioner, True if int8 else None)
-        clock.lap("engine", how)
-        tower = VisionTower(chat.vision_config).to(place) if chat.vision_config else None
-        if tower is not None:
-            hashes["image_encoder"] = tower.identity
-        own = None  # of the captioner, which may have been trained on another image encoder
-        if captioner.vision_config not in (None, chat.vision_config):
-            own = VisionTower(captioner.vision_config).to(place)
-            hashes["caption_encoder"] = own.identity
-        clock.lap("image encoder", chat.vision_config.name if chat.vision_config else "none, a text-only adapter")
-        folder = weights.find(settings.caption_adapter)
-        judge = reranker.load(folder, captioner.vision_config)
-        if judge is not None:
-            judge.to(place)
-            hashes["caption_phrases"] = hashlib.sha256((folder / reranker.CAPTION_PHRASES).read_bytes()).hexdigest()
-        expert = build_detector(detector or os.environ.get("LAV2_DETECTOR"), settings, str(place))
-        ready = cls(settings, chat, captioner, tokenizer, tower, expert, clock.seconds, hashes, at_once, own, judge)
+        placing = {"device": device, "dtype": dtype, "quantize": quantize, "device_map": device_map}
+        parts, how = load_parts(settings, AT_ONCE, detector=detector, report=report, **placing)
+        ready = cls(settings, **parts)
         ready.versions["engine"] = how  # int8 or not, compiled or not: other sums, so perhaps another answer
         return ready
 
@@ -264,7 +204,7 @@ class Assistant:
             )
         shared = self._caption_tower is self._tower
         model, words, how = self._captioner, self._tokenizer, self.captioning
-        views = self._look(image)[:2] if shared else _views(self._caption_tower, image, self._encoder)
+        views = self._look(image)[:2] if shared else encoded_views(self._caption_tower, image, self._encoder)
         clip_tokens = torch.cat([view() for view in views[: how.views]])
         return writer.write(model, words, self.caption_prompt, clip_tokens, how, self._judge, self._scheduler)
 
@@ -320,7 +260,7 @@ class Assistant:
     def _served(self, request: Request, question: str, cancel: threading.Event, start: float) -> Iterator[Event]:
         begin = time.perf_counter()
         evidence: dict[str, Evidence] = {}
-        history = _newest(request.history)
+        history = newest_turns(request.history)
         seen, prompt_kv, ahead = None, None, None
         if request.image is not None and not cancel.is_set():
             photo = fingerprint(request.image)
@@ -470,7 +410,7 @@ class Assistant:
         photo = photo or fingerprint(image)
         with self._seen_lock:
             if photo not in self._seen:
-                clip_tokens, mirrored = _views(self._tower, image, self._encoder)
+                clip_tokens, mirrored = encoded_views(self._tower, image, self._encoder)
                 self._seen[photo] = ImageFeatures(clip_tokens, mirrored, Lazy(lambda: self._prompts(clip_tokens())))
                 while len(self._seen) > PHOTOS:
                     self._seen.popitem(last=False)
@@ -487,44 +427,5 @@ class Assistant:
         return self._chat.prompt_kv()
 
 
-def _views(
-    tower: VisionTower, image: Image.Image, encoder: Executor
-) -> tuple[Callable[[], Tensor], Callable[[], Tensor]]:
-    """clip_tokens of a photo and of its mirror image, made when they are needed; the photo is scaled once for both. One
-    thread, the encoder's, makes all of them: see experts.orchestrator on cuDNN's plans."""
-    small = Lazy(lambda: tower.resized(image))
-
-    def encoded(view: Callable[[], Image.Image]) -> Callable[[], Tensor]:
-        return Lazy(lambda: encoder.submit(lambda: tower.encode([view()])).result())
-
-    return encoded(small), encoded(lambda: ImageOps.mirror(small()))
-
-
-def _newest(history: tuple[Turn, ...]) -> tuple[Turn, ...]:
-    """The newest turns, cleaned, within HISTORY_TURNS and HISTORY_CHARACTERS; the rest is not even looked at."""
-    kept: list[Turn] = []
-    left = HISTORY_CHARACTERS
-    for turn in reversed(history[-HISTORY_TURNS:]):
-        left -= len(turn.question) + len(turn.answer)
-        if left < 0:
-            break
-        kept.append(Turn(prompts.clean(turn.question), prompts.clean(turn.answer)))
-    return tuple(reversed(kept))
-
-
 def _ordered(evidence: dict[str, Evidence]) -> dict[str, Evidence]:
     return {name: evidence[name] for name in EXPERT_NAMES if name in evidence}
-
-
-class _Clock:
-    """Seconds of each part, told as it is done."""
-
-    def __init__(self, report: Callable[[str], None]):
-        self.seconds: dict[str, float] = {}
-        self._report, self._last = report, time.perf_counter()
-
-    def lap(self, part: str, detail: str) -> None:
-        now = time.perf_counter()
-        self.seconds[part] = now - self._last
-        self._report(f"  {now - self._last:5.1f} s  {part}: {detail}")
-        self._last = now
