@@ -36,7 +36,7 @@ from lav2.model.adapter import LayerPrompt, transformer_linears
 
 FAMILIES = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
 
-KV_BLOCK = 128  # tokens that are attended to at once, as in decode.c
+KV_BLOCK = 128  # tokens that are attended to at once, as in vectors.h
 MAX_NATIVE_TOKENS = 128  # tokens that decode.c takes in one call
 
 

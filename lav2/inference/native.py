@@ -1,4 +1,4 @@
-"""The decode step in C (decode.c), compiled once for this machine by the compiler that it has, if it has one."""
+"""The decode step in C (decode.c and its parts), compiled once for this machine by the compiler that it has."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ from lav2 import files
 from lav2.errors import LAV2Error
 from lav2.weights import cache_dir
 
-SOURCE = Path(__file__).with_name("decode.c")
+SOURCE = Path(__file__).with_name("decode.c")  # it includes the others
+SOURCES = tuple(SOURCE.with_name(name) for name in ("decode.c", "vectors.h", "products.c", "attention.c"))
 FLAGS = ("-O3", "-march=native", "-fopenmp", "-shared", "-fPIC")
 LIBRARY = "decode.so"
 SECONDS = 20  # that the compiler may take; gcc 12 takes about one
@@ -35,7 +36,7 @@ def library() -> ctypes.CDLL | None:
     with its size and hash. A damaged one is compiled again: to load it could end the process without a word.
     """
     compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
-    identity = SOURCE.read_bytes() + f"{FLAGS} {compiler} {_processor()}".encode()
+    identity = b"".join(file.read_bytes() for file in SOURCES) + f"{FLAGS} {compiler} {_processor()}".encode()
     folder = cache_dir() / f"decode-{hashlib.sha256(identity).hexdigest()[:16]}"
     try:
         if compiler is None and not files.is_whole(folder):
