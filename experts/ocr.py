@@ -72,7 +72,7 @@ class Reader(LazyExpert):
             import easyocr
             import torch
 
-            from experts.craft import quicker
+            from experts.craft import quantise
         device = self._device or ("cuda" if torch.cuda.is_available() else "cpu")
         try:
             with unset(), _private_folder() as own:
@@ -93,7 +93,7 @@ class Reader(LazyExpert):
                 why=error,
             ) from error
         if reader.device == "cpu":
-            reader.detector = quicker(reader.detector)
+            reader.detector = quantise(reader.detector)
         return reader
 
     @cached_property

@@ -21,7 +21,7 @@ from experts.messages import Message
 
 log = logging.getLogger(__name__)
 
-BLINK = 0.05  # seconds after which one who waits for experts sees that he was cancelled
+POLL_INTERVAL_S = 0.05  # seconds after which one who waits for experts sees that he was cancelled
 
 
 def fingerprint(image: Image.Image) -> bytes:
@@ -78,7 +78,7 @@ class Orchestrator:
     def _awaited(finished: SimpleQueue, count: int, cancel: threading.Event | None) -> Iterator[tuple[str, Evidence]]:
         while count and not (cancel is not None and cancel.is_set()):
             try:
-                found = finished.get(timeout=None if cancel is None else BLINK)
+                found = finished.get(timeout=None if cancel is None else POLL_INTERVAL_S)
             except Empty:
                 continue
             count -= 1

@@ -232,7 +232,7 @@ def test_experts_that_are_told_to_use_the_cpu_use_it_though_a_gpu_is_there(monke
         patched.setattr(torch.cuda, "is_available", lambda: True)  # whoever asks would take it, and fail
         detector.load()
         reader.load()
-    assert reader._model.device == "cpu" and isinstance(reader._model.detector, (craft.Whole, craft.Plain))
+    assert reader._model.device == "cpu" and isinstance(reader._model.detector, (craft.Int8Craft, craft.FloatCraft))
     assert reader(sign("STOP")).texts == ("STOP",)
 
 
@@ -333,11 +333,11 @@ def search():
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("way", "most"),
-    [(craft.Whole, 0.06), (craft.Plain, 1e-3), (partial(craft.Plain, bfloat16=True), 0.03)],
+    [(craft.Int8Craft, 0.06), (craft.FloatCraft, 1e-3), (partial(craft.FloatCraft, bfloat16=True), 0.03)],
     ids=["Whole", "Plain", "bfloat16"],
 )
 def test_the_quicker_text_search_finds_what_easyocr_alone_finds(search, way, most):
-    if way is craft.Whole and VECTORS not in ("AVX2", "AVX512"):
+    if way is craft.Int8Craft and VECTORS not in ("AVX2", "AVX512"):
         pytest.skip("oneDNN's convolutions of whole numbers need AVX2")
     detector, pixels = search
     with torch.no_grad():
@@ -354,7 +354,7 @@ def test_the_quicker_text_search_finds_what_easyocr_alone_finds(search, way, mos
 def test_no_activation_of_the_text_search_goes_beyond_what_can_be_added_without_overflow(search, monkeypatch):
     """Also where a photo drives them further than any photo did that was seen."""
     monkeypatch.setattr(craft, "SEEN", tuple(0.2 * seen for seen in craft.SEEN))
-    whole, most = craft.Whole(craft.folded(copy.deepcopy(search[0]))), []
+    whole, most = craft.Int8Craft(craft.folded(copy.deepcopy(search[0]))), []
     at = whole._at
 
     def watched(i, x):
@@ -373,20 +373,20 @@ def test_the_text_search_takes_the_way_that_the_processor_is_quick_at(search, mo
     def chosen(capability, **has):
         monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: has, raising=False)
         monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
-        return craft.quicker(copy.deepcopy(search[0]))
+        return craft.quantise(copy.deepcopy(search[0]))
 
     assert chosen("DEFAULT", bf16=True)._bfloat16
     plain = chosen("DEFAULT")
-    assert isinstance(plain, craft.Plain) and not plain._bfloat16
+    assert isinstance(plain, craft.FloatCraft) and not plain._bfloat16
     assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in plain.modules())
     if VECTORS in ("AVX2", "AVX512"):
-        assert isinstance(chosen(VECTORS, avx512_bf16=True), craft.Whole)
+        assert isinstance(chosen(VECTORS, avx512_bf16=True), craft.Int8Craft)
 
     def changed(*args):
         raise RuntimeError("qconv2d_pointwise() is missing value for argument 'haste'")
 
     monkeypatch.setattr(torch.ops.onednn, "qconv2d_pointwise", changed)
-    assert isinstance(chosen("AVX2"), craft.Plain)
+    assert isinstance(chosen("AVX2"), craft.FloatCraft)
 
 
 def test_networks_that_are_made_unset_draw_no_random_numbers():
