@@ -1,5 +1,5 @@
 """The command line: `python -m lav2 ask | batch | caption | replay | votes | train | phrases | encoder | distil |
-examine | evaluate | import | export | presets`."""
+recipe | examine | evaluate | import | export | presets`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import lav2  # noqa: F401  (sets OpenMP's waiting before torch is loaded)
-from lav2 import config
+from lav2 import config, recipe
 from lav2.errors import LAV2Error, missing_package
 
 CAPTION_QUESTION = "Describe the photo in one sentence."  # to a chat adapter that has no captioner beside it
@@ -130,6 +130,8 @@ def main(arguments: list[str] | None = None) -> int:
     distil.add_argument("--llm", help=LLM_HELP)
     distil.add_argument("--device", help="cpu, cuda (default: what is there)")
     distil.set_defaults(run=run_distil)
+
+    recipe.add_command(commands)
 
     evaluate = commands.add_parser("evaluate", help="captions, benchmarks, and what each expert buys")
     evaluate.add_argument("what", choices=("captions", "vqa", "pope", "mme", "anls", "grounded", "chat", "everyday",
