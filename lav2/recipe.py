@@ -1,4 +1,4 @@
-"""`python -m lav2 recipe`: the weights of a preset from nothing, stage by stage, and one manifest of how they were made.
+"""`python -m lav2 recipe`: a preset's weights from nothing, stage by stage, and one manifest of how they were made.
 
 A recipe is a table of stages. Each one calls what its own command of `python -m lav2` calls, and writes into its own
 folder. manifest.json tells of each stage its settings, seed and inputs, when and where it ran, what came out and how
@@ -18,7 +18,7 @@ import platform
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -31,12 +31,12 @@ MANIFEST, LOCK = "manifest.json", ".lock"
 FORMAT = 1
 BEGUN, DONE = "begun", "done"
 
-# What the estimate of --dry-run rests on, of one core of a Xeon (Sapphire Rapids) with bfloat16 products, in training
-# SmolLM2-135M beside other work (docs/training.md, "The whole default by one command").
-TOKENS = 160  # per second, forward and back
+# What --dry-run estimates by: one CPU core with bfloat16 products (a Xeon with AMX), nothing else running. A step of
+# six joined rows of questions (1,425 tokens with padding) took 7 s there, 8 to 11 beside other work (docs/LOG.md).
+TOKENS = 245  # per second, forward and back
 STEP = 1.0  # s that a step takes beside its tokens: the optimizer, the projector
-LOOKS = 11  # photos per second through the frozen image encoder
-LESSONS = 5  # the same, forward and back
+LOOKS = 11  # photos per second through the frozen image encoder (22 on both cores, docs/LOG.md)
+LESSONS = 5  # the same, forward and back (887 steps of 32 in 45 minutes of two cores, assets/encoder/README.md)
 PARAMETERS = 134.5e6  # of the language model that this was measured with: others take as much longer as they are larger
 ROW_BYTES = 2.5e9 / 384  # memory of a token that is learned from (docs/training.md)
 
@@ -56,80 +56,61 @@ class Work:
 class Stage:
     """One line of a recipe.
 
-    Args:
-        name: of the stage and its folder.
-        title: what it makes, for --list.
-        make: makes it and returns its score.
-        inputs: files and folders that it reads: `data:` below --data (with * for several), `made:` by an earlier stage,
-            `llm`, `vision`, or a source of lav2.weights.
-        outputs: files below its folder that later stages or users need.
-        settings: all but the seed.
-        version: of the stage's code, one more whenever the same inputs would give something else.
-        optional: runs only where it is asked for.
+    `inputs`: what it reads: `data:` below --data (* for several files), `made:` by an earlier stage, `llm`, `vision`,
+    or a source of lav2.weights.
     """
 
-    name: str
+    name: str  # of its folder too
     title: str
-    make: Callable[[Run, Stage], dict[str, Any]]
+    make: Callable[[Run, Stage], dict[str, Any]]  # returns its score
     inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    version: int = 1
+    outputs: tuple[str, ...]  # files of its folder that later stages or users need
+    settings: Mapping[str, Any] = field(default_factory=dict)  # all but the seed
+    version: int = 1  # of its code: one more whenever the same inputs would give something else
     work: Work = Work()
-    optional: bool = False
+    optional: bool = False  # runs only where it is asked for
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """The stages in their order, the preset whose frozen models are used, and the image encoder to start from."""
+    """The stages in their order."""
 
     name: str
-    preset: Preset
-    vision: VisionConfig
+    preset: Preset  # whose frozen models are used
+    vision: VisionConfig  # the image encoder to start from
     stages: tuple[Stage, ...]
 
 
 @dataclass(frozen=True)
 class Run:
-    """Where a recipe is run, and on what.
-
-    Args:
-        preset: the recipe's, or that on another language model (lav2.model.preset_on).
-        data: folder of the data files.
-        out: folder of the stages' folders and of the manifest.
-        cache: of image features; None: the user's.
-    """
+    """Where a recipe is run, and on what."""
 
     recipe: Recipe
-    preset: Preset
-    data: Path
-    out: Path
+    preset: Preset  # the recipe's, or that on another language model (lav2.model.preset_on)
+    data: Path  # folder
+    out: Path  # folder of the stages' folders and of the manifest
     seed: int = 0
     device: str | None = None
-    cache: Path | None = None
+    cache: Path | None = None  # of image features; None: the user's
     report: Callable[[str], None] = print
 
     def paths(self, source: str) -> dict[str, Path]:
-        """The files that an input of a stage stands for, by the names that the manifest has for them.
-
-        Raises:
-            LAV2Error: there is none.
-        """
+        """The files that an input of a stage stands for, by their names in the manifest; LAV2Error without any."""
         kind, _, name = source.partition(":")
         if kind == "data":
             found = sorted(self.data.glob(name))
             if not found:
-                raise LAV2Error(
-                    "The data folder {folder} has no {name}.", "Give the folder that has it as --data.",
-                    folder=self.data, name=name,
-                )  # fmt: skip
+                step = "Give the folder that has it as --data."
+                raise LAV2Error("The data folder {folder} has no {name}.", step, folder=self.data, name=name)
             return {f"data:{path.relative_to(self.data)}": path for path in found}
         if kind == "made":
             return {source: self.out / name}
-        if source in ("llm", "vision"):
-            source_of = {"llm": self.preset.llm, "vision": self.recipe.vision.weights}[source]
-            return {source: weights.find(source_of)} if source_of else {}
-        return {source: weights.find(source)}
+        where = {"llm": self.preset.llm, "vision": self.recipe.vision.weights}.get(source, source)
+        return {source: weights.find(where)} if where else {}
+
+    def stages(self, evaluate: bool) -> list[Stage]:
+        """Those that run; the optional ones only if `evaluate`."""
+        return [stage for stage in self.recipe.stages if evaluate or not stage.optional]
 
     def tables(self, stage: Stage) -> list[Path]:
         """The inputs of a stage that hold rows to learn from."""
@@ -182,19 +163,15 @@ def _adapter(run: Run, stage: Stage) -> dict[str, Any]:
 def _judge(run: Run, stage: Stage) -> dict[str, Any]:
     from lav2 import checkpoint, train
 
-    told: list[str] = []
-
-    def report(line: str) -> None:
-        told.append(line)
-        run.report(line)
-
-    out = run.out / stage.name
+    out, told = run.out / stage.name, []
     checkpoint.export(run.out / "captioner", out)
     train.learn_phrases(
-        out, run.tables(stage), cache=run.cache, seed=run.seed, device=run.device, report=report, **stage.settings
+        out, run.tables(stage), cache=run.cache, seed=run.seed, device=run.device, report=told.append, **stage.settings
     )
-    losses = [float(number) for line in told for number in re.findall(r"other photos: ([\d.]+)", line)]
-    return {"validation loss": losses[-1] if losses else None}
+    for line in told:
+        run.report(line)
+    losses = re.findall(r"other photos: ([\d.]+)", "\n".join(told))
+    return {"validation loss": float(losses[-1]) if losses else None}
 
 
 def _rows(run: Run, stage: Stage) -> dict[str, Any]:
@@ -237,85 +214,56 @@ def _evaluate(run: Run, stage: Stage) -> dict[str, Any]:
     from lav2 import evaluate
     from lav2.assistant import Assistant
 
-    adapters = {part: str(run.out / "export" / name) for part, name in (("adapter", "chat"), ("caption_adapter", "caption"))}
-    loaded = Assistant.load(replace(run.preset, **adapters), device=run.device, report=run.report)
+    chat, captioner = (str(run.out / "export" / name) for name in ("chat", "caption"))
+    preset = replace(run.preset, adapter=chat, caption_adapter=captioner)
+    loaded = Assistant.load(preset, device=run.device, report=run.report)
     bench = evaluate.Bench(loaded, run.cache or weights.cache_dir() / "features", captioning=loaded.captioning)
     data = run.data / "captions.jsonl"
     scores, said = evaluate.captions(bench, data, split="val", limit=stage.settings["limit"])
-    command = ["recipe", run.recipe.name]
-    report = evaluate.report(bench, command, run.seed, data, scores=scores, captions=said)
+    report = evaluate.report(bench, ["recipe", run.recipe.name], run.seed, data, scores=scores, captions=said)
     evaluate.write(report, run.out / stage.name / stage.outputs[0])
     return scores
 
 
 FROZEN = ("llm", "made:encoder/encoder.safetensors", "data:captions.jsonl", "data:photos")
 ADAPTER = ("config.json", "adapter.safetensors")
-EMBEDDED = Recipe(
-    "embedded",
-    config.EMBEDDED,
-    config.EFFICIENTNET_LITE2,
-    (
-        Stage(
-            "encoder", "the image encoder, tuned on words of captions and kinds in boxes", _encoder,
-            ("vision", "data:captions.jsonl", "data:boxes.jsonl", "data:teacher_boxes.jsonl", "data:photos"),
-            ("encoder.safetensors", "encoder.json"),
-            {"epochs": 3, "batch": 32, "lr": 2.5e-4, "dtype": "bfloat16"},
-            work=Work(lessons=3),
-        ),
-        Stage(
-            "start", "the visual group's beginning, from captions (stage pretrain)", _adapter, FROZEN, ADAPTER,
-            {"stage": "pretrain", "steps": 400, "batch": 24, "warm_steps": 300, "views": 2, "dtype": "bfloat16"},
-            work=Work(tokens=340, at_once=480, looks=2, seconds=200),
-        ),
-        Stage(
-            "captioner", "the captioner: the whole adapter, from captions (stage caption)", _adapter,
-            (*FROZEN, "made:start/adapter.safetensors"), ADAPTER,
-            {"stage": "caption", "init": "start", "steps": 4000, "batch": 12, "together": 2, "views": 4, "lr": 8e-4,
-             "gate_lr": 1e-2, "dtype": "bfloat16"},
-            work=Work(tokens=340, at_once=480, looks=2),
-        ),
-        Stage(
-            "judge", "the judge of the captioner's drafts", _judge,
-            ("made:captioner/adapter.safetensors", "made:encoder/encoder.safetensors", "data:captions.jsonl",
-             "data:photos"),
-            (*ADAPTER, "phrases.safetensors"), {"views": 2}, work=Work(seconds=120),
-        ),
-        Stage(
-            "rows", "questions and answers: made-up documents, question sets, photos", _rows,
-            ("data:captions*.jsonl", "data:boxes.jsonl", "data:boxes_new.jsonl", "data:teacher_boxes.jsonl",
-             "data:entities_flickr8k.jsonl.gz", "data:qa/*.jsonl", "data:photos", "assets:encoder/encoder.safetensors"),
-            ("mix.jsonl", "presence.jsonl"),
-            {"documents": 1750, "known": 650, "human": 750, "tied": 450, "templates": 1500},
-            work=Work(looks=1, seconds=300),
-        ),
-        Stage(
-            "plain", "the frozen model's own answers, which keep it able to chat", _plain,
-            ("llm", "assets:plain_prompts.txt"), ("chat.json",), work=Work(seconds=240),
-        ),
-        Stage(
-            "chat", "the chat adapter: captions teach the visual group, questions the language group (stage joint)",
-            _adapter,
-            (*FROZEN, "made:rows/presence.jsonl", "made:rows/mix.jsonl", "made:plain/chat.json",
-             "assets:identity.json"),
-            ADAPTER,
-            {"stage": "joint", "steps": 2000, "batch": 6, "accumulate": 3, "together": 10, "warm_steps": 300,
-             "views": 2, "dtype": "bfloat16", "adapter": {"lora_rank": 32}},
-            work=Work(tokens=1300, at_once=768, looks=1, seconds=200),
-        ),
-        Stage(
-            "export", "both adapters in float16, with the manifest's hash", _export,
-            ("made:judge/adapter.safetensors", "made:judge/phrases.safetensors", "made:chat/adapter.safetensors"),
-            ("caption/config.json", "caption/adapter.safetensors", "caption/phrases.safetensors", "chat/config.json",
-             "chat/adapter.safetensors"),
-        ),
-        Stage(
-            "evaluate", "captions of the photos of the split val, scored", _evaluate,
-            ("llm", "made:encoder/encoder.safetensors", "made:export/caption/adapter.safetensors",
-             "made:export/caption/phrases.safetensors", "data:captions.jsonl", "data:photos"),
-            ("captions.json",), {"limit": None}, work=Work(seconds=1800), optional=True,
-        ),
-    ),
-)  # fmt: skip
+EMBEDDED = Recipe("embedded", config.EMBEDDED, config.EFFICIENTNET_LITE2, (
+    Stage("encoder", "the image encoder, tuned on words of captions and kinds in boxes", _encoder,
+          ("vision", "data:captions.jsonl", "data:boxes.jsonl", "data:teacher_boxes.jsonl", "data:photos"),
+          ("encoder.safetensors", "encoder.json"),
+          {"epochs": 3, "batch": 32, "lr": 2.5e-4, "dtype": "bfloat16"}, work=Work(lessons=3)),
+    Stage("start", "the visual group's beginning, from captions (stage pretrain)", _adapter, FROZEN, ADAPTER,
+          {"stage": "pretrain", "steps": 400, "batch": 24, "warm_steps": 300, "views": 2, "dtype": "bfloat16"},
+          work=Work(tokens=341, at_once=400, looks=2, seconds=200)),
+    Stage("captioner", "the captioner: the whole adapter, from captions (stage caption)", _adapter,
+          (*FROZEN, "made:start/adapter.safetensors"), ADAPTER,
+          {"stage": "caption", "init": "start", "steps": 4000, "batch": 12, "together": 2, "views": 4, "lr": 8e-4,
+           "gate_lr": 1e-2, "dtype": "bfloat16"}, work=Work(tokens=341, at_once=400, looks=2)),
+    Stage("judge", "the judge of the captioner's drafts", _judge,
+          ("made:captioner/adapter.safetensors", *FROZEN[1:]), (*ADAPTER, "phrases.safetensors"), {"views": 2},
+          work=Work(seconds=120)),
+    Stage("rows", "questions and answers: made-up documents, question sets, photos", _rows,
+          ("data:captions*.jsonl", "data:boxes.jsonl", "data:boxes_new.jsonl", "data:teacher_boxes.jsonl",
+           "data:entities_flickr8k.jsonl.gz", "data:qa/*.jsonl", "data:photos", "assets:encoder/encoder.safetensors"),
+          ("mix.jsonl", "presence.jsonl"),
+          {"documents": 1750, "known": 650, "human": 750, "tied": 450, "templates": 1500},
+          work=Work(looks=1, seconds=300)),
+    Stage("plain", "the frozen model's own answers, which keep it able to chat", _plain,
+          ("llm", "assets:plain_prompts.txt"), ("chat.json",), work=Work(seconds=240)),
+    Stage("chat", "the chat adapter: captions to the visual group, questions to the language group (stage joint)",
+          _adapter,
+          (*FROZEN, "made:rows/presence.jsonl", "made:rows/mix.jsonl", "made:plain/chat.json", "assets:identity.json"),
+          ADAPTER,
+          {"stage": "joint", "steps": 2000, "batch": 6, "accumulate": 3, "together": 10, "warm_steps": 300, "views": 2,
+           "dtype": "bfloat16", "adapter": {"lora_rank": 32}},
+          work=Work(tokens=925, at_once=768, looks=1, seconds=200)),
+    Stage("export", "both adapters in float16, with the manifest's hash", _export,
+          ("made:judge/adapter.safetensors", "made:judge/phrases.safetensors", "made:chat/adapter.safetensors"),
+          (*(f"caption/{name}" for name in (*ADAPTER, "phrases.safetensors")), *(f"chat/{name}" for name in ADAPTER))),
+    Stage("evaluate", "captions of the photos of the split val, scored", _evaluate,
+          (*FROZEN, "made:export/caption/adapter.safetensors", "made:export/caption/phrases.safetensors"),
+          ("captions.json",), {"limit": None}, work=Work(seconds=1800), optional=True),
+))  # fmt: skip
 RECIPES = {recipe.name: recipe for recipe in (EMBEDDED,)}
 
 
@@ -323,7 +271,7 @@ RECIPES = {recipe.name: recipe for recipe in (EMBEDDED,)}
 
 
 def make(run: Run, start: str | None = None, evaluate: bool = False) -> dict[str, Any]:
-    """Run a recipe, from where it was; returns the manifest.
+    """Run a recipe, or go on with it; returns the manifest.
 
     Args:
         start: a stage that is made anew, and all behind it: what they made before is deleted.
@@ -332,28 +280,25 @@ def make(run: Run, start: str | None = None, evaluate: bool = False) -> dict[str
     Raises:
         LAV2Error: something is missing, or was made with other settings, inputs or code.
     """
-    stages = chosen(run.recipe, evaluate)
     run.out.mkdir(parents=True, exist_ok=True)
     with _alone(run.out):
         manifest = read_manifest(run.out) or {"format": FORMAT, "recipe": run.recipe.name, "stages": {}}
         if start:
             _forget(run, manifest, start)
-        for stage in stages:
+        for stage in run.stages(evaluate):
             entry, facts = manifest["stages"].get(stage.name), _facts(run, stage)
             folder = run.out / stage.name
             if entry:
                 _check_same(run, stage, entry, facts)
             elif folder.exists() and any(folder.iterdir()):
-                raise LAV2Error(
-                    "{folder} holds files that no run of this recipe has made.",
-                    "Choose another --out, or move that folder away.",
-                    folder=folder,
-                )
+                cause, step = "{folder} holds files that no run of this recipe has made.", "Choose another --out."
+                raise LAV2Error(cause, step, folder=folder)
             if entry and entry["state"] == DONE:
                 _check_outputs(run, stage, entry)
                 run.report(f"{stage.name}: done before")
                 continue
-            _make_stage(run, stage, manifest, entry or {**facts, "started": _now(), "seconds": 0.0})
+            started = datetime.now(UTC).isoformat(timespec="seconds")
+            _make_stage(run, stage, manifest, entry or {**facts, "started": started, "seconds": 0.0})
     return manifest
 
 
@@ -378,11 +323,6 @@ def _make_stage(run: Run, stage: Stage, manifest: dict[str, Any], entry: dict[st
         _write(run, manifest)
 
 
-def chosen(recipe: Recipe, evaluate: bool) -> list[Stage]:
-    """The stages that run."""
-    return [stage for stage in recipe.stages if evaluate or not stage.optional]
-
-
 def identity(path: Path) -> dict[str, Any]:
     """Bytes and SHA-256 of a file; of a folder, such as that of the photos, SHA-256 of its files' names and sizes.
 
@@ -398,27 +338,28 @@ def identity(path: Path) -> dict[str, Any]:
 def _facts(run: Run, stage: Stage) -> dict[str, Any]:
     """What must be the same for a stage to be skipped, or to go on; as JSON knows it."""
     inputs = {name: path for source in stage.inputs for name, path in run.paths(source).items()}
+    model = {"vision": asdict(run.recipe.vision)} if "vision" in inputs else {}
+    if "llm" in inputs:
+        preset = asdict(run.preset)
+        model |= {name: preset[name] for name in ("adapter_config", "projector", "template")}
     found = {"stage": stage.name, "version": stage.version, "settings": dict(stage.settings), "seed": run.seed,
-             "inputs": {name: identity(path) for name, path in inputs.items()}}  # fmt: skip
+             "model": model, "inputs": {name: identity(path) for name, path in inputs.items()}}  # fmt: skip
     return json.loads(json.dumps(found))
 
 
 def _check_same(run: Run, stage: Stage, entry: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
-    differing = []
-    for part in ("version", "seed", "settings", "inputs"):
-        there, now = entry[part], facts[part]
-        if isinstance(now, dict):
-            names = sorted(name for name in there.keys() | now.keys() if there.get(name) != now.get(name))
-            differing += [f"{name} ({_short(there.get(name))} there, {_short(now.get(name))} now)" for name in names]
-        elif there != now:
-            differing.append(f"{part} ({there} there, {now} now)")
+    parts = ("settings", "model", "inputs")
+    there, now = ({"version": told["version"], "seed": told["seed"]} | {
+        name: value for part in parts for name, value in told[part].items()
+    } for told in (entry, facts))  # fmt: skip
+    names = sorted(name for name in there.keys() | now.keys() if there.get(name) != now.get(name))
+    differing = [f"{name} ({_short(there.get(name))} there, {_short(now.get(name))} now)" for name in names]
     if differing:
         more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
         raise LAV2Error(
-            f"The stage {stage.name} in {run.out} was {entry['state']} with other settings or inputs; "
+            f"The stage {stage.name} in {run.out} was {entry['state']} with something else; "
             f"what differs: {', '.join(differing[:3])}{more}.",
-            f"Give what it was {entry['state']} with, choose another --out, or make it and all behind it anew with "
-            f"--from {stage.name}.",
+            f"Give that again, choose another --out, or make it and all behind it anew with --from {stage.name}.",
         )
 
 
@@ -433,11 +374,8 @@ def _check_outputs(run: Run, stage: Stage, entry: Mapping[str, Any]) -> None:
     for name, known in entry["outputs"].items():
         path = run.out / stage.name / name
         if not path.exists() or identity(path) != known:
-            raise LAV2Error(
-                "{path} is not the file that the stage {stage} made.",
-                "Put that file back, or make it and all behind it anew with --from {stage}.",
-                path=path, stage=stage.name,
-            )  # fmt: skip
+            step = "Put that file back, or make it and all behind it anew with --from {stage}."
+            raise LAV2Error("{path} is not the file that the stage {stage} made.", step, path=path, stage=stage.name)
 
 
 def _forget(run: Run, manifest: dict[str, Any], start: str) -> None:
@@ -469,11 +407,7 @@ def _alone(out: Path) -> Iterator[None]:
 
 
 def read_manifest(out: Path) -> dict[str, Any] | None:
-    """The manifest of a folder; None where there is none.
-
-    Raises:
-        LAV2Error: it cannot be read, or is not one.
-    """
+    """The manifest of a folder, None where there is none; LAV2Error for a file that is not one."""
     file = out / MANIFEST
     if not file.exists():
         return None
@@ -484,8 +418,8 @@ def read_manifest(out: Path) -> dict[str, Any] | None:
 
 
 def manifest_hash(manifest: Mapping[str, Any]) -> str:
-    """SHA-256 of what the stages before the export were made of and what they made; times and machines do not count."""
-    told = ("stage", "version", "settings", "seed", "inputs", "outputs")
+    """SHA-256 over the stages before the export: what each was made of, and what it made."""
+    told = ("stage", "version", "settings", "seed", "model", "inputs", "outputs")
     done = [s for s in manifest["stages"].values() if s["state"] == DONE and s["stage"] not in ("export", "evaluate")]
     text = json.dumps([{name: stage[name] for name in told} for stage in done], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
@@ -493,10 +427,6 @@ def manifest_hash(manifest: Mapping[str, Any]) -> str:
 
 def _write(run: Run, manifest: Mapping[str, Any]) -> None:
     files.write_text(run.out / MANIFEST, json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 # --- telling what there is -----------------------------------------------------------------------------------
@@ -521,7 +451,7 @@ def plan(run: Run, evaluate: bool = False) -> str:
     (captions,) = run.paths("data:captions.jsonl").values()
     photos = sum(1 for _ in files.json_lines(captions))
     lines, total = [f"{'stage':10} {'state':9} {'hours':>6} {'memory':>8}"], 0.0
-    for stage in chosen(run.recipe, evaluate):
+    for stage in run.stages(evaluate):
         state = known.get(stage.name, {}).get("state", "to do")
         if state != "to do":
             _check_same(run, stage, known[stage.name], _facts(run, stage))
@@ -531,7 +461,7 @@ def plan(run: Run, evaluate: bool = False) -> str:
         hours, memory = estimate(run.preset, stage, photos)
         total += hours
         lines.append(f"{stage.name:10} {state:9} {hours:6.1f} {memory / 1e9:5.1f} GB")
-    lines.append(f"About {total:.1f} hours on one CPU core with bfloat16 products (AMX or AVX-512) for {photos} photos.")
+    lines.append(f"About {total:.1f} hours of one CPU core with bfloat16 products for {photos} photos.")
     lines.append(f"{preflight.free() / 1e9:.1f} GB of memory are free.")
     return "\n".join(lines)
 
