@@ -328,6 +328,8 @@ def identity(path: Path) -> dict[str, Any]:
 
     Training compares photos by content as well, before it goes on (lav2.train).
     """
+    if not path.exists():
+        return {"bytes": 0, "sha256": "none"}
     if not path.is_dir():
         return {"bytes": path.stat().st_size, "sha256": files.digest(path)}
     sizes = {str(file.relative_to(path)): file.stat().st_size for file in path.rglob("*") if file.is_file()}
@@ -373,7 +375,7 @@ def _short(value: object) -> str:
 def _check_outputs(run: Run, stage: Stage, entry: Mapping[str, Any]) -> None:
     for name, known in entry["outputs"].items():
         path = run.out / stage.name / name
-        if not path.exists() or identity(path) != known:
+        if identity(path) != known:
             step = "Put that file back, or make it and all behind it anew with --from {stage}."
             raise LAV2Error("{path} is not the file that the stage {stage} made.", step, path=path, stage=stage.name)
 

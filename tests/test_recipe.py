@@ -284,6 +284,11 @@ def test_what_was_made_with_something_else_is_refused_and_named(whole):
         other.write_bytes(before + b" ")
         with pytest.raises(LAV2Error, match="not the file that the stage captioner made"):
             recipe.make(run)
+        other.unlink()
+        with pytest.raises(LAV2Error, match="not the file that the stage captioner made"):
+            recipe.make(run)
+        with pytest.raises(LAV2Error, match=r"The stage judge .* made:captioner/adapter\.safetensors"):
+            recipe.plan(run)
     finally:
         other.write_bytes(before)
 
