@@ -126,6 +126,7 @@ def whole(tiny, data, llm):
     return run, manifest, moved
 
 
+@pytest.mark.slow
 def test_the_whole_recipe_ends_in_adapters_that_answer(whole):
     from lav2.assistant import Assistant
 
@@ -146,11 +147,13 @@ def test_the_whole_recipe_ends_in_adapters_that_answer(whole):
     assert adapter["lora_rank"] == 4  # of the stage, not of the preset
 
 
+@pytest.mark.slow
 def test_a_batch_of_captions_moves_the_visual_group_alone_and_one_of_questions_the_language_group(whole):
     _, _, moved = whole
     assert moved == [{"visual"}, {"language"}] * 2
 
 
+@pytest.mark.slow
 def test_the_manifest_agrees_with_the_files(whole):
     run, manifest, _ = whole
     assert manifest == json.loads((run.out / "manifest.json").read_text())
@@ -170,6 +173,7 @@ def test_the_manifest_agrees_with_the_files(whole):
     assert manifest["stages"]["judge"]["score"]["validation loss"] > 0
 
 
+@pytest.mark.slow
 def test_the_exported_adapters_carry_the_hash_of_what_made_them(whole):
     run, manifest, _ = whole
     carried = {checkpoint.read_notes(run.out / "export" / name)["manifest"] for name in ("caption", "chat")}
@@ -181,6 +185,7 @@ def test_the_exported_adapters_carry_the_hash_of_what_made_them(whole):
     assert recipe.manifest_hash(later) != recipe.manifest_hash(manifest)
 
 
+@pytest.mark.slow
 def test_what_is_done_is_not_done_again(whole, monkeypatch):
     run, manifest, _ = whole
     for module, name in ((concepts, "tune"), (train, "run"), (train, "distil"), (mix, "main"), (checkpoint, "export")):
@@ -204,6 +209,7 @@ def once(function, count, before=lambda: None):
     return dying
 
 
+@pytest.mark.slow
 def test_interrupted_anywhere_it_goes_on_to_the_same_result(whole, tiny, data, llm, capsys):
     """By the command, on another language model; the last command ends it with the optional stage."""
     run, manifest, _ = whole
@@ -251,6 +257,7 @@ def test_interrupted_anywhere_it_goes_on_to_the_same_result(whole, tiny, data, l
 # --- what is refused ---
 
 
+@pytest.mark.slow
 def test_what_was_made_with_something_else_is_refused_and_named(whole):
     run, _, _ = whole
 
