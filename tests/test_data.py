@@ -26,7 +26,8 @@ from lav2.model import checkpoint
 from lav2.model.adapted import AdaptedLlama
 from lav2.model.adapter import group
 from lav2.model.llm import base_identity
-from lav2.training import grading, loop, recipe, selection, state
+from lav2.training import grading, loop, selection, state
+from lav2.training.settings import TrainConfig
 
 
 def tokenizer(letters=None):
@@ -307,7 +308,7 @@ def run_pieces(folder):
 def test_joint_batches_of_both_kinds_touch_their_own_group_only(folder):
     words, model, _, rows, _ = run_pieces(folder)
     base = base_identity(llama(0, vocab_size=len(words)), words, "tiny")
-    settings = recipe.TrainConfig(stage="joint", steps=2, batch=4)
+    settings = TrainConfig(stage="joint", steps=2, batch=4)
     changed = []
     original = loop.train_step
 
@@ -345,7 +346,7 @@ def test_graded_answers_follow_the_questions_order_and_their_photos(folder):
 def test_a_run_with_a_running_average_saves_the_average_and_resumes_to_the_same_weights(folder):
     words, model, _, rows, _ = run_pieces(folder)
     base = base_identity(llama(0, vocab_size=len(words)), words, "tiny")
-    settings = recipe.TrainConfig(stage="finetune", steps=4, batch=4, ema=0.9, save_every=2, lr=1e-2)
+    settings = TrainConfig(stage="finetune", steps=4, batch=4, ema=0.9, save_every=2, lr=1e-2)
     shadow, original = {}, state.WeightAverage.update
 
     def watched(average, step):

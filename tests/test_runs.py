@@ -15,7 +15,8 @@ from lav2.data.features import FeatureCache
 from lav2.data.formats import read_rows
 from lav2.errors import LAV2Error
 from lav2.evaluation import runner
-from lav2.training import recipe, run_folder, warm_start
+from lav2.training import run, run_folder, warm_start
+from lav2.training.settings import TrainConfig
 
 BOM = b"\xef\xbb\xbf"
 
@@ -46,14 +47,14 @@ def captions(tmp_path):
 def start(preset, captions, tmp_path):
     """Start a run in tmp_path/run; returns what it reported."""
 
-    def run(resume=False, files=(captions,), out=tmp_path / "run", stage="caption", steps=2, batch=32, **more):
+    def begin(resume=False, files=(captions,), out=tmp_path / "run", stage="caption", steps=2, batch=32, **more):
         told = []
-        chosen = recipe.TrainConfig(stage=stage, steps=steps, batch=batch)
+        chosen = TrainConfig(stage=stage, steps=steps, batch=batch)
         more = {"cache": tmp_path / "cache", "device": "cpu", "views": 1, **more}
         run.run(more.pop("preset", preset), chosen, files, out, report=told.append, resume=resume, **more)
         return told
 
-    return run
+    return begin
 
 
 def test_training_with_fewer_rows_than_a_batch_ends_and_says_that_it_takes_all(start, tmp_path):
@@ -95,7 +96,7 @@ def test_rows_that_are_all_too_long_are_told_and_training_ends(start, tmp_path):
 @pytest.mark.parametrize("name", ["steps", "batch", "accumulate", "together"])
 def test_settings_below_one_are_refused(name):
     with pytest.raises(LAV2Error, match=f"{name} is 0"):
-        recipe.TrainConfig(**{name: 0})
+        TrainConfig(**{name: 0})
 
 
 def test_a_run_is_never_written_over_and_the_way_out_is_named(start, tmp_path):

@@ -12,8 +12,9 @@ from lav2.errors import LAV2Error
 from lav2.metrics.captions import CiderD, cider_d
 from lav2.model.adapter import GROUPS, group
 from lav2.model.llm import base_identity
-from lav2.training import loop, recipe, run
+from lav2.training import loop, run
 from lav2.training.scst import CiderReward
+from lav2.training.settings import TrainConfig
 
 PHOTOS = {"a": ("w5 w6 w7", "w5 w6 w8"), "b": ("w9 w10 w11", "w9 w12"), "c": ("w13 w14", "w15 w14")}
 
@@ -105,7 +106,7 @@ def test_a_weighted_loss_is_the_weighted_mean(learner):
 
 def test_sampled_captions_become_better(learner, tmp_path):
     words, found, rows = learner
-    settings = recipe.TrainConfig(stage="scst", steps=60, batch=3, together=8, lr=2e-2)
+    settings = TrainConfig(stage="scst", steps=60, batch=3, together=8, lr=2e-2)
     base = base_identity(llama(), words, "tiny")
     critic = CiderReward(found, words, 8)
     model = adapted()
@@ -118,5 +119,5 @@ def test_sampled_captions_become_better(learner, tmp_path):
 
 def test_one_sample_a_photo_is_refused_with_the_next_step(tmp_path):
     with pytest.raises(LAV2Error, match="cannot learn from 1 sample") as error:
-        run.run(config.EMBEDDED, recipe.TrainConfig(stage="scst"), [], tmp_path)
+        run.run(config.EMBEDDED, TrainConfig(stage="scst"), [], tmp_path)
     assert "--pack" in error.value.next_step

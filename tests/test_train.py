@@ -22,7 +22,8 @@ from lav2.model.adapted import AdaptedLlama
 from lav2.model.adapter import group
 from lav2.model.checkpoint import TENSORS
 from lav2.model.llm import base_identity, keep_norms_exact
-from lav2.training import loop, recipe
+from lav2.training import loop
+from lav2.training.settings import TrainConfig, optimizer
 
 PHOTOS = [f"{i}.png" for i in range(12)]
 
@@ -57,7 +58,7 @@ def losses(folder):
 
 def test_a_killed_run_resumes_to_the_same_losses(rows, tmp_path):
     base = base_identity(llama(), tokenizer(), "tiny")
-    settings = recipe.TrainConfig(stage="caption", steps=8, batch=4, save_every=3, seed=4)
+    settings = TrainConfig(stage="caption", steps=8, batch=4, save_every=3, seed=4)
     loop.train(adapted(), {"caption": rows}, settings, tmp_path / "whole", base, report=lambda line: None)
 
     class Killed(Exception):
@@ -87,7 +88,7 @@ def test_a_killed_run_resumes_to_the_same_losses(rows, tmp_path):
 
 def test_gradient_checkpointing_computes_layers_again_and_learns_the_same(rows, tmp_path):
     base = base_identity(llama(), tokenizer(), "tiny")
-    settings, found, calls = recipe.TrainConfig(stage="caption", steps=3, batch=4), [], []
+    settings, found, calls = TrainConfig(stage="caption", steps=3, batch=4), [], []
     for checkpointing in (False, True):
         model, count = open_gates(adapted()), []
         if checkpointing:
@@ -116,7 +117,7 @@ def test_joint_training_alternates_kinds_and_each_touches_only_its_own_group(row
 
     loop.train_step = watched
     try:
-        settings = recipe.TrainConfig(stage="joint", steps=4, batch=4)
+        settings = TrainConfig(stage="joint", steps=4, batch=4)
         both = {"caption": rows, "instruction": rows}
         loop.train(model, both, settings, tmp_path, base, report=lambda line: None)
     finally:
@@ -125,7 +126,7 @@ def test_joint_training_alternates_kinds_and_each_touches_only_its_own_group(row
 
 
 def test_training_lowers_the_loss_on_what_it_sees(rows, tmp_path):
-    settings = recipe.TrainConfig(stage="caption", steps=60, batch=6, lr=1e-2)
+    settings = TrainConfig(stage="caption", steps=60, batch=6, lr=1e-2)
     base = base_identity(llama(), tokenizer(), "tiny")
     loop.train(adapted(), {"caption": rows}, settings, tmp_path, base, report=lambda line: None)
     values = [float(loss) for loss in losses(tmp_path)]
@@ -150,11 +151,11 @@ def test_rows_with_and_without_photo_mix_in_a_batch(rows, photos):
 def test_accumulated_parts_give_the_whole_batchs_loss(rows):
     batch = rows.fixed(12)[0]
     model = adapted(LATE)
-    optim = recipe.optimizer(model, recipe.TrainConfig(stage="caption"))
-    one = loop.train_step(model, optim, batch, recipe.TrainConfig(stage="caption"))
+    optim = optimizer(model, TrainConfig(stage="caption"))
+    one = loop.train_step(model, optim, batch, TrainConfig(stage="caption"))
     model = adapted(LATE)
-    optim = recipe.optimizer(model, recipe.TrainConfig(stage="caption"))
-    assert loop.train_step(model, optim, batch, recipe.TrainConfig(stage="caption", accumulate=3)) == pytest.approx(one)
+    optim = optimizer(model, TrainConfig(stage="caption"))
+    assert loop.train_step(model, optim, batch, TrainConfig(stage="caption", accumulate=3)) == pytest.approx(one)
 
 
 def test_bad_rows_are_told_with_file_and_line_and_skipped(photos):

@@ -8,7 +8,8 @@ from tiny import VISION, adapted, llama, open_gates, tokenizer
 
 from lav2.data.batches import Rows, Sample
 from lav2.model.llm import base_identity
-from lav2.training import distributed, loop, recipe
+from lav2.training import distributed, loop
+from lav2.training.settings import TrainConfig
 
 
 class Features:
@@ -22,7 +23,7 @@ def main(out: Path) -> None:
     distributed.join_processes(torch.device("cpu"))
     samples = [Sample(str(n), (1, 3 + n, 20 + n, *[2] * (n % 3 + 1)), (False, *[True] * (n % 3 + 3))) for n in range(9)]
     rows = Rows(lambda rng: samples, Features(), 2)
-    settings = recipe.TrainConfig(stage="joint", steps=4, batch=3, save_every=2)
+    settings = TrainConfig(stage="joint", steps=4, batch=3, save_every=2)
     base = base_identity(llama(), tokenizer(), "tiny")
     torch.manual_seed(1)
     model = open_gates(adapted())

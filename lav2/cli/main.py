@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
+from lav2 import recipe
 from lav2.cli import adapters, answers, evaluation, training
 from lav2.errors import LAV2Error, missing_package
 
@@ -15,6 +16,7 @@ def main(arguments: list[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     for family in (answers, training, evaluation, adapters):
         family.add_commands(commands)
+    recipe.add_command(commands)
     options = parser.parse_args(arguments)
     options.arguments = sys.argv[1:] if arguments is None else arguments
     try:

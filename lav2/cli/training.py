@@ -82,9 +82,10 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
 
 
 def run_train(options: argparse.Namespace) -> int:
-    from lav2.training import recipe, run
+    from lav2.training import run
+    from lav2.training.settings import TrainConfig
 
-    defaults = recipe.TrainConfig()
+    defaults = TrainConfig()
     settings = replace(
         defaults,
         **{

@@ -29,9 +29,9 @@ from lav2.training import run_folder
 from lav2.training.distributed import barrier, join_processes, process_count, rank, silent
 from lav2.training.grading import GRADED_ROWS, grade
 from lav2.training.loop import train
-from lav2.training.recipe import TrainConfig, training_precision
 from lav2.training.scst import CiderReward
 from lav2.training.selection import check_rows, photo_features, rows_by_kind
+from lav2.training.settings import TrainConfig, training_precision
 from lav2.training.warm_start import encode_text, warm_start
 from lav2.weights import find
 
