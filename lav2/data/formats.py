@@ -68,7 +68,7 @@ def read_rows(file: Path, images: Path | None = None, report: Callable[[str], No
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             report(f"{file}:{line}: skipped, {type(error).__name__}: {error}")
     if not rows:
-        raise LAV2Error(f"{file} holds no usable row.", "See the lines above; lav2/data.py names the formats.")
+        raise LAV2Error(f"{file} holds no usable row.", "See the lines above; lav2/data/formats.py names the formats.")
     return rows
 
 
