@@ -125,7 +125,7 @@ def _settings(folder: Path, kind: type, values: dict | None):
     try:
         settings = from_json(kind, values) if values else None
         if kind is VisionConfig and settings and (settings.weights or "").startswith(OWN):
-            settings = replace(settings, weights=str(folder / settings.weights.removeprefix(OWN)))
+            settings = replace(settings, weights=str(folder / Path(settings.weights.removeprefix(OWN)).name))
         return settings
     except TypeError as error:  # of a later version, or not ours
         raise _no_adapter(folder, error) from error

@@ -115,9 +115,11 @@ def large(picked: Mapping[str, Path]) -> list[str]:
     return [path for path, file in picked.items() if file.stat().st_size > PLAIN_LIMIT or not is_text(file)]
 
 
-def git_attributes(paths: Iterable[str]) -> str:
-    """.gitattributes that send these files by LFS, by their suffixes; those without one by their names."""
-    patterns = {f"*{Path(path).suffix}" if Path(path).suffix else path for path in paths}
+def git_attributes(paths: Iterable[str], everything: Iterable[str]) -> str:
+    """.gitattributes that send these files by LFS: by their suffix, where no other file has it, else by their path."""
+    by_lfs = set(paths)
+    plain = {Path(path).suffix for path in set(everything) - by_lfs}
+    patterns = {path if Path(path).suffix in {"", *plain} else f"*{Path(path).suffix}" for path in by_lfs}
     return "".join(f"{pattern} filter=lfs diff=lfs merge=lfs -text\n" for pattern in sorted(patterns))
 
 

@@ -71,7 +71,7 @@ def plan(root: Path = ROOT, hardware: str | None = None) -> Plan:
         "README.md": readme,
         "requirements.txt": requirements,
         "requirements-weights.txt": "# All weights come with requirements.txt and with the files of this Space.\n",
-        ".gitattributes": rules.git_attributes(rules.large(picked)),
+        ".gitattributes": rules.git_attributes(rules.large(picked), {*picked, *WRITTEN}),
     }
     wrong = rules.check_front_matter(rules.front_matter(readme), {*picked, *written}, pins, hardware)
     wrong += rules.check_requirements(requirements) + rules.check_files(picked)
