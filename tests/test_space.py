@@ -32,7 +32,7 @@ def test_the_front_matter_agrees_with_the_pins_and_files():
 
 def test_the_container_runs_as_a_normal_user_on_the_same_files():
     text = (ROOT / "Dockerfile").read_text(encoding="utf-8")
-    assert text.index("USER user") < text.index("pip install") < text.index("HEALTHCHECK") < text.rindex("CMD")
+    assert text.index("USER 1000") < text.index("pip install") < text.index("HEALTHCHECK") < text.rindex("CMD")
     for file in re.findall(r"\S+\.(?:txt|py)\b", text):
         assert (ROOT / file.strip('"[],')).exists()
     installed = re.search(r"--no-install-recommends ([^\\]+)", text)[1].split()
