@@ -1,5 +1,5 @@
 """The command line: `python -m lav2 ask | batch | caption | replay | votes | train | phrases | encoder | distil |
-recipe | examine | evaluate | import | export | presets`."""
+recipe | examine | evaluate | import | export | publish | presets`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from pathlib import Path
 import lav2  # noqa: F401  (sets OpenMP's waiting before torch is loaded)
 from lav2 import config, recipe
 from lav2.errors import LAV2Error, missing_package
+from lav2.hub import command as hub
+from lav2.hub import fetch
 
 CAPTION_QUESTION = "Describe the photo in one sentence."  # to a chat adapter that has no captioner beside it
 QUANTIZE_HELP = "weights of the language model, by bitsandbytes; on the CPU 8bit is the engine's (default: as --dtype)"
@@ -200,6 +202,8 @@ def main(arguments: list[str] | None = None) -> int:
     export.add_argument("out", type=Path)
     export.set_defaults(run=run_export)
 
+    hub.add_commands(commands)
+
     presets = commands.add_parser("presets", help="the presets and their sources")
     presets.add_argument("--device", help="cpu, cuda (default: what is there)")
     presets.set_defaults(run=run_presets)
@@ -207,6 +211,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     options.arguments = sys.argv[1:] if arguments is None else arguments
     try:
+        fetch.resolve(options)
         return options.run(options)
     except ModuleNotFoundError as error:
         return _told(missing_package(error))

@@ -542,7 +542,9 @@ def _newest(history: tuple[Turn, ...]) -> tuple[Turn, ...]:
 
 
 def _adapted(source: str, llm, tokenizer, report, base) -> model.AdaptedLlama:
-    return checkpoint.load(weights.find(source), llm, tokenizer, report, base=base).eval()
+    folder = weights.find(source)
+    checkpoint.check_encoder(folder)
+    return checkpoint.load(folder, llm, tokenizer, report, base=base).eval()
 
 
 def _context(llm: transformers.PreTrainedModel) -> int:
