@@ -46,6 +46,7 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # else the Hub's client 
 with patch("inspect.getfile", side_effect=OSError):
     import gradio as gr
     from gradio.components.api_component import Api
+    from gradio.context import LocalContext
 
 from gradio_client.utils import python_type_to_json_schema
 from PIL import Image, ImageDraw
@@ -54,7 +55,7 @@ from experts import render
 from experts.evidence import EXPERT_NAMES, Caption, Detections, Evidence, ExpertFailure, OcrLines, to_json
 from experts.messages import Message, cut
 from lav2 import claims, gate, grounding, korean, logs, openai_api, receipt, routing, serving, verdict, votes
-from lav2.errors import LAV2Error
+from lav2.errors import LAV2Error, no_thread
 from lav2.events import (
     Done,
     Event,
@@ -200,6 +201,18 @@ class Run(threading.Event):
 
     begun = False
     discarded = False
+
+
+class Call(Run):
+    """A run of an endpoint for programs, which is also set once the caller has hung up: Gradio ends generators then, and
+    tells functions nothing. Make it in the thread that the endpoint is called in."""
+
+    def __init__(self):
+        super().__init__()
+        self._event = demo._queue.event_ids_to_events.get(LocalContext.event_id.get(None))
+
+    def is_set(self) -> bool:
+        return super().is_set() or (self._event is not None and not self._event.alive)
 
 
 def busy(exchanges: Exchanges) -> bool:
@@ -521,9 +534,11 @@ def lent(request: Request) -> Iterator[Event]:
     yield from assistant().answer(request)
 
 
-def looked(photo: Image.Image, experts: tuple[str, ...], client: str | None) -> dict[str, Evidence]:
+def looked(
+    photo: Image.Image, experts: tuple[str, ...], client: str | None, run: Run | None = None
+) -> dict[str, Evidence]:
     """The experts alone, lent the GPU in the same way: the captioner is on it."""
-    return assistant().examine(photo, experts, client)
+    return assistant().examine(photo, experts, client, run)
 
 
 if ON_ZERO_GPU:
@@ -577,7 +592,7 @@ def stream(requests: Mapping[str, Request], run: Run) -> Iterator[tuple[str, Eve
         try:
             threading.Thread(target=feed, args=(key, request), daemon=True).start()
         except RuntimeError:  # no further thread; the others are still heard out
-            events.put((key, LAV2Error("The system lets no further thread start.", "Ask again in a moment.")))
+            events.put((key, no_thread()))
             events.put((key, None))
     running = len(requests)
     while running:
@@ -1341,7 +1356,7 @@ def answers(requests: Mapping[str, Request], experts: Mapping[str, Sequence[str]
     """Every request's answer; `experts` as they were asked for. Raises gr.Error, which the caller sees as a message,
     on the first failure."""
     found = {}
-    run = Run()
+    run = Call()
     try:
         for key, event in stream(requests, run):
             if isinstance(event, Exception):
@@ -1426,7 +1441,7 @@ def examine(image: str | None, experts: list[str], asking: gr.Request = None) ->
     if not image:
         raise api_error(LAV2Error("There is no photo for the experts.", "Send one as `image`."))
     try:
-        found = looked(open_image(image), tuple(experts), client(asking))
+        found = looked(open_image(image), tuple(experts), client(asking), None if ON_ZERO_GPU else Call())
     except Exception as error:
         raise api_error(error) from None
     return {name: to_json(grounding.told(evidence, "")) for name, evidence in found.items()}

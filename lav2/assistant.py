@@ -12,7 +12,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -41,7 +41,7 @@ from lav2 import (
 )
 from lav2.config import CONTEXT
 from lav2.engine import Engine, refusal, unmap
-from lav2.errors import LAV2Error
+from lav2.errors import LAV2Error, Unavailable, no_thread
 from lav2.events import (
     Done,
     Event,
@@ -263,18 +263,24 @@ class Assistant:
         return self._answer(request, question, cancel)
 
     def examine(
-        self, image: Image.Image, experts: tuple[str, ...], client: str | None = None
+        self,
+        image: Image.Image,
+        experts: tuple[str, ...],
+        client: str | None = None,
+        cancel: threading.Event | None = None,
     ) -> dict[str, Evidence]:
-        """What the named experts find, in the order of EXPERT_NAMES, once it is `client`'s turn.
+        """What the named experts find, in the order of EXPERT_NAMES, once it is `client`'s turn. Setting `cancel` ends
+        the waiting with what was found.
 
         Raises:
             LAV2Error: an unknown expert; lav2.line.Busy: too many wait.
         """
         self._known(experts)
+        cancel = cancel or threading.Event()
         with self._line.place(client) as place:
-            for _ in self._line.positions(place, threading.Event()):
+            for _ in self._line.positions(place, cancel):
                 pass
-            return _ordered(dict(self._orchestrator.run(image, experts)))
+            return {} if cancel.is_set() else _ordered(dict(self._orchestrator.run(image, experts, cancel=cancel)))
 
     @torch.inference_mode()
     def caption(self, image: Image.Image) -> str:
@@ -347,9 +353,9 @@ class Assistant:
             photo = fingerprint(request.image)
             if self._tower is not None:
                 seen = self._look(request.image, photo)
-                prompt_kv = self._pool.submit(seen.prompt_kv)  # beside the experts
+                prompt_kv = _started(self._pool, seen.prompt_kv)  # beside the experts
                 if isinstance(self._chat, Engine) and request.evidence is None and request.experts:
-                    ahead = self._readers.submit(self._ahead, seen, question, history, request, cancel)
+                    ahead = _started(self._readers, self._ahead, seen, question, history, request, cancel)
         if request.evidence is not None:
             for name, found in request.evidence.items():
                 evidence[name] = found
@@ -395,8 +401,8 @@ class Assistant:
         timings["tokens_per_second"] = count / timings["answer"] if count else 0.0
         timings["total"] = now - start
         if request.experts and request.image is not None:
-            with contextlib.suppress(RuntimeError):  # no thread can be started: the answer is there all the same
-                self._pool.submit(native.trim)  # what the experts' activations took, 0.2 GB of it in freed pieces
+            with contextlib.suppress(Unavailable):  # no thread can be started: the answer is there all the same
+                _started(self._pool, native.trim)  # what the experts' activations took, 0.2 GB of it in freed pieces
         yield Done(
             answer="".join(pieces).strip(),
             evidence=evidence,
@@ -514,9 +520,24 @@ def _views(
     small = _Once(lambda: tower.resized(image))
 
     def encoded(view: Callable[[], Image.Image]) -> Callable[[], Tensor]:
-        return _Once(lambda: encoder.submit(lambda: tower.encode([view()])).result())
+        return _Once(lambda: _started(encoder, lambda: tower.encode([view()])).result())
 
     return encoded(small), encoded(lambda: ImageOps.mirror(small()))
+
+
+def _started(pool: Executor, work: Callable[..., Any], *given: Any) -> Future:
+    """Work for a pool's threads.
+
+    Raises:
+        Unavailable: it needs another thread, and the system lets none start. An executor keeps the work all the same,
+            for its next thread: there is nothing left to do in it then, and no photo.
+    """
+    todo = [lambda: work(*given)]
+    try:
+        return pool.submit(lambda: todo[0]() if todo else None)
+    except RuntimeError as error:
+        todo.clear()
+        raise no_thread() from error
 
 
 def versions() -> dict[str, str]:

@@ -18,7 +18,7 @@ from transformers import DynamicCache, PreTrainedTokenizerBase
 
 from lav2.adapter import LayerPrompt
 from lav2.engine import Cache, Engine, piece_of
-from lav2.errors import LAV2Error
+from lav2.errors import LAV2Error, no_thread
 from lav2.events import Sampling
 from lav2.model import AdaptedLlama
 
@@ -191,10 +191,7 @@ class Turns:
                 except RuntimeError as error:
                     self._worker = None
                     self._going.remove(mine)
-                    raise LAV2Error(
-                        "The system lets no further thread start.",
-                        "Ask again in a moment, or raise the limit of processes (ulimit -u).",
-                    ) from error
+                    raise no_thread() from error
             self._changed.notify_all()
         try:
             while (found := mine.found.get()) is not None:
