@@ -1,14 +1,18 @@
 """The converted language model and the compiled library in the cache heal, whatever happened to them."""
 
+import gc
 import os
 import shutil
+import threading
+import weakref
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
 
-from lav2 import files, generate, model, native, weights
+from lav2 import assistant, files, generate, model, native, weights
 from lav2.config import PRESETS
-from lav2.errors import LAV2Error
+from lav2.errors import LAV2Error, Unavailable
 
 compiler = pytest.mark.skipif(native.library() is None, reason="needs a C compiler (cc, gcc or clang)")
 
@@ -70,3 +74,26 @@ def test_an_answer_that_finds_no_thread_leaves_nothing_behind(monkeypatch):
         with pytest.raises(LAV2Error, match="no further thread"):
             next(turns.follow(None, None, None, 5))
     assert not turns._going and turns._worker is None
+
+
+def test_work_that_finds_no_thread_is_told_and_neither_done_later_nor_held(monkeypatch):
+    class Photo:
+        seen = 0
+
+        def look(self):
+            Photo.seen += 1
+
+    def refused(thread):
+        raise RuntimeError("can't start new thread")
+
+    photo = Photo()
+    held = weakref.ref(photo)
+    with ThreadPoolExecutor(1) as pool:
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", refused)
+            with pytest.raises(Unavailable, match="no further thread"):
+                assistant._started(pool, photo.look)
+        del photo
+        gc.collect()
+        assert held() is None
+        assert assistant._started(pool, int, "7").result(20) == 7 and not Photo.seen
