@@ -1461,8 +1461,15 @@ def checked_inputs(names: Sequence[str], components: Sequence[Any], inputs: Sequ
     """An endpoint's inputs as a program sent them, before Gradio converts them; null becomes the component's own value.
 
     Raises:
-        LAV2Error: one has another type or is missing; it is named.
+        LAV2Error: one has another type, is out of its range or missing, and is named; or there are too many.
     """
+    if len(inputs) > len(components):
+        raise LAV2Error(
+            "There are {given} inputs; the endpoint takes {names}.",
+            "See docs/API.md.",
+            given=len(inputs),
+            names=", ".join(names),
+        )
 
     def wrong(name: str, value: Any, wanted: str) -> LAV2Error:
         told = "missing" if value is None else repr(value)[:60]
@@ -1493,6 +1500,8 @@ def checked_inputs(names: Sequence[str], components: Sequence[Any], inputs: Sequ
                 raise wrong(name, value, "a text")
         elif isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
             raise wrong(name, value, "a number")
+        elif not component.minimum <= value <= component.maximum:
+            raise wrong(name, value, f"a number from {component.minimum} to {component.maximum}")
         checked.append(value)
     return checked
 

@@ -269,9 +269,10 @@ def _experts(text: str) -> tuple[str, ...]:
 
 def _answer(assistant, image: Path, question: str, options: argparse.Namespace) -> dict:
     """One question's answer as the JSON object that `ask --json` prints."""
+    from experts.evidence import ExpertFailure
     from lav2 import receipt, routing
     from lav2.events import Request, Sampling
-    from lav2.image import open_image
+    from lav2.image import facts, open_image
 
     sampling = Sampling(temperature=options.temperature, max_new_tokens=options.max_new_tokens, seed=options.seed)
     experts, route = routing.choose(_experts(options.experts), question)
@@ -279,6 +280,11 @@ def _answer(assistant, image: Path, question: str, options: argparse.Namespace) 
         print(f"auto: {route}", file=sys.stderr)
     request = Request(question, open_image(image), experts=experts, sampling=sampling)
     *_, done = assistant.answer(request)
+    for name, found in done.evidence.items():
+        if isinstance(found, ExpertFailure):
+            print(f"{image}: {name} could not run: {found.cause} {found.next_step}", file=sys.stderr)
+    if (taken := facts(request.image))["part"]:
+        print(f"{image}: {taken['part']} {taken['number']} of the file was looked at", file=sys.stderr)
     return receipt.answer(done, route, request.image)
 
 

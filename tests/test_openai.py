@@ -197,6 +197,12 @@ def test_a_body_of_very_many_values_is_refused_at_once(fields, name):
     assert str(refused.value.param).startswith(name) or raw.count(b",") > 1_000_000
 
 
+def test_a_body_that_would_fill_the_memory_is_refused_before_it_is_read(monkeypatch):
+    monkeypatch.setattr("lav2.openai_schema.from_json", lambda *_, **__: pytest.fail("read"))
+    with pytest.raises(Refused, match="more than 20,000 values"):
+        parse(b'{"messages": [' + b"[]," * 1_100_000 + b"[]]}")
+
+
 def test_a_conversation_of_eight_hundred_turns_is_no_such_body():
     turns = [message for i in range(800) for message in (user(f"Q{i}"), said(f"A{i}, and more, and more"))]
     assert len(asked([*turns, user("Q")]).request.history) == 800
