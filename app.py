@@ -204,8 +204,8 @@ class Run(threading.Event):
 
 
 class Call(Run):
-    """A run of an endpoint for programs, which is also set once the caller has hung up: Gradio ends generators then, and
-    tells functions nothing. Make it in the thread that the endpoint is called in."""
+    """A run of an endpoint for programs, which is also set once the caller has hung up: Gradio ends generators then,
+    and tells functions nothing. Make it in the thread that the endpoint is called in."""
 
     def __init__(self):
         super().__init__()
