@@ -24,6 +24,7 @@ CHECK_PATH = f"Check the path. {OTHER_DETECTOR}"
 CHECK_FILE = f"Check the file. {OTHER_DETECTOR}"
 CONNECT = f"Connect to the network. {OTHER_DETECTOR}"
 
+LFS_POINTER = b"version https://git-lfs"  # how a file begins that git has not fetched
 SURE = 0.25  # of a detector without calibration: ultralytics' default
 # Boxes from here on (0..1) are of use to questions that name their kind, if the detector has no calibration. On 1,600
 # questions whether a kind is in a COCO val photo, half of them yes, a box of 0.05 tells better than one of the usual
@@ -102,12 +103,7 @@ class Detector(LazyExpert):
                     package=error.name,
                 ) from error
             except Exception as error:  # each backend of ultralytics raises its own types for a file it cannot read
-                raise ExpertError(
-                    "ultralytics cannot load {file} ({why}).",
-                    CHECK_FILE,
-                    file=path,
-                    why=f"{type(error).__name__}: {_first_line(error)}",
-                ) from error
+                raise _unreadable(path, error) from error
         if result.boxes is None:
             raise ExpertError("{file} is no detector: it gives no upright boxes.", OTHER_DETECTOR, file=path.name)
         found = calibration.read(path, tuple(model.names.values())) if self._calibrated else None
@@ -199,6 +195,18 @@ def contained(verbose: bool = False) -> Iterator[None]:
                 os.environ[key] = value
         np.set_printoptions(**printing)
         Image.open = opener
+
+
+def _unreadable(path: Path, error: Exception) -> ExpertError:
+    with contextlib.suppress(OSError), path.open("rb") as file:
+        if file.read(len(LFS_POINTER)) == LFS_POINTER:
+            return ExpertError(
+                "{file} is only a git-lfs pointer; the file itself was not fetched.",
+                "Run git lfs pull in its folder (install git-lfs first), or download the file itself.",
+                file=path,
+            )
+    why = f"{type(error).__name__}: {_first_line(error)}"
+    return ExpertError("ultralytics cannot load {file} ({why}).", CHECK_FILE, file=path, why=why)
 
 
 def _first_line(error: Exception) -> str:

@@ -159,8 +159,12 @@ class Orchestrator:
             except ExpertError as error:
                 outcome.append(ExpertFailure(name, error.cause, error.next_step, time.perf_counter() - start))
             except ModuleNotFoundError as error:
-                cause = f"The {name} expert needs the Python package {error.name}, which is not installed."
-                step = "Run `make setup`, or `pip install -r requirements.txt`, and start again."
+                cause = Message(
+                    "The {expert} expert needs the Python package {package}, which is not installed.",
+                    expert=name,
+                    package=error.name,
+                )
+                step = Message("Run `make setup`, or `pip install -r requirements.txt`, and start again.")
                 outcome.append(ExpertFailure(name, cause, step, time.perf_counter() - start))
             except BaseException as error:  # also a library's sys.exit(): it must not look like a time-out
                 log.exception("The expert %s failed.", name)
@@ -193,8 +197,9 @@ class Orchestrator:
 
 
 def _no_thread(name: str) -> ExpertFailure:
-    cause = f"The system lets no further thread start for the {name} expert."
-    return ExpertFailure(name, cause, "Ask again in a moment, or raise the limit of processes (ulimit -u).", 0.0)
+    cause = Message("The system lets no further thread start for the {expert} expert.", expert=name)
+    step = Message("Ask again in a moment, or raise the limit of processes (ulimit -u).")
+    return ExpertFailure(name, cause, step, 0.0)
 
 
 class _Worker:

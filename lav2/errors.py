@@ -27,6 +27,15 @@ class LAV2Error(Exception):
         return f"{self.cause} {self.next_step}"
 
 
+class Unavailable(LAV2Error):
+    """What nobody who asks can mend: the same request may be answered in a moment."""
+
+
+def no_thread() -> Unavailable:
+    """What to tell where the system refuses another thread."""
+    return Unavailable("The system lets no further thread start.", "Ask again in a moment.")
+
+
 def missing_package(error: ModuleNotFoundError) -> LAV2Error:
     """What to tell where a package cannot be imported; a module of this project's own is a fault and raised again."""
     package = (error.name or "").partition(".")[0]

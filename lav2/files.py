@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import shutil
+import sys
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -252,7 +253,13 @@ def is_whole(folder: Path) -> bool:
         return False
 
 
-def mended(path: Path, make: Callable[[], None], whole: Callable[[Path], bool], report: Callable[[str], None]) -> Path:
+def _warn(line: str) -> None:
+    print(line, file=sys.stderr)  # what a command answers is on standard output
+
+
+def mended(
+    path: Path, make: Callable[[], None], whole: Callable[[Path], bool], report: Callable[[str], None] = _warn
+) -> Path:
     """A cached file or folder that is whole: made if it is missing, deleted and made once more if it is damaged.
 
     Args:

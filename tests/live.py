@@ -35,8 +35,15 @@ class Server:
 
 
 @contextmanager
-def serve(folder: Path, *options: str, root: Path = ROOT, **environment: str) -> Iterator[Server]:
-    """The app in `root`, on a free port given by the environment; files of the run go to `folder`."""
+def serve(
+    folder: Path,
+    *options: str,
+    root: Path = ROOT,
+    user: int | None = None,
+    python: str = sys.executable,
+    **environment: str,
+) -> Iterator[Server]:
+    """The app in `root`, on a free port given by the environment, as `user`; files of the run go to `folder`."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -49,9 +56,10 @@ def serve(folder: Path, *options: str, root: Path = ROOT, **environment: str) ->
         "LAV2_VOTES": str(folder / "votes"),
         **environment,
     }
-    command = [sys.executable, "-u", str(ROOT / "tests/quiet.py"), str(folder / "network.txt"), "app.py", *options]
+    command = [python, "-u", str(ROOT / "tests/quiet.py"), str(folder / "network.txt"), "app.py", *options]
     with (folder / "log.txt").open("w") as out:
-        server = subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=out, text=True, env=settings)
+        who = {"user": user, "group": user, "extra_groups": []} if user is not None else {}
+        server = subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=out, text=True, env=settings, **who)
     try:
         lines = []
         for line in server.stdout:

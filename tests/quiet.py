@@ -35,8 +35,9 @@ if __name__ == "__main__":
     if program == "-m":
         program, *arguments = arguments
     sys.argv = [program, *arguments]
-    sys.path.insert(0, str(Path(__file__).parent.parent))
-    if program.endswith(".py"):
+    of_file = program.endswith(".py")  # its own folder comes first, as for `python FILE`
+    sys.path.insert(0, str(Path(program).resolve().parent if of_file else Path(__file__).parent.parent))
+    if of_file:
         runpy.run_path(program, run_name="__main__")
     else:
         runpy.run_module(program, run_name="__main__", alter_sys=True)

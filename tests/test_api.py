@@ -120,6 +120,33 @@ def test_openais_client_gets_what_it_asks_for_or_a_reason(server):
         with pytest.raises(BadRequestError) as refused:
             ask(**fields)
         assert refused.value.param == param and refused.value.type == "invalid_request_error"
+    honoured = {
+        "temperature": 0.7, "top_p": 0.5, "seed": 3, "n": 1, "user": "u", "metadata": {"a": "b"}, "store": False,
+        "safety_identifier": "s", "prompt_cache_key": "k", "response_format": {"type": "text"}, "modalities": ["text"],
+        "logprobs": False, "top_logprobs": 0, "frequency_penalty": 0, "presence_penalty": 0, "logit_bias": {},
+        "tools": [], "tool_choice": "auto", "functions": [], "function_call": "none", "parallel_tool_calls": False,
+        "reasoning_effort": "none", "verbosity": "medium", "service_tier": "auto",
+    }  # fmt: skip
+    first, second = (ask(max_tokens=3, **honoured).choices[0].message.content for _ in range(2))
+    assert first == second  # the same seed
+    refused = {
+        "temperature": -1, "top_p": 0, "seed": -1, "n": 2, "metadata": {"a": 1}, "store": True, "modalities": ["audio"],
+        "top_logprobs": 2, "frequency_penalty": 1, "presence_penalty": 1, "logit_bias": {"1": 1},
+        "tool_choice": "required", "functions": [{"name": "f"}], "function_call": {"name": "f"},
+        "reasoning_effort": "high", "verbosity": "low", "service_tier": "flex", "audio": {"voice": "x"},
+        "prediction": {"type": "content"}, "web_search_options": {}, "moderation": {}, "prompt_cache_retention": "24h",
+    }  # fmt: skip
+    for name, value in refused.items():
+        with pytest.raises(BadRequestError) as told:
+            ask(extra_body={name: value})
+        assert told.value.param.split(".")[0].split("[")[0] == name, told.value.body
+    detail = user("What does the sign say?", URL)
+    detail["content"][1]["image_url"]["detail"] = "high"
+    seen = ask(detail, max_tokens=2, extra_body={"experts": ["auto"]}).lav2
+    assert seen["experts"] == ["ocr"] and seen["route"] and seen["photo"]["part"] == "" and seen["left_out"] == []
+    assert ask(user("¿Qué hay en la foto?")).lav2["rule"]
+    system = ask({"role": "developer", "content": "Be a pirate."}, user("Hi"), max_tokens=1)
+    assert "System messages" in system.lav2["notes"][0]
     with pytest.raises(BadRequestError, match="second photo"):
         ask(user("Same?", URL), user("Really?", URL))
     with pytest.raises(NotFoundError) as refused:

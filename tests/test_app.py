@@ -704,14 +704,14 @@ def test_what_a_visitor_can_do_wrong_is_told_in_korean(monkeypatch, tmp_path):
         assert texts.error_texts(error.value, texts.TEXTS["en"]) == (error.value.cause, error.value.next_step)
 
 
-def messages_of(name: str) -> set[tuple[str, frozenset[str]]]:
-    """(key, names of its values) of every message that a module makes. A test: a sentence is one piece of text, and
-    not put together from what came from outside."""
+def messages_of(name: str, *makers: str) -> set[tuple[str, frozenset[str]]]:
+    """(key, names of its values) of every message that a module makes by `makers`. A test: a sentence is one piece of
+    text, and not put together from what came from outside."""
     module = importlib.import_module(name.removesuffix(".py").replace("/", "."))
     found = set()
     for call in ast.walk(ast.parse((ROOT / name).read_text(encoding="utf-8"))):
         made = getattr(getattr(call, "func", None), "id", "")
-        if made not in ("LAV2Error", "ExpertError", "Message") and not (
+        if made not in makers and not (
             getattr(getattr(call, "func", None), "attr", "") == "__init__" and name == "lav2/assistant/admission.py"
         ):
             continue
@@ -730,9 +730,13 @@ def holes(text: str) -> set[str]:
 def test_every_message_that_visitors_meet_has_its_key_in_both_languages_and_no_other_key_is_kept():
     used = set()
     experts = ("caption", "detection", "ocr", "orchestrator")
-    lav2 = ("image", "events", *(f"assistant/{name}" for name in ("admission", "receipt", "service", "loading")))
-    for name in [*(f"lav2/{name}.py" for name in lav2), *(f"experts/{name}.py" for name in experts)]:
-        found = messages_of(name)
+    assistant = (f"assistant/{name}" for name in ("admission", "receipt", "service", "loading"))
+    lav2 = ("image", "events", "inference/sampler", *assistant)
+    makers = dict.fromkeys([*(f"lav2/{name}.py" for name in lav2), *(f"experts/{name}.py" for name in experts)],
+                           ("LAV2Error", "ExpertError", "Message", "Unavailable"))  # fmt: skip
+    makers |= dict.fromkeys(("lav2/errors.py", "lav2/server/serving.py"), ("Unavailable",))
+    for name in makers:
+        found = messages_of(name, *makers[name])
         assert found, name
         for key, values in found:
             used.add(key)

@@ -271,6 +271,30 @@ def test_one_who_cancels_while_experts_look_or_in_line_is_let_go_and_the_next_is
         look.set()
 
 
+@pytest.mark.parametrize("name", ["vision", "ahead", "encoder"])
+def test_where_a_thread_cannot_start_the_question_is_told_so_and_the_next_is_answered(name, monkeypatch):
+    from lav2.assistant.service import Assistant
+    from lav2.errors import Unavailable
+
+    fresh = Assistant.load(report=lambda line: None)
+    photo = Image.effect_noise((64, 64), 90).convert("RGB")
+    start = threading.Thread.start
+
+    def refused(thread):
+        if thread.name.startswith(name):
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    asked = {"experts": ("ocr",), "sampling": short()}
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refused)
+        for _ in range(2):
+            with pytest.raises(Unavailable, match="no further thread"):
+                events(fresh, "What?", photo, **asked)
+    assert not fresh._admission._slots
+    assert events(fresh, "What?", photo, **asked)[-1].answer
+
+
 def test_the_oldest_turns_go_first_when_the_context_is_full(assistant):
     from lav2.config import CONTEXT
     from lav2.events import PromptReady, Turn

@@ -1,14 +1,19 @@
 """The converted language model and the compiled library in the cache heal, whatever happened to them."""
 
+import gc
 import os
 import shutil
+import threading
+import weakref
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
 
 from lav2 import files, weights
+from lav2.assistant.features import submit
 from lav2.config import PRESETS
-from lav2.errors import LAV2Error
+from lav2.errors import LAV2Error, Unavailable
 from lav2.inference import native, scheduler
 from lav2.model import llm
 from lav2.model.gguf import dequantised
@@ -52,7 +57,8 @@ def test_a_language_model_that_was_cut_off_in_the_cache_is_converted_again(monke
     folder = dequantised(gguf)
     os.truncate(folder / "model.safetensors", 1_000_000)
     llm.load_llm(PRESETS["embedded"].llm, torch.bfloat16)
-    assert "made again" in capsys.readouterr().out and files.is_whole(folder)
+    told = capsys.readouterr()
+    assert "made again" in told.err and not told.out and files.is_whole(folder)
 
 
 def test_a_damaged_gguf_file_is_told(monkeypatch, tmp_path):
@@ -73,3 +79,26 @@ def test_an_answer_that_finds_no_thread_leaves_nothing_behind(monkeypatch):
         with pytest.raises(LAV2Error, match="no further thread"):
             next(turns.decode_stream(None, None, None, 5))
     assert not turns._going and turns._worker is None
+
+
+def test_work_that_finds_no_thread_is_told_and_neither_done_later_nor_held(monkeypatch):
+    class Photo:
+        seen = 0
+
+        def look(self):
+            Photo.seen += 1
+
+    def refused(thread):
+        raise RuntimeError("can't start new thread")
+
+    photo = Photo()
+    held = weakref.ref(photo)
+    with ThreadPoolExecutor(1) as pool:
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", refused)
+            with pytest.raises(Unavailable, match="no further thread"):
+                submit(pool, photo.look)
+        del photo
+        gc.collect()
+        assert held() is None
+        assert submit(pool, int, "7").result(20) == 7 and not Photo.seen

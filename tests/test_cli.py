@@ -37,6 +37,20 @@ def test_ask_prints_one_json_object_with_answer_evidence_and_all_that_it_depends
 
 
 @pytest.mark.slow
+def test_ask_tells_which_expert_could_not_run_and_which_page_was_looked_at(tmp_path, capsys):
+    pages, noise = Image.new("RGB", (64, 48), "white"), Image.effect_noise((64, 48), 90).convert("RGB")
+    pages.save(tmp_path / "pages.tiff", save_all=True, append_images=[noise])
+    (tmp_path / "lfs.pt").write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
+    photo, detector = str(tmp_path / "pages.tiff"), str(tmp_path / "lfs.pt")
+    asked = ["ask", photo, "Hi", "--experts", "detection", "--detector", detector, "--max-new-tokens", "2"]
+    assert main(asked) == 0
+    told = capsys.readouterr()
+    assert f"{photo}: page 2 of the file was looked at" in told.err
+    assert f"{photo}: detection could not run: " in told.err and "git lfs pull" in told.err
+    assert "could not run" not in told.out
+
+
+@pytest.mark.slow
 def test_batch_answers_every_line_reports_bad_ones_and_resumes(tmp_path):
     (tmp_path / "photos").mkdir()
     Image.open(SIGN).save(tmp_path / "photos" / "sign.png")

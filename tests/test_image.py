@@ -124,3 +124,14 @@ def test_an_encoder_with_folded_norms_gives_the_tokens_of_the_net_as_it_was():
     with torch.inference_mode():
         expected = plain.forward_features(pixels).flatten(2).transpose(1, 2)
     torch.testing.assert_close(tower.encode(photos), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_picture_above_the_limit_is_refused_and_one_below_it_opens():
+    def saved(height):
+        buffer = io.BytesIO()
+        Image.new("1", (8000, height)).save(buffer, "PNG")
+        return buffer.getvalue()
+
+    with pytest.raises(LAV2Error, match="8000 x 6251 pixels; the limit is 50 megapixels"):
+        open_image(saved(6251))
+    assert open_image(saved(6250)).size == (4000, 3125)

@@ -175,6 +175,46 @@ def test_what_is_not_json_is_told(raw):
         parse(raw)
 
 
+@pytest.mark.parametrize(
+    ("fields", "name"),
+    [
+        ({"messages": [user("Q")], "experts": [0] * 1_500_000}, "experts"),
+        ({"messages": [user("Q")], "metadata": {str(i): 1 for i in range(100_000)}}, "metadata"),
+        ({"messages": [user("Q")] * 10_000}, "messages"),
+        ({"messages": [{"role": "user", "content": user("Q")["content"] * 10_000}]}, "messages"),
+        ({f"field{i}": 1 for i in range(100_000)}, "field"),
+        ({"messages": [[[]] * 900_000]}, "messages"),
+    ],
+    ids=["experts", "metadata", "messages", "parts", "fields", "lists"],
+)
+def test_a_body_of_very_many_values_is_refused_at_once(fields, name):
+    """2 MB of noughts once kept a core busy for a minute and took 2 GB: one error was made for each."""
+    raw = json.dumps(fields).encode()
+    before = time.process_time()
+    with pytest.raises(Refused, match="more than 20,000 values") as refused:
+        parse(raw)
+    assert time.process_time() - before < 5 and refused.value.status == 413
+    assert str(refused.value.param).startswith(name) or raw.count(b",") > 1_000_000
+
+
+def test_a_body_that_would_fill_the_memory_is_refused_before_it_is_read(monkeypatch):
+    monkeypatch.setattr("lav2.server.openai_schema.from_json", lambda *_, **__: pytest.fail("read"))
+    with pytest.raises(Refused, match="more than 20,000 values"):
+        parse(b'{"messages": [' + b"[]," * 1_100_000 + b"[]]}")
+
+
+def test_a_conversation_of_eight_hundred_turns_is_no_such_body():
+    turns = [message for i in range(800) for message in (user(f"Q{i}"), said(f"A{i}, and more, and more"))]
+    assert len(asked([*turns, user("Q")]).request.history) == 800
+
+
+def test_what_a_refusal_repeats_of_a_body_is_cut():
+    for fields in ({"x" * 5000: 1}, {"metadata": {"y" * 5000: 7}}, {"stop": "z" * 5000}):
+        with pytest.raises(Refused) as refused:
+            asked([user("Q")], **fields)
+        assert len(str(refused.value)) < 300 and len(refused.value.param) < 200
+
+
 # ---------------------------------------------------------------- what is answered
 
 
@@ -210,6 +250,9 @@ class Door:
                 yield Token(word)
             found = {"caption": Caption("a sign", 0.1, "test")}
             answer = "".join(words).strip()
+            if request.question == "rule":
+                yield Done("By rule.", {}, "", {}, 0, "embedded", {}, False, {}, rule="other_language", tokens=2)
+                return
             end = {"seed": request.sampling.seed, "preset": "embedded", "versions": {}, "stopped": False, "weights": {}}
             yield Done(answer, found, "p", {}, **end, left_out=frozenset({3, 2}), tokens=len(words))
         finally:
@@ -243,6 +286,20 @@ def test_answers_have_openais_shape_and_carry_the_evidence(door):
     routed = door.post("What does it say?", URL, experts=["auto"]).json()["lav2"]
     assert routed["experts"] == ["ocr"] and "it asks about text" in routed["route"]
     assert routed["photo"]["size"] == list(Image.open(SIGN).size)
+
+
+def test_an_answer_tells_what_had_no_room_which_rule_answered_and_what_of_the_photo_was_looked_at(door):
+    size = list(Image.open(SIGN).size)
+    for more in (door.post("What?", URL).json()["lav2"], door.chunks()[-1]["lav2"]):
+        assert (more["left_out"], more["rule"], more["seed"], more["prompt"]) == ([2, 3], "", 0, "p")
+    assert door.post("What?", URL).json()["lav2"]["photo"] == {
+        "size": size, "file_size": size, "part": "", "number": 1,
+    }  # fmt: skip
+    ruled = door.post("rule", max_tokens=1).json()
+    assert ruled["lav2"]["rule"] == "other_language" and ruled["lav2"]["left_out"] == []
+    assert ruled["choices"][0]["finish_reason"] == "stop"  # no model reached a length
+    table = (ROOT / "docs/API.md").read_text(encoding="utf-8")
+    assert [name for name in ruled["lav2"] if f"`{name}`" not in table] == []
 
 
 def test_a_photo_with_several_pages_says_which_was_taken(door):
@@ -436,5 +493,7 @@ def test_a_thread_that_cannot_be_started_keeps_no_place(door, monkeypatch):
         with monkeypatch.context() as patched:
             patched.setattr(openai_api.threading, "Thread", type("Refusing", (threading.Thread,), {"start": refuse}))
             answered = door.post()
-        assert answered.status_code == 500
+        assert answered.status_code == 503 and answered.headers["retry-after"]
+        assert "no further thread" in answered.json()["error"]["message"]
+        assert answered.json()["error"]["type"] == "server_error"
     assert door.post().status_code == 200

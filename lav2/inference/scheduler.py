@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from lav2.errors import LAV2Error
+from lav2.errors import LAV2Error, no_thread
 from lav2.inference.backend import DecoderBackend, prefill
 from lav2.inference.cache import Cache
 from lav2.inference.engine import Engine
@@ -113,10 +113,7 @@ class Scheduler:
                 except RuntimeError as error:
                     self._worker = None
                     self._going.remove(mine)
-                    raise LAV2Error(
-                        "The system lets no further thread start.",
-                        "Ask again in a moment, or raise the limit of processes (ulimit -u).",
-                    ) from error
+                    raise no_thread() from error
             self._changed.notify_all()
         try:
             while (found := mine.found.get()) is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +13,7 @@ import torch
 from safetensors.torch import save_file
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from lav2 import files
+from lav2 import files, weights
 from lav2.config import AdapterConfig, ProjectorConfig, VisionConfig, from_json
 from lav2.errors import LAV2Error
 from lav2.model.adapted import AdaptedLlama
@@ -23,6 +24,7 @@ from lav2.model.tensors import read_tensors
 CONFIG, TENSORS = "config.json", "adapter.safetensors"
 CAPTION_PHRASES = "phrases.safetensors"  # of the judge of drafts, in the folder of a caption adapter
 FORMAT = 1
+OWN = "folder:"  # of a source of the image encoder's weights: a file in the adapter's folder
 
 
 def save(model: AdaptedLlama, folder: Path, base: dict[str, str], notes: dict | None = None,
@@ -89,10 +91,44 @@ def read_vision(folder: Path) -> VisionConfig | None:
     return _settings(folder, VisionConfig, _read_config(folder)["vision"])
 
 
+def encoder_digest(source: str) -> str | None:
+    """SHA-256 of the file of an image encoder's weights; None for a tag of open_clip, which is no file of ours.
+
+    Raises:
+        LAV2Error: it is a file, and it is not here.
+    """
+    if not (source.startswith(("package:", "assets:", "cache:")) or Path(source).suffix):
+        return None
+    return hashlib.sha256(weights.find(source).read_bytes()).hexdigest()
+
+
+def check_encoder(folder: Path) -> None:
+    """Whether the image encoder here is the one that the adapter was trained on, where its config has the digest
+    (adapters of the Hub have).
+
+    Raises:
+        LAV2Error: it is another, or is not here.
+    """
+    config = _read_config(folder)
+    wanted, vision = config.get("encoder"), _settings(folder, VisionConfig, config["vision"])
+    if not wanted or vision is None or not vision.weights:
+        return
+    if encoder_digest(vision.weights) != wanted["sha256"]:
+        raise LAV2Error(
+            "The adapter in {folder} was trained on another image encoder than {source} here.",
+            "Use the version of this project that it was made with (assets/encoder), or train an adapter on this one.",
+            folder=folder,
+            source=vision.weights,
+        )
+
+
 def _settings(folder: Path, kind: type, values: dict | None):
     """Settings of a class from an adapter's config; None where it has none."""
     try:
-        return from_json(kind, values) if values else None
+        settings = from_json(kind, values) if values else None
+        if kind is VisionConfig and settings and (settings.weights or "").startswith(OWN):
+            settings = replace(settings, weights=str(folder / Path(settings.weights.removeprefix(OWN)).name))
+        return settings
     except TypeError as error:  # of a later version, or not ours
         raise _no_adapter(folder, error) from error
 

@@ -27,7 +27,7 @@ def dequantised(gguf: Path) -> Path:
     stat = gguf.stat()
     key = hashlib.sha256(f"{gguf.name} {stat.st_size} {stat.st_mtime_ns}".encode()).hexdigest()[:12]
     target = weights.cache_dir() / f"{gguf.stem}-{key}"
-    return files.mended(target, lambda: _convert(gguf, target), files.is_whole, print)
+    return files.mended(target, lambda: _convert(gguf, target), files.is_whole)
 
 
 def _convert(gguf: Path, target: Path) -> None:

@@ -25,7 +25,7 @@ from starlette.routing import Route
 
 from experts.evidence import to_json
 from lav2.assistant.admission import Busy
-from lav2.errors import LAV2Error
+from lav2.errors import LAV2Error, Unavailable, no_thread
 from lav2.events import Done, Event, PromptReady, Request, Token
 from lav2.image import facts
 from lav2.server.openai_schema import Asked, Refused, parse, to_asked
@@ -168,7 +168,10 @@ class _Running:
         self._loop, self._events = asyncio.get_running_loop(), asyncio.Queue()
         self._answer, self._request, self._ended = answer, request, ended
         self._look = self._loop.time() + HEARTBEAT  # when it is looked next whether the caller is there
-        threading.Thread(target=self._run, daemon=True, name="openai").start()
+        try:
+            threading.Thread(target=self._run, daemon=True, name="openai").start()
+        except RuntimeError as error:
+            raise no_thread() from error
 
     def _run(self) -> None:
         try:
@@ -353,7 +356,7 @@ def _head(assistant: Assistant, kind: str) -> dict[str, Any]:
 
 def _error(error: Exception) -> JSONResponse:
     status, body = _told(error)
-    return JSONResponse(body, status, {"retry-after": "5"} if status == 429 else None)
+    return JSONResponse(body, status, {"retry-after": "5"} if status in (429, 503) else None)
 
 
 def _told(error: Exception) -> tuple[int, dict[str, Any]]:
@@ -364,6 +367,8 @@ def _told(error: Exception) -> tuple[int, dict[str, Any]]:
             param, code, status = error.param, error.code, error.status
         case Busy():
             code, status = "rate_limit_exceeded", 429
+        case Unavailable():
+            code, status = "unavailable", 503
         case LAV2Error():
             code = "invalid_value"
         case _:

@@ -22,12 +22,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pydantic_core import from_json
 
 from experts.evidence import EXPERT_NAMES
+from experts.messages import cut
 from lav2.errors import LAV2Error
 from lav2.events import RANGES, Request, Sampling, Turn
 from lav2.image import open_image
 from lav2.text import routing
 
 SHOWN = 60  # characters of a refused value that the message repeats
+# A value costs up to 50 us and 2 kB to check, so that a small body of very many would keep a core busy for minutes.
+VALUES = 20_000  # of a body: a conversation of some 5,000 messages
+COMMAS = 1_000_000  # of a body, before its values are known: one stands between two of them
 DOCS = "docs/API.md lists what is taken."
 KINDS = {  # pydantic's kind of error -> what was expected
     "model_type": "an object", "model_attributes_type": "an object", "dict_type": "an object", "list_type": "a list",
@@ -183,10 +187,13 @@ def parse(raw: bytes) -> ChatBody:
     Raises:
         Refused: it is no JSON, or a field is unknown, missing, of another type, out of its range or not supported.
     """
+    if raw.count(b",") > COMMAS:
+        raise _too_much(None)
     try:
         data = from_json(raw, allow_inf_nan=False)  # refuses half surrogates, which no tokenizer takes
     except ValueError as error:
         raise Refused(f"The request is not JSON ({error}). {DOCS}") from error
+    _check_size(data)
     try:
         return ChatBody.model_validate(data)
     except ValidationError as error:
@@ -311,6 +318,31 @@ def _decoded(data: str) -> bytes:
 # ---------------------------------------------------------------- what is wrong with a body, in words
 
 
+def _check_size(data: Any) -> None:
+    """
+    Raises:
+        Refused: there are more than VALUES values in it; names the field that they are in.
+    """
+    count = 0
+    for name, field in data.items() if isinstance(data, Mapping) else [(None, data)]:
+        left = [field]
+        while left:
+            value = left.pop()
+            count += 1
+            if count + len(left) > VALUES:
+                raise _too_much(name)
+            if isinstance(value, Mapping):
+                left.extend(value.values())
+            elif isinstance(value, list):
+                left.extend(value)
+
+
+def _too_much(field: str | None) -> Refused:
+    name = field and cut(field, SHOWN)
+    told = f"The request has more than {VALUES:,} values" + (f", most of them in `{name}`" if name else "")
+    return Refused(f"{told}. Send less of the conversation; {DOCS}", name, "request_too_large", 413)
+
+
 def _refusal(data: Any, failed: ValidationError) -> Refused:
     """The first thing that is wrong. Where a field may have several types, of the one that came furthest."""
     errors = failed.errors(include_url=False)
@@ -318,7 +350,8 @@ def _refusal(data: Any, failed: ValidationError) -> Refused:
     beside = [i for i, path in enumerate(paths) if path[: len(paths[0])] == paths[0]]
     furthest = max(beside, key=lambda i: (len(paths[i]), errors[i]["type"] not in KINDS))
     error, path = errors[furthest], paths[furthest]
-    name = re.sub(r"\.\[", "[", ".".join(f"[{key}]" if isinstance(key, int) else key for key in path)) or None
+    keys = (f"[{key}]" if isinstance(key, int) else cut(key, SHOWN) for key in path)
+    name = re.sub(r"\.\[", "[", ".".join(keys)) or None
     field = f"`{name}`" if name else "The request"
     value, context = _short(error["input"]), error.get("ctx", {})
     match error["type"]:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from lav2.errors import LAV2Error, missing_package
+from lav2.errors import LAV2Error, Unavailable, missing_package
 
 PREFIX, LOCK = "lav2-app-", "in-use.lock"
 _answers: set[threading.Event] = set()  # of the answers that are being written
@@ -121,7 +121,7 @@ def stoppable(answer: Callable[[Any, threading.Event], Iterator[Any]]) -> Callab
     @functools.wraps(answer)
     def wrapped(request: Any, run: threading.Event) -> Iterator[Any]:
         if _ending.is_set():
-            raise LAV2Error("The app is shutting down.", "Ask again in a moment.")
+            raise Unavailable("The app is shutting down.", "Ask again in a moment.")
         with _changed:
             _answers.add(run)
         try:

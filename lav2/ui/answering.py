@@ -13,7 +13,7 @@ from unittest.mock import patch
 from PIL import Image
 
 from experts.evidence import Evidence
-from lav2.errors import LAV2Error
+from lav2.errors import LAV2Error, no_thread
 from lav2.events import Done, Event, EvidenceFound, PromptReady, Request, Token
 from lav2.server import serving
 from lav2.ui.state import Cancellation
@@ -48,9 +48,11 @@ def zerogpu_answer(request: Request) -> Iterator[Event]:
     yield from assistant().answer(request)
 
 
-def zerogpu_examine(photo: Image.Image, experts: tuple[str, ...], client: str | None) -> dict[str, Evidence]:
+def zerogpu_examine(
+    photo: Image.Image, experts: tuple[str, ...], client: str | None, cancel: Cancellation | None = None
+) -> dict[str, Evidence]:
     """The experts alone, lent the GPU in the same way: the captioner is on it."""
-    return assistant().examine(photo, experts, client)
+    return assistant().examine(photo, experts, client, cancel)
 
 
 if ON_ZERO_GPU:
@@ -105,7 +107,7 @@ def stream(requests: Mapping[str, Request], cancel: Cancellation) -> Iterator[tu
         try:
             threading.Thread(target=feed, args=(key, request), daemon=True).start()
         except RuntimeError:  # no further thread; the others are still heard out
-            events.put((key, LAV2Error("The system lets no further thread start.", "Ask again in a moment.")))
+            events.put((key, no_thread()))
             events.put((key, None))
     running = len(requests)
     while running:

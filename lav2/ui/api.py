@@ -7,6 +7,7 @@ from typing import Any, TypedDict
 
 import gradio as gr
 from gradio.components.api_component import Api
+from gradio.context import LocalContext
 from gradio_client.utils import python_type_to_json_schema
 
 from experts.evidence import EXPERT_NAMES, to_json
@@ -15,10 +16,24 @@ from lav2.errors import LAV2Error
 from lav2.events import Done, Request, Sampling
 from lav2.image import open_image
 from lav2.text import grounding, routing
-from lav2.ui.answering import MODEL, stream, zerogpu_examine
+from lav2.ui.answering import MODEL, ON_ZERO_GPU, stream, zerogpu_examine
 from lav2.ui.inputs import Settings, client_key, make_request, read_message
 from lav2.ui.state import Cancellation
 from lav2.ui.texts import TEXTS, error_texts
+
+
+class Call(Cancellation):
+    """The cancellation of an endpoint for programs, which is also set once the caller has hung up: Gradio ends
+    generators then, and tells functions nothing. Make it in the thread that the endpoint is called in."""
+
+    def __init__(self):
+        super().__init__()
+        page = LocalContext.blocks.get(None)
+        events = page._queue.event_ids_to_events if page is not None else {}
+        self._event = events.get(LocalContext.event_id.get(None))
+
+    def is_set(self) -> bool:
+        return super().is_set() or (self._event is not None and not self._event.alive)
 
 
 class Comparison(TypedDict):
@@ -30,7 +45,7 @@ def answers(requests: Mapping[str, Request], experts: Mapping[str, Sequence[str]
     """Every request's answer; `experts` as they were asked for. Raises gr.Error, which the caller sees as a message,
     on the first failure."""
     found = {}
-    cancel = Cancellation()
+    cancel = Call()
     try:
         for key, event in stream(requests, cancel):
             if isinstance(event, Exception):
@@ -115,7 +130,7 @@ def examine(image: str | None, experts: list[str], asking: gr.Request = None) ->
     if not image:
         raise api_error(LAV2Error("There is no photo for the experts.", "Send one as `image`."))
     try:
-        found = zerogpu_examine(open_image(image), tuple(experts), client_key(asking))
+        found = zerogpu_examine(open_image(image), tuple(experts), client_key(asking), None if ON_ZERO_GPU else Call())
     except Exception as error:
         raise api_error(error) from None
     return {name: to_json(grounding.told(evidence, "")) for name, evidence in found.items()}
@@ -135,8 +150,15 @@ def checked_inputs(names: Sequence[str], components: Sequence[Any], inputs: Sequ
     """An endpoint's inputs as a program sent them, before Gradio converts them; null becomes the component's own value.
 
     Raises:
-        LAV2Error: one has another type or is missing; it is named.
+        LAV2Error: one has another type, is out of its range or missing, and is named; or there are too many.
     """
+    if len(inputs) > len(components):
+        raise LAV2Error(
+            "There are {given} inputs; the endpoint takes {names}.",
+            "See docs/API.md.",
+            given=len(inputs),
+            names=", ".join(names),
+        )
 
     def wrong(name: str, value: Any, wanted: str) -> LAV2Error:
         told = "missing" if value is None else repr(value)[:60]
@@ -167,6 +189,8 @@ def checked_inputs(names: Sequence[str], components: Sequence[Any], inputs: Sequ
                 raise wrong(name, value, "a text")
         elif isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
             raise wrong(name, value, "a number")
+        elif not component.minimum <= value <= component.maximum:
+            raise wrong(name, value, f"a number from {component.minimum} to {component.maximum}")
         checked.append(value)
     return checked
 
