@@ -1,6 +1,6 @@
 """Which findings an answer rests on, which it contradicts, and what stands in none: without models."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -131,6 +131,15 @@ def test_a_yes_rests_on_what_the_question_asked_for():
     assert verdict("Yes, there is.", "Is there a dog?", photo).rests_on == {1}
     smiling = verdict("Yes.", "Is the man smiling?", photo)
     assert not smiling.found
+
+
+def test_a_colour_rests_on_the_box_that_has_it_and_on_no_other():
+    found = {"detection": replace(boxes("dog", "cat"), colours=("brown", "black or grey"))}
+    assert verdict("Brown.", "What colour is the dog?", found).rests_on == {1}
+    assert verdict("The cat is gray.", "What colour is it?", found).rests_on == {2}
+    wrong = verdict("The dog is black.", "What colour is the dog?", found)
+    assert not wrong.found and wrong.missing == ("black",)
+    assert verdict("Red", "What colour is the cat?", found).missing == ("Red",)
 
 
 def test_a_train_station_is_no_train():

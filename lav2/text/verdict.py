@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from experts.colours import NAMES as COLOURS
 from experts.evidence import Detections, Evidence, OcrLines
 from experts.reading_order import rows_of
 from experts.render import CAPTION_CHARS, Item, clean, numbered
@@ -131,6 +132,7 @@ class _Held:
             wrong = claims.miscounted(clause, self.question, {"detection": self.detections})
             kinds = {kind for _, kind in mentions} - {conflict.label for conflict in wrong}
             named = [item for item in self.boxes if item.text in kinds]
+            named = self._coloured(clause, named)
             placed = [item for item in named if set(item.place.split()) & set(_tokens(clause))]
             self.rests_on |= {item.number for item in (placed or named)}
         for item in self.captions:
@@ -138,6 +140,16 @@ class _Held:
             if own and len(own & set(claims.words(clause))) >= 0.5 * len(own):
                 self.rests_on.add(item.number)
         self.rests_on |= self._texts(clause, answer, bare)
+
+    def _coloured(self, clause: str, named: list[Item]) -> list[Item]:
+        """Of the boxes named those whose colour the clause does not contradict; with no kind named ("Blue."), the boxes
+        of the kind that the question asks for which have that colour."""
+        said = {"grey" if word == "gray" else word for word in _tokens(clause)} & set(COLOURS)
+        if not said:
+            return named
+        asked = {kind for _, kind in claims.asked_words(self.question, self.classes)}
+        looked = named or [item for item in self.boxes if item.text in asked and item.colour]
+        return [item for item in looked if not item.colour or said & set(item.colour.split())]
 
     def _texts(self, clause: str, answer: str, bare: bool) -> set[int]:
         """Numbers of the texts that hold a clause as it is written."""
@@ -217,6 +229,7 @@ class _Held:
         known = set(asked)
         for item in (*self.captions, *self.boxes):
             known |= set(claims.words(item.text)) | set(item.place.split())
+            known |= {word for word in item.colour.split() if item.number in self.rests_on}
         for item in self.texts:
             known |= {word for word in self.words[item.number] if not word[0].isdigit()} | set(item.place.split())
         counts = Counter(item.text for item in self.boxes)
