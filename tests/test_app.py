@@ -27,6 +27,7 @@ from PIL import Image
 
 import app
 import lav2.image
+from experts import colours
 from experts.evidence import EXPERT_NAMES, Caption, Detections, ExpertFailure, OcrLines
 from experts.messages import Message
 from experts.orchestrator import Orchestrator
@@ -678,6 +679,7 @@ def test_every_text_that_is_used_exists_and_every_one_is_used():
     made |= {f"part_{name}" for name in ("findings", "question", "turns", "template")}
     rows, columns = (("top ", "", "bottom "), ("left", "", "right"))
     made |= {f"place_{(row + column).strip() or 'center'}" for row in rows for column in columns}
+    made |= {f"colour_{word}" for word in (*colours.NAMES, "or")}
     assert set(texts.TEXTS["en"]) - made - set(EXPERT_NAMES) - set(COMPARE.SIDES) - {"auto"} <= constants
     assert made <= set(texts.TEXTS["en"])
 

@@ -99,7 +99,7 @@ USED, AGAINST = "✓", "✗"  # behind the number of a finding that holds the an
 
 
 def findings_table(findings: Findings, texts: Mapping[str, str]) -> list[list[str]]:
-    """The table of all items: number, finding, expert, confidence, place; every cell plain text."""
+    """The table of all items: number, finding, expert, confidence, place and colour; every cell plain text."""
     held = check_answer(findings)
     marks = dict.fromkeys(held.rests_on, f" {USED}") | dict.fromkeys(held.against, f" {AGAINST}")
     unused = dict.fromkeys(findings.left_out, texts["not_given"])
@@ -110,10 +110,15 @@ def findings_table(findings: Findings, texts: Mapping[str, str]) -> list[list[st
             item.text,
             f"{texts[item.expert]} ({unused[item.number]})" if item.number in unused else texts[item.expert],
             "" if item.confidence is None else f"{item.confidence:.2f}",
-            texts[f"place_{item.place}"] if item.place else "",
+            ", ".join(filter(None, (item.place and texts[f"place_{item.place}"], colour_words(item.colour, texts)))),
         ]
         for item in render.numbered(findings.evidence)
     ]
+
+
+def colour_words(colour: str, texts: Mapping[str, str]) -> str:
+    """A finding's colour (experts.colours) in the reader's language."""
+    return " ".join(texts[f"colour_{word}"] for word in colour.split())
 
 
 def check_answer(findings: Findings) -> verdict.Verdict:
