@@ -102,3 +102,17 @@ def test_work_that_finds_no_thread_is_told_and_neither_done_later_nor_held(monke
         gc.collect()
         assert held() is None
         assert submit(pool, int, "7").result(20) == 7 and not Photo.seen
+
+
+@pytest.mark.parametrize("compiler", ["/no/compiler", "false", "slow"])
+def test_a_library_that_cannot_be_compiled_is_told_with_the_reason(monkeypatch, tmp_path, capsys, compiler):
+    slow = tmp_path / "slow"
+    slow.write_text("#!/bin/sh\nexec sleep 20\n")
+    slow.chmod(0o755)
+    monkeypatch.setenv("LAV2_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("CC", str(slow) if compiler == "slow" else compiler)
+    monkeypatch.setattr(native, "SECONDS", 0.2)
+    assert native.library.__wrapped__() is None
+    told = capsys.readouterr()
+    assert "Answers will be slower" in told.err and not told.out
+    assert {"/no/compiler": "No such file", "false": "gave no reason", "slow": "within 0.2 s"}[compiler] in told.err

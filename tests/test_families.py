@@ -204,9 +204,18 @@ def test_an_adapter_takes_the_place_of_its_kind_and_on_another_model_of_both(
     facts = {"format": 1, "base": {}, "adapter": {}, "projector": None, "vision": None, "notes": {"stage": stage}}
     (tmp_path / "config.json").write_text(json.dumps(facts))
     source = folder(tmp_path / "llm", FAMILIES["llama"]) if llm else None
-    preset = chosen_preset(argparse.Namespace(preset="embedded", llm=source), str(tmp_path))
+    preset = chosen_preset(argparse.Namespace(command="ask", preset="embedded", llm=source), str(tmp_path))
     assert (preset.adapter == str(tmp_path), preset.caption_adapter == str(tmp_path)) == (chat, captions)
     assert preset.caption_question == question
+
+
+@pytest.mark.parametrize(("stage", "question"), [("finetune", CAPTION_QUESTION), ("joint", CAPTION_QUESTION),
+                                                 ("caption", "")])  # fmt: skip
+def test_the_caption_command_writes_with_the_adapter_that_is_given(tmp_path, stage, question):
+    facts = {"format": 1, "base": {}, "adapter": {}, "projector": None, "vision": None, "notes": {"stage": stage}}
+    (tmp_path / "config.json").write_text(json.dumps(facts))
+    preset = chosen_preset(argparse.Namespace(command="caption", preset="embedded", llm=None), str(tmp_path))
+    assert preset.caption_adapter == str(tmp_path) and preset.caption_question == question
 
 
 @pytest.mark.slow

@@ -13,9 +13,9 @@ from lav2.errors import LAV2Error
 from lav2.events import Done, Request
 
 
-def side(text):
+def side(text, stopped=False):
     photo = Image.new("RGB", (9, 9))
-    return receipt.receipt(Request("What?", photo), Done(text, {}, "prompt", {}, 0, "embedded", {}, False, {}))
+    return receipt.receipt(Request("What?", photo), Done(text, {}, "prompt", {}, 0, "embedded", {}, stopped, {}))
 
 
 @pytest.fixture
@@ -89,3 +89,14 @@ def test_votes_of_a_crash_do_not_swallow_the_next(folder):
         file.write(json.dumps({"vote": "left"})[:-3])
     vote()
     assert len(list(votes.pairs(report=lambda line: None))) == 2
+
+
+def test_no_pair_is_made_of_ties_and_of_answers_that_are_equal_or_were_stopped(folder):
+    cat, dog = side("A cat."), side("A dog.")
+    for choice in votes.CHOICES[2:]:
+        votes.store(choice, cat, dog, None)
+    votes.store("left", cat, cat, None)
+    votes.store("left", side("A ca", stopped=True), dog, None)
+    votes.store("left", cat, side("A d", stopped=True), None)
+    votes.store("right", cat, dog, None)
+    assert list(votes.pairs(report=pytest.fail)) == [{"prompt": "prompt", "chosen": "A dog.", "rejected": "A cat."}]

@@ -47,7 +47,8 @@ def load_assistant(options: argparse.Namespace):
 def chosen_preset(options: argparse.Namespace, adapter: str | None = None) -> config.Preset:
     """The preset, on the language model of --llm and with the adapter of --adapter where they are given.
 
-    An adapter takes the place of the preset's adapter of its kind, and on another language model that of both.
+    An adapter takes the place of the preset's adapter of its kind, that of the captioner where captions are asked for,
+    and on another language model that of both.
     """
     preset = config.preset(options.preset)
     if options.llm:
@@ -58,7 +59,7 @@ def chosen_preset(options: argparse.Namespace, adapter: str | None = None) -> co
         from lav2.model.checkpoint import CAPTION_STAGES, read_notes
 
         captions = read_notes(Path(adapter)).get("stage") in CAPTION_STAGES
-        if captions or options.llm:
+        if captions or options.llm or options.command == "caption":
             question = "" if captions else preset.caption_question or CAPTION_QUESTION
             preset = replace(preset, caption_adapter=adapter, caption_question=question)
         if options.llm or not captions:

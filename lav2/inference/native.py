@@ -11,6 +11,7 @@ import os
 import platform
 import shutil
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -25,7 +26,7 @@ SOURCE = Path(__file__).with_name("decode.c")  # it includes the others
 SOURCES = tuple(SOURCE.with_name(name) for name in ("decode.c", "vectors.h", "products.c", "attention.c"))
 FLAGS = ("-O3", "-march=native", "-fopenmp", "-shared", "-fPIC")
 LIBRARY = "decode.so"
-SECONDS = 20  # that the compiler may take; gcc 12 takes about one
+SECONDS = 120  # that the compiler may take; gcc 12 takes 1 to 6 on a core of its own, which it may have to share
 
 
 @functools.cache
@@ -43,7 +44,8 @@ def library() -> ctypes.CDLL | None:
             return None
         files.mended(folder, lambda: _compile(compiler, folder), files.is_whole)
         loaded = ctypes.CDLL(str(folder / LIBRARY))
-    except (OSError, subprocess.SubprocessError, LAV2Error):
+    except (OSError, subprocess.SubprocessError, LAV2Error) as error:
+        print(f"Answers will be slower: {SOURCE.name} could not be compiled ({_why(error)}).", file=sys.stderr)
         return None
     number, address = ctypes.c_int64, ctypes.c_void_p
     loaded.lav2_step.argtypes = [address] * 8 + [number, address, number, address, address, number]
@@ -53,6 +55,15 @@ def library() -> ctypes.CDLL | None:
     for function in (loaded.lav2_step, loaded.lav2_linear, loaded.lav2_expand, loaded.lav2_quantise):
         function.restype = None
     return loaded
+
+
+def _why(error: Exception) -> str:
+    """One line; of a compiler that failed, its first error."""
+    if isinstance(error, subprocess.TimeoutExpired):
+        return f"the compiler did not end within {SECONDS} s; the next start tries again"
+    told = error.stderr.decode("utf-8", "replace") if isinstance(error, subprocess.CalledProcessError) else str(error)
+    lines = [line for line in told.splitlines() if "error" in line] or told.splitlines()
+    return lines[0][:200] if lines else "the compiler failed and gave no reason"
 
 
 def _compile(compiler: str, target: Path) -> None:
