@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 from tiny import LATE, PROJECTOR, VISION, adapted, llama, tokenizer
 
 from lav2 import config
@@ -15,6 +16,7 @@ from lav2.data.features import FeatureCache
 from lav2.data.formats import read_rows
 from lav2.errors import LAV2Error
 from lav2.evaluation import runner
+from lav2.model.vision import VisionTower
 from lav2.training import run, run_folder, warm_start
 from lav2.training.settings import TrainConfig
 
@@ -130,6 +132,18 @@ def test_a_run_is_resumed_only_as_what_it_was(start, captions, preset, tmp_path)
         start(resume=True)
     Image.new("RGB", (20, 20), "black").save(tmp_path / "0.png")
     assert "resumed at step 2 of 2" in start(resume=True)
+
+
+def test_a_run_on_an_encoder_that_was_tuned_again_under_the_same_name_is_another_one(start, tmp_path):
+    file = tmp_path / "encoder.safetensors"
+    net = VisionTower(VISION).net.state_dict()
+    tensors = {name: tensor.contiguous() for name, tensor in net.items() if not name.startswith("classifier")}
+    save_file(tensors, file)
+    start(encoder=str(file))
+    name = next(name for name, tensor in tensors.items() if tensor.is_floating_point())
+    save_file({**tensors, name: tensors[name] + 1}, file)
+    with pytest.raises(LAV2Error, match=r"is another one.*\bencoder_file \("):
+        start(resume=True, encoder=str(file))
 
 
 def test_there_must_be_a_run_to_resume(start):

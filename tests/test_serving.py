@@ -171,3 +171,17 @@ def test_a_server_that_is_told_to_end_ends_its_answers_and_leaves_no_photo(tmp_p
     finally:
         server.kill()
         server.wait(10)
+
+
+def test_what_a_full_disk_cut_off_makes_room_for_the_next_upload(monkeypatch, tmp_path):
+    own = tmp_path / f"{serving.PREFIX}x"
+    for folder in (own, tmp_path / "others"):
+        (folder / "hash").mkdir(parents=True)
+        for name in ("tmpcut", "tmpgoing", "hash/tmpphoto"):
+            (folder / name).write_bytes(b"x")
+            if name != "tmpgoing":
+                os.utime(folder / name, (0, 0))
+        monkeypatch.setenv("GRADIO_TEMP_DIR", str(folder))
+        assert serving.disk_full(None, OSError(errno.ENOSPC, "full")).status_code == 507
+    assert sorted(path.name for path in own.rglob("tmp*")) == ["tmpgoing", "tmpphoto"]
+    assert len(list((tmp_path / "others").rglob("tmp*"))) == 3

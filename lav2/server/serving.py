@@ -21,6 +21,7 @@ from typing import Any
 from lav2.errors import LAV2Error, Unavailable, missing_package
 
 PREFIX, LOCK = "lav2-app-", "in-use.lock"
+STALE = 30  # seconds after which an upload that nothing was added to was cut off
 _answers: set[threading.Event] = set()  # of the answers that are being written
 _ending = threading.Event()
 _changed = threading.Condition()
@@ -74,6 +75,19 @@ def private_folder() -> Path:
 def purge(folder: Path) -> None:
     """Delete a folder of temporary files."""
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def _purge_parts() -> None:
+    """Delete what Gradio leaves of uploads that were cut off: files beside the folders of whole ones."""
+    folder = Path(os.environ.get("GRADIO_TEMP_DIR", ""))
+    if not folder.name.startswith(PREFIX):  # another program's files may lie there
+        return
+    for part in folder.glob("tmp*"):
+        try:
+            if part.is_file() and time.time() - part.stat().st_mtime > STALE:
+                part.unlink()
+        except OSError:
+            continue
 
 
 def _purge_if_dead(folder: Path) -> None:
@@ -154,5 +168,6 @@ def disk_full(request: Any, error: OSError):
 
     if error.errno not in (errno.ENOSPC, errno.EDQUOT):
         raise error
+    _purge_parts()
     text = "There is no room left on the server's disk for this file. Try again later, or free some space there."
     return PlainTextResponse(text, status_code=507)
