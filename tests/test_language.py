@@ -114,7 +114,7 @@ def test_names_short_questions_and_quotations_stay_english(question):
         ("메뉴에 피자가 있어요?", "Is there pizza on the menu?"),
         ("어떤 동물이 보여요?", "Which animal is this?"),
         ("몇 시에 열어?", "What time does it open?"),
-        ("토요일에 몇 시에 닫아요?", "What time does it close on Saturday?"),
+        ("토요일에 몇 시에 닫아요?", "When does the shop close on Saturday?"),
         ("무엇이 보여?", "What is in the photo?"),
         ("사진을 설명해 주세요", "Describe the photo."),
     ],

@@ -69,7 +69,7 @@ _FORMS = tuple(
         (f"전화번호(?:은|는|이|가)?(?:뭐|무엇|몇번){_IS}", "What is the phone number?"),
         (f"{_WHERE}(?:어떤|무슨)동물(?:{_IS}|이{_SEEN}|이{_BE})", "Which animal is this?"),
         (f"{_SHOP}{_DAY}(?:몇시에|몇시부터|언제)(?:문을|문)?{_OPENS}", "What time does it open{day}?"),
-        (f"{_SHOP}{_DAY}(?:몇시에|몇시까지|언제)(?:문을|문)?{_CLOSES}", "What time does it close{day}?"),
+        (f"{_SHOP}{_DAY}(?:몇시에|몇시까지|언제)(?:문을|문)?{_CLOSES}", "When does the shop close{day}?"),
         (f"{_WHERE}(?:무엇|뭐)(?:이|가)?(?:{_SEEN}|{_BE})", "What is in the photo?"),
         (
             "(?:이|그)?(?:사진|그림|이미지)(?:을|를)?(?:설명|묘사)(?:해줘|해주세요|해봐|해줄래|해)",
