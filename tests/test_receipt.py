@@ -19,7 +19,9 @@ SIGN = Path(__file__).parent.parent / "assets/examples/street-sign.webp"
 PHOTO = Image.new("RGB", (100, 80), "red")
 EVIDENCE = {
     "caption": Caption("a dog", 0.5, "test"),
-    "detection": Detections([[1, 2, 30, 40]], [0.984963], ("dog",), 0.2, "d.pt", ("dog",), (100, 80)),
+    "detection": Detections(
+        [[1, 2, 30, 40]], [0.984963], ("dog",), 0.2, "d.pt", ("dog",), (100, 80), colours=("brown",)
+    ),
     "ocr": OcrLines(np.zeros((1, 4, 2)), [0.5], ("STOP",), 0.3, (100, 80)),
 }
 ASKED = Request("What?", PHOTO, (Turn("Before?", "Yes."),), sampling=Sampling(temperature=0.7, seed=5))

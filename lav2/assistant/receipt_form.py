@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, create_model
+
+from lav2.events import Sampling
 
 FORMAT = "lav2 receipt 1"
 
@@ -13,6 +15,12 @@ class _Part(BaseModel):
     """Of a receipt: every value has its own type, and numbers are finite. Parts that a later version adds are left."""
 
     model_config = ConfigDict(strict=True, allow_inf_nan=False)
+
+
+class _Closed(_Part):
+    """A part that no later version adds to."""
+
+    model_config = ConfigDict(extra="forbid")
 
 
 Seconds = Annotated[float, Field(ge=0)]
@@ -37,6 +45,7 @@ class _Box(_Part):
     label: str
     confidence: Share
     xyxy: Annotated[list[float], Field(min_length=4, max_length=4)]
+    colour: str = ""
 
 
 class _Detected(_Part):
@@ -52,6 +61,7 @@ class _Line(_Part):
     text: str
     confidence: Share
     quad: Annotated[list[Point], Field(min_length=4, max_length=4)]
+    reliable: bool = True
 
 
 class _Read(_Part):
@@ -60,29 +70,22 @@ class _Read(_Part):
     size: Size
 
 
-class _Found(_Part):
-    model_config = ConfigDict(extra="forbid")
-
+class _Found(_Closed):
     caption: _Captioned | _Failed = Field(None)
     detection: _Detected | _Failed = Field(None)
     ocr: _Read | _Failed = Field(None)
 
 
-class _Turn(_Part):
-    model_config = ConfigDict(extra="forbid")
-
+class _Turn(_Closed):
     question: str
     answer: str
 
 
-class _Sampling(_Part):
-    model_config = ConfigDict(extra="forbid")
-
-    temperature: float = 0.0
-    top_p: float = 0.9
-    max_new_tokens: int = 128
-    seed: int = 0
-    repetition_penalty: float = 1.1
+_Sampling = create_model(
+    "_Sampling",
+    __base__=_Closed,
+    **{name: (kind, getattr(Sampling, name)) for name, kind in get_type_hints(Sampling).items()},
+)
 
 
 class _Photo(_Part):
