@@ -1,7 +1,7 @@
 """`python -m lav2.documents.mix`: the rows that the shipped chat adapter's language group learned from, in one file.
 
-Made-up documents, question sets about text, human questions on photos, phrases tied to photos, and the questions of
-lav2.instruct; assets/chat/README.md has the numbers. The same data, shares and seed give the same file.
+Made-up documents, question sets about text, human questions on photos, phrases tied to photos, human questions without
+their photo, and the questions of lav2.instruct; assets/chat/README.md has the numbers. The same data, shares and seed give the same file.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from tqdm import tqdm
 from experts.colours import colour_of
 from lav2.documents import __main__ as documents
 from lav2.documents import photo_questions
+from lav2.documents.priors import priors
 from lav2.image import open_image
 from lav2.instruct.command import main as write_templates
 
@@ -39,6 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--human", type=int, default=750, help="photos with human questions (default %(default)s)")
     parser.add_argument("--tied", type=int, default=450, help="photos with tied phrases (default %(default)s)")
     parser.add_argument("--templates", type=int, default=1500, help="questions of lav2.instruct (default %(default)s)")
+    parser.add_argument("--priors", type=int, default=0, help="rows of questions without photo (default %(default)s)")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args(argv)
     made = {name: options.out / f"{name}.jsonl" for name in ("docs", "photos", "templates")}
@@ -61,6 +63,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     tied = [_few(row, rng) for row in parts["photos"] if all(q["kind"] != "vqa" for q in row["questions"])]
     mixed = own[: options.documents] + known[: options.known] + human[: options.human] + tied[: options.tied]
     mixed += _whole_groups(parts["templates"], options.templates, rng)
+    if options.priors:
+        names = [row["image"] for row in human]
+        mixed += priors(options.data / "qa/photo_qa_other.jsonl.gz", names, options.priors, options.seed)
     rng.shuffle(mixed)
     _coloured(mixed, options.out)
     for asked in (question for row in mixed for question in row.get("questions", [row])):

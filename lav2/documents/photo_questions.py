@@ -24,13 +24,19 @@ from lav2.instruct.noise import Augment, Noise, evidence_for
 from lav2.instruct.photos import Photo, read_photos
 from lav2.instruct.sentences import action, sentence
 from lav2.instruct.world import World
-from lav2.text.grounding import NUMBERS
+from lav2.text.grounding import NUMBERS, a, plural
 
 OWN, ALIKE = 0.45, 0.45  # share of photos with a caption of their own, of a photo that looks alike; else of any photo
 SIMULATED = Augment(simulated=Noise(0.15, 0.03, 0.06, 0.0, 0.02, 0.1, 0.04))
 ANSWERING = 0.6  # share of own captions that are chosen for what they answer
 NO_EXPERTS, DROPPED = 0.15, 0.15
-LETTERED = 0.25  # share of photos with some words of a street in them, which say nothing about what is asked
+MISSING = 0.2  # share of photos that are asked about a kind of object which is not on them
+PEOPLE = ("person", "man", "woman", "baby", "child", "boy", "girl")
+NAMED = ("What brand is it?", "What is the brand?", "Which name is written there?", "What word is on it?", "What does the shirt say?", "What is written on the bus?",
+         "What brand is on the cup?", "Which words can you see?")  # fmt: skip
+OF_MISSING = ("What colour is the {x}?", "What is the {x} doing?", "Where is the {x}?", "What color is the {x}?", "What is next to the {x}?", "How big is the {x}?",
+              "What kind of {x} is it?", "Who owns the {x}?")  # fmt: skip
+LETTERED = 0.3  # share of photos with some words of a street in them, which say nothing about what is asked
 DESCRIBED = 0.3  # share of photos that somebody wants described
 DESCRIBE = ("What is in the photo?", "Describe the photo.", "What do you see?", "What is this?", "What does the photo show?", "What is happening here?",
             "Describe this picture.", "What's going on?", "Tell me about the photo.", "What is this a picture of?")  # fmt: skip
@@ -60,12 +66,13 @@ def human(file: Path, split: str = "train") -> dict[int, list[Ask]]:
     for line in file.read_text(encoding="utf-8").splitlines():
         entry = json.loads(line)
         if entry["split"] == split:
-            answer = _answer(entry["answers"][0])
+            answer = short_answer(entry["answers"][0])
             found.setdefault(entry["coco_id"], []).append(Ask(entry["question"], answer, "vqa"))
     return found
 
 
-def _answer(text: str) -> str:
+def short_answer(text: str) -> str:
+    """An answer of a few words as the chat writes it: a capital first, small numbers as words."""
     text = text.strip()
     if text.isdigit() and int(text) < len(NUMBERS):
         text = NUMBERS[int(text)] if int(text) else "none"
@@ -317,9 +324,38 @@ def generate(
                 texts = rng.choice(streets)[: rng.randint(1, 4)]
                 evidence["ocr"] = ocr_json([[text] for text in texts])
                 if rng.random() < 0.4:
-                    asked_of = [q.format(what="sign") for q in READ_QUESTIONS]
+                    asked_of = [q.format(what="sign") for q in READ_QUESTIONS] + list(NAMED)
                     asks.append(Ask(worded(rng, rng.choice(asked_of)), " ".join(texts), "read"))
+            if "detection" in evidence and rng.random() < MISSING:
+                asks += _missing(photo, evidence, rng)
             yield row(str(photo.image), evidence, asks, split)
+
+
+def _missing(photo: Photo, evidence: Mapping, rng: random.Random) -> list[Ask]:
+    """A question about a kind of object that neither boxes nor captions nor findings have."""
+    told = " ".join((*photo.captions, evidence.get("caption", {}).get("text", ""))).lower()
+    there = {item["label"] for item in evidence["detection"]["items"]} | {box.label for box in photo.boxes}
+    lacking = [kind for kind in evidence["detection"]["classes"] if kind not in there and kind not in told]
+    if not lacking or not photo.boxes:
+        return []
+    kind = "person" if "person" in lacking and rng.random() < 0.3 else rng.choice(lacking)
+    name = rng.choice(PEOPLE) if kind == "person" else kind
+    of_one = Ask(worded(rng, rng.choice(OF_MISSING).format(x=name)), f"There is no {name} in the photo.", "missing")
+    if rng.random() < 0.4:
+        return [of_one]
+    many, wearing = plural(name), rng.choice(("hats", "glasses", "red shirts", "helmets"))
+    none = f"There are no {many} in the photo."
+    count = rng.choice(
+        (f"How many {many} are there?", f"How many {many} are in the photo?", f"How many {many} can you see?")
+    )
+    if kind == "person" and rng.random() < 0.5:
+        count, none = f"How many people are wearing {wearing}?", "There are no people in the photo."
+    there = rng.choice((f"Is there {a(name)}?", f"Are there any {many}?", f"Can you see {a(name)}?"))
+    return [
+        of_one,
+        Ask(worded(rng, count), none, "missing"),
+        Ask(worded(rng, there), f"No, there is no {name}.", "missing"),
+    ]
 
 
 def neighbours(photos: Sequence[Photo], pooled, rng: random.Random) -> dict[str, str]:

@@ -2,19 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from random import Random
 
 from lav2.documents import values, words
 from lav2.documents.kinds import ABSENT, Document, Page, general
 
 PRICE_QUESTIONS = ("How much is the {x}?", "What does the {x} cost?", "How much does the {x} cost?", "What is the price of the {x}?", "How much for the {x}?",
-                   "price of {x}?", "How much are the {x}?", "What do I pay for {x}?", "How much was the {x}?", "How much did the {x} cost?")  # fmt: skip
+                   "price of {x}?", "How much are the {x}?", "What do I pay for {x}?", "How much was the {x}?", "How much did the {x} cost?",
+                   "How much do the {x} cost?", "What do the {x} cost?", "How much is {x}?", "How much for {x}?")  # fmt: skip
+MEMBER_QUESTIONS = ("Do they sell {x}?", "Is there {x} on the list?", "Do they have {x}?", "Can I get {x} here?", "Is {x} listed?", "Did they buy {x}?",
+                    "Is there {x}?", "Is there any {x}?", "Are there {x}?", "Do they serve {x}?", "Is {x} on it?", "Can I buy {x}?")  # fmt: skip
+SECTIONS = (
+    "drinks",
+    "food",
+    "starters",
+    "mains",
+    "desserts",
+    "snacks",
+    "sides",
+    "specials",
+    "hot drinks",
+    "breakfast",
+    "lunch",
+)
 LISTS = {
     "menu": words.DISHES,
     "price list": (*words.FOOD, *words.GOODS),
     "service list": words.SERVICES,
     "price tag": (*words.FOOD, *words.GOODS),
 }
+PRICES = ("Price", "Unit price", "Each", "Cost")
+COLUMNS = (("Item", "Qty", "Price"), ("Article", "Pieces", "Price"), ("Product", "Stock", "Price"), ("Item", "Price", "Qty"),
+           ("Name", "Number", "Cost"), ("Item", "Quantity", "Unit price", "Total"), ("What", "Pcs", "Each", "Sum"))  # fmt: skip
 
 
 def _thing(rng: Random, text: str) -> str:
@@ -22,6 +42,15 @@ def _thing(rng: Random, text: str) -> str:
     text = text.lower()
     parts = text.split()
     return " ".join(parts[1:]) if len(parts) > 2 and rng.random() < 0.2 else text
+
+
+def _elsewhere(rng: Random, things: Sequence[str]) -> str:
+    """Something that is not on a list: half of the time of the same sort as what is, so that likeness is no proof."""
+    lists = (words.FOOD, words.DISHES, words.GOODS)
+    alike = [sort for sort in lists if things[0] in sort]
+    sorts = alike if alike and rng.random() < 0.6 else lists
+    used = {word for thing in things for word in thing.split()}
+    return rng.choice([x for sort in sorts for x in sort if not used & set(x.split())])
 
 
 def price_list(rng: Random, rate: float) -> Document:
@@ -36,27 +65,37 @@ def price_list(rng: Random, rate: float) -> Document:
         else rng.choices((3, 4, 5, 6, 8, 10, 14, 20), (3, 4, 4, 4, 3, 2, 1, 1))[0]
     )
     things = rng.sample(LISTS[what], count)
+    if what in ("price list", "service list") and rng.random() < 0.08:  # numbered, which only the number tells apart
+        first, noun = rng.randint(1, 90), rng.choice(("item", "part", "no.", "article", "room", "lot"))
+        things = [f"{noun} {first + i}" for i in range(count)]
     low, high = rng.choice(((0.5, 12), (2, 40), (20, 1500)))
     costs = [money.draw(rng, low, high) for _ in things]
     style = rng.choice((str.upper, str.title, str.capitalize, str.lower))
     columns = what == "price list" and rng.random() < 0.6  # with a number of pieces
-    header = (
-        rng.choice((("Item", "Qty", "Price"), ("Article", "Pieces", "Price"), ("Product", "Stock", "Price")))
-        if columns
-        else ()
-    )
-    if header:
+    header = rng.choice(COLUMNS) if columns else ()
+    price_at = next((at for at, name in enumerate(header) if name in PRICES), -1)
+    if header and rng.random() < 0.85:
         page.row(*header)
+    sections = what == "menu" and count > 4 and rng.random() < 0.3
+    breaks = {0, rng.randint(2, count - 2)} if sections else set()
+    named = iter(rng.sample(SECTIONS, 2))
     numbers = [rng.randint(1, 60) for _ in things]
     joined = rng.random() < 0.15
     dots = rng.random() < 0.1
     shown: list[tuple[str, str]] = []
     stacked = what == "price tag" and rng.random() < 0.5
-    for thing, cost, number in zip(things, costs, numbers, strict=True):
+    counted: list[str] = []  # numbers of pieces as read
+    for at, (thing, cost, number) in enumerate(zip(things, costs, numbers, strict=True)):
         name, price = style(thing), money.write(cost)
+        if at in breaks:
+            page.row(values.case(rng, next(named)))
         if columns:
-            cells = page.row(name, str(number), price)
-            shown.append((cells[0], cells[-1]))
+            more = [price if i == price_at else str(number) for i in range(1, len(header))]
+            if len(more) > 2:  # number, price of one, price of all
+                more[-1] = money.write(cost * number)
+            cells = page.row(name, *more)
+            shown.append((cells[0], cells[price_at]))
+            counted.append(cells[1 if price_at != 1 else 2])
         elif stacked:
             shown.append((page.row(name)[0], page.row(price)[0]))
         elif joined or dots:
@@ -80,7 +119,7 @@ def price_list(rng: Random, rate: float) -> Document:
                 f"How many {things[at]} are in stock?",
                 f"What is the quantity of {things[at]}?",
             ),
-            str(numbers[at]) if rate == 0 else page.made.rows[-count + at][1],
+            counted[at],
             "count of",
         )
     if count > 2:
@@ -118,44 +157,11 @@ def ask_prices(page: Page, things, costs, shown, money, verb: str) -> None:
         )
     at = rng.randrange(count)
     name = _thing(rng, things[at])
-    page.yes_no(
-        (
-            f"Do they sell {name}?",
-            f"Is there {name} on the list?",
-            f"Do they have {name}?",
-            f"Can I get {name} here?",
-            f"Is {name} listed?",
-            f"Did they buy {name}?",
-        ),
-        " ".join(shown[at]) + ".",
-    )
-    other = rng.choice(
-        [
-            x
-            for x in (*words.FOOD, *words.DISHES, *words.GOODS)
-            if not any(set(x.split()) & set(t.split()) for t in things)
-        ]
-    )
-    page.yes_no(
-        (
-            f"Do they sell {other}?",
-            f"Is there {other} on the list?",
-            f"Do they have {other}?",
-            f"Can I get {other} here?",
-            f"Is {other} listed?",
-            f"Did they buy {other}?",
-        ),
-        None,
-        other,
-    )
+    page.yes_no([q.format(x=name) for q in MEMBER_QUESTIONS], " ".join(shown[at]) + ".")
+    other = _elsewhere(rng, things)
+    page.yes_no([q.format(x=other) for q in MEMBER_QUESTIONS], None, other)
     if count > 1 and rng.random() < 0.3:
-        missing = rng.choice(
-            [
-                x
-                for x in (*words.FOOD, *words.DISHES, *words.GOODS)
-                if not any(set(x.split()) & set(t.split()) for t in things)
-            ]
-        )
+        missing = _elsewhere(rng, things)
         page.ask(
             [q.format(x=missing) for q in PRICE_QUESTIONS],
             ABSENT,

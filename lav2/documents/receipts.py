@@ -19,8 +19,16 @@ def receipt(rng: Random, rate: float) -> Document:
 
     def fact(name: str) -> None:
         entry, value = FIELDS[name], FIELDS[name].make(rng)
-        label = rng.choice(entry.labels)
-        if label and rng.random() < 0.5:
+        label = rng.choice((*entry.labels, "", "", "") if name == "date" else entry.labels)
+        if name == "date" and rng.random() < 0.45:  # the time stands beside it
+            time = values.clock(rng, rng.randrange(7 * 60, 23 * 60), values.clock_style(rng))
+            date, clock = page.read(value), page.read(time)
+            page.made.rows.append([date, clock] if rng.random() < 0.5 else [f"{label} {date} {clock}".strip()])
+            facts[name] = date
+            page.ask(
+                ("At what time was it?", "What time was it bought?", "What time is on the receipt?"), clock, "field"
+            )
+        elif label and rng.random() < 0.5:
             facts[name] = page.row(label, value)[1]
         else:
             read = page.read(label), page.read(value)
@@ -140,6 +148,8 @@ def receipt(rng: Random, rate: float) -> Document:
             page.ask(questions, amounts[name], name)
     for name, answer in facts.items():
         page.ask(FIELDS[name].questions, answer, "field")
+    if "date" in facts:
+        page.ask(("When was this?", "When was this bought?", "On what date was this?", "On which day did they shop?", "What is the date of the purchase?"), facts["date"], "field")  # fmt: skip
     page.ask(
         [
             q.format(what="receipt")

@@ -14,7 +14,7 @@ from lav2.documents.layout import ocr_json
 from lav2.documents.phrasing import worded
 
 MAKERS = (
-    (kinds.card, 24), (prices.price_list, 18), (receipts.receipt, 15), (times.hours, 12), (times.timetable, 9),
+    (kinds.card, 22), (prices.price_list, 20), (receipts.receipt, 15), (times.hours, 14), (times.timetable, 9),
     (facts.facts, 8), (prose.letter, 8), (prose.sign, 11), (prose.columns, 1), (tags.tag, 11), (tags.label, 9),
 )  # fmt: skip
 # How likely a kind of question is kept beside others of a document: what is hard is asked more often.
@@ -102,7 +102,9 @@ def beside(rng: Random, captions: Sequence[str], size: Sequence[int]) -> dict[st
 def page_caption(rng: Random) -> str:
     """What a captioner of photos says of a page: a sign somewhere, often with words that nobody wrote."""
     said = " ".join(rng.sample((*words.GOODS, *words.PLACES, *words.SHOPS), 1)).upper()[: rng.randint(3, 14)].strip()
-    return rng.choice(PAGE_CAPTIONS).format(said=rng.choice((said, said.title(), "S.S.A.", "STOP", "SELF", "No parking")))
+    return rng.choice(PAGE_CAPTIONS).format(
+        said=rng.choice((said, said.title(), "S.S.A.", "STOP", "SELF", "No parking"))
+    )
 
 
 def row(image: str | None, evidence: dict[str, Any], asks: Sequence[Ask], split: str = "train") -> dict[str, Any]:

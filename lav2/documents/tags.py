@@ -10,7 +10,20 @@ from lav2.documents.prices import PRICE_QUESTIONS
 
 ADJECTIVES = ("red", "blue", "green", "black", "white", "small", "large", "big", "fresh", "new", "used", "organic", "daily", "classic", "sweet",
               "hot", "cold", "iced", "double", "half", "kids", "summer", "winter", "vintage", "wooden", "local")  # fmt: skip
-UNITS = ("1 kg", "500 g", "per kg", "each", "/kg", "a dozen", "1 L", "per lb", "3 for 2", "100 g", "a bunch", "pack of 6")
+UNITS = (
+    "1 kg",
+    "500 g",
+    "per kg",
+    "each",
+    "/kg",
+    "a dozen",
+    "1 L",
+    "per lb",
+    "3 for 2",
+    "100 g",
+    "a bunch",
+    "pack of 6",
+)
 OFFERS = ("sale", "special offer", "today only", "now", "best price", "price", "offer", "deal of the day", "reduced")
 OLD = ("was", "before", "instead of", "old price", "RRP", "reg.")
 
@@ -28,7 +41,11 @@ def tag(rng: Random, rate: float) -> Document:
     page, money = Page(rng, "price tag", rate), values.Money(rng)
     name, case = thing(rng), rng.choice((str.upper, str.upper, str.title, str.capitalize, str.lower))
     low, high = rng.choice(((0.5, 12), (2, 60), (20, 1500), (500, 9000)))
-    price = money.write(money.draw(rng, low, high)) if rng.random() < 0.9 else f"{rng.randint(5, 99)} {rng.choice(('cents', 'ct', 'p', '¢'))}"
+    price = (
+        money.write(money.draw(rng, low, high))
+        if rng.random() < 0.9
+        else f"{rng.randint(5, 99)} {rng.choice(('cents', 'ct', 'p', '¢'))}"
+    )
     offer = rng.choice(OFFERS) if rng.random() < 0.3 else ""
     named = not offer or rng.random() < 0.7
     unit = rng.choice(UNITS) if named and rng.random() < 0.25 else ""
@@ -54,9 +71,13 @@ def tag(rng: Random, rate: float) -> Document:
         page.made.rows.append([head])
         page.made.rows.append([cell for cell in (before, shown) if cell])
     old = ""
-    if rng.random() < 0.2:
-        old = page.read(money.write(money.draw(rng, low * 1.5, high * 2)))
-        page.made.rows.append([f"{rng.choice(OLD)} {old}"])
+    if rng.random() < 0.4:
+        old, word = page.read(money.write(money.draw(rng, low * 1.5, high * 2))), rng.choice(OLD)
+        cells = [f"{case(word)} {old}"] if rng.random() < 0.7 else [case(word), old]
+        at = rng.choice(
+            (len(page.made.rows), len(page.made.rows), len(page.made.rows) - 1)
+        )  # below, or before the price
+        page.made.rows.insert(at, cells)
     short = name.split()[-1] if len(name.split()) > 1 and rng.random() < 0.3 else name
     for _ in range(2):
         if named:
@@ -107,12 +128,16 @@ def label(rng: Random, rate: float) -> Document:
             page.row(title)
             answers[name] = page.row(value)[0]
     if rng.random() < 0.25:
-        page.row(case(rng.choice(("ready", "OK", "cancel", "open", "thank you", "welcome", "please wait", "retry", "close"))))
+        page.row(
+            case(rng.choice(("ready", "OK", "cancel", "open", "thank you", "welcome", "please wait", "retry", "close")))
+        )
     for name, answer in answers.items():
         for _ in range(2):
             page.ask(FIELDS[name].questions, answer, "field")
     if len(chosen) == 2:
         first, second = (rng.choice(FIELDS[name].questions) for name in chosen)
-        page.ask(f"And {second[:1].lower()}{second[1:]}", answers[chosen[1]], "follow-up", [(first, answers[chosen[0]])])
+        page.ask(
+            f"And {second[:1].lower()}{second[1:]}", answers[chosen[1]], "follow-up", [(first, answers[chosen[0]])]
+        )
     general(page, "sign", page.made.rows[0][0] if above else "")
     return page.made

@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import Random
 
 from lav2.documents import values, words
-from lav2.documents.kinds import ABSENT, FIELDS, Document, Page, general
+from lav2.documents.kinds import ABSENT, BUSINESS_NOUNS, FIELDS, Document, Page, general
 
 
 def hours(rng: Random, rate: float) -> Document:
@@ -75,7 +75,7 @@ def hours(rng: Random, rate: float) -> Document:
     for at in rng.sample(open_days, min(3, len(open_days))):
         name = words.DAYS[at] + rng.choice(("", "", "s"))
         span, one, two = shown[at]
-        which = rng.choice(("opens", "closes", "hours"))
+        which, place = rng.choice(("opens", "closes", "hours")), rng.choice(BUSINESS_NOUNS)
         if which == "opens":
             page.ask(
                 (
@@ -83,6 +83,9 @@ def hours(rng: Random, rate: float) -> Document:
                     f"What time do they open on {name}?",
                     f"At what time does it open {name}?",
                     f"How early is it open on {name}?",
+                    f"When does the {place} open on {name}?",
+                    f"When do they open on {name}?",
+                    f"What is the opening time on {name}?",
                     f"From when is it open on {name}?",
                 ),
                 one,
@@ -96,6 +99,10 @@ def hours(rng: Random, rate: float) -> Document:
                     f"Until when is it open on {name}?",
                     f"How late is it open on {name}?",
                     f"How long is it open on {name}?",
+                    f"When does the {place} close on {name}?",
+                    f"When do they close on {name}?",
+                    f"What is the closing time on {name}?",
+                    f"What time does the {place} close {name}?",
                 ),
                 two,
                 "closes",
@@ -103,7 +110,7 @@ def hours(rng: Random, rate: float) -> Document:
         else:
             page.ask(
                 (
-                    f"When is the shop open on {name}?",
+                    f"When is the {place} open on {name}?",
                     f"What are the hours on {name}?",
                     f"When is it open on {name}?",
                     f"What are the opening hours on {name}?",

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from experts.evidence import Detections, Evidence
+from experts.evidence import Caption, Detections, Evidence, OcrLines
 from experts.prompt_block import Block, doubt, prompt_block
 from experts.render import Item, numbered
 from lav2.text import claims
@@ -46,6 +46,8 @@ _CONDITION = re.compile(
     re.IGNORECASE,
 )
 _COUNT = re.compile(r"\b(?:how many|count|number of)\b", re.IGNORECASE)
+# Of what these ask for, a kind of object is a thing with a price, not something to look for in the photo.
+_PRICE = re.compile(r"\b(?:how much|costs?|prices?|cheap\w*|expensive|pay|paid|sell|buy|bought)\b", re.IGNORECASE)
 _ANYBODY = ("person", "people", "anybody", "anyone", "somebody", "someone", "persons")
 
 
@@ -88,17 +90,19 @@ def computed(evidence: Mapping[str, Evidence], question: str) -> str:
 
     Kinds of object (those of claims.asked): how many and where, or that none was found, or that the detector does
     not look for them; of two kinds whose places are compared, on which side the surer ones lie. A part of the photo:
-    what is there. What the boxes cannot tell of it (women, who wears a hat) is said.
+    what is there. What the boxes cannot tell of it (women, who wears a hat) is said, and what else the caption says.
     """
     detections = evidence.get("detection")
-    if not isinstance(detections, Detections):
+    if not isinstance(detections, Detections) or _PRICE.search(question):
         return ""
     items = [item for item in numbered(evidence) if item.expert == "detection"]
-    parts = _objects(detections, items, question)
+    parts = _objects(detections, items, question, evidence)
     return f"Computed: {'; '.join(parts)}" if parts else ""
 
 
-def _objects(detections: Detections, items: Sequence[Item], question: str) -> list[str]:
+def _objects(
+    detections: Detections, items: Sequence[Item], question: str, evidence: Mapping[str, Evidence]
+) -> list[str]:
     asked = claims.asked_words(question)[:KINDS]
     kinds = list(dict.fromkeys(kind for _, kind in asked))
     by_kind = {kind: [item for item in items if item.text == kind] for kind in kinds}  # the surest first
@@ -107,7 +111,8 @@ def _objects(detections: Detections, items: Sequence[Item], question: str) -> li
         way = side(one, other, detections.size)
         return [f"the {named(kinds[0])} is {RELATIONS[way]} the {named(kinds[1])}"]
     if kinds:
-        parts = [_kind(kind, found, detections) for kind, found in by_kind.items()]
+        parts = [_kind(kind, found, detections, evidence) for kind, found in by_kind.items()]
+        parts = [part for part in parts if part]
         narrower = [word for word, kind in asked if kind == "person" and word not in _ANYBODY]
         if narrower and by_kind.get("person"):
             parts.append(f"{' and '.join(dict.fromkeys(narrower))} not told apart")
@@ -124,16 +129,22 @@ def _objects(detections: Detections, items: Sequence[Item], question: str) -> li
     return []
 
 
-def _kind(kind: str, found: Sequence[Item], detections: Detections) -> str:
-    """two people (left, top right); no dogs found; knives not looked for."""
+def _kind(kind: str, found: Sequence[Item], detections: Detections, evidence: Mapping[str, Evidence]) -> str:
+    """two people (left, top right); no dogs found; knives not looked for. "" where the detector does not look for what
+    another expert tells of."""
+    caption, text = evidence.get("caption"), evidence.get("ocr")
+    captioned = isinstance(caption, Caption) and kind in claims.asked(caption.text)
     if kind not in detections.classes:
-        return f"{plural(kind)} not looked for"
+        written = isinstance(text, OcrLines) and kind in claims.asked(" ".join(text.texts))
+        return "" if captioned or written else f"{plural(kind)} not looked for"
     if not found:
-        return f"no {plural(kind)} found"
+        return f"{plural(kind)} only in the caption" if captioned else f"no {plural(kind)} found"
     places = [item.place for item in found[:PLACES]]
     more = ", ..." if len(found) > PLACES else ""
     name = named(kind) if len(found) == 1 else plural(kind)
-    return f"{doubt(found)}{_number(len(found))} {name} ({', '.join(places)}{more})"
+    other = [conflict.said for conflict in claims.conflicts(evidence) if conflict.label == kind and conflict.said]
+    doubted = f", {_number(other[0])} in the caption" if other else ""
+    return f"{doubt(found)}{_number(len(found))} {name} ({', '.join(places)}{more}){doubted}"
 
 
 def side(one: Sequence[float], other: Sequence[float], size: tuple[int, int]) -> str:
@@ -154,7 +165,17 @@ def _area(item: Item) -> float:
 
 # --- names of kinds -----------------------------------------------------------------------------------------
 
-_PLURALS = {"person": "people", "knife": "knives", "mouse": "mice", "sheep": "sheep", "broccoli": "broccoli"}
+_PLURALS = {
+    "person": "people",
+    "man": "men",
+    "woman": "women",
+    "child": "children",
+    "baby": "babies",
+    "knife": "knives",
+    "mouse": "mice",
+    "sheep": "sheep",
+    "broccoli": "broccoli",
+}
 PLURAL_ONLY = ("skis", "scissors")
 UNCOUNTED = (*PLURAL_ONLY, "broccoli")
 _NAMES = {"tv": "TV"}
