@@ -3,28 +3,33 @@ transformers."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from PIL import Image
 
 from experts.evidence import IMPORTS, Caption, ExpertError, LazyExpert
 
+Concepts = Sequence[tuple[str, float]]  # (word, chance 0..1)
 MAX_NEW_TOKENS = 40  # a caption is one sentence
 
 
 def build(
-    captioner: Callable[[Image.Image], str] | None = None, source: str = "", model: str | None = None
+    captioner: Callable[[Image.Image], str] | None = None,
+    source: str = "",
+    model: str | None = None,
+    concepts: Callable[[Image.Image], Concepts] | None = None,
 ) -> Captioner:
     """A caption expert from `captioner` (a function of an upright RGB image; `source` names it in the
     evidence) or from `model`, the name or folder of an image-to-text model of transformers, e.g. BLIP.
+    `concepts`: gives words with their chances beside the sentence.
 
     Raises ValueError unless exactly one of the two is given. Loading a `model` raises ExpertError where it
     cannot be found, fetched or read.
     """
     if (captioner is None) == (model is None):
         raise ValueError("Give either `captioner` or `model`.")
-    return Captioner(captioner, source or str(model or "captioner"), model)
+    return Captioner(captioner, source or str(model or "captioner"), model, concepts)
 
 
 class Captioner(LazyExpert):
@@ -33,8 +38,15 @@ class Captioner(LazyExpert):
     name = "caption"
     kind = Caption
 
-    def __init__(self, captioner: Callable[[Image.Image], str] | None, source: str, model: str | None):
+    def __init__(
+        self,
+        captioner: Callable[[Image.Image], str] | None,
+        source: str,
+        model: str | None,
+        concepts: Callable[[Image.Image], Concepts] | None = None,
+    ):
         super().__init__()
+        self._concepts = concepts
         self._captioner = captioner
         self._source = source
         self._model_name = model
@@ -43,7 +55,8 @@ class Captioner(LazyExpert):
         return self._captioner or _image_to_text(self._model_name)
 
     def _look(self, model: Callable[[Image.Image], str], image: Image.Image) -> dict[str, Any]:
-        return {"text": model(image).strip(), "source": self._source}
+        concepts = self._concepts(image) if self._concepts else ()
+        return {"text": model(image).strip(), "source": self._source, "concepts": tuple(concepts)}
 
 
 def _image_to_text(name: str) -> Callable[[Image.Image], str]:

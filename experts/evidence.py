@@ -26,16 +26,22 @@ IMPORTS = threading.Lock()
 class Caption:
     """One sentence about the whole photo.
 
-    `seconds` is the expert's own time without loading; `source` names the model that wrote it.
+    `seconds` is the expert's own time without loading; `source` names the model that wrote it. `concepts`: words
+    that people would say of the photo with the chance of each, 0..1 (visual concepts, Fang et al., arXiv 1411.4952);
+    () where the captioner tells none.
     """
 
     text: str
     seconds: float
     source: str
+    concepts: tuple[tuple[str, float], ...] = ()
 
     def __post_init__(self):
         if not isinstance(self.text, str):
             raise ValueError(f"Caption.text is {self.text!r}, and must be a text.")
+        object.__setattr__(self, "concepts", tuple((str(word), float(chance)) for word, chance in self.concepts))
+        if not all(0 <= chance <= 1 for _, chance in self.concepts):
+            raise ValueError("Caption.concepts has values outside 0..1.")
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,7 +197,9 @@ class LazyExpert:
 def to_json(evidence: Evidence) -> dict[str, Any]:
     """Evidence as plain JSON values, pixels rounded to 0.01, confidences to 0.0001."""
     if isinstance(evidence, Caption):
-        return {"text": evidence.text, "seconds": evidence.seconds, "source": evidence.source}
+        said = {"text": evidence.text, "seconds": evidence.seconds, "source": evidence.source}
+        concepts = [[word, round(chance, 4)] for word, chance in evidence.concepts]
+        return {**said, "concepts": concepts} if concepts else said
     if isinstance(evidence, Detections):
         items = [
             {"label": label, "confidence": round(float(c), 4), "xyxy": [round(float(v), 2) for v in box]}
@@ -229,7 +237,7 @@ def from_json(name: str, value: dict[str, Any]) -> Evidence:
     if "error" in value:
         return ExpertFailure(name, value["error"], value["next_step"], value["seconds"])
     if name == "caption":
-        return Caption(value["text"], value["seconds"], value["source"])
+        return Caption(value["text"], value["seconds"], value["source"], tuple(map(tuple, value.get("concepts", ()))))
     if name not in ("detection", "ocr"):
         raise ValueError(f"No expert is called {name!r}. Known: {', '.join(EXPERT_NAMES)}.")
     items = value["items"]

@@ -71,7 +71,8 @@ def prompt_block(
     if not rows:
         text = "\n".join((*head, *body))
         fits = count_tokens(text) <= budget
-        return Block(text if fits else "\n".join(head), everything - listed if not fits else frozenset())
+        lost = frozenset(item.number for item in items if item.expert != "ocr") - listed
+        return Block(text if fits else "\n".join(head), lost if fits else everything - listed)
     room = budget - count_tokens("\n".join((*head, *body))) - 12  # for the line that says how many are left out
     kept = _chosen(rows, room, question)
     while True:
@@ -86,15 +87,19 @@ def prompt_block(
         kept = kept - {max(kept)}
     told = {number for at in kept for number in rows[at].numbers}
     in_rows = {number for row in rows for number in row.numbers}
-    return Block(text, frozenset(in_rows - told))
+    beside = {item.number for item in items if item.expert != "ocr"} - listed
+    return Block(text, frozenset(in_rows - told | beside))
 
 
 def _head(evidence: Mapping[str, Evidence], items: Sequence[Item], plural: Callable[[str], str]) -> list[str]:
     """The rule, the caption's line and that of the objects."""
     lines = [RULE]
     if "caption" in evidence:
-        said = next((item.text for item in items if item.expert == "caption"), "")
+        own = [item for item in items if item.expert == "caption"]
+        said = next((item.text for item in own if item.confidence is None), "")
         lines.append(f"Caption: {_missing(evidence, 'caption') or (said and chr(34) + said + chr(34)) or 'none'}")
+        if concepts := [item for item in own if item.confidence is not None]:
+            lines.append(f"Concepts: {_concepts(concepts)}")
     if "detection" in evidence:
         found = [item for item in items if item.expert == "detection"]
         lines.append(f"Objects: {_missing(evidence, 'detection') or _objects(found, plural) or 'none found'}")
@@ -107,6 +112,14 @@ def _objects(found: Sequence[Item], plural: Callable[[str], str]) -> str:
     own = {label: [item for item in found if item.text == label] for label in kinds}
     kinds.sort(key=lambda label: ("", "probably ", "perhaps ").index(doubt(own[label])))
     return ", ".join(f"{doubt(own[label])}{_kind(label, own[label], plural)}" for label in kinds[:KINDS])
+
+
+def _concepts(found: Sequence[Item]) -> str:
+    """clock, tower, building; probably city; perhaps large, street."""
+    by_doubt: dict[str, list[str]] = {}
+    for item in found:
+        by_doubt.setdefault(doubt([item]), []).append(item.text)
+    return "; ".join(f"{word}{', '.join(by_doubt[word])}" for word in ("", "probably ", "perhaps ") if word in by_doubt)
 
 
 def doubt(found: Sequence[Item]) -> str:
@@ -144,10 +157,13 @@ def _shorter(head: list[str]) -> list[str]:
 
 
 def _listed(items: Sequence[Item], head: Sequence[str]) -> frozenset[int]:
-    """Numbers of the caption and the boxes, where their lines are in the head."""
-    starts = tuple(f"{name}:" for name in ("Caption", "Objects") if any(line.startswith(f"{name}:") for line in head))
-    kinds = {"Caption:": "caption", "Objects:": "detection"}
-    return frozenset(item.number for item in items if item.expert in {kinds[start] for start in starts})
+    """Numbers of the caption, the concepts and the boxes, where their lines are in the head."""
+    heads = {line.partition(":")[0] for line in head}
+
+    def head_of(item: Item) -> str:
+        return "Objects" if item.expert == "detection" else "Caption" if item.confidence is None else "Concepts"
+
+    return frozenset(item.number for item in items if item.expert != "ocr" and head_of(item) in heads)
 
 
 def _ocr_heading(evidence: Mapping[str, Evidence], rows: Sequence[_Row], unsure: int) -> list[str]:

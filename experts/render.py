@@ -25,7 +25,8 @@ TEXT_COLOUR = "#ff3b30"
 
 @dataclass(frozen=True, eq=False)
 class Item:
-    """One numbered finding. `polygon` is [k,2] px of the upright original; a caption has none. `colour`: of a box."""
+    """One numbered finding. `polygon` is [k,2] px of the upright original; captions and concepts have none, captions no
+    confidence either. `colour`: of a box."""
 
     number: int
     expert: str
@@ -37,7 +38,7 @@ class Item:
 
 
 def numbered(evidence: Mapping[str, Evidence]) -> list[Item]:
-    """Every finding with its number in the prompt: caption, objects by falling confidence, text lines.
+    """Every finding with its number: caption, its concepts, objects by falling confidence, text lines.
 
     Texts are cleaned. A text of which nothing is left gets no number.
     """
@@ -45,6 +46,7 @@ def numbered(evidence: Mapping[str, Evidence]) -> list[Item]:
     caption, detections, lines = (evidence.get(name) for name in ("caption", "detection", "ocr"))
     if isinstance(caption, Caption):
         found.append(("caption", clean(caption.text, CAPTION_CHARS), None, None, ""))
+        found += [("caption", clean(word, LABEL_CHARS), chance, None, "") for word, chance in caption.concepts]
     if isinstance(detections, Detections):
         for i in np.argsort(-detections.confidence, kind="stable"):
             left, top, right, bottom = detections.xyxy[i]

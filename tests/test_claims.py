@@ -82,6 +82,14 @@ def test_a_reader_can_leave_findings_out_and_correct_them():
     assert "Objects: none found" in nothing and "Text: none found" in nothing
 
 
+def test_a_reader_can_leave_out_the_sentence_and_keep_or_correct_the_concepts():
+    found = {"caption": Caption("a heron", 0.1, "test", (("bird", 0.8), ("lamp", 0.2)))}
+    assert [item.text for item in numbered(found)] == ["a heron", "bird", "lamp"]
+    kept = claims.corrected(found, {2: "bird", 3: "stork"})["caption"]
+    assert kept.text == "" and kept.concepts == (("bird", 0.8), ("stork", 1.0))
+    assert "caption" not in claims.corrected(found, {})
+
+
 def test_a_text_that_is_not_reliable_stays_so_until_a_reader_corrects_it():
     quads = np.arange(16, dtype=np.float32).reshape(2, 4, 2)
     found = {"ocr": OcrLines(quads, [0.4, 0.3], ("g84124", "4g447"), 0.1, (100, 100), np.zeros(2, bool))}

@@ -78,6 +78,7 @@ EMPTY = [
     "name, evidence",
     [
         ("caption", Caption('a "dog"', 1.5, "tiny")),
+        ("caption", Caption("a dog", 1.5, "tiny", (("dog", 0.75), ("grass", 0.25)))),
         ("detection", detections()),
         ("ocr", lines()),
         ("detection", EMPTY[0]),

@@ -147,3 +147,12 @@ def test_the_shipped_judge_tells_what_is_in_a_photo(bus):
     said = ("People are walking on a city street", "Two dogs are running on the grass")
     street, dogs = (what.like(coco_tokens(text)) for text in said)
     assert street > 2 * dogs
+
+
+def test_concepts_are_the_words_that_a_photo_makes_likelier_than_photos_have_them(learned):
+    model, _ = learned
+    dog, sea = model.concepts(torch.cat([tokens_of(9.0), tokens_of(5.0)]))
+    assert {word for word, _ in dog} == {"dog", "red", "runs"}
+    assert {word for word, _ in sea} == {"blue", "sea"}  # "the" tells nothing of a photo
+    chances = [chance for _, chance in dog]
+    assert chances == sorted(chances, reverse=True) and 0 <= chances[-1] <= chances[0] <= 1

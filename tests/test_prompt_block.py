@@ -39,6 +39,18 @@ def test_the_block_is_exactly_the_format_the_adapter_is_trained_on():
     ]
 
 
+def test_concepts_stand_below_the_caption_by_how_sure_they_are():
+    told = Caption("a clock tower", 1.0, "tiny", (("clock", 0.93), ("tower", 0.7), ("city", 0.4), ("street", 0.1)))
+    block = prompt_block({"caption": told}, len, NO_LIMIT)
+    assert block.text.split("\n")[1:] == [
+        'Caption: "a clock tower"',
+        "Concepts: clock, tower; probably city; perhaps street",
+    ]
+    assert block.left_out == frozenset()
+    short = prompt_block({"caption": told}, len, len(RULE) + 40)  # the longest line goes first
+    assert "Concepts" not in short.text and short.left_out == {2, 3, 4, 5}
+
+
 def test_nothing_found_not_run_and_could_not_run_are_three_different_answers():
     nothing = Detections(np.zeros((0, 4)), [], (), 0.1, "d", NAMES, (100, 100))
     assert prompt_block({"detection": nothing, **page([])}, len, NO_LIMIT).text.split("\n")[1:] == [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic import BaseModel, ConfigDict, Field, Strict, create_model
 
 from lav2.events import Sampling
 
@@ -39,6 +39,7 @@ class _Captioned(_Part):
     text: str
     seconds: Seconds
     source: str
+    concepts: list[Annotated[tuple[str, Share], Strict(False)]] = []  # JSON has lists for tuples
 
 
 class _Box(_Part):

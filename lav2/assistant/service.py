@@ -8,7 +8,7 @@ import dataclasses
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -93,7 +93,9 @@ class Assistant:
         self._chat, self._captioner, self._tokenizer = chat, captioner, tokenizer
         self._tower, self._caption_tower, self._judge = tower, caption_tower or tower, judge
         experts = {
-            "caption": caption.build(captioner=self.caption, source=f"LLaMA-Adapter captioner ({preset.name})"),
+            "caption": caption.build(
+                self.caption, f"LLaMA-Adapter captioner ({preset.name})", concepts=self.concepts if judge else None
+            ),
             "detection": detector,
             "ocr": ocr.build(device=str(chat.device)),
         }
@@ -201,6 +203,15 @@ class Assistant:
                 pass
             return {} if cancel.is_set() else _ordered(dict(self._orchestrator.run(image, experts, cancel=cancel)))
 
+    def concepts(self, image: Image.Image) -> tuple[tuple[str, float], ...]:
+        """The words that the captioner's judge expects of a photo (lav2.captioning.reranker), the likeliest first."""
+        return self._judge.concepts(self._caption_views(image)[0]())[0]
+
+    def _caption_views(self, image: Image.Image) -> Sequence[Callable[[], Tensor]]:
+        """The photo and its mirror image, each [1, N, C] once it is wanted, as the captioner sees them."""
+        shared = self._caption_tower is self._tower
+        return self._look(image)[:2] if shared else encoded_views(self._caption_tower, image, self._encoder)
+
     @torch.inference_mode()
     def caption(self, image: Image.Image) -> str:
         """One sentence about a photo by the adapter tuned on captions (the paper's caption expert, Sec. 4.4)."""
@@ -208,10 +219,8 @@ class Assistant:
             raise LAV2Error(
                 "The adapter of {preset} is text only.", "Choose a preset with an image encoder.", preset=self.preset
             )
-        shared = self._caption_tower is self._tower
         model, words, how = self._captioner, self._tokenizer, self.captioning
-        views = self._look(image)[:2] if shared else encoded_views(self._caption_tower, image, self._encoder)
-        clip_tokens = torch.cat([view() for view in views[: how.views]])
+        clip_tokens = torch.cat([view() for view in self._caption_views(image)[: how.views]])
         return writer.write(model, words, self.caption_prompt, clip_tokens, how, self._judge, self._scheduler)
 
     @property

@@ -32,8 +32,18 @@ from lav2.image import MIRROR_WORDS
 from lav2.metrics.captions import grams
 from lav2.metrics.tokens import coco_tokens
 from lav2.model.checkpoint import CAPTION_PHRASES
+from lav2.text.claims import singular
 
 LONGEST = 2  # words of a phrase
+CONCEPTS, LEAST_CHANCE = 10, 0.08  # told of a photo at most; chance from which a word is told
+# Words that tell nothing of a photo by themselves.
+_EMPTY_WORDS = """
+a an the this that these there it its is are be being been was has have having do does in on of at to from by for with
+without into onto over under up down off out near next through across along around behind between above below front back
+side top bottom middle while and or as but not very some other another each all both one's his her their he she they him
+them who which what where when get gets getting go goes going
+"""
+_EMPTY = frozenset(_EMPTY_WORDS.split())
 
 Phrase = tuple[str, ...]
 
@@ -96,6 +106,24 @@ class ConceptReranker(nn.Module):
         """What is expected of the captions of one photo, clip_tokens [1, N, C]."""
         chance = self(clip_tokens.to(self.rarity.device, torch.float32))[0].sigmoid().double().cpu().numpy()
         return Expected(self._place, self._words, chance, self.rarity.double().cpu().numpy(), self.unknown)
+
+    @torch.inference_mode()
+    def concepts(self, clip_tokens: Tensor) -> list[tuple[tuple[str, float], ...]]:
+        """Of each photo, clip_tokens [B, N, C]: the words that its features make much likelier than photos have them at
+        large, (word, chance) by falling chance, at most CONCEPTS."""
+        alone = [(i, name[0]) for i, name in enumerate(self.names) if len(name) == 1]
+        words = [i for i, word in alone if word.isalpha() and word not in _EMPTY]
+        chances = self(clip_tokens.to(self.rarity.device, torch.float32))[:, words].sigmoid()  # [B, words]
+        told = chances * (chances.log() + self.rarity[words]).clamp(min=0)  # rarity: minus the logarithm of the share
+        found = []
+        for chance, order in zip(chances.tolist(), told.argsort(descending=True).tolist(), strict=True):
+            kept: dict[str, tuple[str, float]] = {}  # singular -> of "dog" and "dogs" the one that tells more
+            for at in order:
+                word = self.names[words[at]][0]
+                if chance[at] >= LEAST_CHANCE and len(kept) < CONCEPTS:
+                    kept.setdefault(singular(word), (word, chance[at]))
+            found.append(tuple(sorted(kept.values(), key=lambda pair: -pair[1])))
+        return found
 
 
 class Expected:

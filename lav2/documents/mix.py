@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from experts.colours import colour_of
 from lav2.documents import __main__ as documents
-from lav2.documents import photo_questions
+from lav2.documents import concepts, photo_questions
 from lav2.documents.priors import priors
 from lav2.image import open_image
 from lav2.instruct.command import main as write_templates
@@ -61,8 +61,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     known = [row for row in parts["docs"] if row["questions"][0]["kind"] == "known" and _length(row) < KNOWN_CHARACTERS]
     human = [row for row in parts["photos"] if any(q["kind"] == "vqa" for q in row["questions"])]
     tied = [_few(row, rng) for row in parts["photos"] if all(q["kind"] != "vqa" for q in row["questions"])]
-    mixed = own[: options.documents] + known[: options.known] + human[: options.human] + tied[: options.tied]
-    mixed += _whole_groups(parts["templates"], options.templates, rng)
+    pages = own[: options.documents] + known[: options.known]
+    seen = human[: options.human] + tied[: options.tied] + _whole_groups(parts["templates"], options.templates, rng)
+    _with_concepts(pages, seen, options.data, options.out, rng)
+    mixed = pages + seen
     if options.priors:
         names = [row["image"] for row in human]
         mixed += priors(options.data / "qa/photo_qa_other.jsonl.gz", names, options.priors, options.seed)
@@ -92,6 +94,25 @@ def _coloured(rows: Sequence[dict], folder: Path) -> None:
                 left, top, right, bottom = item["xyxy"]
                 box = (left * scale[0], top * scale[1], right * scale[0], bottom * scale[1])
                 item["colour"] = colour_of(photo, box, item["label"])
+
+
+def _with_concepts(pages: Sequence[dict], seen: Sequence[dict], data: Path, folder: Path, rng: random.Random) -> None:
+    """Adds to the captions what their photo makes likely: rows about a text get that of some drawn sign."""
+    captions = {
+        str((data / entry["image"]).resolve()): entry["captions"]
+        for name in ("captions.jsonl", "captions_new.jsonl")
+        for entry in map(json.loads, (data / name).open(encoding="utf-8"))
+        if entry["split"] == "train" and (data / entry["image"]).is_file()
+    }
+    files = [str((folder / row["image"]).resolve()) if row["image"] else "" for row in seen]
+    signs = sorted(str(file.resolve()) for file in (folder / "signs").glob("*.*"))
+    of_signs = concepts.of_pages(signs)
+    photos = [file for file in dict.fromkeys(files) if file and file not in of_signs]
+    told = concepts.cross_fitted(captions, photos) | of_signs
+    concepts.add([row["evidence"].get("caption", {}) for row in seen], [told.get(file) for file in files], rng)
+    some = list(of_signs.values())
+    drawn = [rng.choice(some) if some else None for _ in pages]
+    concepts.add([row["evidence"].get("caption", {}) for row in pages], drawn, rng)
 
 
 def _length(row: dict) -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from experts.evidence import EXPERT_NAMES, Caption, Evidence, ExpertFailure, to_json
+from experts.evidence import EXPERT_NAMES, Evidence, ExpertFailure, to_json
 from lav2 import files
 from lav2.errors import LAV2Error
 from lav2.evaluation.runner import EvaluationRunner
@@ -26,8 +26,8 @@ def examine(runner: EvaluationRunner, images: Sequence[str], experts: Sequence[s
     photos = [photo for photo in photos if photo not in damaged]
     found: dict[str, dict[str, Evidence]] = {photo: {} for photo in photos}
     if "caption" in experts:
-        for photo, text in zip(photos, runner.captions(photos), strict=True):
-            found[photo]["caption"] = Caption(text, 0.0, runner.assistant.preset)
+        for photo, told in runner.caption_evidence(photos).items():
+            found[photo]["caption"] = told
     others = tuple(name for name in experts if name != "caption")
     if others:
         for photo in photos:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from experts.evidence import Caption
 from lav2.assistant.service import Assistant
 from lav2.captioning import writer
 from lav2.captioning.writer import Captioning
@@ -77,6 +78,17 @@ class EvaluationRunner:
             writer.write(model, words, prompt, features.get([image] * len(views), views), how, parts.judge)
             for image in tqdm(images, desc="captions", unit="photo", disable=None)
         ]
+
+    def caption_evidence(self, images: Sequence[str]) -> dict[str, Caption]:
+        """What the caption expert finds on photos: sentences and concepts."""
+        parts, source = self.assistant.parts, self.assistant.preset
+        texts, concepts = self.captions(images), [()] * len(images)
+        if parts.judge is not None and images:
+            features = self.features(images, parts.caption_tower)
+            concepts = [parts.judge.concepts(features.get([image]))[0] for image in images]
+        return {
+            image: Caption(text, 0.0, source, told) for image, text, told in zip(images, texts, concepts, strict=True)
+        }
 
     def answers(self, rows: Sequence[InstructionRow], computed_line: bool = True) -> list[str]:
         """Greedy answers to the rows' last questions with their evidence in the prompt, and its computed line."""

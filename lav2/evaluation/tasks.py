@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from experts.evidence import EXPERT_NAMES, Caption, Evidence
+from experts.evidence import EXPERT_NAMES, Evidence
 from lav2.data.formats import InstructionRow, read_rows
 from lav2.errors import LAV2Error
 from lav2.evaluation.record import examine
@@ -236,10 +236,7 @@ def grounded(
 
 def with_captions(runner: EvaluationRunner, rows: Sequence[InstructionRow]) -> list[InstructionRow]:
     photos = list(dict.fromkeys(r.image for r in rows if r.image is not None and "caption" not in r.evidence))
-    captions = {
-        photo: Caption(text, 0.0, runner.assistant.preset)
-        for photo, text in zip(photos, runner.captions(photos), strict=True)
-    }
+    captions = runner.caption_evidence(photos)
     return [
         replace(row, evidence={"caption": captions[row.image], **row.evidence}) if row.image in captions else row
         for row in rows

@@ -108,12 +108,18 @@ def findings_table(findings: Findings, texts: Mapping[str, str]) -> list[list[st
         [
             f"{item.number}{marks.get(item.number, '')}",
             item.text,
-            f"{texts[item.expert]} ({unused[item.number]})" if item.number in unused else texts[item.expert],
+            f"{source_of(item, texts)} ({unused[item.number]})" if item.number in unused else source_of(item, texts),
             "" if item.confidence is None else f"{item.confidence:.2f}",
             ", ".join(filter(None, (item.place and texts[f"place_{item.place}"], colour_words(item.colour, texts)))),
         ]
         for item in render.numbered(findings.evidence)
     ]
+
+
+def source_of(item: render.Item, texts: Mapping[str, str]) -> str:
+    """Who found it, as the table says; a captioner's word is told from its sentence."""
+    concept = item.expert == "caption" and item.confidence is not None
+    return texts["concept" if concept else item.expert]
 
 
 def colour_words(colour: str, texts: Mapping[str, str]) -> str:
