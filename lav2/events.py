@@ -9,6 +9,7 @@ from PIL import Image
 
 from experts.evidence import EXPERT_NAMES, Evidence
 from lav2.errors import LAV2Error
+from lav2.options import setting
 
 QUESTION_CHARACTERS = 4000
 
@@ -34,20 +35,18 @@ class Turn:
 class Sampling:
     """How the next token is chosen.
 
-    temperature: 0 takes the likeliest token (greedy). top_p: nucleus size in 0..1. max_new_tokens: upper bound.
-    seed: makes sampling repeatable. repetition_penalty: > 1 lowers tokens of the answer so far (CTRL,
-    arXiv 1909.05858) that do not stand in the prompt: an answer should repeat words of the evidence, though not go
-    round in circles (lav2.inference.sampler.looping).
+    The repetition penalty (CTRL, arXiv 1909.05858) spares tokens of the prompt: an answer should repeat words of the
+    evidence, though not go round in circles (lav2.inference.sampler.looping).
 
     Raises:
         LAV2Error: a value outside its range, here and not in the middle of an answer.
     """
 
-    temperature: float = 0.0
-    top_p: float = 0.9
-    max_new_tokens: int = 128
-    seed: int = 0
-    repetition_penalty: float = 1.1
+    temperature: float = setting(0.0, "0 takes the likeliest token (greedy)")
+    top_p: float = setting(0.9, "of the likeliest tokens, those are drawn from that together have this probability")
+    max_new_tokens: int = setting(128, "longest answer, in tokens")
+    seed: int = setting(0, "the same seed draws the same answer")
+    repetition_penalty: float = setting(1.1, "above 1: tokens of the answer so far become less likely")
 
     def __post_init__(self):
         for name, (low, high) in RANGES.items():

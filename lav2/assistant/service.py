@@ -114,7 +114,7 @@ class Assistant:
     @classmethod
     def load(
         cls,
-        preset: str | config.Preset = "embedded",
+        preset: str | config.Preset = config.DEFAULT_PRESET,
         *,
         detector: str | None = None,
         device: str | None = None,

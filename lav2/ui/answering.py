@@ -13,6 +13,7 @@ from unittest.mock import patch
 from PIL import Image
 
 from experts.evidence import Evidence
+from lav2.config import DEFAULT_PRESET
 from lav2.errors import LAV2Error, no_thread
 from lav2.events import Done, Event, EvidenceFound, PromptReady, Request, Token
 from lav2.server import serving
@@ -133,11 +134,11 @@ def load(preset: str, detector: str | None, **placing: str | None) -> None:
     try:
         ASSISTANT = Assistant.load(preset, detector=detector, report=print, **placing)
     except LAV2Error as error:
-        if not ON_SPACES or preset == "embedded":
+        if not ON_SPACES or preset == DEFAULT_PRESET:
             raise
         FALLBACK = {"preset": preset, "reason": error.cause}
         print(TEXTS["en"]["fallback"].format(**FALLBACK))
-        ASSISTANT = Assistant.load("embedded", detector=detector, report=print)
+        ASSISTANT = Assistant.load(DEFAULT_PRESET, detector=detector, report=print)
 
 
 def warm() -> None:

@@ -10,6 +10,7 @@ from lmms_eval.api.model import lmms
 from lmms_eval.api.registry import register_model
 from PIL import Image
 
+from lav2.config import DEFAULT_PRESET
 from lav2.errors import LAV2Error
 from lav2.events import Request, Sampling
 from lav2.image import open_image
@@ -33,7 +34,7 @@ class LAV2(lmms):
 
     def __init__(
         self,
-        preset: str = "embedded",
+        preset: str = DEFAULT_PRESET,
         adapter: str | None = None,
         experts: str = "caption+detection+ocr",
         device: str | None = None,
