@@ -40,8 +40,9 @@ def test_the_engine_and_transformers_own_forward_have_what_decoding_asks_of_eith
         prompt_kv, ids = model.prompt_kv(model.visual_prompt(clip_tokens())), token_ids(1, 6)
         begun = model.begin(1, prompt_kv, room=8)
         with torch.no_grad():
-            fresh, given = backend.prefill(model, ids, prompt_kv)[0], backend.prefill(model, ids, prompt_kv, None, begun)
-        assert torch.equal(fresh, given[0]) and given[1] is begun
+            fresh, _ = backend.prefill(model, ids, prompt_kv)
+            given, cache = backend.prefill(model, ids, prompt_kv, None, begun)
+        assert torch.equal(fresh, given) and cache is begun
 
 
 def test_greedy_tokens_are_those_of_the_plain_forward_pass():
