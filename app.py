@@ -23,7 +23,9 @@ if __name__ == "__main__":  # what is made at the start stays; to look for garba
     SCRATCH = serving.private_folder()
     os.environ["GRADIO_TEMP_DIR"] = str(SCRATCH)  # read when gradio is imported
 
+from lav2.config import Models, Placing
 from lav2.errors import LAV2Error
+from lav2.options import Help, add_options, chosen
 from lav2.server import gate, logs, openai_api, serving
 from lav2.ui.answering import ON_SPACES, ON_ZERO_GPU, answer, assistant, load, warm
 from lav2.ui.examples import EXAMPLES
@@ -45,22 +47,13 @@ def install_weights() -> None:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Loads the assistant, starts the server, and says where it is and how long each part took."""
-    parser = argparse.ArgumentParser(description="Chat about photos with checkable evidence, in the browser.")
-    parser.add_argument("--host", help="address to listen on (default: $GRADIO_SERVER_NAME or 127.0.0.1)")
-    parser.add_argument("--port", type=int, help="port (default: $GRADIO_SERVER_PORT, or the first free from 7860)")
-    parser.add_argument("--share", action="store_true", help="also a public link through Gradio's tunnel")
-    parser.add_argument("--preset", default=os.environ.get("LAV2_PRESET", "embedded"), help="(default: %(default)s)")
-    parser.add_argument("--detector", default=os.environ.get("LAV2_DETECTOR"), help="weights for the detection expert")
-    parser.add_argument("--device", help="cpu, cuda (default: what is there)")
-    parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), help="(default: bfloat16)")
-    parser.add_argument("--quantize", choices=("8bit", "4bit"), help="weights of the language model: bitsandbytes")
-    parser.add_argument("--device-map", choices=("auto",), help="the model over all GPUs, then memory, then disk")
-    parser.add_argument(
-        "--mcp",
-        action="store_true",
-        default=os.environ.get("LAV2_MCP", "") not in ("", "0"),
-        help="also serve the endpoints as MCP tools, under /gradio_api/mcp/ (default: $LAV2_MCP)",
+    parser = argparse.ArgumentParser(
+        description="Chat about photos with checkable evidence, in the browser.", formatter_class=Help
     )
+    add_options(parser, serving.Serving, changed={"mcp": os.environ.get("LAV2_MCP", "") not in ("", "0")})
+    given = {"preset": os.environ.get("LAV2_PRESET", Models.preset), "detector": os.environ.get("LAV2_DETECTOR")}
+    add_options(parser, Models, only=("preset", "detector"), changed=given)
+    add_options(parser, Placing)
     options = parser.parse_args(argv)
     start = time.perf_counter()
     serving.exit_on_sigterm()
@@ -69,8 +62,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         install_weights()
     try:
         serving.check_port(options.host, options.port)
-        placing = {name: getattr(options, name) for name in ("device", "dtype", "quantize", "device_map")}
-        load(options.preset, options.detector, **placing)
+        load(options.preset, options.detector, **vars(chosen(Placing, options)))
     except LAV2Error as error:
         sys.exit(f"error: {error}")
     warming = threading.Thread(target=warm, daemon=True)

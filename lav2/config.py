@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from lav2.errors import LAV2Error
+from lav2.options import setting
 
 CONTEXT = 2048  # tokens of prompt and answer together that the assistant uses at most
 
@@ -183,6 +184,45 @@ PRESETS: dict[str, Preset] = {
         LLAMA_7B_V1_MULTIMODAL,
     )
 }
+
+
+DEFAULT_PRESET = EMBEDDED.name
+RELEASED_PROMPT_LENGTH = 10  # of the text-only adapters, whose files do not tell it
+
+
+@dataclass(frozen=True)
+class Models:
+    """Which models are used."""
+
+    preset: str = setting(DEFAULT_PRESET, "named models and adapters, see `python -m lav2 presets`", metavar="NAME")
+    llm: str | None = setting(
+        None,
+        "another LLaMA-family model of transformers, by name or folder (LLaMA, SmolLM2, Mistral, Qwen2, Qwen3 ...)",
+        metavar="MODEL",
+    )
+    adapter: str | None = setting(
+        None, "folder of an adapter, or its name on the Hub, in place of the preset's", metavar="FOLDER"
+    )
+    caption_adapter: str | None = setting(
+        None, "of the caption expert, likewise in place of the preset's", metavar="FOLDER"
+    )
+    detector: str | None = setting(
+        None, "weights that ultralytics loads (default: $LAV2_DETECTOR, else the preset's)", metavar="FILE"
+    )
+
+
+@dataclass(frozen=True)
+class Placing:
+    """Where the models compute, and how their weights are held."""
+
+    device: str | None = setting(None, "cpu, cuda, cuda:1 ... (default: what is there)")
+    dtype: Literal["float32", "bfloat16", "float16"] | None = setting(
+        None, "of weights and products (default: bfloat16, float16 on a GPU that has none)"
+    )
+    quantize: Literal["8bit", "4bit"] | None = setting(
+        None, "weights of the language model, by bitsandbytes; on the CPU 8bit is the engine's (default: as --dtype)"
+    )
+    device_map: Literal["auto"] | None = setting(None, "the model over all GPUs, then memory, then disk")
 
 
 def from_json(kind: type, values: dict):

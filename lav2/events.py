@@ -9,6 +9,7 @@ from PIL import Image
 
 from experts.evidence import EXPERT_NAMES, Evidence
 from lav2.errors import LAV2Error
+from lav2.options import setting
 
 QUESTION_CHARACTERS = 4000
 
@@ -20,6 +21,29 @@ RANGES = {
     "seed": (0, 2**63 - 1),
     "repetition_penalty": (0.01, 100),
 }
+
+
+AUTO = "auto"  # among a request's experts: the assistant chooses them by the question (lav2.text.routing)
+REASONS = {
+    "read": "it asks about text",
+    "objects": "it asks for objects, a count or a place",
+    "describe": "it asks what is shown",
+    "other": "no rule fits, so all look",
+}
+
+
+@dataclass(frozen=True)
+class Route:
+    """`experts` in the order of EXPERT_NAMES; `kinds` of REASONS; `words` of the question that decided."""
+
+    experts: tuple[str, ...]
+    kinds: tuple[str, ...]
+    words: tuple[str, ...]
+
+    def __str__(self) -> str:
+        because = "; ".join(REASONS[kind] for kind in self.kinds)
+        quoted = f" (“{'”, “'.join(self.words)}”)" if self.words else ""
+        return f"{', '.join(self.experts)}: {because}{quoted}"
 
 
 @dataclass(frozen=True)
@@ -34,20 +58,18 @@ class Turn:
 class Sampling:
     """How the next token is chosen.
 
-    temperature: 0 takes the likeliest token (greedy). top_p: nucleus size in 0..1. max_new_tokens: upper bound.
-    seed: makes sampling repeatable. repetition_penalty: > 1 lowers tokens of the answer so far (CTRL,
-    arXiv 1909.05858) that do not stand in the prompt: an answer should repeat words of the evidence, though not go
-    round in circles (lav2.inference.sampler.looping).
+    The repetition penalty (CTRL, arXiv 1909.05858) spares tokens of the prompt: an answer should repeat words of the
+    evidence, though not go round in circles (lav2.inference.sampler.looping).
 
     Raises:
         LAV2Error: a value outside its range, here and not in the middle of an answer.
     """
 
-    temperature: float = 0.0
-    top_p: float = 0.9
-    max_new_tokens: int = 128
-    seed: int = 0
-    repetition_penalty: float = 1.1
+    temperature: float = setting(0.0, "0 takes the likeliest token (greedy)")
+    top_p: float = setting(0.9, "of the likeliest tokens, those are drawn from that together have this probability")
+    max_new_tokens: int = setting(128, "longest answer, in tokens")
+    seed: int = setting(0, "the same seed draws the same answer")
+    repetition_penalty: float = setting(1.1, "above 1: tokens of the answer so far become less likely")
 
     def __post_init__(self):
         for name, (low, high) in RANGES.items():
@@ -76,7 +98,8 @@ def check_length(question: str) -> None:
 
 @dataclass(frozen=True)
 class Request:
-    """One question. `image` is upright RGB (lav2.image.open_image); `experts` of EXPERT_NAMES, () switches them off.
+    """One question. `image` is upright RGB (lav2.image.open_image); `experts` of EXPERT_NAMES, () switches them off,
+    AUTO leaves the choice to the assistant.
 
     `evidence`, where given, is used in place of running the experts: corrected by a reader, or kept in a receipt.
     `client` is who asks, where several do: they take turns (lav2.assistant.admission).
@@ -99,14 +122,24 @@ class Queued:
 
 
 @dataclass(frozen=True)
+class Routed:
+    """AUTO has chosen who looks. Comes first, also where a rule answers; `Done.route` is the same."""
+
+    route: Route
+
+
+@dataclass(frozen=True)
 class ExpertStarted:
     name: str
 
 
 @dataclass(frozen=True)
 class EvidenceFound:
+    """`remembered`: the expert had looked at this photo before; the evidence's seconds are of then."""
+
     name: str
     evidence: Evidence
+    remembered: bool = False
 
 
 @dataclass(frozen=True)
@@ -135,7 +168,7 @@ class Done:
     """The end. `timings` in seconds: each expert's, `experts` (all, as waited for), `first_token` (from the question
     on), `answer` (generation), `total`; and `tokens_per_second`. `weights`: hashes by part. `left_out`: numbers of the
     findings that the prompt had no room for. `rule`: of lav2.text.language, where it answered and no model; there is no
-    prompt then. `tokens` of the answer."""
+    prompt then. `tokens` of the answer. `route`: why these experts, where AUTO chose them."""
 
     answer: str
     evidence: dict[str, Evidence]
@@ -149,6 +182,11 @@ class Done:
     left_out: frozenset[int] = frozenset()
     rule: str = ""
     tokens: int = 0
+    route: Route | None = None
+
+    def experts(self, request: Request) -> tuple[str, ...]:
+        """Who was to look: as the request says, or as AUTO chose."""
+        return self.route.experts if self.route else request.experts
 
 
-Event = Queued | ExpertStarted | EvidenceFound | PromptReady | Token | Done
+Event = Queued | Routed | ExpertStarted | EvidenceFound | PromptReady | Token | Done

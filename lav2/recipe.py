@@ -27,6 +27,7 @@ from lav2 import config, files, weights
 from lav2.config import Preset, VisionConfig
 from lav2.errors import LAV2Error
 from lav2.model import preflight
+from lav2.options import add_options, command_parser, setting
 
 MANIFEST, LOCK = "manifest.json", ".lock"
 FORMAT = 1
@@ -90,9 +91,9 @@ class Run:
     preset: Preset  # the recipe's, or that on another language model (lav2.model.llm.preset_on)
     data: Path  # folder
     out: Path  # folder of the stages' folders and of the manifest
-    seed: int = 0
-    device: str | None = None
-    cache: Path | None = None  # of image features; None: the user's
+    seed: int = setting(0, "of every stage")
+    device: str | None = setting(None, "cpu, cuda, cuda:1 ... (default: what is there)")
+    cache: Path | None = setting(None, "folder of cached image features (default: the user's cache)", metavar="FOLDER")
     report: Callable[[str], None] = print
 
     def paths(self, source: str) -> dict[str, Path]:
@@ -142,7 +143,7 @@ def _adapter(run: Run, stage: Stage) -> dict[str, Any]:
     from lav2.model import checkpoint
     from lav2.training import run as training
     from lav2.training import run_folder
-    from lav2.training.settings import TrainConfig
+    from lav2.training.settings import RunConfig, TrainConfig
 
     out, settings = run.out / stage.name, dict(stage.settings)
     init, changes = settings.pop("init", None), settings.pop("adapter", {})
@@ -152,13 +153,15 @@ def _adapter(run: Run, stage: Stage) -> dict[str, Any]:
         TrainConfig(seed=run.seed, **settings),
         run.tables(stage),
         out,
-        init=run.out / init if init else None,
-        encoder=str(run.out / "encoder/encoder.safetensors"),
-        cache=run.cache,
-        device=run.device,
-        resume=(out / run_folder.STATE).exists(),
-        report=run.report,
-        **how,
+        RunConfig(
+            init=run.out / init if init else None,
+            encoder=str(run.out / "encoder/encoder.safetensors"),
+            cache=run.cache,
+            device=run.device,
+            resume=(out / run_folder.STATE).exists(),
+            **how,
+        ),
+        run.report,
     )
     history = checkpoint.read_notes(out)["validation"]
     return {"validation loss": history[-1] if history else {}}
@@ -167,12 +170,12 @@ def _adapter(run: Run, stage: Stage) -> dict[str, Any]:
 def _judge(run: Run, stage: Stage) -> dict[str, Any]:
     from lav2.model import checkpoint
     from lav2.training import reranker
+    from lav2.training.settings import PhrasesConfig
 
     out, told = run.out / stage.name, []
     checkpoint.export(run.out / "captioner", out)
-    reranker.learn_phrases(
-        out, run.tables(stage), cache=run.cache, seed=run.seed, device=run.device, report=told.append, **stage.settings
-    )
+    how = PhrasesConfig(cache=run.cache, seed=run.seed, device=run.device, **stage.settings)
+    reranker.learn_phrases(out, run.tables(stage), how, told.append)
     for line in told:
         run.report(line)
     losses = re.findall(r"other photos: ([\d.]+)", "\n".join(told))
@@ -494,21 +497,18 @@ def estimate(preset: Preset, stage: Stage, photos: int) -> tuple[float, float]:
 
 def add_command(commands: Any) -> None:
     """Put `recipe` among the commands of the command line."""
-    parser = commands.add_parser("recipe", help="make a preset's weights from nothing, stage by stage")
+    parser = command_parser(commands, "recipe", "make a preset's weights from nothing, stage by stage", run_command)
     parser.add_argument("recipe", choices=tuple(RECIPES))
-    parser.add_argument("--data", type=Path, help="folder with captions.jsonl, boxes.jsonl, qa/, photos/ ...")
-    parser.add_argument("--out", type=Path, help="folder of the stages and of manifest.json; the same command goes on "
-                        "in it after an interruption")  # fmt: skip
-    parser.add_argument("--llm", help="another LLaMA-family model of transformers, by name or folder")
+    parser.add_argument("--data", type=Path, metavar="FOLDER", help="with captions.jsonl, boxes.jsonl, qa/, photos/")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="of the stages and of manifest.json; the same "
+                        "command goes on in it after an interruption")  # fmt: skip
     parser.add_argument("--from", dest="start", metavar="STAGE", help="make this stage and all behind it anew; what "
                         "they made is deleted")  # fmt: skip
     parser.add_argument("--evaluate", action="store_true", help="score captions of the split val at the end")
     parser.add_argument("--list", action="store_true", help="only tell the stages, and how far they are in --out")
     parser.add_argument("--dry-run", action="store_true", help="only tell what is left, in hours and memory")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--cache", type=Path, help="folder of cached image features (default: the user's cache)")
-    parser.add_argument("--device", help="cpu, cuda (default: what is there)")
-    parser.set_defaults(run=run_command)
+    add_options(parser, config.Models, only=("llm",))
+    add_options(parser, Run)
 
 
 def run_command(options: argparse.Namespace) -> int:

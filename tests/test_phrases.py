@@ -18,6 +18,7 @@ from lav2.model import checkpoint
 from lav2.model.llm import base_identity
 from lav2.model.vision import VisionTower
 from lav2.training.reranker import learn_phrases
+from lav2.training.settings import PhrasesConfig
 
 QUICK = RerankerConfig(least=4, hidden=8, epochs=60, batch=8, lr=3e-2, dropout=0.1)
 NARROW = replace(VISION, width=4)
@@ -126,7 +127,7 @@ def test_a_captioners_folder_gets_a_judge_which_its_export_keeps(tmp_path, monke
         rows.append({"image": f"{n}.png", "captions": [DOG if n % 2 else SEA] * 2, "split": split})
     (photos / "captions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     monkeypatch.setattr("lav2.training.reranker.RerankerConfig", lambda seed: replace(QUICK, seed=seed))
-    learn_phrases(folder, [photos / "captions.jsonl"], cache=tmp_path / "cache", views=2)
+    learn_phrases(folder, [photos / "captions.jsonl"], PhrasesConfig(cache=tmp_path / "cache"))
     out = capsys.readouterr().out
     assert "of 20 photos" in out and "on 4 other photos" in out
     checkpoint.export(folder, tmp_path / "shipped")

@@ -18,7 +18,7 @@ from lav2.model.adapted import AdaptedLlama
 from lav2.model.adapter import transformer_linears
 from lav2.model.llm import base_identity, load_llm, share_frozen
 from lav2.training import run
-from lav2.training.settings import TrainConfig
+from lav2.training.settings import RunConfig, TrainConfig
 
 PARTS = {"model.embed_tokens": "cpu", "model.rotary_emb": "cpu", "model.norm": "cpu", "lm_head": "cpu"}
 DEVICE_MAP = PARTS | {f"model.layers.{i}": "disk" if i % 2 else "cpu" for i in range(4)}
@@ -126,7 +126,7 @@ def test_an_adapter_is_trained_on_packed_weights_which_stay_as_they_are(folder, 
     preset = Preset("tiny", "", str(folder), None, None, None, replace(LATE, lora_rank=2), template="alpaca")
     settings = TrainConfig(stage="finetune", steps=30, batch=4, lr=1e-2)
     out = tmp_path / "run"
-    run.run(preset, settings, [tmp_path / "rows.json"], out, quantize=quantize, report=lambda line: None)
+    run.run(preset, settings, [tmp_path / "rows.json"], out, RunConfig(quantize=quantize), lambda line: None)
     llm, words = loaded[0]
     assert "bitsandbytes" in type(llm.model.layers[0].mlp.up_proj).__module__
     fresh, _ = load_llm(str(folder), torch.float32, quantize=quantize)
@@ -144,7 +144,7 @@ def test_a_spread_model_is_trained_by_one_process(folder, tmp_path, monkeypatch)
     monkeypatch.setattr(run, "process_count", lambda: 2)
     preset = Preset("tiny", "", str(folder), None, None, None, LATE, template="alpaca")
     with pytest.raises(LAV2Error, match="Leave --device-map away"):
-        run.run(preset, TrainConfig(stage="finetune"), [], tmp_path / "run", device_map="auto")
+        run.run(preset, TrainConfig(stage="finetune"), [], tmp_path / "run", RunConfig(device_map="auto"))
 
 
 @torch.inference_mode()

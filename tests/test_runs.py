@@ -18,7 +18,7 @@ from lav2.errors import LAV2Error
 from lav2.evaluation import runner
 from lav2.model.vision import VisionTower
 from lav2.training import run, run_folder, warm_start
-from lav2.training.settings import TrainConfig
+from lav2.training.settings import RunConfig, TrainConfig
 
 BOM = b"\xef\xbb\xbf"
 
@@ -53,7 +53,7 @@ def start(preset, captions, tmp_path):
         told = []
         chosen = TrainConfig(stage=stage, steps=steps, batch=batch)
         more = {"cache": tmp_path / "cache", "device": "cpu", "views": 1, **more}
-        run.run(more.pop("preset", preset), chosen, files, out, report=told.append, resume=resume, **more)
+        run.run(more.pop("preset", preset), chosen, files, out, RunConfig(resume=resume, **more), told.append)
         return told
 
     return begin

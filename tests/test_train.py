@@ -23,7 +23,8 @@ from lav2.model.adapter import group
 from lav2.model.checkpoint import TENSORS
 from lav2.model.llm import base_identity, keep_norms_exact
 from lav2.training import loop
-from lav2.training.settings import TrainConfig, optimizer
+from lav2.training.optimizer import optimizer
+from lav2.training.settings import TrainConfig
 
 PHOTOS = [f"{i}.png" for i in range(12)]
 

@@ -22,6 +22,7 @@ from experts.evidence import EXPERT_NAMES, Evidence, Expert
 from experts.orchestrator import Orchestrator, fingerprint
 from lav2 import config
 from lav2.assistant.admission import AdmissionQueue
+from lav2.assistant.context import ContextWindow
 from lav2.assistant.features import ImageFeatures, Lazy, encoded_views, submit
 from lav2.assistant.history import newest_turns
 from lav2.assistant.loading import LoadedModels, context_length, load_parts, versions
@@ -35,20 +36,20 @@ from lav2.events import (
     PromptReady,
     Queued,
     Request,
+    Route,
+    Routed,
     Sampling,
     Token,
     Turn,
     check_length,
 )
 from lav2.inference import backend, native, prefix_cache, scheduler, streaming
-from lav2.inference.engine import Engine
 from lav2.model.llm import Quantize
 from lav2.model.vision import VisionTower
-from lav2.text import grounding, language, prompts
+from lav2.text import grounding, language, prompts, routing
 
 AT_ONCE, WAITING = 8, 16  # questions that are answered at once, as many as a step takes, and that wait for it
 PHOTOS = 32  # whose features are kept
-LINE_END = 8  # tokens at most that joining findings and question adds
 
 
 class Assistant:
@@ -116,7 +117,7 @@ class Assistant:
     @classmethod
     def load(
         cls,
-        preset: str | config.Preset = "embedded",
+        preset: str | config.Preset = config.DEFAULT_PRESET,
         *,
         detector: str | None = None,
         device: str | None = None,
@@ -158,7 +159,7 @@ class Assistant:
     def warm_up(self, report: Callable[[str], None] = print) -> None:
         """Ask one question about a tiny picture, so that nothing is done for the first time while somebody waits."""
         start, tiny = time.perf_counter(), Image.new("RGB", (64, 64), "grey")
-        if isinstance(self._chat, Engine):
+        if self._chat.continuous:
             self._chat.record(self._at_once)
         with contextlib.suppress(LAV2Error):  # a model with too small a context for its own template
             list(self.answer(Request("Hi", tiny, experts=self.experts, sampling=Sampling(max_new_tokens=2))))
@@ -173,15 +174,16 @@ class Assistant:
             LAV2Error: an empty or overlong question, an unknown expert, from this call; admission.Busy in place of the
                 first event.
         """
+        request, route = routing.resolve(request)
         question = self._checked(request)
         cancel = cancel or threading.Event()
         if self.settings.question_rules:
             photo = request.image is not None or bool(request.evidence)
             question, rule, sentence = language.read(question, photo, request.history)
             if rule:
-                return self._ruled(request, rule, sentence, cancel)
+                return self._ruled(request, rule, sentence, cancel, route)
             request = dataclasses.replace(request, history=language.spoken(request.history))
-        return self._answer(request, question, cancel)
+        return self._answer(request, question, cancel, route)
 
     def examine(
         self,
@@ -257,22 +259,32 @@ class Assistant:
                 experts=", ".join(self.experts),
             )
 
-    def _answer(self, request: Request, question: str, cancel: threading.Event) -> Iterator[Event]:
+    def _answer(
+        self, request: Request, question: str, cancel: threading.Event, route: Route | None
+    ) -> Iterator[Event]:
         start = time.perf_counter()
         with self._admission.slot(request.client) as place:
+            if route:
+                yield Routed(route)
             for position in self._admission.positions(place, cancel):
                 yield Queued(position)
-            yield from self._served(request, question, cancel, start)
+            yield from self._served(request, question, cancel, start, route)
 
-    def _ruled(self, request: Request, rule: str, sentence: str, cancel: threading.Event) -> Iterator[Event]:
+    def _ruled(
+        self, request: Request, rule: str, sentence: str, cancel: threading.Event, route: Route | None
+    ) -> Iterator[Event]:
         """The sentence of a rule of lav2.text.language: nothing runs, nobody waits."""
+        if route:
+            yield Routed(route)
         yield Token(sentence)
         timings = {"first_token": 0.0, "answer": 0.0, "total": 0.0, "tokens_per_second": 0.0}
         facts = {"preset": self.preset, "versions": self.versions, "weights": self.hashes}
-        facts |= {"seed": request.sampling.seed, "rule": rule, "tokens": self.count_tokens(sentence)}
+        facts |= {"seed": request.sampling.seed, "rule": rule, "tokens": self.count_tokens(sentence), "route": route}
         yield Done(sentence, {}, "", timings, stopped=cancel.is_set(), **facts)
 
-    def _served(self, request: Request, question: str, cancel: threading.Event, start: float) -> Iterator[Event]:
+    def _served(
+        self, request: Request, question: str, cancel: threading.Event, start: float, route: Route | None
+    ) -> Iterator[Event]:
         begin = time.perf_counter()
         evidence: dict[str, Evidence] = {}
         history = newest_turns(request.history)
@@ -282,25 +294,26 @@ class Assistant:
             if self._tower is not None:
                 seen = self._look(request.image, photo)
                 prompt_kv = submit(self._pool, seen.prompt_kv)  # beside the experts
-                if isinstance(self._chat, Engine) and request.evidence is None and request.experts:
+                if self._chat.continuous and request.evidence is None and request.experts:
                     ahead = submit(self._readers, self._prefill_prefix, seen, question, history, request, cancel)
         if request.evidence is not None:
             for name, found in request.evidence.items():
                 evidence[name] = found
                 yield EvidenceFound(name, found)
         elif request.image is not None and not cancel.is_set():
+            remembered = self._orchestrator.remembered(photo)
             for name in request.experts:
                 yield ExpertStarted(name)
             for name, found in self._orchestrator.run(request.image, request.experts, photo, cancel):
-                evidence[name] = grounding.told(found, question)
-                yield EvidenceFound(name, evidence[name])
+                evidence[name] = grounding.filter_for_question(found, question)
+                yield EvidenceFound(name, evidence[name], name in remembered)
         evidence = _ordered(evidence)
         timings = {name: found.seconds for name, found in evidence.items()}
         timings["queued"], timings["experts"] = begin - start, time.perf_counter() - begin
 
-        block = grounding.block(evidence, question, self.count_tokens, self._room_for_findings(question, request))
-        prompt, used, kept = self._fit(question, block.text, history, request, cancel)
-        parts = self._parts(question, block.text, history[len(history) - kept :], used)
+        block = grounding.block(evidence, question, self.count_tokens, self._window.findings_budget(question, request))
+        prompt, used, kept = self._window.fit(question, block.text, history, request, cancel)
+        parts = self._window.parts(question, block.text, history[len(history) - kept :], used)
         yield PromptReady(prompt, used, self.context, len(request.history) - kept, block.left_out, parts)
 
         generation, asked = time.perf_counter(), request.sampling.max_new_tokens
@@ -345,80 +358,26 @@ class Assistant:
             weights=self.hashes,
             left_out=block.left_out,
             tokens=count,
+            route=route,
         )
 
     def _prefill_prefix(
         self, seen: ImageFeatures, question: str, history: tuple[Turn, ...], request: Request, cancel: threading.Event
     ) -> streaming.Ahead | None:
         """What the text begins with, read while the experts look. Of a history that may be too long only what every
-        prompt begins with: `_fit` leaves turns out of it."""
+        prompt begins with: ContextWindow.fit leaves turns out of it."""
         template = self.settings.template
         most = self.count_tokens(prompts.build(template, question, "", history)) + grounding.EVIDENCE_BUDGET
-        if len(history) < len(request.history) or most > self.context - self._reserved(request):
+        if len(history) < len(request.history) or most > self.context - self._window.reserved(request):
             history = ()
         beginning, given = prompts.beginning(template, history), seen.prompt_kv()
         return streaming.read_ahead(
             self._chat, self._tokenizer, beginning, given, self._kept, seen, self._scheduler, cancel
         )
 
-    def _fit(
-        self, question: str, block: str, history: tuple[Turn, ...], request: Request, cancel: threading.Event
-    ) -> tuple[str, int, int]:
-        """(prompt, its tokens, turns of `history` in it): the oldest turns go first when the context is too small.
-
-        Every turn is counted once, from the newest until the context is full without what the template adds; with that,
-        the place where turns begin to fit is found by halving. One who cancels gets a prompt without turns.
-        """
-        room = self.context - self._reserved(request)
-
-        def with_turns(kept: int) -> tuple[str, int]:
-            prompt = prompts.build(self.settings.template, question, block, history[len(history) - kept :])
-            return prompt, self.count_tokens(prompt)
-
-        prompt, used = with_turns(0)
-        if used > room:
-            raise LAV2Error(
-                "The question needs {tokens} tokens and the answer may take {answer}; "
-                "the model's context has {context}.",
-                "Shorten the question or lower the answer's length.",
-                tokens=used,
-                answer=self._reserved(request),
-                context=self.context,
-            )
-        fits, most, sum_of_turns = 0, 0, used
-        for turn in reversed(history):
-            if cancel.is_set():
-                return prompt, used, 0
-            sum_of_turns += self.count_tokens(turn.question) + self.count_tokens(turn.answer)
-            if sum_of_turns > room:
-                break
-            most += 1
-        tried = most  # mostly all of them fit
-        while fits < most and not cancel.is_set():
-            longer = with_turns(tried)
-            if longer[1] <= room:
-                (prompt, used), fits = longer, tried
-            else:
-                most = tried - 1
-            tried = (fits + most + 1) // 2
-        return prompt, used, fits
-
-    def _parts(self, question: str, block: str, history: tuple[Turn, ...], used: int) -> dict[str, int]:
-        """Tokens of a prompt of `used` by part; the template's are what the others leave."""
-        parts = {"findings": self.count_tokens(block) if block else 0, "question": self.count_tokens(question)}
-        parts["turns"] = sum(self.count_tokens(turn.question) + self.count_tokens(turn.answer) for turn in history)
-        return {**parts, "template": max(0, used - sum(parts.values()))}
-
-    def _room_for_findings(self, question: str, request: Request) -> int:
-        """The findings' budget in tokens, less where question and answer leave less room: no question is refused for
-        long findings."""
-        used = self.count_tokens(prompts.build(self.settings.template, question)) + LINE_END
-        return min(grounding.EVIDENCE_BUDGET, self.context - self._reserved(request) - used)
-
-    def _reserved(self, request: Request) -> int:
-        """Tokens of the context that the prompt leaves to the answer at least; it may take what is left beyond them. A
-        very long answer is not worth every earlier turn."""
-        return min(request.sampling.max_new_tokens, self.context // 4)
+    @property
+    def _window(self) -> ContextWindow:
+        return ContextWindow(self.settings.template, self.context, self.count_tokens)
 
     def _look(self, image: Image.Image, photo: bytes | None = None) -> ImageFeatures:
         """What the models make of a photo, remembered by its pixels and made once for all who ask."""

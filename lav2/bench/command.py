@@ -24,7 +24,9 @@ from lav2.bench.gpu import gpu
 from lav2.bench.harness import Options, Spread, conditions
 from lav2.bench.start_up import start_up
 from lav2.bench.training import training
+from lav2.config import Models
 from lav2.errors import LAV2Error
+from lav2.options import Help, add_options
 
 SECTIONS: dict[str, Callable[[Options], list[dict]]] = {
     "decode": decode,
@@ -41,11 +43,13 @@ SECTIONS: dict[str, Callable[[Options], list[dict]]] = {
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the sections; the exit code is 1 if one of them could not run."""
-    parser = argparse.ArgumentParser(prog="python -m lav2.bench", description=__doc__.split("\n")[0])
-    parser.add_argument("--section", nargs="+", choices=tuple(SECTIONS), default=[n for n in SECTIONS if n != "gpu"])
+    parser = argparse.ArgumentParser(
+        prog="python -m lav2.bench", description=__doc__.split("\n")[0], formatter_class=Help
+    )
+    parser.add_argument("--section", nargs="+", choices=tuple(SECTIONS), default=[n for n in SECTIONS if n != "gpu"],
+                        help="what is measured")  # fmt: skip
     parser.add_argument("--quick", action="store_true", help="few and short repeats, to see that it runs")
-    parser.add_argument("--preset", default="embedded")
-    parser.add_argument("--detector", default=os.environ.get("LAV2_DETECTOR"))
+    add_options(parser, Models, only=("preset", "detector"), changed={"detector": os.environ.get("LAV2_DETECTOR")})
     chosen = parser.parse_args(arguments)
     quick = chosen.quick
     options = Options(chosen.preset, chosen.detector, 2 if quick else 7, 16 if quick else 48, 20 if quick else 100)

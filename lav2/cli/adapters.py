@@ -8,28 +8,33 @@ from dataclasses import replace
 from pathlib import Path
 
 from lav2 import config
+from lav2.options import add_options, command_parser
 
 
 def add_commands(commands: argparse._SubParsersAction) -> None:
-    released = commands.add_parser("import", help="LLaMA in Meta's format and a released adapter file")
-    released.add_argument("--llama-dir", type=Path, required=True, help="Meta's folder, or one of transformers")
-    released.add_argument("--adapter", type=Path, required=True, help="BIAS-7B.pth, LORA-BIAS-7B.pth ...")
-    released.add_argument("--out", required=True, help="folder, or cache:PRESET for a preset")
-    released.add_argument("--base", help="where the converted LLaMA goes, to be shared by imports (default: OUT/llm)")
-    released.add_argument("--clip", type=Path, help="file of CLIP ViT-L/14 (default: open_clip fetches OpenAI's)")
-    released.add_argument("--clip-config", type=Path, help="open_clip model config of another tower (.json)")
-    released.add_argument("--projector-heads", type=int, default=16, help="attention heads of the visual projection")
-    released.add_argument("--prompt-length", type=int, default=10, help="prompt length of a text-only adapter")
-    released.set_defaults(run=run_import)
+    released = command_parser(commands, "import", "LLaMA in Meta's format and a released adapter file", run_import)
+    released.add_argument("--llama-dir", type=Path, required=True, metavar="FOLDER",
+                          help="Meta's, or one of transformers")  # fmt: skip
+    released.add_argument("--adapter", type=Path, required=True, metavar="FILE",
+                          help="BIAS-7B.pth, LORA-BIAS-7B.pth ...")  # fmt: skip
+    released.add_argument("--out", required=True, metavar="FOLDER", help="or cache:PRESET for a preset")
+    released.add_argument("--base", metavar="FOLDER", help="where the converted LLaMA goes, to be shared by imports "
+                          "(default: OUT/llm)")  # fmt: skip
+    released.add_argument("--clip", type=Path, metavar="FILE", help="of CLIP ViT-L/14 (default: open_clip fetches "
+                          "OpenAI's)")  # fmt: skip
+    released.add_argument("--clip-config", type=Path, metavar="FILE", help="open_clip model config of another tower "
+                          "(.json)")  # fmt: skip
+    released.add_argument("--projector-heads", type=int, default=config.ProjectorConfig.heads, metavar="N",
+                          help="attention heads of the visual projection")  # fmt: skip
+    released.add_argument("--prompt-length", type=int, default=config.RELEASED_PROMPT_LENGTH, metavar="N",
+                          help="of a text-only adapter")  # fmt: skip
 
-    export = commands.add_parser("export", help="an adapter in float16, for shipping")
+    export = command_parser(commands, "export", "an adapter in float16, for shipping", run_export)
     export.add_argument("adapter", type=Path, help="folder of a training run")
-    export.add_argument("out", type=Path)
-    export.set_defaults(run=run_export)
+    export.add_argument("out", type=Path, help="folder to write")
 
-    presets = commands.add_parser("presets", help="the presets and their sources")
-    presets.add_argument("--device", help="cpu, cuda (default: what is there)")
-    presets.set_defaults(run=run_presets)
+    presets = command_parser(commands, "presets", "the presets and their sources", run_presets)
+    add_options(presets, config.Placing, only=("device",))
 
 
 def run_import(options: argparse.Namespace) -> int:

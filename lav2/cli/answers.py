@@ -7,73 +7,66 @@ import json
 import sys
 from pathlib import Path
 
-from lav2.cli.options import DTYPE_HELP, LLM_HELP, add_placing, expert_names, load_assistant
+from lav2.cli.options import add_experts, expert_names, load_assistant
+from lav2.config import Models, Placing
 from lav2.errors import LAV2Error
+from lav2.events import Sampling
+from lav2.options import add_options, chosen, command_parser
 
 
 def add_commands(commands: argparse._SubParsersAction) -> None:
-    ask = commands.add_parser("ask", help="one question about one photo")
+    ask = command_parser(commands, "ask", "one question about one photo", run_ask)
     ask.add_argument("image", type=Path)
     ask.add_argument("question")
     ask.add_argument("--json", action="store_true", help="print one JSON object instead of text")
-    ask.set_defaults(run=run_ask)
 
-    batch = commands.add_parser("batch", help="questions of a JSON-lines file")
+    batch = command_parser(commands, "batch", "questions of a JSON-lines file", run_batch)
     batch.add_argument("questions", type=Path, help='lines {"id", "image", "question"}; images relative to the file')
-    batch.add_argument("--out", type=Path, required=True, help="answers, one line each; run again, it asks what has "
-                       "no answer yet or failed")  # fmt: skip
-    batch.set_defaults(run=run_batch)
+    batch.add_argument("--out", type=Path, required=True, metavar="FILE", help="answers, one line each; run again, it "
+                       "asks what has no answer yet or failed")  # fmt: skip
 
-    captions = commands.add_parser("caption", help="a caption per photo")
+    captions = command_parser(commands, "caption", "a caption per photo", run_caption)
     captions.add_argument("images", type=Path, nargs="+", metavar="image")
     captions.add_argument("--json", action="store_true", help='print lines {"image", "caption"}')
-    captions.set_defaults(run=run_caption)
 
-    replay = commands.add_parser("replay", help="a receipt's question again: the same answer, or what differs")
+    replay = command_parser(
+        commands, "replay", "a receipt's question again: the same answer, or what differs", run_replay
+    )
     replay.add_argument("receipt", type=Path, help="JSON file, downloaded from the page")
     replay.add_argument("image", type=Path, nargs="?", help="the photo (none if the receipt has none)")
-    replay.set_defaults(run=run_replay)
 
-    vote = commands.add_parser("votes", help="preference pairs of the votes on the page's Compare tab")
-    vote.add_argument("--export", type=Path, required=True, help='JSON lines {"prompt", "chosen", "rejected"}')
-    vote.set_defaults(run=run_votes)
+    vote = command_parser(commands, "votes", "preference pairs of the votes on the page's Compare tab", run_votes)
+    vote.add_argument("--export", type=Path, required=True, metavar="FILE", help='JSON lines {"prompt", "chosen", '
+                      '"rejected"}')  # fmt: skip
 
     for command in (ask, batch):
-        command.add_argument("--experts", default="caption,detection,ocr", help="names with commas, none, or auto")
-        command.add_argument("--seed", type=int, default=0)
-        command.add_argument("--temperature", type=float, default=0.0, help="0: greedy")
-        command.add_argument("--max-new-tokens", type=int, default=128)
-        command.add_argument("--detector", help="weights (default: $LAV2_DETECTOR, the preset's)")
-    for command in (ask, batch, captions):
-        command.add_argument("--preset", default="embedded", help="see `python -m lav2 presets`")
+        add_experts(command, "names with commas, none, or auto")
+        add_options(command, Sampling)
+        add_options(command, Models, without=("caption_adapter",))
+    add_options(captions, Models, only=("preset", "llm", "adapter"))
+    add_options(replay, Models, only=("llm", "adapter"))
     for command in (ask, batch, captions, replay):
-        command.add_argument("--llm", help=LLM_HELP)
-        command.add_argument("--adapter", help="folder of an adapter, in place of the preset's")
-        command.add_argument("--device", help="cpu, cuda (default: what is there)")
-        command.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), help=DTYPE_HELP)
-    add_placing(ask, batch, captions, replay)
+        add_options(command, Placing)
 
 
 def _answer(assistant, image: Path, question: str, options: argparse.Namespace) -> dict:
     """One question's answer as the JSON object that `ask --json` prints."""
     from experts.evidence import ExpertFailure
     from lav2.assistant import receipt
-    from lav2.events import Request, Sampling
+    from lav2.events import Request, Routed
     from lav2.image import facts, open_image
-    from lav2.text import routing
 
-    sampling = Sampling(temperature=options.temperature, max_new_tokens=options.max_new_tokens, seed=options.seed)
-    experts, route = routing.choose(expert_names(options.experts), question)
-    if route:
-        print(f"auto: {route}", file=sys.stderr)
-    request = Request(question, open_image(image), experts=experts, sampling=sampling)
-    *_, done = assistant.answer(request)
+    sampling = chosen(Sampling, options)
+    request = Request(question, open_image(image), experts=expert_names(options.experts), sampling=sampling)
+    for done in assistant.answer(request):
+        if isinstance(done, Routed):
+            print(f"auto: {done.route}", file=sys.stderr)
     for name, found in done.evidence.items():
         if isinstance(found, ExpertFailure):
             print(f"{image}: {name} could not run: {found.cause} {found.next_step}", file=sys.stderr)
     if (taken := facts(request.image))["part"]:
         print(f"{image}: {taken['part']} {taken['number']} of the file was looked at", file=sys.stderr)
-    return receipt.answer(done, route, request.image)
+    return receipt.answer(done, request.image)
 
 
 def run_ask(options: argparse.Namespace) -> int:

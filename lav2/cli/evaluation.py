@@ -8,59 +8,39 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from lav2.cli.options import DTYPE_HELP, LLM_HELP, add_placing, chosen_preset, expert_names
+from lav2.cli.options import add_experts, chosen_preset, expert_names
+from lav2.config import Models, Placing
 from lav2.errors import LAV2Error
+from lav2.evaluation.settings import CaptionsConfig, EvaluationConfig, RowsConfig
+from lav2.options import add_options, chosen, command_parser
 
 
 def add_commands(commands: argparse._SubParsersAction) -> None:
-    evaluate = commands.add_parser("evaluate", help="captions, benchmarks, and what each expert buys")
+    evaluate = command_parser(commands, "evaluate", "captions, benchmarks, and what each expert buys", run_evaluate)
     evaluate.add_argument("what", choices=("captions", "vqa", "pope", "mme", "anls", "grounded", "chat", "everyday",
                                            "human"))  # fmt: skip
     evaluate.add_argument("data", type=Path, help="captions.jsonl, COCO JSON, a benchmark's folder (anls: its file), "
                           "rows of lav2.instruct, or of `distil` (chat)")  # fmt: skip
-    evaluate.add_argument("--out", type=Path, required=True, help="JSON with scores and all that they depend on")
-    evaluate.add_argument("--images", type=Path, help="folder of the photos (default: that of the data)")
-    evaluate.add_argument("--preset", default="embedded", help="see `python -m lav2 presets`")
-    evaluate.add_argument("--llm", help=LLM_HELP)
-    evaluate.add_argument("--adapter", help="folder of the adapter that is measured, in place of the preset's")
-    evaluate.add_argument("--caption-adapter", help="of the caption expert, in place of the preset's")
-    evaluate.add_argument("--detector", help="weights (default: $LAV2_DETECTOR, the preset's)")
-    evaluate.add_argument("--experts", default="caption,detection,ocr", help="for benchmarks: names with commas, none")
-    evaluate.add_argument("--arms", help="for grounded: sets of experts with commas, such as none,detection,all,auto")
-    evaluate.add_argument("--split", default="val", help="of captions.jsonl and of plain questions")
-    evaluate.add_argument("--suffix", default="", help='behind questions, such as "Answer with one word."')
-    evaluate.add_argument("--coco-results", type=Path, help="captions as a COCO result file")
-    evaluate.add_argument("--limit", type=int, help="only the first rows")
-    evaluate.add_argument("--batch", type=int, default=32, help="prompts at once")
-    evaluate.add_argument("--max-new-tokens", type=int, default=64)
-    evaluate.add_argument("--seed", type=int, default=0)
-    evaluate.add_argument("--cache", type=Path, help="folder of cached image features (default: the user's cache)")
-    evaluate.add_argument("--device", help="cpu, cuda (default: what is there)")
-    evaluate.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), help=DTYPE_HELP)
-    evaluate.set_defaults(run=run_evaluate)
+    evaluate.add_argument("--out", type=Path, required=True, metavar="FILE", help="JSON with scores and all that they "
+                          "depend on")  # fmt: skip
+    add_experts(evaluate, "for benchmarks: names with commas, none")
+    add_options(evaluate, EvaluationConfig)
+    add_options(evaluate, Models)
 
-    examine = commands.add_parser("examine", help="experts over many photos: evidence for python -m lav2.instruct")
+    examine = command_parser(
+        commands, "examine", "experts over many photos: evidence for python -m lav2.instruct", run_examine
+    )
     examine.add_argument("data", type=Path, help='JSON lines with "image"')
-    examine.add_argument("--out", type=Path, required=True, help="findings, a line each; an unfinished file is resumed")
-    examine.add_argument("--images", type=Path, help="folder of the photos (default: that of the data)")
-    examine.add_argument("--split", help="only rows of this split")
-    examine.add_argument("--limit", type=int, help="only the first photos")
-    examine.add_argument("--experts", default="caption,detection,ocr", help="names with commas")
-    examine.add_argument("--preset", default="embedded", help="see `python -m lav2 presets`")
-    examine.add_argument("--llm", help=LLM_HELP)
-    examine.add_argument("--caption-adapter", help="of the caption expert, in place of the preset's")
-    examine.add_argument("--detector", help="weights (default: $LAV2_DETECTOR, the preset's)")
-    examine.add_argument("--cache", type=Path, help="folder of cached image features (default: the user's cache)")
-    examine.add_argument("--device", help="cpu, cuda (default: what is there)")
-    examine.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), help=DTYPE_HELP)
-    examine.set_defaults(run=run_examine, adapter=None, what="photos")
+    examine.add_argument("--out", type=Path, required=True, metavar="FILE", help="findings, a line each; an unfinished "
+                         "file is resumed")  # fmt: skip
+    add_experts(examine, "names with commas")
+    add_options(examine, RowsConfig)
+    add_options(examine, Models, without=("adapter",))
+    examine.set_defaults(adapter=None, what="photos")
 
     for command in (evaluate, examine):
-        command.add_argument("--beams", type=int, help="captions by a beam of that width, 1: greedy, in place "
-                             "of drafts")  # fmt: skip
-        command.add_argument("--drafts", type=int, help="captions sampled of a photo; of them and half as many of "
-                             "its mirror image one is told; 0: the likeliest is (default: the preset's)")  # fmt: skip
-    add_placing(evaluate, examine)
+        add_options(command, CaptionsConfig)
+        add_options(command, Placing)
 
 
 def run_examine(options: argparse.Namespace) -> int:
@@ -151,9 +131,6 @@ def _measured(options: argparse.Namespace):
     return Assistant.load(
         preset,
         detector=options.detector,
-        device=options.device,
-        dtype=options.dtype,
-        quantize=options.quantize,
-        device_map=options.device_map,
+        **vars(chosen(Placing, options)),
         report=lambda line: print(line, file=sys.stderr),
     )

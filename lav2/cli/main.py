@@ -10,17 +10,23 @@ from lav2.cli import adapters, answers, evaluation, training
 from lav2.errors import LAV2Error, missing_package
 from lav2.hub import command as hub
 from lav2.hub import fetch
+from lav2.options import Help
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run one command; returns the exit code: 0 done, 1 a told failure, 2 wrong usage (argparse)."""
-    parser = argparse.ArgumentParser(prog="lav2", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
+def parser() -> argparse.ArgumentParser:
+    """That of all commands; each puts a function of its options into `run`."""
+    parser = argparse.ArgumentParser(prog="lav2", description=__doc__, formatter_class=Help)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for family in (answers, training, evaluation, adapters):
         family.add_commands(commands)
     recipe.add_command(commands)
     hub.add_commands(commands)
-    options = parser.parse_args(arguments)
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; returns the exit code: 0 done, 1 a told failure, 2 wrong usage (argparse)."""
+    options = parser().parse_args(arguments)
     options.arguments = sys.argv[1:] if arguments is None else arguments
     try:
         fetch.resolve(options)

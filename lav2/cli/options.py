@@ -1,4 +1,4 @@
-"""Options that several commands have, and what they mean: preset, assistant, experts."""
+"""What options of several commands mean: preset, assistant, experts."""
 
 from __future__ import annotations
 
@@ -7,27 +7,11 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+from experts.evidence import EXPERT_NAMES
 from lav2 import config
+from lav2.options import chosen
 
 CAPTION_QUESTION = "Describe the photo in one sentence."  # to a chat adapter that has no captioner beside it
-QUANTIZE_HELP = "weights of the language model, by bitsandbytes; on the CPU 8bit is the engine's (default: as --dtype)"
-DTYPE_HELP = "(default: bfloat16, float16 on a GPU that has none)"
-LLM_HELP = "another LLaMA-family model of transformers, by name or folder (LLaMA, SmolLM2, Mistral, Qwen2, Qwen3 ...)"
-
-
-def add_placing(*commands: argparse.ArgumentParser) -> None:
-    """How the language model's weights are held."""
-    for command in commands:
-        command.add_argument("--quantize", choices=("8bit", "4bit"), help=QUANTIZE_HELP)
-        command.add_argument("--device-map", choices=("auto",), help="the model over all GPUs, then memory, then disk")
-
-
-class Renamed(argparse.Action):
-    """An option's value under its earlier name, with a notice. `const` is the new name."""
-
-    def __call__(self, parser, namespace, values, option_string=None):
-        print(f"{option_string} is now called {self.const}; the old name will go.", file=sys.stderr)
-        setattr(namespace, self.dest, values)
 
 
 def load_assistant(options: argparse.Namespace):
@@ -36,10 +20,7 @@ def load_assistant(options: argparse.Namespace):
     return Assistant.load(
         chosen_preset(options, options.adapter),
         detector=getattr(options, "detector", None),
-        device=options.device,
-        dtype=options.dtype,
-        quantize=options.quantize,
-        device_map=options.device_map,
+        **vars(chosen(config.Placing, options)),
         report=lambda line: print(line, file=sys.stderr),
     )
 
@@ -65,6 +46,10 @@ def chosen_preset(options: argparse.Namespace, adapter: str | None = None) -> co
         if options.llm or not captions:
             preset = replace(preset, adapter=adapter)
     return preset
+
+
+def add_experts(command: argparse.ArgumentParser, text: str) -> None:
+    command.add_argument("--experts", default=",".join(EXPERT_NAMES), metavar="NAMES", help=text)
 
 
 def expert_names(text: str) -> tuple[str, ...]:

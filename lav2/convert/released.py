@@ -18,7 +18,7 @@ from pathlib import Path
 
 import torch
 
-from lav2.config import CLIP_VIT_L_14_BGR, PRESETS, VisionConfig
+from lav2.config import CLIP_VIT_L_14_BGR, PRESETS, RELEASED_PROMPT_LENGTH, ProjectorConfig, VisionConfig
 from lav2.convert.adapters import read_adapter
 from lav2.convert.llama import convert_llama
 from lav2.errors import LAV2Error
@@ -37,8 +37,8 @@ def import_released(
     *,
     base: Path | None = None,
     vision: VisionConfig = CLIP_VIT_L_14_BGR,
-    projector_heads: int = 16,
-    prompt_length: int = 10,
+    projector_heads: int = ProjectorConfig.heads,
+    prompt_length: int = RELEASED_PROMPT_LENGTH,
     report: Callable[[str], None] = print,
 ) -> None:
     """Make `out` from a base model and a released adapter file; what `python -m lav2 import` calls.

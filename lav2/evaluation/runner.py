@@ -16,6 +16,7 @@ from lav2.captioning.writer import Captioning
 from lav2.data.features import FeatureCache
 from lav2.data.formats import InstructionRow
 from lav2.data.samples import prompt_of
+from lav2.evaluation.settings import EvaluationConfig
 from lav2.events import Sampling
 from lav2.model.adapted import AdaptedLlama
 from lav2.model.vision import VisionTower
@@ -38,8 +39,8 @@ class EvaluationRunner:
 
     assistant: Assistant
     cache: Path
-    batch: int = 32
-    max_new_tokens: int = 64
+    batch: int = EvaluationConfig.batch
+    max_new_tokens: int = EvaluationConfig.max_new_tokens
     captioning: Captioning | None = None
     report: Callable[[str], None] = lambda line: print(line, file=sys.stderr)  # told what is left out
 

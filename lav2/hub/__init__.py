@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from lav2 import config
+from lav2.config import DEFAULT_PRESET
+
 if TYPE_CHECKING:
     from lav2.assistant.service import Assistant
 
 
-def from_pretrained(source: str, preset: str = "embedded", **options: Any) -> Assistant:
+def from_pretrained(source: str, preset: str = DEFAULT_PRESET, **options: Any) -> Assistant:
     """An assistant with an adapter of the Hub, or of a folder, in place of the preset's adapter of its kind.
 
     Args:
@@ -21,7 +24,6 @@ def from_pretrained(source: str, preset: str = "embedded", **options: Any) -> As
     """
     from dataclasses import replace
 
-    from lav2 import config
     from lav2.assistant.service import Assistant
     from lav2.hub.fetch import adapter_folder
     from lav2.model import checkpoint

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lav2 import files
+from lav2.config import DEFAULT_PRESET
 from lav2.hub import card
 from lav2.model import checkpoint
 
@@ -23,7 +24,7 @@ def stage(
     licence: str | None = None,
     datasets: Sequence[str] = (),
     scores: Sequence[Path] = (),
-    preset: str = "embedded",
+    preset: str = DEFAULT_PRESET,
 ) -> dict[str, int]:
     """Write what the Hub gets into `out`; returns the sizes of the files. The arguments are those of `card.write`.
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from lav2 import files
+from lav2.config import DEFAULT_PRESET
 from lav2.errors import LAV2Error
 from lav2.hub import rules
 
@@ -56,7 +57,7 @@ def write(
     licence: str | None = None,
     datasets: Sequence[str] = (),
     scores: Sequence[Path] = (),
-    preset: str = "embedded",
+    preset: str = DEFAULT_PRESET,
 ) -> str:
     """The card: the folder's README.md, or a short text, under metadata. What is given goes before what its front
     matter says.
@@ -104,7 +105,7 @@ def write(
         **own,
     )
     text = rules.body(readme).strip() or f"# {repository.split('/')[1]}\n\n{_described(config)}"
-    code = CODE.format(name=repository, preset="" if preset == "embedded" else f', preset="{preset}"')
+    code = CODE.format(name=repository, preset="" if preset == DEFAULT_PRESET else f', preset="{preset}"')
     return f"---\n{data.to_yaml()}\n---\n\n{text}\n\n## How to load it\n\n{code}\n"
 
 

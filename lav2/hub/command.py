@@ -7,29 +7,29 @@ import sys
 import tempfile
 from pathlib import Path
 
+from lav2.config import Models
 from lav2.errors import LAV2Error
 from lav2.hub import client, rules
+from lav2.options import add_options, command_parser
 
 
 def add_commands(commands: argparse._SubParsersAction) -> None:
     publish = commands.add_parser("publish", help="a Space or an adapter onto the Hugging Face Hub")
     what = publish.add_subparsers(dest="what", required=True)
 
-    space = what.add_parser("space", help="this project as a Space")
+    space = command_parser(what, "space", "this project as a Space", run_space)
     space.add_argument("repository", metavar="OWNER/NAME")
     space.add_argument("--hardware", choices=rules.HARDWARE, help="(default: the Hub's, cpu-basic)")
     space.add_argument("--folder", type=Path, help="write the files there, for `git push`, and send nothing")
-    space.set_defaults(run=run_space)
 
-    adapter = what.add_parser("adapter", help="an adapter that others load with --adapter OWNER/NAME")
+    adapter = command_parser(what, "adapter", "an adapter that others load with --adapter OWNER/NAME", run_adapter)
     adapter.add_argument("adapter", metavar="FOLDER", type=Path)
     adapter.add_argument("repository", metavar="OWNER/NAME")
     adapter.add_argument("--base-model", help="the frozen language model on the Hub (default: as the adapter says)")
     adapter.add_argument("--licence", help="the Hub's identifier (default: of the front matter of README.md)")
     adapter.add_argument("--datasets", nargs="+", default=(), help="names on the Hub (default: likewise)")
     adapter.add_argument("--scores", type=Path, nargs="+", default=(), help="files of `python -m lav2 evaluate`")
-    adapter.add_argument("--preset", default="embedded", help="whose frozen models it runs on, for the card")
-    adapter.set_defaults(run=run_adapter)
+    add_options(adapter, Models, only=("preset",))
 
     for command in (space, adapter):
         command.add_argument("--public", action="store_true", help="a new repository is private without it")

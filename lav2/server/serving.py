@@ -15,16 +15,30 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lav2.errors import LAV2Error, Unavailable, missing_package
+from lav2.options import setting
 
 PREFIX, LOCK = "lav2-app-", "in-use.lock"
 STALE = 30  # seconds after which an upload that nothing was added to was cut off
 _answers: set[threading.Event] = set()  # of the answers that are being written
 _ending = threading.Event()
 _changed = threading.Condition()
+
+
+@dataclass(frozen=True)
+class Serving:
+    """Where the page is served."""
+
+    host: str | None = setting(None, "address to listen on (default: $GRADIO_SERVER_NAME or 127.0.0.1)")
+    port: int | None = setting(None, "(default: $GRADIO_SERVER_PORT, or the first free from 7860)")
+    share: bool = setting(False, "also a public link through Gradio's tunnel")
+    mcp: bool = setting(
+        False, "also serve the endpoints as MCP tools, under /gradio_api/mcp/ (default: $LAV2_MCP)"
+    )
 
 
 def check_port(host: str | None, port: int | None) -> None:

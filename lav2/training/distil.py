@@ -19,7 +19,7 @@ from lav2.model import preflight
 from lav2.model.adapted import AdaptedLlama
 from lav2.model.llm import load_llm
 from lav2.training.grading import answer_all
-from lav2.training.settings import training_precision
+from lav2.training.optimizer import training_precision
 
 HELD_OUT = 5  # every fifth plain prompt validates
 PLAIN_ANSWER = Sampling(max_new_tokens=80, repetition_penalty=1.0)

@@ -33,28 +33,13 @@ from lav2.errors import LAV2Error
 from lav2.image import open_image
 from lav2.instruct.photos import Photo
 from lav2.model.vision import VisionTower
+from lav2.training.settings import EncoderConfig
 
 ENCODER, STATE = "encoder.safetensors", "state.pt"
 TEACHER = 0.3  # least confidence of a box that a teacher, not a person, drew
 COMMON = 0.39  # a word is one of the photo's, in validation, where two of five captions have it
 FEWEST = 5  # photos of validation that have a word or kind which is scored
 LARGER = 1.12  # photos are read at this many times S, so that crops keep their sharpness
-
-
-@dataclass(frozen=True)
-class EncoderConfig:
-    """How long and how fast to learn."""
-
-    epochs: int = 3
-    batch: int = 32  # photos per step
-    lr: float = 2.5e-4  # peak, of the encoder; OneCycle
-    head_lr: float = 2e-3  # peak, of the linear layer, which is new
-    weight_decay: float = 0.02  # on matrices; the linear layer's is 0.05
-    frozen_stages: int = 3  # of the encoder, from the photo on: edges and textures need no words
-    drop_path: float = 0.1  # share of residual branches left out
-    least: int = 15  # photos that a word must be said of
-    seed: int = 0
-    save_every: int = 100  # steps
 
 
 # --- what is learned -----------------------------------------------------------------------------------------

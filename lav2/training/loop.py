@@ -17,8 +17,9 @@ from lav2.model.adapted import AdaptedLlama
 from lav2.model.adapter import STAGES, trainable
 from lav2.training import run_folder
 from lav2.training.distributed import barrier, process_count, rank, silent, sum_gradients
+from lav2.training.optimizer import learning_rate, optimizer, parameter_table
 from lav2.training.scst import CiderReward
-from lav2.training.settings import TrainConfig, learning_rate, optimizer, parameter_table
+from lav2.training.settings import TrainConfig
 from lav2.training.state import Progress, WeightAverage, open_log, resume_progress, save_progress
 
 

@@ -15,17 +15,13 @@ from lav2.data.formats import CaptionRow
 from lav2.errors import LAV2Error
 from lav2.model import checkpoint, preflight
 from lav2.training.selection import check_rows, photo_features, rows_by_kind
+from lav2.training.settings import PhrasesConfig
 
 
 def learn_phrases(
     folder: Path,
     data: Sequence[Path],
-    *,
-    images: Path | None = None,
-    cache: Path | None = None,
-    views: int = 2,
-    seed: int = 0,
-    device: str | None = None,
+    how: PhrasesConfig = PhrasesConfig(),
     report: Callable[[str], None] = print,
 ) -> None:
     """Teach a captioner's judge (lav2.captioning.reranker) on captions; what `python -m lav2 phrases` calls.
@@ -33,7 +29,6 @@ def learn_phrases(
     Args:
         folder: of a caption adapter, through whose image encoder the photos are seen; the judge is written into it.
         data: caption files (lav2.data.formats.read_rows); rows of the split `val` are told the loss of.
-        images, cache, views, seed, device: as `run` has them.
 
     Raises:
         LAV2Error: no adapter, an adapter without an image encoder, or too few captions.
@@ -41,9 +36,9 @@ def learn_phrases(
     vision = checkpoint.read_vision(folder)
     if vision is None:
         raise LAV2Error(f"The adapter in {folder} is text only.", "Give the folder of a caption adapter.")
-    place = preflight.device(device)
-    captions, instructions = rows_by_kind(data, images, "caption", report)
-    features = photo_features(vision, captions, instructions, cache, views, place)
+    place = preflight.device(how.device)
+    captions, instructions = rows_by_kind(data, how.images, "caption", report)
+    features = photo_features(vision, captions, instructions, how.cache, how.views, place)
     captions = {split: without_damaged(rows, features, report) for split, rows in captions.items()}
     check_rows(captions, instructions, "caption")
 
@@ -52,8 +47,8 @@ def learn_phrases(
         return torch.cat([reranker.pooled(features.get([r.image for r in part], [view] * len(part))) for part in parts])
 
     train_rows, val_rows = captions["train"], captions["val"]
-    photos = torch.stack([seen(train_rows, view) for view in range(views)], 1)  # [photos, views, 2C]
+    photos = torch.stack([seen(train_rows, view) for view in range(how.views)], 1)  # [photos, views, 2C]
     held = (seen(val_rows, 0), [row.captions for row in val_rows]) if val_rows else None
-    said, settings = [row.captions for row in train_rows], RerankerConfig(seed=seed)
+    said, settings = [row.captions for row in train_rows], RerankerConfig(seed=how.seed)
     model = reranker.learn(photos, said, vision, held, settings, place, report)
-    reranker.save(model, folder, {"data": [str(file) for file in data], "views": views, **asdict(settings)})
+    reranker.save(model, folder, {"data": [str(file) for file in data], "views": how.views, **asdict(settings)})

@@ -23,15 +23,15 @@ from lav2.data.samples import caption_rows, instruction_rows
 from lav2.errors import LAV2Error
 from lav2.model import checkpoint, preflight
 from lav2.model.adapted import AdaptedLlama
-from lav2.model.adapter import GROUPS, Group
-from lav2.model.llm import Quantize, base_identity, keep_norms_exact, load_llm
+from lav2.model.llm import base_identity, keep_norms_exact, load_llm
 from lav2.training import run_folder
 from lav2.training.distributed import barrier, join_processes, process_count, rank, silent
 from lav2.training.grading import GRADED_ROWS, grade
 from lav2.training.loop import train
+from lav2.training.optimizer import training_precision
 from lav2.training.scst import CiderReward
 from lav2.training.selection import check_rows, photo_features, rows_by_kind
-from lav2.training.settings import TrainConfig, training_precision
+from lav2.training.settings import RunConfig, TrainConfig
 from lav2.training.warm_start import encode_text, warm_start
 from lav2.weights import find
 
@@ -41,21 +41,7 @@ def run(
     settings: TrainConfig,
     data: Sequence[Path],
     out: Path,
-    *,
-    images: Path | None = None,
-    init: Path | None = None,
-    init_groups: Sequence[Group] = GROUPS,
-    lora_rank: int | None = None,
-    cache: Path | None = None,
-    views: int = 2,
-    warm_steps: int = 0,
-    device: str | None = None,
-    dtype: str | None = None,
-    checkpointing: bool = False,
-    encoder: str | None = None,
-    quantize: Quantize | None = None,
-    device_map: str | dict[str, str | int] | None = None,
-    resume: bool = False,
+    start: RunConfig = RunConfig(),
     report: Callable[[str], None] = print,
 ) -> None:
     """Train an adapter on a preset's frozen models from files; what `python -m lav2 train` calls.
@@ -66,61 +52,44 @@ def run(
     Args:
         data: caption and instruction files (lav2.data.formats.read_rows).
         out: folder of the run; it may hold no other (lav2.training.run_folder).
-        images: folder of the photos, each file's own by default.
-        init: an adapter's folder to start from; its settings are kept. Otherwise the preset's settings start anew.
-        init_groups: what is taken from `init`; the other group starts as the identity.
-        lora_rank: of a language group that starts anew.
-        cache: folder of cached image features.
-        views: of each photo that captions are learned from (lav2.data.features.view_of): 1: only itself.
-        warm_steps: steps of `warm_start` before a new run.
-        device: `cpu`, `cuda` ...; what is there if None.
-        dtype: of the frozen matrices and the products with them; if None, bfloat16 on a GPU that has it, else float32.
-            What is trained is float32.
-        checkpointing: keep no activations inside of layers, and compute them again on the way back: less memory, about
-            a third more time.
-        encoder: weights of the image encoder, in place of the preset's or that of `init`.
-        quantize: `8bit` or `4bit`: the frozen matrices packed by bitsandbytes, the adapter on top as it is (as QLoRA,
-            arXiv 2305.14314). An adapter remembers that it was trained on them.
-        device_map: `auto` spreads the frozen model over the GPUs, for one process.
-        resume: go on with the killed run in `out`, which must have been started with all the same.
+        start: photos, adapter and encoder to start from, devices, precision. With `quantize` the adapter lies on packed
+            matrices as it is (as QLoRA, arXiv 2305.14314), and remembers that it was trained on them.
 
     Raises:
         LAV2Error: data, weights or settings do not fit.
     """
-    place = join_processes(torch.device(preflight.device(device)))
+    place = join_processes(torch.device(preflight.device(start.device)))
     first = rank() == 0
     report = report if first else silent
-    run_folder.check_out(out, resume)
-    if views < 1:
-        raise LAV2Error(f"views is {views}.", "Give at least 1.")
+    run_folder.check_out(out, start.resume)
     if settings.stage == "scst" and (settings.together < 2 or settings.batch < process_count()):
         raise LAV2Error(
             f"The stage scst cannot learn from {settings.together} sample(s) of each of {settings.batch} photo(s).",
             "Give --pack 5, and a --batch of at least one photo for each process.",
         )
-    kind = dtype or training_precision(place)
-    if device_map and process_count() > 1:
+    kind = start.dtype or training_precision(place)
+    if start.device_map and process_count() > 1:
         raise LAV2Error("A model that is spread over the devices has them for itself.",
                         "Leave --device-map away, or start one process without torchrun.")  # fmt: skip
-    report(preflight.check(preset, kind, device_map or str(place), quantize, training=True))
-    llm, tokenizer = load_llm(preset.llm, getattr(torch, kind), place, quantize, device_map)
+    report(preflight.check(preset, kind, start.device_map or str(place), start.quantize, training=True))
+    llm, tokenizer = load_llm(preset.llm, getattr(torch, kind), place, start.quantize, start.device_map)
     keep_norms_exact(llm)
     base = base_identity(llm, tokenizer, preset.llm)
     torch.manual_seed(settings.seed)
-    if init:
-        model = checkpoint.load(init, llm, tokenizer, report, init_groups, lora_rank=lora_rank)
+    if start.init:
+        model = checkpoint.load(start.init, llm, tokenizer, report, start.init_groups, lora_rank=start.lora_rank)
     else:
         model = AdaptedLlama(llm, preset.adapter_config, preset.projector, preset.vision)
-    if encoder:
+    if start.encoder:
         if model.vision_config is None:
             raise LAV2Error(f"The preset {preset.name} has no image encoder.", "Leave --encoder away.")
-        model.vision_config = replace(model.vision_config, weights=encoder)
-    if checkpointing:
+        model.vision_config = replace(model.vision_config, weights=start.encoder)
+    if start.gradient_checkpointing:
         model.llm.gradient_checkpointing_enable({"use_reentrant": False})
-    captions, instructions = rows_by_kind(data, images, settings.stage, report)
+    captions, instructions = rows_by_kind(data, start.images, settings.stage, report)
     for turn in (True, False):  # the first process encodes, the others then read
         if turn == first:
-            features = photo_features(model.vision_config, captions, instructions, cache, views)
+            features = photo_features(model.vision_config, captions, instructions, start.cache, start.views)
         barrier()
     for rows in (captions, instructions):
         for split, part in rows.items():
@@ -152,22 +121,23 @@ def run(
         learn["instruction"] = instruction(instructions["train"])
     for asks in dict.fromkeys(row.kind for row in instructions["val"]):
         validation[asks] = instruction([r for r in instructions["val"] if r.kind == asks]).fixed(settings.batch)
-    notes = {"data": [str(file) for file in data], "dtype": kind, "warm_steps": warm_steps,
-             "init": str(init) if init else None, "init_groups": list(init_groups) if init else []}  # fmt: skip
+    notes = {"data": [str(file) for file in data], "dtype": kind, "warm_steps": start.warm_steps,
+             "init": str(start.init) if start.init else None,
+             "init_groups": list(start.init_groups) if start.init else []}  # fmt: skip
     facts = {
-        "preset": preset.name, "base": base, "dtype": kind, "quantize": quantize, "views": views,
-        "warm_steps": warm_steps, "adapter": repr((model.config, model.projector_config)),
-        "init": run_folder.file_identity([init / checkpoint.TENSORS]) if init else None,
-        "init_groups": sorted(init_groups) if init else None,
+        "preset": preset.name, "base": base, "dtype": kind, "quantize": start.quantize, "views": start.views,
+        "warm_steps": start.warm_steps, "adapter": repr((model.config, model.projector_config)),
+        "init": run_folder.file_identity([start.init / checkpoint.TENSORS]) if start.init else None,
+        "init_groups": sorted(start.init_groups) if start.init else None,
         "encoder": repr(model.vision_config), "encoder_file": _encoder_file(model.vision_config),
         "data": run_folder.file_identity(data), "rows": [len(captions["train"]), len(instructions["train"])],
         "photos": features.content() if features is not None else None,
     }  # fmt: skip
-    if warm_steps and captions["train"] and not resume:
+    if start.warm_steps and captions["train"] and not start.resume:
         words = {row.image: {t for text in row.captions for t in encode(text)} for row in captions["train"]}
-        warm_start(model, words, features, warm_steps, seed=settings.seed, report=report)
+        warm_start(model, words, features, start.warm_steps, seed=settings.seed, report=report)
     critic = CiderReward(captions["train"], tokenizer, settings.together) if settings.stage == "scst" else None
-    train(model, learn, settings, out, base, validation, notes, report, critic, resume=resume, facts=facts)
+    train(model, learn, settings, out, base, validation, notes, report, critic, resume=start.resume, facts=facts)
     if instructions["val"] and first:
         with model.autocast():
             scores = grade(model, tokenizer, preset.template, instructions["val"][:GRADED_ROWS], features)

@@ -1,38 +1,48 @@
-"""Settings of a run: what is trained, how fast, for how long."""
+"""Settings of what is trained, which are the options of `python -m lav2 train`, `encoder` and `phrases`. No torch."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
 
-import torch
-
+from lav2.config import Placing
 from lav2.errors import LAV2Error
-from lav2.model import preflight
-from lav2.model.adapted import AdaptedLlama
-from lav2.model.adapter import group, trainable
+from lav2.options import setting
+
+Stage = Literal["pretrain", "finetune", "joint", "caption", "scst"]
+IMAGES = "folder of the photos (default: each file's own)"
+CACHE = "folder of cached image features (default: the user's cache)"
+VIEWS = "of each photo with captions: 1 the photo, 2 its mirror image too, 4, 6 ...: crops and theirs too"
+SEED = "of the order of the rows and all that is drawn"
 
 
 @dataclass(frozen=True)
 class TrainConfig:
     """How long and how fast to learn."""
 
-    stage: str = "pretrain"
-    steps: int = 2000
-    batch: int = 32  # rows per optimiser step
-    accumulate: int = 1  # parts that a batch is cut into, to save memory
-    together: int = 1  # captions or questions of a photo that make one row; in the stage scst, samples of each photo
-    lr: float = 1e-3  # peak; projector, LoRA, norms, biases, scales
-    prompt_lr: float = 3e-3  # prompts and queries
-    gate_lr: float = 3e-2  # gates start at 0 and hold everything back
-    weight_decay: float = 0.02  # on matrices
-    warmup: float = 0.03  # share of the steps
-    label_smoothing: float = 0.0
-    clip: float = 1.0  # gradient norm
-    ema: float = 0.0  # decay of a running average of the weights, which is then what is saved; 0: none
-    seed: int = 0
-    save_every: int = 100  # steps
-    validate_every: int = 250  # steps
+    stage: Stage = setting(
+        "pretrain", "pretrain: the visual group; finetune: the language group; joint: both in turn; caption: all on "
+        "captions; scst: all, rewarded by CIDEr-D", required=True,
+    )  # fmt: skip
+    steps: int = setting(2000, "optimiser steps")
+    batch: int = setting(32, "rows per optimiser step")
+    accumulate: int = setting(1, "parts that a batch is cut into, to save memory")
+    together: int = setting(
+        1, "captions or questions of a photo in one row of the batch: what they share is computed once (8 is twice as "
+        "fast on a CPU); in the stage scst, samples of each photo", option="--pack", earlier=("--together",),
+    )  # fmt: skip
+    lr: float = setting(1e-3, "peak rate of projector, LoRA, norms, biases and scales")
+    prompt_lr: float = setting(3e-3, "peak rate of prompts and queries")
+    gate_lr: float = setting(3e-2, "peak rate of gates, which start at 0 and hold everything back")
+    weight_decay: float = setting(0.02, "of matrices")
+    warmup: float = setting(0.03, "share of the steps in which the rates rise")
+    label_smoothing: float = setting(0.0, "of the loss; 0: none")
+    clip: float = setting(1.0, "largest norm of the gradient")
+    ema: float = setting(0.0, "decay of the weights' running average, which is then saved, such as 0.999; 0: none")
+    seed: int = setting(0, SEED)
+    save_every: int = setting(100, "steps between saved states, from which --resume goes on")
+    validate_every: int = setting(250, "steps between losses of the split val")
 
     def __post_init__(self):
         for name in ("steps", "batch", "accumulate", "together", "save_every", "validate_every"):
@@ -40,49 +50,65 @@ class TrainConfig:
                 raise LAV2Error(f"{name} is {getattr(self, name)}.", "Give at least 1.")
 
 
-def learning_rate(step: int, config: TrainConfig) -> float:
-    """Factor of the peak rate: linear warm-up, then a cosine down to 0."""
-    warmup = max(1, int(config.warmup * config.steps))
-    if step < warmup:
-        return (step + 1) / warmup
-    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, config.steps - warmup)))
+@dataclass(frozen=True)
+class RunConfig(Placing):
+    """What a run starts from, and how it computes."""
+
+    dtype: Literal["float32", "bfloat16"] | None = setting(
+        None, "of the frozen matrices and the products with them; what is trained is float32 (default: bfloat16 on a "
+        "GPU that has it, else float32; CPUs with avx512_bf16 or amx are faster in it)",
+    )  # fmt: skip
+    gradient_checkpointing: bool = setting(
+        False, "keep no activations inside of layers, and compute them again on the way back: less memory, about a "
+        "third more time",
+    )  # fmt: skip
+    images: Path | None = setting(None, IMAGES, metavar="FOLDER")
+    init: Path | None = setting(
+        None, "adapter that a new run starts from, with its settings; it stays as it is", metavar="FOLDER"
+    )
+    init_groups: tuple[Literal["visual", "language"], ...] = setting(
+        ("visual", "language"), "what is taken from --init; the rest starts as the identity"
+    )
+    lora_rank: int | None = setting(None, "of a language group that starts anew (default: that of --init)")
+    encoder: str | None = setting(
+        None, "weights of the image encoder, in place of the preset's or that of --init (see `python -m lav2 encoder`)",
+        metavar="FILE",
+    )  # fmt: skip
+    warm_steps: int = setting(0, "steps of the projector's warm start, before a new run")
+    views: int = setting(2, VIEWS)
+    cache: Path | None = setting(None, CACHE, metavar="FOLDER")
+    resume: bool = setting(
+        False, "go on with the killed run in --out: data, photos, models and settings must be those that it was "
+        "started with",
+    )  # fmt: skip
+
+    def __post_init__(self):
+        if self.views < 1:
+            raise LAV2Error(f"views is {self.views}.", "Give at least 1.")
 
 
-def optimizer(model: AdaptedLlama, config: TrainConfig) -> torch.optim.AdamW:
-    """AdamW with the rates of TrainConfig; prompts, gates, norms and biases are not decayed."""
-    rooms: dict[tuple[float, float], list] = {}
-    for name, parameter in model.set_stage(config.stage).items():
-        leaf = name.rpartition(".")[2]
-        if leaf in ("gate", "visual_gate", "gate_scale"):
-            room = (config.gate_lr, 0.0)
-        elif leaf in ("adapter_prompt", "visual_query", "position"):
-            room = (config.prompt_lr, 0.0)
-        else:
-            room = (config.lr, config.weight_decay if parameter.ndim > 1 else 0.0)
-        rooms.setdefault(room, []).append(parameter)
-    groups = [
-        {"params": parameters, "lr": lr, "peak": lr, "weight_decay": decay} for (lr, decay), parameters in rooms.items()
-    ]
-    return torch.optim.AdamW(groups, betas=(0.9, 0.98))
+@dataclass(frozen=True)
+class PhrasesConfig:
+    """How the judge of drafts learns."""
+
+    images: Path | None = setting(None, IMAGES, metavar="FOLDER")
+    cache: Path | None = setting(None, CACHE, metavar="FOLDER")
+    views: int = setting(RunConfig.views, VIEWS)
+    seed: int = setting(0, SEED)
+    device: str | None = setting(None, "cpu, cuda, cuda:1 ... (default: what is there)")
 
 
-def parameter_table(model: AdaptedLlama, stage: str) -> str:
-    """A table of the trained parameters per group and part."""
-    counts: dict[tuple[str, str], int] = {}
-    for name, parameter in model.named_parameters():
-        if trainable(name, model.config, stage):
-            leaf = name.rpartition(".")[2]
-            part = "projector" if name.startswith("projector.") else leaf if leaf != "weight" else "norms"
-            key = (group(name, model.config), part)
-            counts[key] = counts.get(key, 0) + parameter.numel()
-    total, frozen = sum(counts.values()), sum(p.numel() for p in model.llm.parameters())
-    lines = [f"{'group':10}{'part':16}{'parameters':>12}"]
-    lines += [f"{room:10}{part:16}{count:12,}" for (room, part), count in sorted(counts.items())]
-    lines.append(f"{'trained':26}{total:12,}  ({100 * total / frozen:.2f} % of the language model's {frozen:,})")
-    return "\n".join(lines)
+@dataclass(frozen=True)
+class EncoderConfig:
+    """How long and how fast an image encoder learns."""
 
-
-def training_precision(place: torch.device) -> str:
-    """bfloat16 on a GPU that has it, else float32: float16 would need its losses scaled."""
-    real = place.type != "cpu" and preflight.precision(str(place)) == "bfloat16"
-    return "bfloat16" if real else "float32"
+    epochs: int = setting(3, "passes over the photos")
+    batch: int = setting(32, "photos per step")
+    lr: float = setting(2.5e-4, "peak rate of the encoder; OneCycle")
+    head_lr: float = setting(2e-3, "peak rate of the linear layer, which is new")
+    weight_decay: float = setting(0.02, "of matrices; the linear layer's is 0.05")
+    frozen_stages: int = setting(3, "of the encoder, from the photo on: edges and textures need no words")
+    drop_path: float = setting(0.1, "share of residual branches left out")
+    least: int = setting(15, "photos that a word must be said of")
+    seed: int = setting(0, SEED)
+    save_every: int = setting(100, "steps between saved states")

@@ -10,10 +10,10 @@ from lmms_eval.api.model import lmms
 from lmms_eval.api.registry import register_model
 from PIL import Image
 
+from lav2.config import DEFAULT_PRESET
 from lav2.errors import LAV2Error
 from lav2.events import Request, Sampling
 from lav2.image import open_image
-from lav2.text import routing
 
 LONGEST = 1024  # tokens of an answer, whatever a task asks for
 
@@ -33,7 +33,7 @@ class LAV2(lmms):
 
     def __init__(
         self,
-        preset: str = "embedded",
+        preset: str = DEFAULT_PRESET,
         adapter: str | None = None,
         experts: str = "caption+detection+ocr",
         device: str | None = None,
@@ -71,9 +71,8 @@ class LAV2(lmms):
             max_new_tokens=min(int(settings.get("max_new_tokens") or 128), LONGEST),
         )
         try:
-            experts, _ = routing.choose(self.experts, question)
             photo = open_image(photos[0]) if photos else None
-            asked = Request(question, photo, experts=experts if photos else (), sampling=sampling)
+            asked = Request(question, photo, experts=self.experts if photos else (), sampling=sampling)
             *_, done = self.assistant.answer(asked)
         except LAV2Error as error:  # a question that is too long is answered wrongly, and the others still count
             print(f"{where}: no answer. {error}", file=sys.stderr)
