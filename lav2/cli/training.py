@@ -12,7 +12,8 @@ from lav2.cli.options import LLM_HELP, Renamed, add_placing, chosen_preset
 
 def add_commands(commands: argparse._SubParsersAction) -> None:
     train = commands.add_parser("train", help="train an adapter")
-    train.add_argument("--stage", required=True, choices=("pretrain", "finetune", "joint", "caption", "scst"))
+    train.add_argument("--stage", required=True, choices=("pretrain", "finetune", "joint", "joint-all",
+                       "caption", "scst"))  # fmt: skip
     train.add_argument("--preset", default="embedded", help="whose frozen models are used")
     train.add_argument("--llm", help=LLM_HELP)
     train.add_argument("--data", type=Path, nargs="+", required=True, help="caption and instruction files")
@@ -39,6 +40,8 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     train.add_argument("--seed", type=int, default=0)
     train.add_argument("--cache", type=Path, help="folder of cached image features (default: the user's cache)")
     train.add_argument("--warm-steps", type=int, default=0, help="steps of the projector's warm start")
+    train.add_argument("--gate-init", type=float, default=0.0, help="of the gates of a new adapter; 0: zero-init "
+                       "attention")  # fmt: skip
     train.add_argument("--views", type=int, default=2, help="of each photo with captions: 1 the photo, 2 its mirror "
                        "image too, 4, 6 ...: crops and theirs too")  # fmt: skip
     train.add_argument("--encoder", help="weights of the image encoder, in place of the preset's or that of --init "
@@ -117,6 +120,7 @@ def run_train(options: argparse.Namespace) -> int:
         cache=options.cache,
         views=options.views,
         warm_steps=options.warm_steps,
+        gate_init=options.gate_init,
         device=options.device,
         dtype=options.dtype,
         checkpointing=options.gradient_checkpointing,

@@ -49,6 +49,7 @@ def run(
     cache: Path | None = None,
     views: int = 2,
     warm_steps: int = 0,
+    gate_init: float = 0.0,
     device: str | None = None,
     dtype: str | None = None,
     checkpointing: bool = False,
@@ -73,6 +74,7 @@ def run(
         cache: folder of cached image features.
         views: of each photo that captions are learned from (lav2.data.features.view_of): 1: only itself.
         warm_steps: steps of `warm_start` before a new run.
+        gate_init: of every gate of a new adapter, which multiplies by its tanh; 0: zero-init attention (V1, Sec. 3).
         device: `cpu`, `cuda` ...; what is there if None.
         dtype: of the frozen matrices and the products with them; if None, bfloat16 on a GPU that has it, else float32.
             What is trained is float32.
@@ -98,6 +100,8 @@ def run(
             f"The stage scst cannot learn from {settings.together} sample(s) of each of {settings.batch} photo(s).",
             "Give --pack 5, and a --batch of at least one photo for each process.",
         )
+    if init and gate_init:
+        raise LAV2Error("The adapter to start from has gates already.", "Leave --gate-init or --init away.")
     kind = dtype or training_precision(place)
     if device_map and process_count() > 1:
         raise LAV2Error("A model that is spread over the devices has them for itself.",
@@ -111,6 +115,7 @@ def run(
         model = checkpoint.load(init, llm, tokenizer, report, init_groups, lora_rank=lora_rank)
     else:
         model = AdaptedLlama(llm, preset.adapter_config, preset.projector, preset.vision)
+        model.adapter.start_gates(gate_init)
     if encoder:
         if model.vision_config is None:
             raise LAV2Error(f"The preset {preset.name} has no image encoder.", "Leave --encoder away.")
@@ -153,9 +158,10 @@ def run(
     for asks in dict.fromkeys(row.kind for row in instructions["val"]):
         validation[asks] = instruction([r for r in instructions["val"] if r.kind == asks]).fixed(settings.batch)
     notes = {"data": [str(file) for file in data], "dtype": kind, "warm_steps": warm_steps,
-             "init": str(init) if init else None, "init_groups": list(init_groups) if init else []}  # fmt: skip
+             "init": str(init) if init else None, "init_groups": list(init_groups) if init else [], "gate_init": gate_init}  # fmt: skip
+    opened = {"gate_init": gate_init} if gate_init else {}  # left out at 0: runs begun before it was there go on
     facts = {
-        "preset": preset.name, "base": base, "dtype": kind, "quantize": quantize, "views": views,
+        **opened, "preset": preset.name, "base": base, "dtype": kind, "quantize": quantize, "views": views,
         "warm_steps": warm_steps, "adapter": repr((model.config, model.projector_config)),
         "init": run_folder.file_identity([init / checkpoint.TENSORS]) if init else None,
         "init_groups": sorted(init_groups) if init else None,
