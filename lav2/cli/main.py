@@ -8,6 +8,7 @@ import sys
 from lav2 import recipe
 from lav2.cli import adapters, answers, evaluation, training
 from lav2.errors import LAV2Error, missing_package
+from lav2.experiments import command as experiments
 from lav2.hub import command as hub
 from lav2.hub import fetch
 
@@ -19,6 +20,7 @@ def main(arguments: list[str] | None = None) -> int:
     for family in (answers, training, evaluation, adapters):
         family.add_commands(commands)
     recipe.add_command(commands)
+    experiments.add_command(commands)
     hub.add_commands(commands)
     options = parser.parse_args(arguments)
     options.arguments = sys.argv[1:] if arguments is None else arguments

@@ -157,9 +157,9 @@ def run(
         learn["instruction"] = instruction(instructions["train"])
     for asks in dict.fromkeys(row.kind for row in instructions["val"]):
         validation[asks] = instruction([r for r in instructions["val"] if r.kind == asks]).fixed(settings.batch)
-    notes = {"data": [str(file) for file in data], "dtype": kind, "warm_steps": warm_steps,
-             "init": str(init) if init else None, "init_groups": list(init_groups) if init else [], "gate_init": gate_init}  # fmt: skip
     opened = {"gate_init": gate_init} if gate_init else {}  # left out at 0: runs begun before it was there go on
+    notes = {**opened, "data": [str(file) for file in data], "dtype": kind, "warm_steps": warm_steps,
+             "init": str(init) if init else None, "init_groups": list(init_groups) if init else []}  # fmt: skip
     facts = {
         **opened, "preset": preset.name, "base": base, "dtype": kind, "quantize": quantize, "views": views,
         "warm_steps": warm_steps, "adapter": repr((model.config, model.projector_config)),
