@@ -1,5 +1,7 @@
 """The experiment on the paper's claims: arms differ in what they name alone, runs go on, differences are paired."""
 
+import contextlib
+import io
 import json
 import re
 import shutil
@@ -97,8 +99,9 @@ def ended(tiny, data, llm):
     out = data.parent / "claims"
     command = ["experiment", "tiny", "--data", str(data), "--out", str(out), "--llm", str(llm), "--device", "cpu",
                "--arms", "in-turn,paper"]  # fmt: skip
+    said = io.StringIO()
     for module, name, count in ((loop, "train_step", 4), (natural, "human", 2)):
-        with pytest.MonkeyPatch.context() as patch:
+        with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(said):
             patch.setattr(module, name, once(getattr(module, name), count))
             assert main(command) == 130
     before = {name: recipe.read_manifest(out / name) for name in ("paper-0", "in-turn-0")}
@@ -106,6 +109,7 @@ def ended(tiny, data, llm):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training, "run", lambda *args, **more: (trained.append(args[3]), train(*args, **more)))
         assert main(command) == 0
+    assert said.getvalue().count("resumed at step 2 of 4") == 1
     return out, command, before, [str(folder.relative_to(out)) for folder in trained]
 
 

@@ -27,11 +27,11 @@ OFF, ON = "none", "all"  # arms of lav2.evaluation
 SEEN = {"vqa", "statement", "missing", "described", "person", "colour", "done", "where", "scene", "animal", "worn",
         "held", "presence", "count", "which", "short", "detail", "action", "spatial", "refusal"}  # fmt: skip
 
-# Estimates, as those of lav2.recipe: tokens of a batch of captions and of questions (6 rows each), s of a warm step,
-# s of a photo through all experts, and of a run's measurement for each question asked (twice) and each caption.
+# Estimates of one core, as those of lav2.recipe: tokens of a batch of captions and of questions (6 rows each, counted),
+# seconds of a warm step and of a photo through all experts; of an answer, a caption and a loaded model (measured).
 CAPTION_TOKENS, QUESTION_TOKENS = 425, 1425
-WARM_STEP, EXPERTS_PHOTO, QUESTION, CAPTION, LOADED = 0.7, 6.0, 0.5, 0.3, 30.0
-EVERYDAY_PICTURES, EVERYDAY_QUESTIONS, HUMAN_QUESTIONS = 45, 121, 4.4  # the last one of a photo
+WARM_STEP, EXPERTS_PHOTO, ANSWER, CAPTION, LOADED = 0.7, 6.0, 0.35, 0.12, 10.0
+EVERYDAY_PICTURES, EVERYDAY_QUESTIONS, HUMAN_QUESTIONS = 63, 121, 4.4  # the last one of a photo
 
 
 def shared_recipe(experiment: Experiment) -> Recipe:
@@ -79,7 +79,7 @@ def arm_recipe(experiment: Experiment, arm: Arm, steps: int) -> Recipe:
                   {"stage": "joint", **how, "steps": steps}, work=replace(warm, tokens=mean, at_once=at_once)),
         )  # fmt: skip
     asked = EVERYDAY_QUESTIONS + HUMAN_QUESTIONS * experiment.evaluate["human"]
-    seconds = LOADED + 2 * QUESTION * asked + CAPTION * experiment.sizes["scored"]
+    seconds = LOADED + 2 * ANSWER * asked + CAPTION * experiment.sizes["scored"]
     measured = Stage(
         "evaluate", "captions, everyday and human questions, experts off and on", _evaluate,
         ("llm", "vision", "made:train/adapter.safetensors", "made:../shared/data/scored.jsonl",
