@@ -47,10 +47,11 @@ class ProjectorConfig:
 class AdapterConfig:
     """What is added to the frozen LLaMA (arXiv 2304.15010, Sec. 4)."""
 
-    fusion: Literal["early", "late"] = "early"  # Sec. 4.3 | released code: visual query added to the late prompts
+    # early: Sec. 4.3; late: the visual query is added to the late prompts, as in the released code; both: each of them
+    fusion: Literal["early", "late", "both"] = "early"
     prompt_length: int = 20  # K, Sec. 5.1; the released code uses 10
     adapter_layers: int = 31  # L, the last L layers get adaptation prompts
-    visual_layers: int = 1  # early fusion only: the first layers that get the visual prompt
+    visual_layers: int = 1  # early and both: the first layers that get the visual prompt
     norm: bool = True  # train the normalisation layers (Sec. 4.1)
     bias: bool = True  # b of y = s · (W x + b) (Sec. 4.1)
     scale: bool = True  # s of y = s · (W x + b) (Sec. 4.1)

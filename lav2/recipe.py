@@ -81,6 +81,7 @@ class Recipe:
     preset: Preset  # whose frozen models are used
     vision: VisionConfig  # the image encoder to start from
     stages: tuple[Stage, ...]
+    restart: str = "make it and all behind it anew with --from {stage}"  # the user's way to do that
 
 
 @dataclass(frozen=True)
@@ -139,7 +140,8 @@ def _encoder(run: Run, stage: Stage) -> dict[str, Any]:
     return files.read_json(record)["validation"]
 
 
-def _adapter(run: Run, stage: Stage) -> dict[str, Any]:
+def train_adapter(run: Run, stage: Stage) -> dict[str, Any]:
+    """Train an adapter, or go on with it; the stage's settings are those of lav2.training.run, `init` a stage."""
     from lav2.model import checkpoint
     from lav2.training import run as training
     from lav2.training import run_folder
@@ -147,7 +149,8 @@ def _adapter(run: Run, stage: Stage) -> dict[str, Any]:
 
     out, settings = run.out / stage.name, dict(stage.settings)
     init, changes = settings.pop("init", None), settings.pop("adapter", {})
-    how = {name: settings.pop(name) for name in ("views", "warm_steps", "dtype") if name in settings}
+    how = {name: settings.pop(name) for name in ("views", "warm_steps", "gate_init", "dtype") if name in settings}
+    tuned = ENCODER.removeprefix("made:") if ENCODER in stage.inputs else None
     training.run(
         replace(run.preset, adapter_config=replace(run.preset.adapter_config, **changes)),
         TrainConfig(seed=run.seed, **settings),
@@ -155,7 +158,7 @@ def _adapter(run: Run, stage: Stage) -> dict[str, Any]:
         out,
         RunConfig(
             init=run.out / init if init else None,
-            encoder=str(run.out / "encoder/encoder.safetensors"),
+            encoder=str(run.out / tuned) if tuned else None,
             cache=run.cache,
             device=run.device,
             resume=(out / run_folder.STATE).exists(),
@@ -234,17 +237,18 @@ def _evaluate(run: Run, stage: Stage) -> dict[str, Any]:
     return scores
 
 
-FROZEN = ("llm", "made:encoder/encoder.safetensors", "data:captions.jsonl", "data:photos")
+ENCODER = "made:encoder/encoder.safetensors"
+FROZEN = ("llm", ENCODER, "data:captions.jsonl", "data:photos")
 ADAPTER = ("config.json", "adapter.safetensors")
 EMBEDDED = Recipe("embedded", config.EMBEDDED, config.EFFICIENTNET_LITE2, (
     Stage("encoder", "the image encoder, tuned on words of captions and kinds in boxes", _encoder,
           ("vision", "data:captions.jsonl", "data:boxes.jsonl", "data:teacher_boxes.jsonl", "data:photos"),
           ("encoder.safetensors", "encoder.json"),
           {"epochs": 3, "batch": 32, "lr": 2.5e-4, "dtype": "bfloat16"}, work=Work(lessons=3)),
-    Stage("start", "the visual group's beginning, from captions (stage pretrain)", _adapter, FROZEN, ADAPTER,
+    Stage("start", "the visual group's beginning, from captions (stage pretrain)", train_adapter, FROZEN, ADAPTER,
           {"stage": "pretrain", "steps": 400, "batch": 24, "warm_steps": 300, "views": 2, "dtype": "bfloat16"},
           work=Work(tokens=341, at_once=400, looks=2, seconds=200)),
-    Stage("captioner", "the captioner: the whole adapter, from captions (stage caption)", _adapter,
+    Stage("captioner", "the captioner: the whole adapter, from captions (stage caption)", train_adapter,
           (*FROZEN, "made:start/adapter.safetensors"), ADAPTER,
           {"stage": "caption", "init": "start", "steps": 4000, "batch": 12, "together": 2, "views": 4, "lr": 8e-4,
            "gate_lr": 1e-2, "dtype": "bfloat16"}, work=Work(tokens=341, at_once=400, looks=2)),
@@ -261,7 +265,7 @@ EMBEDDED = Recipe("embedded", config.EMBEDDED, config.EFFICIENTNET_LITE2, (
     Stage("plain", "the frozen model's own answers, which keep it able to chat", _plain,
           ("llm", "assets:plain_prompts.txt"), ("chat.json",), work=Work(seconds=240)),
     Stage("chat", "the chat adapter: captions to the visual group, questions to the language group (stage joint)",
-          _adapter,
+          train_adapter,
           (*FROZEN, "made:rows/presence.jsonl", "made:rows/mix.jsonl", "made:plain/chat.json", "assets:identity.json"),
           ADAPTER,
           {"stage": "joint", "steps": 2000, "batch": 6, "accumulate": 3, "together": 10, "warm_steps": 300, "views": 2,
@@ -371,7 +375,7 @@ def _check_same(run: Run, stage: Stage, entry: Mapping[str, Any], facts: Mapping
         raise LAV2Error(
             f"The stage {stage.name} in {run.out} was {entry['state']} with something else; "
             f"what differs: {', '.join(differing[:3])}{more}.",
-            f"Give that again, choose another --out, or make it and all behind it anew with --from {stage.name}.",
+            f"Give that again, choose another --out, or {run.recipe.restart.format(stage=stage.name)}.",
         )
 
 
@@ -386,7 +390,7 @@ def _check_outputs(run: Run, stage: Stage, entry: Mapping[str, Any]) -> None:
     for name, known in entry["outputs"].items():
         path = run.out / stage.name / name
         if identity(path) != known:
-            step = "Put that file back, or make it and all behind it anew with --from {stage}."
+            step = f"Put that file back, or {run.recipe.restart}."
             raise LAV2Error("{path} is not the file that the stage {stage} made.", step, path=path, stage=stage.name)
 
 
@@ -459,23 +463,32 @@ def table(recipe: Recipe, out: Path | None) -> str:
 
 def plan(run: Run, evaluate: bool = False) -> str:
     """What is left to do, with an estimate of hours and memory for each stage. Nothing is trained or written."""
-    known = (read_manifest(run.out) or {"stages": {}})["stages"]
-    (captions,) = run.paths("data:captions.jsonl").values()
-    photos = sum(1 for _ in files.json_lines(captions))
+    photos = captioned_photos(run)
     lines, total = [f"{'stage':10} {'state':9} {'hours':>6} {'memory':>8}"], 0.0
+    for name, state, hours, memory in remaining(run, photos, evaluate):
+        total += hours
+        lines.append(f"{name:10} {state:9}" + (f" {hours:6.1f} {memory / 1e9:5.1f} GB" if state != DONE else ""))
+    lines.append(f"About {total:.1f} hours of one CPU core with bfloat16 products for {photos} photos.")
+    lines.append(f"{preflight.free() / 1e9:.1f} GB of memory are free.")
+    return "\n".join(lines)
+
+
+def captioned_photos(run: Run) -> int:
+    """How many photos have captions."""
+    (captions,) = run.paths("data:captions.jsonl").values()
+    return sum(1 for _ in files.json_lines(captions))
+
+
+def remaining(run: Run, photos: int, evaluate: bool = False) -> list[tuple[str, str, float, float]]:
+    """(name, state, hours, bytes) of each stage, 0 of those that are done; LAV2Error as `make`."""
+    known, found = (read_manifest(run.out) or {"stages": {}})["stages"], []
     for stage in run.stages(evaluate):
         state = known.get(stage.name, {}).get("state", "to do")
         if state != "to do":
             _check_same(run, stage, known[stage.name], _facts(run, stage))
-        if state == DONE:
-            lines.append(f"{stage.name:10} {state:9}")
-            continue
-        hours, memory = estimate(run.preset, stage, photos)
-        total += hours
-        lines.append(f"{stage.name:10} {state:9} {hours:6.1f} {memory / 1e9:5.1f} GB")
-    lines.append(f"About {total:.1f} hours of one CPU core with bfloat16 products for {photos} photos.")
-    lines.append(f"{preflight.free() / 1e9:.1f} GB of memory are free.")
-    return "\n".join(lines)
+        cost = (0.0, 0.0) if state == DONE else estimate(run.preset, stage, photos)
+        found.append((stage.name, state, *cost))
+    return found
 
 
 def estimate(preset: Preset, stage: Stage, photos: int) -> tuple[float, float]:

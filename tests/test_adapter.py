@@ -12,7 +12,8 @@ from lav2.model.adapted import IGNORED, AdaptedLlama
 from lav2.model.adapter import STAGES, group, trainable
 from lav2.model.llm import base_identity
 
-FUSIONS = pytest.mark.parametrize("config", [EARLY, LATE], ids=["early", "late"])
+BOTH = AdapterConfig("both", prompt_length=3, adapter_layers=3)
+FUSIONS = pytest.mark.parametrize("config", [EARLY, LATE, BOTH], ids=["early", "late", "both"])
 
 
 def logits(model, ids, visual=True, **kwargs):
@@ -93,13 +94,51 @@ def test_early_and_late_prompts_go_into_the_layers_of_the_paper(config):
     model = adapted(config)
     with_photo = model.prompt_kv(model.visual_prompt(clip_tokens()))
     text_only = model.prompt_kv()
-    assert [entry is not None for entry in with_photo] == [config is EARLY, True, True, True]
+    assert [entry is not None for entry in with_photo] == [config is not LATE, True, True, True]
     assert [entry is not None for entry in text_only] == [False, True, True, True]
 
 
-def test_early_fusion_refuses_prompts_that_meet_in_one_layer():
-    with pytest.raises(ValueError, match="overlap"):
-        adapted(AdapterConfig("early", 3, adapter_layers=3, visual_layers=2))
+@pytest.mark.parametrize("fusion", ["early", "both"])
+def test_early_fusion_refuses_prompts_that_meet_in_one_layer(fusion):
+    with pytest.raises(ValueError, match=f"{fusion} fusion: .* overlap"):
+        adapted(AdapterConfig(fusion, 3, adapter_layers=3, visual_layers=2))
+
+
+def test_both_fusions_put_the_photo_where_each_of_them_puts_it():
+    models = {config.fusion: open_gates(adapted(config)) for config in (EARLY, LATE, BOTH)}
+    both = models["both"]
+    photo = both.visual_prompt(clip_tokens())
+    for fusion, layers in (("early", (0,)), ("late", (1, 2, 3))):
+        own = dict(both.adapter.named_parameters())
+        with torch.no_grad():
+            for name, parameter in models[fusion].adapter.named_parameters():
+                parameter.copy_(own[name])
+            for norm, same in zip(models[fusion].decoder.layers, both.decoder.layers, strict=True):
+                norm.load_state_dict(same.state_dict(), strict=False)
+        expected = models[fusion].prompt_kv(photo)
+        for layer in layers:
+            for got, wanted in zip(both.prompt_kv(photo)[layer], expected[layer], strict=True):
+                torch.testing.assert_close(got, wanted)
+    fast = Engine(both)
+    ids = token_ids()
+    torch.testing.assert_close(fast(ids, fast.prompt_kv(photo))[0], logits(both, ids)[:, -1], atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("config", [EARLY, LATE], ids=["early", "late"])
+def test_gates_that_start_open_let_the_prompts_in_from_the_first_step(config):
+    model = adapted(config)
+    with torch.no_grad():
+        frozen = llama()(token_ids()).logits
+        rest = [p.clone() for name, p in model.adapter.named_parameters() if "gate" not in name]
+    model.adapter.start_gates(1.0)
+    gates = [entry[2] for entry in model.prompt_kv(model.visual_prompt(clip_tokens())) if entry is not None]
+    assert len(gates) == (4 if config is EARLY else 3)
+    assert all(torch.equal(gate, torch.full_like(gate, torch.tanh(torch.tensor(1.0)))) for gate in gates)
+    assert (logits(model, token_ids()) - frozen).abs().max() > 1e-3
+    others = [p for name, p in model.adapter.named_parameters() if "gate" not in name]
+    assert all(torch.equal(one, other) for one, other in zip(rest, others, strict=True))
+    model.adapter.start_gates(0.0)
+    torch.testing.assert_close(logits(model, token_ids()), frozen, rtol=0, atol=0)
 
 
 @FUSIONS

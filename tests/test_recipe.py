@@ -1,17 +1,15 @@
 """The recipe: every stage on tests' sizes, interrupted and whole, and what its manifest tells."""
 
-import gzip
 import hashlib
 import json
 from dataclasses import replace
 
 import pytest
+import tiny_data
 import torch
 from PIL import Image
 from safetensors.torch import load_file
-from tiny import LATE, PROJECTOR, VISION, llama
-from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import PreTrainedTokenizerFast
+from tiny import LATE, PROJECTOR, VISION
 
 from lav2 import config, recipe
 from lav2.captioning.reranker import RerankerConfig
@@ -26,7 +24,6 @@ from lav2.recipe import Recipe, Run, Stage, Work
 from lav2.training import distil, encoder, loop, reranker
 from lav2.training import run as training
 
-DOG, SEA = "A red dog runs .", "The blue sea ."
 SMALL = {  # stage -> settings of tests' size
     "encoder": {"epochs": 1, "batch": 8, "least": 3, "save_every": 1, "dtype": "float32"},
     "start": {"steps": 2, "batch": 4, "warm_steps": 2, "views": 1, "dtype": "float32"},
@@ -37,58 +34,17 @@ SMALL = {  # stage -> settings of tests' size
              "adapter": {"lora_rank": 4}},
     "evaluate": {"limit": 2},
 }  # fmt: skip
-TABLES = ("sroie_receipts", "wikitablequestions", "qamr", "tabmwp", "textvqa_ocr", "xquad", "fetaqa")
 EVERY = [stage.name for stage in recipe.EMBEDDED.stages]
-
-
-def write_lines(file, rows):
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """A data folder of every kind of file, with 28 photos: half red with a dog, half blue."""
-    folder = tmp_path_factory.mktemp("world") / "data"
-    (folder / "photos").mkdir(parents=True)
-    captions, boxes = [], []
-    for n in range(28):
-        name, red = f"photos/{n:06d}.png", n % 2 == 0
-        Image.new("RGB", (64, 48), (250, n, 20) if red else (20, n, 250)).save(folder / name)
-        row = {"image": name, "split": "val" if n > 23 else "train"}
-        captions.append({**row, "captions": [DOG if red else SEA] * 2})
-        found = [{"label": "dog", "xyxy": [4, 4, 40, 40]}] if red else [{"label": "boat", "xyxy": [8, 8, 60, 40]}]
-        boxes.append({**row, "width": 64, "height": 48, "boxes": found})
-    for name, rows in {"captions": captions, "captions_new": captions[:1], "boxes": boxes, "boxes_new": boxes[:1],
-                       "teacher_boxes": boxes[1:2]}.items():  # fmt: skip
-        write_lines(folder / f"{name}.jsonl", rows)
-    text = {"lines": ["Cafe Sun", "Tea  2.50"], "question": "What does tea cost?", "answers": ["2.50"], "in_text": True}
-    for name in TABLES:
-        write_lines(folder / f"qa/text_qa_{name}.jsonl", [text])
-    strings = [{"source": "icdar2015", "texts": [f"GATE {n} EAST" for n in range(8)]}]
-    write_lines(folder / "qa/strings_scene_and_documents.jsonl", strings)
-    asked = {"question": "Is there a dog?", "answers": ["yes"], "split": "train"}
-    write_lines(folder / "qa/photo_qa_own.jsonl", [{"coco_id": n, **asked} for n in range(0, 12, 2)])
-    stated = [{"coco_id": 2, "statement": "The dog is red.", "label": True, "split": "train"}]
-    write_lines(folder / "qa/photo_statements_own.jsonl", stated)
-    phrase = {"text": "a red dog runs", "phrases": [[0, 9, "1", "animals"]]}
-    with gzip.open(folder / "entities_flickr8k.jsonl.gz", "wt") as file:
-        file.write(json.dumps({"image": "photos/000004.png", "split": "train", "captions": [phrase]}) + "\n")
-    return folder
+    return tiny_data.photos_and_questions(tmp_path_factory.mktemp("world") / "data")
 
 
 @pytest.fixture(scope="module")
 def llm(tmp_path_factory):
-    """Folder of a LLaMA of tests' size whose tokenizer knows the captions' words."""
-    folder = tmp_path_factory.mktemp("llm")
-    llama().save_pretrained(folder)
-    words = ["<unk>", "<s>", "</s>", "A", "The", "a", "red", "dog", "runs", "blue", "sea", ".", "Yes.", "No.", "Dog"]
-    words += [f"w{n}" for n in range(len(words), 64)]
-    core = Tokenizer(models.WordLevel({word: n for n, word in enumerate(words)}, unk_token="<unk>"))
-    core.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    made = PreTrainedTokenizerFast(tokenizer_object=core, bos_token="<s>", eos_token="</s>", unk_token="<unk>")
-    made.save_pretrained(folder)
-    return folder
+    return tiny_data.language_model(tmp_path_factory.mktemp("llm"))
 
 
 @pytest.fixture(scope="module")
@@ -97,14 +53,12 @@ def tiny(data, llm, tmp_path_factory):
     stages = tuple(replace(s, settings={**s.settings, **SMALL.get(s.name, {})}) for s in recipe.EMBEDDED.stages)
     preset = replace(config.EMBEDDED, vision=VISION, adapter_config=LATE, projector=PROJECTOR)
     made = Recipe("tiny", preset, VISION, stages)
-    documents, asked, few = mix.documents.main, mix.write_templates, {"4500": "12", "9000": "24"}  # rows to choose from
     quick = RerankerConfig(least=4, hidden=8, epochs=2, batch=8)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LAV2_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.setitem(recipe.RECIPES, "tiny", made)
         patch.setattr(reranker, "RerankerConfig", lambda seed: replace(quick, seed=seed))
-        patch.setattr(mix.documents, "main", lambda argv: documents([few.get(word, word) for word in argv]))
-        patch.setattr(mix, "write_templates", lambda argv: asked([few.get(word, word) for word in argv]))
+        tiny_data.few_rows(patch)
         yield made
 
 

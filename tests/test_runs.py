@@ -16,8 +16,10 @@ from lav2.data.features import FeatureCache
 from lav2.data.formats import read_rows
 from lav2.errors import LAV2Error
 from lav2.evaluation import runner
+from lav2.model import checkpoint
+from lav2.model.adapter import group
 from lav2.model.vision import VisionTower
-from lav2.training import run, run_folder, warm_start
+from lav2.training import loop, run, run_folder, warm_start
 from lav2.training.settings import RunConfig, TrainConfig
 
 BOM = b"\xef\xbb\xbf"
@@ -70,6 +72,40 @@ def test_joint_training_with_fewer_rows_than_a_batch_ends(start, captions, tmp_p
     asked.write_text(json.dumps([{"instruction": "w5", "output": "w6"}]))
     told = start(files=(captions, asked), stage="joint", steps=4)
     assert sum("fewer than a batch" in line for line in told) == 2
+
+
+def test_gates_start_open_only_where_it_is_asked_for_and_runs_from_before_go_on(start, preset, tmp_path):
+    """At a rate of 0 the saved gates are those of the start."""
+    from safetensors.torch import load_file
+
+    still = TrainConfig(stage="caption", steps=1, gate_lr=0.0)
+    for out, value in ((tmp_path / "zero", 0.0), (tmp_path / "open", 1.0)):
+        chosen = RunConfig(cache=tmp_path / "cache", device="cpu", views=1, gate_init=value)
+        run.run(preset, still, [tmp_path / "captions.jsonl"], out, chosen, lambda line: None)
+        gate = load_file(out / "adapter.safetensors")["adapter.gate"]
+        assert torch.equal(gate, torch.full_like(gate, value))
+    facts = [json.loads(torch.load(tmp_path / name / "state.pt")["facts"]) for name in ("zero", "open")]
+    assert "gate_init" not in facts[0] and facts[1]["gate_init"] == 1.0
+    with pytest.raises(LAV2Error, match="has gates already"):
+        start(out=tmp_path / "third", init=tmp_path / "open", gate_init=1.0)
+
+
+def test_in_the_stage_joint_all_each_kind_of_batch_trains_both_groups(start, captions, tmp_path, monkeypatch):
+    asked = tmp_path / "asked.json"
+    asked.write_text(json.dumps([{"instruction": "w5", "output": "w6"}]))
+    seen, step = [], loop.train_step
+
+    def watched(model, optim, batch, settings):
+        before = {name: p.detach().clone() for name, p in model.adapter_parameters().items()}
+        loss = step(model, optim, batch, settings)
+        moved = (name for name, p in model.adapter_parameters().items() if not torch.equal(p, before[name]))
+        seen.append({group(name, model.config) for name in moved})
+        return loss
+
+    monkeypatch.setattr(loop, "train_step", watched)
+    start(files=(captions, asked), stage="joint-all", steps=4)
+    assert seen == [{"visual", "language"}] * 4
+    assert checkpoint.read_notes(tmp_path / "run")["stage"] == "joint-all"
 
 
 def test_a_warm_start_with_few_photos_ends(start, tmp_path):

@@ -8,6 +8,7 @@ import sys
 from lav2 import recipe
 from lav2.cli import adapters, answers, evaluation, training
 from lav2.errors import LAV2Error, missing_package
+from lav2.experiments import command as experiments
 from lav2.hub import command as hub
 from lav2.hub import fetch
 from lav2.options import Help
@@ -20,6 +21,7 @@ def parser() -> argparse.ArgumentParser:
     for family in (answers, training, evaluation, adapters):
         family.add_commands(commands)
     recipe.add_command(commands)
+    experiments.add_command(commands)
     hub.add_commands(commands)
     return parser
 

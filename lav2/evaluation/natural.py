@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from experts.evidence import EXPERT_NAMES
+from experts.evidence import EXPERT_NAMES, Evidence
 from lav2.data.formats import InstructionRow
 from lav2.errors import LAV2Error
 from lav2.evaluation.record import examine
@@ -25,11 +25,16 @@ from lav2.events import Turn
 from lav2.metrics import vqa
 from lav2.metrics.bootstrap import bootstrap_interval
 
+Findings = Mapping[str, Mapping[str, Evidence]]  # photo -> expert -> what it found
 NO_LINE = "no line"  # an arm: all experts, but nothing computed of the boxes
 
 
 def everyday(
-    bench: EvaluationRunner, data: Path, arms: Sequence[str] = ("all",), limit: int | None = None
+    bench: EvaluationRunner,
+    data: Path,
+    arms: Sequence[str] = ("all",),
+    limit: int | None = None,
+    found: Findings | None = None,
 ) -> tuple[dict, list[dict]]:
     """(scores, rows with answers by arm) on a folder of everyday questions.
 
@@ -37,6 +42,7 @@ def everyday(
         data: the folder, or its questions.jsonl.
         arms: of lav2.evaluation.tasks.ARMS, or NO_LINE.
         limit: questions, the first ones.
+        found: what experts found on the pictures, by path; None: they look at them now.
 
     Returns:
         `accuracy` {arm: {kind: share}}, kind `all` too; `questions` {kind: number}; `differences` {"all - none": {kind:
@@ -45,13 +51,18 @@ def everyday(
     Raises:
         LAV2Error: the file cannot be read.
     """
+    rows = everyday_rows(data, limit)
+    return _run(bench, rows, arms, lambda row, answer: float(is_right(row.facts, answer)), found)
+
+
+def everyday_rows(data: Path, limit: int | None = None) -> list[InstructionRow]:
+    """The questions of `everyday` without findings; LAV2Error as there."""
     file = data / "questions.jsonl" if data.is_dir() else data
     asked = _lines(file, ("id", "kind", "image", "question", "truth"))[:limit]
-    rows = [
+    return [
         InstructionRow(str(file.parent / row["image"]), _turns(row), split="val", kind=row["kind"], facts=row)
         for row in asked
     ]
-    return _run(bench, rows, arms, lambda row, answer: float(is_right(row.facts, answer)))
 
 
 def human(
@@ -61,6 +72,7 @@ def human(
     arms: Sequence[str] = ("all",),
     split: str = "val",
     limit: int | None = None,
+    found: Findings | None = None,
 ) -> tuple[dict, list[dict]]:
     """(scores, rows with answers by arm) on human questions about COCO photos; VQA accuracy, kinds `yes/no` and `open`.
 
@@ -70,24 +82,30 @@ def human(
         arms: of lav2.evaluation.tasks.ARMS, or NO_LINE.
         split: whose questions are asked.
         limit: photos, the first ones in an order that does not depend on the file's.
+        found: as for `everyday`.
 
     Raises:
         LAV2Error: the file cannot be read, or no photo is there.
     """
+    rows = human_rows(data, images, split, limit)
+    return _run(bench, rows, arms, lambda row, answer: human_accuracy(row.facts, answer), found)
+
+
+def human_rows(data: Path, images: Path, split: str = "val", limit: int | None = None) -> list[InstructionRow]:
+    """The questions of `human` without findings; LAV2Error as there."""
     found = [row for row in _lines(data, ("coco_id", "question", "answers")) if row.get("split") == split]
     numbers = sorted({row["coco_id"] for row in found}, key=lambda n: (n * 2654435761) % 2**32)
     shown = [n for n in numbers if _photo(images, n)][:limit]
     if not shown:
         raise LAV2Error(f"{images} has none of the photos of {data}.", "Give the folder of the photos with --images.")
     chosen = set(shown)
-    rows = [
+    return [
         InstructionRow(
             _photo(images, row["coco_id"]), (Turn(row["question"], ""),), split="val", kind=_sort(row), facts=row
         )
         for row in found
         if row["coco_id"] in chosen
     ]
-    return _run(bench, rows, arms, lambda row, answer: human_accuracy(row.facts, answer))
 
 
 def is_right(row: Mapping, answer: str) -> bool:
@@ -162,10 +180,15 @@ def _lines(file: Path, needed: Sequence[str]) -> list[dict]:
 
 
 def _run(
-    bench: EvaluationRunner, rows: Sequence[InstructionRow], arms: Sequence[str], score
+    bench: EvaluationRunner,
+    rows: Sequence[InstructionRow],
+    arms: Sequence[str],
+    score: Callable[[InstructionRow, str], float],
+    found: Findings | None,
 ) -> tuple[dict, list[dict]]:
-    needed = [name for name in EXPERT_NAMES if any(name in _experts(arm) for arm in arms)]
-    found = examine(bench, [row.image for row in rows], needed)
+    if found is None:
+        needed = [name for name in EXPERT_NAMES if any(name in _experts(arm) for arm in arms)]
+        found = examine(bench, [row.image for row in rows], needed)
     answers, right = {}, {}
     for arm in arms:
         on = _experts(arm)

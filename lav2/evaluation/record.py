@@ -9,11 +9,12 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from experts.evidence import EXPERT_NAMES, Evidence, ExpertFailure, to_json
+from experts.evidence import EXPERT_NAMES, Evidence, ExpertFailure, from_json, to_json
 from lav2 import files
 from lav2.errors import LAV2Error
 from lav2.evaluation.runner import EvaluationRunner
 from lav2.image import open_image
+from lav2.instruct.photos import read_evidence
 
 
 def examine(runner: EvaluationRunner, images: Sequence[str], experts: Sequence[str]) -> dict[str, dict[str, Evidence]]:
@@ -32,6 +33,20 @@ def examine(runner: EvaluationRunner, images: Sequence[str], experts: Sequence[s
     if others:
         for photo in photos:
             found[photo] |= runner.assistant.examine(open_image(photo), others)
+    return found
+
+
+def read_record(file: Path, images: Sequence[str]) -> dict[str, dict[str, Evidence]]:
+    """The findings of `record` on photos, by their paths as given.
+
+    Raises:
+        LAV2Error: the file cannot be read, or nobody looked at one of the photos.
+    """
+    look, found = read_evidence(file), {}
+    for image in images:
+        if (evidence := look(image)) is None:
+            raise LAV2Error("{file} has no findings of {image}.", "Record them again.", file=file, image=image)
+        found[image] = {name: from_json(name, value) for name, value in evidence.items()}
     return found
 
 

@@ -43,6 +43,8 @@ STAGES: dict[str, dict[str, tuple[Group, ...]]] = {
     "pretrain": {"caption": ("visual",)},
     "finetune": {"instruction": ("language",)},
     "joint": {"caption": ("visual",), "instruction": ("language",)},
+    # what Sec. 4.2 warns of, for comparison: both kinds of batches train both groups
+    "joint-all": {"caption": ("visual", "language"), "instruction": ("visual", "language")},
     "caption": {"caption": ("visual", "language")},  # the caption expert: the whole adapter on captions alone
     "scst": {"caption": ("visual", "language")},  # the same, on captions of its own (lav2.training.scst)
 }
@@ -96,7 +98,7 @@ class Adapter(nn.Module):
         width: D, its hidden width.
 
     Raises:
-        ValueError: the layers asked for are more than there are, or early fusion's two kinds of prompts would meet
+        ValueError: the layers asked for are more than there are, or the visual prompts of early fusion would meet
             in one layer.
     """
 
@@ -106,9 +108,9 @@ class Adapter(nn.Module):
         self.first = layers - config.adapter_layers
         if self.first < 0:
             raise ValueError(f"adapter_layers={config.adapter_layers}, but the model has {layers} layers")
-        if config.fusion == "early" and config.visual_layers > self.first:
+        if config.fusion != "late" and config.visual_layers > self.first:
             raise ValueError(
-                f"early fusion: {config.visual_layers} visual and {config.adapter_layers} adapter layers "
+                f"{config.fusion} fusion: {config.visual_layers} visual and {config.adapter_layers} adapter layers "
                 f"overlap in a model of {layers} layers"
             )
         # Token-like size: the released code's nn.Embedding starts at N(0, 1), too large beside trained embeddings.
@@ -116,8 +118,15 @@ class Adapter(nn.Module):
         self.gate = nn.Parameter(torch.zeros(config.adapter_layers, 1, heads, 1, 1))
         if config.gate_scale:
             self.gate_scale = nn.Parameter(torch.ones(config.adapter_layers, 1, 1, 1, 1))
-        if config.fusion == "early":
+        if config.fusion != "late":
             self.visual_gate = nn.Parameter(torch.zeros(config.visual_layers, 1, heads, 1, 1))
+
+    @torch.no_grad()
+    def start_gates(self, value: float) -> None:
+        """Set every gate to `value`; it multiplies its attention by tanh(value). 0 is zero-init attention."""
+        for name, gate in self.named_parameters():
+            if name in ("gate", "visual_gate"):
+                gate.fill_(value)
 
     def prompt_kv(
         self, layers: nn.ModuleList, visual_prompt: Tensor | None, has_image: Tensor | None = None
@@ -136,7 +145,7 @@ class Adapter(nn.Module):
         config = self.config
         present = None if has_image is None else has_image.view(-1, 1, 1)
         entries: list[LayerPrompt | None] = [None] * len(layers)
-        if config.fusion == "early" and visual_prompt is not None:
+        if config.fusion != "late" and visual_prompt is not None:
             for index in range(config.visual_layers):
                 gate = torch.tanh(self.visual_gate[index])
                 if present is not None:  # rows without an image do not attend to it at all
@@ -144,7 +153,7 @@ class Adapter(nn.Module):
                 entries[index] = _project(layers[index], visual_prompt, gate, config.tuned_prompts)
         for index in range(config.adapter_layers):
             prompt = self.adapter_prompt[index][None]  # [1, K, D]
-            if config.fusion == "late" and visual_prompt is not None:
+            if config.fusion != "early" and visual_prompt is not None:
                 visual = visual_prompt if present is None else visual_prompt * present
                 prompt = prompt + visual  # [B, K, D]
             gate = torch.tanh(self.gate[index])
@@ -299,15 +308,15 @@ def group(name: str, config: AdapterConfig) -> Group | None:
     """Which group a parameter of `AdaptedLlama` belongs to; None: frozen. This one predicate decides what is trained
     and what is saved.
 
-    `visual`: what captions train, `language`: what instructions train (Sec. 4.2). With late fusion prompts and gates
-    carry the image, so they are visual, as in the released code's pretraining stage.
+    `visual`: what captions train, `language`: what instructions train (Sec. 4.2). With late fusion (and
+    both) prompts and gates carry the image, so they are visual, as in the released code's pretraining stage.
     """
     room, _, rest = name.partition(".")
     leaf = rest.rpartition(".")[2]
     if room == "projector":
         return "visual"
     if room == "adapter":
-        return "visual" if config.fusion == "late" or leaf == "visual_gate" else "language"
+        return "visual" if config.fusion != "early" or leaf == "visual_gate" else "language"
     if room == "llm":
         if leaf in TUNING:
             return "language"

@@ -82,7 +82,7 @@ def preset_on(preset: Preset, llm: str) -> Preset:
     config, tokenizer = _described(path)
     check_family(config)
     settings = preset.adapter_config
-    plain = settings.visual_layers if settings.fusion == "early" else 1  # the first layers get no adaptation prompt
+    plain = settings.visual_layers if settings.fusion != "late" else 1  # the first layers get no adaptation prompt
     settings = replace(settings, adapter_layers=min(settings.adapter_layers, config.num_hidden_layers - plain))
     return replace(
         preset,

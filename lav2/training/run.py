@@ -67,6 +67,8 @@ def run(
             f"The stage scst cannot learn from {settings.together} sample(s) of each of {settings.batch} photo(s).",
             "Give --pack 5, and a --batch of at least one photo for each process.",
         )
+    if start.init and start.gate_init:
+        raise LAV2Error("The adapter to start from has gates already.", "Leave --gate-init or --init away.")
     kind = start.dtype or training_precision(place)
     if start.device_map and process_count() > 1:
         raise LAV2Error("A model that is spread over the devices has them for itself.",
@@ -80,6 +82,7 @@ def run(
         model = checkpoint.load(start.init, llm, tokenizer, report, start.init_groups, lora_rank=start.lora_rank)
     else:
         model = AdaptedLlama(llm, preset.adapter_config, preset.projector, preset.vision)
+        model.adapter.start_gates(start.gate_init)
     if start.encoder:
         if model.vision_config is None:
             raise LAV2Error(f"The preset {preset.name} has no image encoder.", "Leave --encoder away.")
@@ -121,11 +124,12 @@ def run(
         learn["instruction"] = instruction(instructions["train"])
     for asks in dict.fromkeys(row.kind for row in instructions["val"]):
         validation[asks] = instruction([r for r in instructions["val"] if r.kind == asks]).fixed(settings.batch)
-    notes = {"data": [str(file) for file in data], "dtype": kind, "warm_steps": start.warm_steps,
+    opened = {"gate_init": start.gate_init} if start.gate_init else {}  # at 0 left out: earlier runs have none
+    notes = {**opened, "data": [str(file) for file in data], "dtype": kind, "warm_steps": start.warm_steps,
              "init": str(start.init) if start.init else None,
              "init_groups": list(start.init_groups) if start.init else []}  # fmt: skip
     facts = {
-        "preset": preset.name, "base": base, "dtype": kind, "quantize": start.quantize, "views": start.views,
+        **opened, "preset": preset.name, "base": base, "dtype": kind, "quantize": start.quantize, "views": start.views,
         "warm_steps": start.warm_steps, "adapter": repr((model.config, model.projector_config)),
         "init": run_folder.file_identity([start.init / checkpoint.TENSORS]) if start.init else None,
         "init_groups": sorted(start.init_groups) if start.init else None,

@@ -1,0 +1,1 @@
+"""Comparisons of many trainings: `python -m lav2 experiment claims`."""
