@@ -98,7 +98,7 @@ def test_early_and_late_prompts_go_into_the_layers_of_the_paper(config):
 
 
 def test_early_fusion_refuses_prompts_that_meet_in_one_layer():
-    with pytest.raises(ValueError, match="overlap"):
+    with pytest.raises(LAV2Error, match="overlap"):
         adapted(AdapterConfig("early", 3, adapter_layers=3, visual_layers=2))
 
 
