@@ -185,6 +185,24 @@ PRESETS: dict[str, Preset] = {
 }
 
 
+def with_prompts(
+    preset: Preset,
+    fusion: Literal["early", "late"] | None = None,
+    visual_layers: int | None = None,
+    adapter_layers: int | None = None,
+) -> Preset:
+    """The preset with other prompts in a new adapter (AdapterConfig); None: as they are.
+
+    Raises:
+        LAV2Error: visual layers for late fusion, which has none.
+    """
+    given = {"fusion": fusion, "visual_layers": visual_layers, "adapter_layers": adapter_layers}
+    settings = replace(preset.adapter_config, **{name: value for name, value in given.items() if value is not None})
+    if visual_layers is not None and settings.fusion == "late":
+        raise LAV2Error("Late fusion has no visual layers.", "Add --fusion early, or leave --visual-layers away.")
+    return replace(preset, adapter_config=settings)
+
+
 def from_json(kind: type, values: dict):
     """Settings of a class above from their JSON, where tuples are lists; fields that it does not have keep their
     defaults. Raises TypeError for a field that the class does not have."""

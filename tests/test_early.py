@@ -4,10 +4,23 @@ layers behind them depends on its photo."""
 
 import pytest
 import torch
-from tiny import EARLY, LATE, PROJECTOR, VISION, adapted, clip_tokens, in_float32, llama, open_gates, token_ids
-from tiny import tokenizer, wide
+from tiny import (
+    EARLY,
+    LATE,
+    PROJECTOR,
+    VISION,
+    adapted,
+    clip_tokens,
+    in_float32,
+    llama,
+    open_gates,
+    token_ids,
+    tokenizer,
+    wide,
+)
 
-from lav2.config import AdapterConfig
+from lav2.cli.main import main
+from lav2.config import EMBEDDED, AdapterConfig, with_prompts
 from lav2.events import Sampling
 from lav2.inference import backend, native, prefix_cache, scheduler, search, streaming
 from lav2.inference.engine import Engine
@@ -146,9 +159,7 @@ def test_a_beginning_is_taken_up_for_its_own_photo_alone_and_answers_stay_the_sa
 
     def ask(name, prompt, kept, ahead=None):
         begun.clear()
-        asked = streaming.stream(
-            engine, words, prompt, given[name], GREEDY, kept, photos[name], turns, ahead=ahead
-        )
+        asked = streaming.stream(engine, words, prompt, given[name], GREEDY, kept, photos[name], turns, ahead=ahead)
         return "".join(text for text, _ in asked), list(begun)
 
     prompt, other = "w5 w9 w33 w7 w8 w9 w10 w11 w12 w13", "w5 w9 w33 w7 w8 w40"
@@ -183,3 +194,19 @@ def test_beam_and_drafts_of_a_photo_are_those_of_the_model():
         lambda one: search.drafts(one, ids, prompt_kv, sampling, [2], 5),
     ):
         assert search_by(engine) == search_by(model)
+
+
+def test_a_preset_takes_other_prompts_for_a_new_adapter():
+    early = with_prompts(EMBEDDED, "early", 2, 28).adapter_config
+    assert (early.fusion, early.visual_layers, early.adapter_layers) == ("early", 2, 28)
+    assert with_prompts(EMBEDDED) == EMBEDDED
+
+
+@pytest.mark.parametrize(("more", "told"), [
+    (("--visual-layers", "2"), "Add --fusion early"),
+    (("--init", "/nowhere", "--fusion", "early"), "The adapter of --init has its own prompts"),
+])  # fmt: skip
+def test_prompts_that_cannot_be_are_told_before_anything_loads(more, told, tmp_path, capsys):
+    arguments = ["train", "--stage", "pretrain", "--data", "none.jsonl", "--out", str(tmp_path / "run"), *more]
+    assert main(arguments) == 1
+    assert told in capsys.readouterr().err

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from lav2 import config
 from lav2.cli.options import LLM_HELP, Renamed, add_placing, chosen_preset
+from lav2.errors import LAV2Error
 
 
 def add_commands(commands: argparse._SubParsersAction) -> None:
@@ -24,6 +25,13 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     train.add_argument("--init-groups", choices=("visual", "language"), nargs="+", default=("visual", "language"),
                        help="what is taken from --init; the rest starts anew")  # fmt: skip
     train.add_argument("--lora-rank", type=int, help="of a language group that starts anew (default: that of --init)")
+    train.add_argument("--fusion", choices=("early", "late"), help="of a new adapter: early (the paper) puts the "
+                       "visual prompt into the first layers, late adds it to the adaptation prompts (default: the "
+                       "preset's)")  # fmt: skip
+    train.add_argument("--visual-layers", type=int, metavar="N", help="with early fusion: the first layers, which get "
+                       "the visual prompt (default: 1)")  # fmt: skip
+    train.add_argument("--adapter-layers", type=int, metavar="N", help="the last layers, which get the adaptation "
+                       "prompts of a new adapter (default: the preset's)")  # fmt: skip
     train.add_argument("--steps", type=int, default=2000)
     train.add_argument("--batch", type=int, default=32)
     train.add_argument("--accumulate", type=int, default=1)
@@ -105,8 +113,14 @@ def run_train(options: argparse.Namespace) -> int:
             )
         },
     )
+    prompts = {name: getattr(options, name) for name in ("fusion", "visual_layers", "adapter_layers")}
+    if options.init and any(value is not None for value in prompts.values()):
+        raise LAV2Error(
+            "The adapter of --init has its own prompts.",
+            "Leave --fusion, --visual-layers and --adapter-layers away, or start anew without --init.",
+        )
     run.run(
-        chosen_preset(options),
+        config.with_prompts(chosen_preset(options), **prompts),
         settings,
         options.data,
         options.out,
