@@ -226,6 +226,35 @@ class Placing:
     device_map: Literal["auto"] | None = setting(None, "the model over all GPUs, then memory, then disk")
 
 
+@dataclass(frozen=True)
+class Prompts:
+    """Where the prompts of a new adapter go, in place of what the preset says (AdapterConfig)."""
+
+    fusion: Literal["early", "late", "both"] | None = setting(
+        None, "early (the paper): the visual prompt goes into the first layers; late: it is added to the adaptation "
+        "prompts; both (default: the preset's)",
+    )  # fmt: skip
+    visual_layers: int | None = setting(
+        None, "not with late fusion: the first layers, which get the visual prompt (default: 1)"
+    )
+    adapter_layers: int | None = setting(
+        None, "the last layers, which get the adaptation prompts (default: the preset's)"
+    )
+
+
+def with_prompts(preset: Preset, prompts: Prompts) -> Preset:
+    """The preset with other prompts in a new adapter; None: as they are.
+
+    Raises:
+        LAV2Error: visual layers for late fusion, which has none.
+    """
+    given = {name: value for name, value in vars(prompts).items() if value is not None}
+    settings = replace(preset.adapter_config, **given)
+    if prompts.visual_layers is not None and settings.fusion == "late":
+        raise LAV2Error("Late fusion has no visual layers.", "Add --fusion early, or leave --visual-layers away.")
+    return replace(preset, adapter_config=settings)
+
+
 def from_json(kind: type, values: dict):
     """Settings of a class above from their JSON, where tuples are lists; fields that it does not have keep their
     defaults. Raises TypeError for a field that the class does not have."""

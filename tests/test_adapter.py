@@ -100,7 +100,7 @@ def test_early_and_late_prompts_go_into_the_layers_of_the_paper(config):
 
 @pytest.mark.parametrize("fusion", ["early", "both"])
 def test_early_fusion_refuses_prompts_that_meet_in_one_layer(fusion):
-    with pytest.raises(ValueError, match=f"{fusion} fusion: .* overlap"):
+    with pytest.raises(LAV2Error, match=f"{fusion.capitalize()} fusion: .* overlap"):
         adapted(AdapterConfig(fusion, 3, adapter_layers=3, visual_layers=2))
 
 

@@ -4,12 +4,14 @@ import json
 
 import pytest
 import torch
-from tiny import adapted, llama, token_ids
+from tiny import adapted, llama, token_ids, tokenizer
 
-from lav2.bench import command, harness
-from lav2.inference import backend
+from lav2 import config
+from lav2.bench import command, decode, harness
+from lav2.inference import backend, native
 from lav2.inference.engine import Engine
 from lav2.model.adapted import AdaptedLlama
+from lav2.model.llm import preset_on
 
 
 def test_quartiles_of_a_spread():
@@ -62,6 +64,26 @@ def test_the_gpu_section_runs_on_a_tiny_shape_where_no_gpu_is_and_says_so(capsys
     assert [row["gpu"] for row in found if row["samples/s"]] == [
         "training step without gradient checkpointing", "training step with gradient checkpointing"
     ]  # fmt: skip
+
+
+@pytest.mark.slow
+def test_decoding_is_measured_with_early_fusion_beside_late_in_one_run(capsys, monkeypatch, tmp_path):
+    """On a LLaMA of tests' size: only that it runs, and how its rows are told."""
+    sizes = {"hidden_size": 64, "intermediate_size": 96, "head_dim": 32}
+    llama(**sizes).save_pretrained(tmp_path)
+    tokenizer().save_pretrained(tmp_path)
+    monkeypatch.setitem(config.PRESETS, "tiny", preset_on(config.EMBEDDED, str(tmp_path)))
+    monkeypatch.setattr(harness, "PROMPT", 20)
+    monkeypatch.setattr(decode, "bandwidth", lambda: lambda: 10.0)
+    assert command.main(["--section", "decode", "--quick", "--preset", "tiny"]) == 0
+    rows = {row["decode"]: row for row in json.loads(capsys.readouterr().out.strip().splitlines()[-1])["decode"]}
+    best = "engine, torch only" if native.library() is None else "engine, int8"
+    early = rows.pop(f"{best}, early fusion")
+    assert early["x late fusion"].keys() == {"median", "low", "high"} and early["x late fusion"]["low"] > 0
+    assert early["target x late"].startswith(">= 0.95: ")
+    assert early["of the ceiling %"]["median"] > 0 and early["MB/token"] == rows[best]["MB/token"]
+    assert {row["x late fusion"] for row in rows.values()} == {row["target x late"] for row in rows.values()} == {None}
+    assert rows[best]["target overhead %"]
 
 
 def test_a_batch_that_does_not_fit_the_gpu_is_told_in_its_row_and_the_others_stay(capsys, monkeypatch):

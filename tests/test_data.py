@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
-from tiny import LATE, PROJECTOR, VISION, adapted, llama, open_gates
+from tiny import EARLY, LATE, PROJECTOR, VISION, adapted, llama, open_gates
 from tiny import tokenizer as word_tokenizer
 
 from experts import detection
@@ -28,6 +28,8 @@ from lav2.model.adapter import group
 from lav2.model.llm import base_identity
 from lav2.training import grading, loop, selection, state
 from lav2.training.settings import TrainConfig
+
+FUSIONS = pytest.mark.parametrize("config", [LATE, replace(EARLY, lora_rank=2)], ids=["late", "early"])
 
 
 def tokenizer(letters=None):
@@ -198,15 +200,18 @@ def test_questions_are_joined_up_to_the_limit_of_tokens_and_no_further():
     assert len(joined) < 6  # of 11
 
 
-def test_questions_read_together_have_the_losses_and_gradients_of_each_alone(folder, monkeypatch):
+@FUSIONS
+def test_questions_read_together_have_the_losses_and_gradients_of_each_alone(folder, monkeypatch, config):
+    """Of two photos and of none."""
     monkeypatch.setattr("lav2.data.batches.JOINED", 1000)  # a token is a letter here
-    words, model, features, _, _ = run_pieces(folder)
+    words, model, features, _, _ = run_pieces(folder, config)
     open_gates(model)
-    image = str(folder / "1.png")
+    image, other = str(folder / "1.png"), str(folder / "2.png")
     asked = [("How many dogs?", "Two."), ("How many?", "There are two dogs."), ("Where is it?", "On the left."),
              ("How many dogs?", "One."), ("Red?", "No.")]  # fmt: skip
     found = [InstructionRow(image, (Turn(*turn),), evidence()) for turn in asked[:4]]
     found += [InstructionRow(image, (Turn(*asked[4]),)), InstructionRow(None, (Turn(*asked[4]),))]
+    found += [InstructionRow(other, (Turn(*turn),), evidence()) for turn in asked[:2]]
     alone = instruction_rows(found, words, "chat", features)
     joined = instruction_rows(found, words, "chat", features, together=3)
     samples = joined._samples(None)
@@ -216,15 +221,18 @@ def test_questions_read_together_have_the_losses_and_gradients_of_each_alone(fol
     results = []
     for rows in (alone, joined):
         model.zero_grad()
-        batch = rows.fixed(6)[0]
+        (batch,) = rows.fixed(8)
         loss = model.loss(**replace(batch, clip_tokens=batch.clip_tokens.double()).to(model.device))
         loss.backward()
         results.append((loss, {name: p.grad for name, p in model.named_parameters() if p.grad is not None}))
     torch.testing.assert_close(results[0], results[1], rtol=1e-4, atol=1e-6)
+    assert results[0][1].keys() == model.adapter_parameters().keys()
+    assert all(bool(grad.any()) for grad in results[0][1].values())
 
 
-def test_several_captions_of_a_photo_are_one_row_with_the_loss_of_each_alone(folder):
-    words, model, features, _, _ = run_pieces(folder)
+@FUSIONS
+def test_several_captions_of_a_photo_are_one_row_with_the_loss_of_each_alone(folder, config):
+    words, model, features, _, _ = run_pieces(folder, config)
     open_gates(model)
     texts = ("A dog", "The black dog runs", "Two")
     images = [str(folder / f"{number}.png") for number in range(4)]
@@ -286,12 +294,12 @@ def test_an_encoder_tuned_again_under_the_same_name_is_asked_again(folder, tmp_p
 # --- in a run ---
 
 
-def run_pieces(folder):
+def run_pieces(folder, config=LATE):
     """A model that knows bytes, features of four photos, rows of both kinds."""
     words = tokenizer()
     model_args = {"vocab_size": len(words), "bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 1,
                   "max_position_embeddings": 1024}  # fmt: skip
-    model = AdaptedLlama(llama(0, **model_args), LATE, PROJECTOR, VISION).eval()
+    model = AdaptedLlama(llama(0, **model_args), config, PROJECTOR, VISION).eval()
     images = [str(folder / f"{number}.png") for number in range(4)]
     features = FeatureCache(folder / "cache", VISION, images, images)
     features.fill(encode)

@@ -1,6 +1,5 @@
 """The engine computes what the adapted LLaMA computes: open gates, every family of shapes, padded batches, int8, C."""
 
-import copy
 import dataclasses
 import itertools
 import json
@@ -15,7 +14,20 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import EARLY, LATE, PROJECTOR, VISION, adapted, clip_tokens, llama, open_gates, token_ids, tokenizer
+from tiny import (
+    EARLY,
+    LATE,
+    PROJECTOR,
+    VISION,
+    adapted,
+    clip_tokens,
+    in_float32,
+    llama,
+    open_gates,
+    token_ids,
+    tokenizer,
+    wide,
+)
 from transformers import AutoModelForCausalLM, Qwen2Config, Qwen3Config
 
 from lav2.config import AdapterConfig
@@ -100,7 +112,7 @@ def family(config):
 
 
 @pytest.mark.device
-@pytest.mark.parametrize("config", [LATE, Qwen3Config])
+@pytest.mark.parametrize("config", [LATE, EARLY, Qwen3Config])
 @torch.inference_mode()
 def test_the_fused_step_is_the_forward(config, fused):
     model = family(config).to(DEVICE)
@@ -213,26 +225,6 @@ def test_a_batch_of_unequal_prompts_answers_as_transformers_forward(rows_with_im
     answers = [search.batch(one, tokenizer(), prompts, prompt_kv, GREEDY) for one in (model, Engine(model))]
     assert answers[0] == answers[1]
     assert len(set(answers[0])) == 3
-
-
-def wide(config=LATE, **sizes):
-    """A model whose widths decode.c takes, in bfloat16, with gates that are open but not chaotic."""
-    sizes = {"hidden_size": 64, "intermediate_size": 96, "head_dim": 32, "initializer_range": 0.1} | sizes
-    model = AdaptedLlama(llama(**sizes), config, PROJECTOR, VISION).eval()
-    generator = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for name, parameter in model.adapter_parameters().items():
-            size = 0.5 if "gate" in name else 0.1
-            parameter.add_(size * torch.randn(parameter.shape, generator=generator))
-    model.llm.bfloat16()
-    return model
-
-
-def in_float32(model):
-    """The same numbers in the longer type."""
-    other = copy.deepcopy(model)
-    other.llm.float()
-    return other
 
 
 @compiled

@@ -6,6 +6,7 @@ import json
 import pytest
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file
 from tiny import EARLY, LATE, PROJECTOR, VISION, clip_tokens, open_gates, token_ids, tokenizer
 from transformers import AutoModelForCausalLM, Gemma2Config, GPT2Config, MistralConfig, Phi3Config, Qwen2Config
 
@@ -236,6 +237,28 @@ def test_the_command_trains_and_asks_on_another_model_and_refuses_an_adapter_of_
     ask[ask.index(source)] = other
     assert main([str(word) for word in ask]) == 1
     assert "its architecture differs" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_the_command_trains_an_adapter_that_fuses_early_and_asks_it(tmp_path, bus, capsys):
+    source = folder(tmp_path / "llm", FAMILIES["llama"])
+    bus.resize((96, 128)).save(tmp_path / "a.png")
+    row = {"image": "a.png", "captions": ["w5 w6 w7"], "split": "train"}
+    (tmp_path / "rows.jsonl").write_text(json.dumps(row) + "\n")
+    run = ["train", "--stage", "pretrain", "--llm", source, "--data", tmp_path / "rows.jsonl", "--steps", 2, "--batch",
+           1, "--cache", tmp_path / "features", "--fusion", "early", "--visual-layers", 2, "--out"]  # fmt: skip
+    assert main([*map(str, run), str(tmp_path / "overlap")]) == 1  # all layers but the first get adaptation prompts
+    assert "overlap in a model of 4 layers" in capsys.readouterr().err
+    assert main([*map(str, run), str(tmp_path / "run"), "--adapter-layers", "1"]) == 0
+    made = json.loads((tmp_path / "run" / "config.json").read_text())["adapter"]
+    assert (made["fusion"], made["visual_layers"], made["adapter_layers"]) == ("early", 2, 1)
+    gates = load_file(tmp_path / "run" / "adapter.safetensors")
+    assert gates["adapter.visual_gate"].abs().min() > 0 and gates["adapter.gate"].abs().max() == 0
+    ask = ["ask", tmp_path / "a.png", "w5?", "--llm", source, "--adapter", tmp_path / "run", "--experts", "none",
+           "--max-new-tokens", 3, "--json"]  # fmt: skip
+    capsys.readouterr()
+    assert main([str(word) for word in ask]) == 0
+    assert json.loads(capsys.readouterr().out)["answer"]
 
 
 JINJA = "{% for m in messages %}[{{ m.role }}: {{ m.content }}]{% endfor %}"

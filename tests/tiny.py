@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast
 
@@ -38,6 +40,26 @@ def open_gates(model: AdaptedLlama, seed: int = 1) -> AdaptedLlama:
         for parameter in model.adapter_parameters().values():
             parameter.add_(0.3 * torch.randn(parameter.shape, generator=generator))
     return model
+
+
+def wide(config: AdapterConfig = LATE, **sizes) -> AdaptedLlama:
+    """A model whose widths decode.c takes, in bfloat16, with gates that are open but not chaotic."""
+    sizes = {"hidden_size": 64, "intermediate_size": 96, "head_dim": 32, "initializer_range": 0.1} | sizes
+    model = AdaptedLlama(llama(**sizes), config, PROJECTOR, VISION).eval()
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for name, parameter in model.adapter_parameters().items():
+            size = 0.5 if "gate" in name else 0.1
+            parameter.add_(size * torch.randn(parameter.shape, generator=generator))
+    model.llm.bfloat16()
+    return model
+
+
+def in_float32(model: AdaptedLlama) -> AdaptedLlama:
+    """The same numbers in the longer type."""
+    other = copy.deepcopy(model)
+    other.llm.float()
+    return other
 
 
 def clip_tokens(rows: int = 1, seed: int = 2) -> torch.Tensor:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from lav2 import config
 from lav2.cli.options import chosen_preset
-from lav2.config import Models, Placing
+from lav2.config import Models, Placing, Prompts
+from lav2.errors import LAV2Error
 from lav2.options import add_options, chosen, command_parser
 from lav2.training.settings import EncoderConfig, PhrasesConfig, RunConfig, TrainConfig
 
@@ -20,6 +21,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     add_options(train, TrainConfig)
     add_options(train, Models, only=("preset", "llm"))
     add_options(train, RunConfig)
+    add_options(train, Prompts)
 
     phrases = command_parser(
         commands, "phrases", "teach the judge of a captioner's drafts what people say of photos", run_phrases
@@ -53,8 +55,13 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
 def run_train(options: argparse.Namespace) -> int:
     from lav2.training import run
 
-    settings, start = chosen(TrainConfig, options), chosen(RunConfig, options)
-    run.run(chosen_preset(options), settings, options.data, options.out, start)
+    settings, start, prompts = (chosen(kind, options) for kind in (TrainConfig, RunConfig, Prompts))
+    if start.init and prompts != Prompts():
+        raise LAV2Error(
+            "The adapter of --init has its own prompts.",
+            "Leave --fusion, --visual-layers and --adapter-layers away, or start anew without --init.",
+        )
+    run.run(config.with_prompts(chosen_preset(options), prompts), settings, options.data, options.out, start)
     return 0
 
 

@@ -111,13 +111,14 @@ def write(
 
 def _described(config: Mapping) -> str:
     adapter, vision = config["adapter"], config["vision"]
+    early = f" (first layers: {adapter.get('visual_layers')})" if adapter.get("fusion") == "early" else ""
     lines = [
         "An adapter of the method LLaMA-Adapter V2 (arXiv 2304.15010) for the project LAV2.",
         "",
         f"- base: {config['base']['name']}, frozen",
         f"- image encoder: {vision['name'] if vision else 'none, text only'}",
-        f"- {adapter.get('fusion')} fusion, {adapter.get('prompt_length')} prompts in {adapter.get('adapter_layers')} "
-        f"layers, LoRA rank {adapter.get('lora_rank')}",
+        f"- {adapter.get('fusion')} fusion{early}, {adapter.get('prompt_length')} prompts in "
+        f"{adapter.get('adapter_layers')} layers, LoRA rank {adapter.get('lora_rank')}",
     ]
     if config["notes"].get("stage"):
         lines.append(f"- trained in stage {config['notes']['stage']}")

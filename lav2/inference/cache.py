@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from lav2.model.adapter import LayerPrompt
+
 PREFILL_CHUNK = 128  # tokens of a long prompt at once, cut at multiples (and behind Cache.lead): what a piece computes
 # depends only on what stands before it, so that an answer is the same to the last bit whether or not earlier pieces
 # were kept
@@ -17,6 +19,15 @@ GPU_PREFILL_CHUNK = 512  # a GPU reads as many in 16 ms (7B on an H200), of whic
 def prefill_chunk(device: torch.device) -> int:
     """Tokens of a prompt that are read at once on this device, at most."""
     return PREFILL_CHUNK if device.type == "cpu" else GPU_PREFILL_CHUNK
+
+
+def packed(prompt: LayerPrompt | None, dtype: torch.dtype) -> tuple[Tensor, Tensor] | None:
+    """A layer's prompt as decode.c and kernels.py read it: keys and values [B or 1, K, 2G, A], gates."""
+    if prompt is None:
+        return None
+    key, value, gate = prompt
+    kv = torch.cat([key, value], dim=1).transpose(1, 2)
+    return kv.to(dtype).contiguous(), gate.to(dtype).contiguous()
 
 
 @dataclass

@@ -27,7 +27,7 @@ from transformers import PreTrainedModel
 from lav2.config import AdapterConfig, VisionConfig
 from lav2.errors import LAV2Error
 from lav2.inference import native
-from lav2.inference.cache import Cache, addresses_of
+from lav2.inference.cache import Cache, addresses_of, packed
 from lav2.inference.cuda_graph import CudaGraphStep
 from lav2.inference.folding import BLOCK, Arena, Folded, Matrix, folded, quantised
 from lav2.inference.forward import NATIVE_ROWS, TorchForward
@@ -141,6 +141,9 @@ class Engine(TorchForward):
             self.head = head or self._vocabulary_matrix(model.llm.get_output_embeddings())
             places = torch.arange(context, device=self.device)[None]
             cosine, sine = model.decoder.rotary_emb(torch.zeros(1, device=self.device), places)  # [1, context, A]
+            # What no photo changes is projected and packed once: with early fusion all but the visual layers' prompts.
+            self._text_only = model.prompt_kv()
+            self._packed = [packed(prompt, self.cache_dtype) for prompt in self._text_only]
         self._spare = torch.empty(0)
         first = self.layers[0]
         self._largest = max(part.weight.numel() for part in (first.qkv, first.out, first.gate_up, first.down))
@@ -165,7 +168,7 @@ class Engine(TorchForward):
     def prompt_kv(
         self, visual_prompt: Tensor | None = None, has_image: Tensor | None = None
     ) -> tuple[LayerPrompt | None, ...]:
-        return self.model.prompt_kv(visual_prompt, has_image)
+        return self.model.prompt_kv(visual_prompt, has_image, self._text_only)
 
     def _layer(self, layer: nn.Module, config: AdapterConfig, release: bool) -> Layer:
         attention, mlp = layer.self_attn, layer.mlp
@@ -320,14 +323,8 @@ class Engine(TorchForward):
             first = attention_mask.shape[1] - attention_mask.sum(-1)
             if bool((first == attention_mask.shape[1]).any()):
                 raise LAV2Error("A text of the batch is empty.", "Leave it out.")
-        prompts: list[tuple[Tensor, Tensor] | None] = []
-        for prompt in prompt_kv:
-            if prompt is None:
-                prompts.append(None)
-                continue
-            key, value, gate = prompt
-            kv = torch.cat([key, value], dim=1).transpose(1, 2)
-            prompts.append((kv.to(self.cache_dtype).contiguous(), gate.to(self.cache_dtype).contiguous()))
+        own = zip(prompt_kv, self._text_only, self._packed, strict=True)
+        prompts = [ready if prompt is known else packed(prompt, self.cache_dtype) for prompt, known, ready in own]
         return Cache(cached, prompts, first, lead)
 
     def _read(self, input_ids: Tensor, cache: Cache) -> Tensor:

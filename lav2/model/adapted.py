@@ -91,10 +91,13 @@ class AdaptedLlama(nn.Module):
         return self.projector(clip_tokens.to(self.device))
 
     def prompt_kv(
-        self, visual_prompt: Tensor | None = None, has_image: Tensor | None = None
+        self,
+        visual_prompt: Tensor | None = None,
+        has_image: Tensor | None = None,
+        text_only: tuple[LayerPrompt | None, ...] | None = None,
     ) -> tuple[LayerPrompt | None, ...]:
         """Each layer's prompt keys, values and gate (see Adapter.prompt_kv): once per image, not per token."""
-        return self.adapter.prompt_kv(self.decoder.layers, visual_prompt, has_image)
+        return self.adapter.prompt_kv(self.decoder.layers, visual_prompt, has_image, text_only)
 
     def forward(self, input_ids: Tensor, prompt_kv: tuple[LayerPrompt | None, ...], **kwargs):
         """transformers' forward with the prompts handed down; keywords as there (attention_mask, past_key_values ...).

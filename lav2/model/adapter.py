@@ -27,6 +27,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from lav2.config import AdapterConfig
+from lav2.errors import LAV2Error
 
 # cuDNN's attention plans anew, for half a second, whenever a length is new, as a prompt's is.
 torch.backends.cuda.enable_cudnn_sdp(False)
@@ -98,7 +99,7 @@ class Adapter(nn.Module):
         width: D, its hidden width.
 
     Raises:
-        ValueError: the layers asked for are more than there are, or the visual prompts of early fusion would meet
+        LAV2Error: the layers asked for are more than there are, or the visual prompts of early fusion would meet
             in one layer.
     """
 
@@ -107,11 +108,16 @@ class Adapter(nn.Module):
         self.config = config
         self.first = layers - config.adapter_layers
         if self.first < 0:
-            raise ValueError(f"adapter_layers={config.adapter_layers}, but the model has {layers} layers")
-        if config.fusion != "late" and config.visual_layers > self.first:
-            raise ValueError(
-                f"{config.fusion} fusion: {config.visual_layers} visual and {config.adapter_layers} adapter layers "
-                f"overlap in a model of {layers} layers"
+            raise LAV2Error(
+                f"{config.adapter_layers} layers are to get adaptation prompts, but the model has {layers} layers.",
+                f"Give {layers} or fewer (--adapter-layers).",
+            )
+        if config.fusion != "late" and not 1 <= config.visual_layers <= self.first:
+            raise LAV2Error(
+                f"{config.fusion.capitalize()} fusion: {config.visual_layers} visual and {config.adapter_layers} "
+                f"adapter layers are none, or overlap in a model of {layers} layers.",
+                "Give 1 or more visual layers (--visual-layers), and so few of both that they do not overlap "
+                "(--adapter-layers).",
             )
         # Token-like size: the released code's nn.Embedding starts at N(0, 1), too large beside trained embeddings.
         self.adapter_prompt = nn.Parameter(0.02 * torch.randn(config.adapter_layers, config.prompt_length, width))
@@ -129,7 +135,11 @@ class Adapter(nn.Module):
                 gate.fill_(value)
 
     def prompt_kv(
-        self, layers: nn.ModuleList, visual_prompt: Tensor | None, has_image: Tensor | None = None
+        self,
+        layers: nn.ModuleList,
+        visual_prompt: Tensor | None,
+        has_image: Tensor | None = None,
+        text_only: tuple[LayerPrompt | None, ...] | None = None,
     ) -> tuple[LayerPrompt | None, ...]:
         """Keys, values and gate of every layer's prompt; computed once per image.
 
@@ -137,6 +147,8 @@ class Adapter(nn.Module):
             layers: the frozen model's decoder layers.
             visual_prompt: [B, K, D] from VisualProjector, None: text only.
             has_image: [B] bool, the rows whose visual prompt counts; None: all.
+            text_only: what this returned without a photo, of the same weights: the prompts that no photo changes (with
+                early fusion all adaptation prompts) are taken from it.
 
         Returns:
             One entry per layer of the model: (key [B|1, G, K, A], value [B|1, G, K, A], gate [B|1, H, 1, 1]) or None;
@@ -144,14 +156,18 @@ class Adapter(nn.Module):
         """
         config = self.config
         present = None if has_image is None else has_image.view(-1, 1, 1)
+        early = config.fusion != "late" and visual_prompt is not None
         entries: list[LayerPrompt | None] = [None] * len(layers)
-        if config.fusion != "late" and visual_prompt is not None:
+        changed = range(config.adapter_layers)  # the adaptation prompts that are projected
+        if text_only is not None and (config.fusion == "early" or visual_prompt is None):
+            entries, changed = list(text_only), range(0)
+        if early:
             for index in range(config.visual_layers):
                 gate = torch.tanh(self.visual_gate[index])
                 if present is not None:  # rows without an image do not attend to it at all
                     gate = gate * present[..., None]
                 entries[index] = _project(layers[index], visual_prompt, gate, config.tuned_prompts)
-        for index in range(config.adapter_layers):
+        for index in changed:
             prompt = self.adapter_prompt[index][None]  # [1, K, D]
             if config.fusion != "early" and visual_prompt is not None:
                 visual = visual_prompt if present is None else visual_prompt * present

@@ -105,7 +105,7 @@ def train(
         if validation and (progress.step % config.validate_every == 0 or progress.step == config.steps):
             with average.applied() if average else contextlib.nullcontext():
                 scores = validate(model, validation)
-            report(f"step {progress.step}: validation loss {scores}, mean |tanh(gate)| {_gate_size(model):.3f}")
+            report(f"step {progress.step}: validation loss {scores}, mean |tanh(gate)| {_gate_sizes(model)}")
             progress.history.append({"step": progress.step, **scores})
         if first and (progress.step % config.save_every == 0 or progress.step == config.steps):
             save_progress(model, optim, average, config, out, base, progress, notes, facts)
@@ -189,5 +189,8 @@ def validate(model: AdaptedLlama, validation: dict[str, Sequence[Batch]]) -> dic
     return scores
 
 
-def _gate_size(model: AdaptedLlama) -> float:
-    return torch.tanh(model.adapter.gate).abs().mean().item()
+def _gate_sizes(model: AdaptedLlama) -> str:
+    sizes = [f"{torch.tanh(model.adapter.gate).abs().mean().item():.3f}"]
+    if model.config.fusion == "early":
+        sizes.append(f"{torch.tanh(model.adapter.visual_gate).abs().mean().item():.3f} (visual)")
+    return ", ".join(sizes)
