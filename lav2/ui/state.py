@@ -31,7 +31,9 @@ class Findings:
     receipt: Mapping[str, Any] | None = None  # once the answer is there
     experts: tuple[str, ...] = ()  # that were to look; of one whose findings were all left out there is no state
     began: Mapping[str, float] = field(default_factory=dict)  # expert -> when it was asked
-    remembered: frozenset[str] = frozenset()  # experts that had looked before
+    remembered: frozenset[str] = frozenset()  # experts that had looked before, for this visitor
+    untimed: frozenset[str] = frozenset()  # that had looked for somebody else, which is nobody's business
+    seen: frozenset[str] = frozenset()  # experts whose findings on this photo the visitor was shown before
 
     def after(self, event: Event | Exception) -> "Findings":
         """The findings once `event` has happened; a token changes nothing here."""
@@ -44,9 +46,10 @@ class Findings:
                 evidence = {**self.evidence, name: found}
                 ordered = {expert: evidence[expert] for expert in EXPERT_NAMES if expert in evidence}
                 sooner = name in self.began and time.monotonic() - self.began[name] < found.seconds
-                remembered = self.remembered | {name} if sooner else self.remembered
+                remembered = self.remembered | {name} if sooner and name in self.seen else self.remembered
+                untimed = self.untimed | {name} if sooner and name not in self.seen else self.untimed
                 states = {**self.states, name: state}
-                return replace(self, states=states, evidence=ordered, remembered=remembered)
+                return replace(self, states=states, evidence=ordered, remembered=remembered, untimed=untimed)
             case PromptReady(prompt, tokens, context, trimmed, left_out, parts):
                 told = {"prompt": prompt, "tokens": tokens, "context": context, "trimmed": trimmed}
                 return replace(self, **told, left_out=left_out, token_breakdown=parts)
@@ -99,6 +102,13 @@ class Cancellation(threading.Event):
 
 def busy(exchanges: Exchanges) -> bool:
     return bool(exchanges) and exchanges[-1].state == "pending"
+
+
+def experts_seen(exchanges: Exchanges) -> frozenset[str]:
+    """The experts whose findings on the last exchange's photo stand in this conversation already."""
+    photo = current_photo(exchanges)
+    earlier = [exchanges[i] for i in range(len(exchanges) - 1) if current_photo(exchanges[: i + 1]) == photo]
+    return frozenset(name for exchange in earlier for name in exchange.findings.evidence)
 
 
 def current_photo(exchanges: Exchanges) -> str | None:
