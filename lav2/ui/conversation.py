@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError, field_validator
 
-from experts.evidence import EXPERT_NAMES
+from experts.evidence import EXPERT_NAMES, Caption, Detections, Evidence, ExpertFailure
 from lav2.assistant import receipt
 from lav2.assistant.receipt_form import Receipt
 from lav2.events import QUESTION_CHARACTERS
@@ -14,6 +14,7 @@ from lav2.text import routing
 from lav2.ui.examples import EXAMPLES
 from lav2.ui.messages import display_answer
 from lav2.ui.state import Correction, Exchange, Exchanges, Findings
+from lav2.ui.texts import translated
 
 QUESTIONS = 100  # of one conversation
 ROOM = 2_000_000  # characters of JSON: browsers keep about 5 million for a site, and Gradio's encryption adds a third
@@ -152,10 +153,18 @@ def to_markdown(exchanges: Exchanges, texts: Mapping[str, str]) -> str:
         lines += [f"**{_plain(exchange.question)}**", ""]
         lines += [_plain(display_answer(exchange.answer, exchange.state, texts)), ""]
         for name, found in exchange.findings.evidence.items():
-            told = getattr(found, "text", None) or ", ".join(getattr(found, "labels", getattr(found, "texts", ())))
-            lines += [f"- {texts[name]}: {_plain(told or texts['nothing'])}"]
+            lines += [f"- {texts[name]}: {_plain(_said(found, texts))}"]
         lines += [""] if exchange.findings.evidence else []
     return "\n".join(lines)
+
+
+def _said(found: Evidence, texts: Mapping[str, str]) -> str:
+    match found:
+        case ExpertFailure():
+            return f"{texts['failed']}. {translated(found.cause, texts)}"
+        case Caption():
+            return found.text
+    return ", ".join(found.labels if isinstance(found, Detections) else found.texts) or texts["nothing"]
 
 
 def _plain(text: str) -> str:
