@@ -143,6 +143,7 @@ def test_a_conversation_survives_reload_and_back_and_says_when_its_photo_is_gone
     send(page, "What does the sign say?")
     answered(page)
     first, verdict = said(page), verdicts(page).inner_text()
+    page.wait_for_timeout(1000)  # until it is in the browser's storage
     for again in (page.reload, lambda: (page.goto("about:blank"), page.go_back())):
         again()
         verdicts(page).wait_for()
@@ -191,7 +192,7 @@ def test_clear_can_be_undone_and_the_conversation_is_saved_as_markdown_and_json(
 def test_the_question_that_carries_the_photo_can_be_edited(open_page):
     page = open_page()
     faults = []
-    page.on("pageerror", faults.append)
+    page.on("pageerror", lambda error: faults.append(error))
     example(page, 2)
     page.wait_for_timeout(1000)
     page.locator("#chat").get_by_label("Edit").first.click()
