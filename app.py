@@ -29,7 +29,8 @@ from lav2.options import Help, add_options, chosen
 from lav2.server import gate, logs, openai_api, serving
 from lav2.ui.answering import ON_SPACES, ON_ZERO_GPU, answer, assistant, load, warm
 from lav2.ui.examples import EXAMPLES
-from lav2.ui.page import build, labels_js, theme, upload_folder
+from lav2.ui.inputs import upload_folder
+from lav2.ui.page import build, labels_js, theme
 from lav2.ui.texts import ASSETS, T
 
 UPLOAD_LIMIT = "30mb"  # as lav2.image refuses more

@@ -1,11 +1,12 @@
 // Names for screen readers on what Gradio draws without them: photos, the table's check boxes, lists of buttons; the
 // page's language, and the one text that Gradio does not translate. And the finding under the pointer, or with the
-// keyboard's focus, lit up in the photo.
+// keyboard's focus, lit up in the photo. And photos that are dropped or pasted anywhere on the page.
 () => {
   const language = navigator.language.slice(0, 2) in TEXTS ? navigator.language.slice(0, 2) : "en";
   const say = TEXTS[language];
   document.documentElement.lang = language;
   const set = (element, name, value) => { if (element && element.getAttribute(name) !== value) element.setAttribute(name, value); };
+  let asked = 0;
   const label = () => {
     for (const image of document.querySelectorAll("#chat .message img, .lav2-photo img")) {
       const text = image.closest(".lav2-photo") ? say.photo : say.photo_sent;
@@ -19,14 +20,48 @@
       set(box, "aria-label", `${say.column_use} ${number || ""}`.trim());
       box.closest("[role=button]")?.removeAttribute("role");
     }
-    for (const text of document.querySelectorAll("#chat .example-text")) {
+    for (const text of document.querySelectorAll(".lav2-examples .gallery-item p")) {
       const own = say.examples[text.innerText.trim()];
       if (own && own !== text.innerText.trim()) text.innerText = own;
     }
-    for (const list of document.querySelectorAll("#chat .examples[role=list]")) list.removeAttribute("role");
+    const questions = document.querySelectorAll("#chat .user-row").length;
+    const log = document.querySelector("#chat [role=log]");
+    if (log && questions > asked) log.scrollTop = log.scrollHeight; // Gradio stays where one has scrolled up
+    asked = questions;
     for (const file of document.querySelectorAll(".thumbnail-wrapper[role=listitem]")) set(file.parentElement, "role", "list");
     for (const button of document.querySelectorAll("button[aria-label='']")) button.setAttribute("aria-label", say.more);
   };
+  // What is dropped beside a place for files would be opened by the browser, in place of the page.
+  document.body.dataset.drop = say.drop;
+  const carriesFiles = (event) => [...(event.dataTransfer?.types ?? [])].includes("Files");
+  const takes = (event) => event.target.closest?.(".multimodal-textbox, [aria-dropeffect]");
+  const attach = (files) => {
+    const input = [...document.querySelectorAll(".multimodal-textbox")].find((box) => box.checkVisibility())
+      ?.querySelector("input[type=file]");
+    if (!input || !files.length) return;
+    const given = new DataTransfer();
+    for (const file of files) given.items.add(file);
+    input.files = given.files;
+    input.dispatchEvent(new Event("change", { bubbles: true }));
+  };
+  const over = (event, on) => {
+    if (!carriesFiles(event)) return;
+    event.preventDefault();
+    document.body.classList.toggle("lav2-dropping", on && !takes(event));
+  };
+  document.addEventListener("dragenter", (event) => over(event, true));
+  document.addEventListener("dragover", (event) => over(event, true));
+  document.addEventListener("dragleave", (event) => { if (!event.relatedTarget) over(event, false); });
+  document.addEventListener("drop", (event) => {
+    over(event, false);
+    if (carriesFiles(event) && !takes(event)) attach([...event.dataTransfer.files]);
+  });
+  document.addEventListener("paste", (event) => {
+    const files = [...(event.clipboardData?.files ?? [])].filter((file) => file.type.startsWith("image/"));
+    if (!files.length || event.target.closest?.("textarea, input")) return; // Gradio's box takes its own
+    event.preventDefault();
+    attach(files);
+  });
   const SVG = "http://www.w3.org/2000/svg";
   const dark = () => document.querySelectorAll(".lav2-spot").forEach((spot) => spot.remove());
   const light = (event) => {

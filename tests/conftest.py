@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+from live import CHROMIUM, PATIENCE, chromium, serve
 from PIL import Image
 
 if os.environ.get("LAV2_TEST_DEVICE", "cpu") == "cpu":
@@ -28,3 +29,49 @@ def bus() -> Image.Image:
 
     package = Path(find_spec("ultralytics").origin).parent  # found without importing it
     return Image.open(package / "assets" / "bus.jpg").convert("RGB")
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory):
+    """One server for all tests in a browser."""
+    with serve(tmp_path_factory.mktemp("server")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def address(server):
+    return server.address
+
+
+@pytest.fixture(scope="module")  # no longer: where Playwright runs, asyncio.run() refuses to
+def browser():
+    if not CHROMIUM.exists():
+        pytest.skip(f"needs Chromium: there is none at {CHROMIUM}; install it or set CHROMIUM")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as play:
+        started = chromium(play)
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def open_page(browser, address):
+    """Opens the app as one visitor: own cookies, own session. In the end no other machine may have been asked."""
+    contexts, foreign = [], []
+
+    def start(width=1366, height=900, scheme="light", language="en-GB", address=address):
+        context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme, locale=language)
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(PATIENCE * 1000)
+        ours = (address, "data:", "blob:")
+        page.on("request", lambda request: None if request.url.startswith(ours) else foreign.append(request.url))
+        page.goto(address)
+        page.wait_for_selector("#examples .gallery-item")
+        return page
+
+    yield start
+    for context in contexts:
+        context.close()
+    assert foreign == []

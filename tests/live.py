@@ -117,5 +117,5 @@ def settled(page) -> None:
 
 
 def said(page) -> list[str]:
-    """What the assistant said, one entry per bubble, without the fold about the experts."""
-    return page.locator("#chat .bot.message").all_inner_texts()
+    """What the assistant said, one entry per bubble, without the fold about the experts and the verdict."""
+    return page.locator("#chat .bot.message:not(:has(.lav2-verdict, .thought-group))").all_inner_texts()

@@ -130,6 +130,16 @@ def value(update):
     return update["value"] if isinstance(update, dict) else update
 
 
+def spoken(page) -> str:
+    """The last answer."""
+    return [m["content"] for m in page[CHAT.chat] if "lav2-verdict" not in m["content"]][-1]
+
+
+def judged(page) -> str:
+    """The verdict under the last answer."""
+    return page[CHAT.chat][-1]["content"]
+
+
 def test_importing_the_app_loads_no_heavy_package():
     heavy = ("torch", "transformers", "ultralytics", "easyocr", "spaces")
     code = f"import sys, app; print(*[name for name in {heavy} if name in sys.modules])"
@@ -148,7 +158,7 @@ def test_a_question_shows_findings_prompt_and_answer(play, photo):
         done(evidence=found),
     )
     page = ask("What is there?", photo)
-    assert [m["content"] for m in page[CHAT.chat]][-1] == "A dog."
+    assert spoken(page) == "A dog." and "2 “dog”" in judged(page)
     assert [row[1] for row in page[CHAT.panel.table]["value"]] == ["1", "2 ✓", "3"]
     assert page[CHAT.panel.table]["value"][1] == [True, "2 ✓", "dog", "Objects", "0.90", "center"]
     assert page[CHAT.panel.prompt]["value"] == "the exact prompt"
@@ -171,7 +181,7 @@ def test_tokens_stream_before_the_end(play):
     play(PromptReady("p", 1, 2, 0), Token("One "), Token("two"), done("One two"))
     taken = CHAT.take({"text": "Q", "files": []}, (), ENGLISH)
     updates = list(CHAT.reply(taken[CHAT.exchanges], taken[CHAT.cancel], ENGLISH, *SETTINGS))
-    assert [u[CHAT.chat][-1]["content"] for u in updates][-2:] == ["One ", "One two"]
+    assert [spoken(update) for update in updates][-2:] == ["One ", "One two"]
 
 
 def test_a_follow_up_reuses_the_photo_and_a_new_photo_starts_a_marked_new_context(play, photo, tmp_path):
@@ -258,7 +268,7 @@ def test_stop_keeps_what_was_said_and_says_so(play):
     play(PromptReady("p", 1, 2, 0), Token("A do"), done("A do", stopped=True))
     page = ask("Q")
     assert page[CHAT.exchanges][0].answer == "A do"
-    assert page[CHAT.chat][-1]["content"].startswith("A do") and "stopped" in page[CHAT.chat][-1]["content"]
+    assert spoken(page).startswith("A do") and "stopped" in spoken(page)
     run = state.Cancellation()
     inputs.stop_answer(run)
     assert run.is_set()
@@ -284,7 +294,7 @@ def test_a_photo_that_was_deleted_meanwhile_locks_no_conversation(play, photo):
     assert len(scripted.requests) == 1
     assert page[CHAT.box].value["text"] == "Two?" and "no longer kept" in page[CHAT.notice]["value"]
     assert [exchange.state for exchange in page[CHAT.exchanges]] == ["done"]
-    assert CHAT.choose(page[CHAT.exchanges], SimpleNamespace(row_value=["true", "1"])) == inputs.NOTHING
+    assert CHAT.choose(page[CHAT.exchanges], None, SimpleNamespace(row_value=["true", "1"])) == inputs.NOTHING
     undone = CHAT.undo(page[CHAT.exchanges], ENGLISH)
     assert undone[CHAT.exchanges] == () and undone[CHAT.box].value["files"] == []
     CHAT.chat.postprocess(page[CHAT.chat])
@@ -296,7 +306,7 @@ def test_while_an_answer_comes_nothing_is_taken_back_and_the_drawn_findings_stay
     undone = CHAT.undo(asked, ENGLISH)
     assert "stop it first" in undone[CHAT.notice]["value"] and CHAT.exchanges not in undone
     assert undone[CHAT.chat] == messages.messages(asked, texts.TEXTS["en"])
-    assert CHAT.choose(asked, SimpleNamespace(row_value=["true", "1"])) == inputs.NOTHING
+    assert CHAT.choose(asked, None, SimpleNamespace(row_value=["true", "1"])) == inputs.NOTHING
 
 
 @pytest.mark.parametrize("name", ["undo", "choose", "vote", "reply"])
@@ -340,8 +350,62 @@ def test_a_cleared_page_stays_clear(play):
     run = state.Cancellation()
     replies = CHAT.reply((state.Exchange("Q"),), run, ENGLISH, *SETTINGS)
     next(replies)
-    assert CHAT.clear(run, ENGLISH)[CHAT.exchanges] == ()
+    assert CHAT.clear(run, (), ENGLISH)[CHAT.exchanges] == ()
     assert list(replies) == []
+
+
+def test_clear_can_be_undone_until_the_next_question(play, photo):
+    play(PromptReady("p", 1, 2, 0), done())
+    asked = ask("One?", photo)
+    cleared = CHAT.clear(None, asked[CHAT.exchanges], ENGLISH)
+    assert cleared[CHAT.exchanges] == () and cleared[CHAT.stored] == {"exchanges": []}
+    assert cleared[CHAT.unclear]["visible"]
+    back = CHAT.restore(cleared[CHAT.cleared], ENGLISH)
+    assert back[CHAT.exchanges] == asked[CHAT.exchanges] and not back[CHAT.unclear]["visible"]
+    assert not ask("Two?")[CHAT.unclear]["visible"]
+    assert CHAT.restore((), ENGLISH) == inputs.NOTHING
+
+
+def test_every_answer_opens_its_own_evidence_and_receipt(play, photo):
+    play(EvidenceFound("detection", OBJECTS), PromptReady("p", 1, 2, 0), done("A dog.", {"detection": OBJECTS}))
+    first = ask("What?", photo)
+    play(EvidenceFound("caption", CAPTION), PromptReady("p2", 1, 2, 0), done("A cat.", {"caption": CAPTION}))
+    exchanges = ask("And?", exchanges=first[CHAT.exchanges])[CHAT.exchanges]
+    shown = messages.messages(exchanges, texts.TEXTS["en"])
+    index = next(i for i, m in enumerate(shown) if m["content"] == "A dog.")
+
+    def click(i, opened):
+        return CHAT.open(exchanges, opened, SimpleNamespace(index=i), ENGLISH)
+
+    opened = click(index, None)
+    assert opened[CHAT.opened] == 0 and "“What?”" in opened[CHAT.heading]
+    assert opened[CHAT.panel.table]["value"][0][2] == "dog" and opened[CHAT.panel.prompt]["value"] == "p"
+    assert not opened[CHAT.panel.again]["visible"]  # it would ask the last question
+    data = re.search(r'base64,([^"]+)"', value(opened[CHAT.panel.claims]))[1]
+    assert json.loads(base64.b64decode(data))["answer"] == "A dog."
+    picture = CHAT.choose(exchanges, 0, SimpleNamespace(row_value=["true", "1"]))[CHAT.panel.picture]
+    assert max(picture.getpixel((90, 90))) < 100
+    back = click(len(shown) - 1, 0)
+    assert back[CHAT.opened] == 1 and back[CHAT.panel.again]["visible"]
+    assert click(index, 0) == inputs.NOTHING and click(len(shown) - 1, None) == inputs.NOTHING
+
+
+def test_two_photos_in_the_box_are_asked_about(photo):
+    message = {"text": "What?", "files": [photo, photo]}
+    for tab, settings in ((CHAT, ((), ENGLISH)), (COMPARE, ("pair", None, ENGLISH))):
+        update = tab.take(message, *settings)
+        assert "2 photos" in update[tab.notice]["value"] and "Which one is meant?" in update[tab.notice]["value"]
+        assert set(update) == {tab.notice}  # they stay in the box
+
+
+def test_good_news_is_no_alert(play, photo, tmp_path):
+    play(EvidenceFound("detection", OBJECTS), PromptReady("p", 1, 2, 0), done("A dog.", {"detection": OBJECTS}))
+    file = tmp_path / "receipt.json"
+    kept = ask("What?", photo)[CHAT.exchanges][0].findings.receipt
+    for answer, good in (("A dog.", True), ("A cat.", False)):
+        file.write_text(json.dumps({**kept, "answer": answer}))
+        told = CHAT.replaying.replay(str(file), photo, ENGLISH)["value"]
+        assert ("good" in told, "alert" in told) == (good, not good)
 
 
 def test_a_refused_question_changes_nothing_but_the_notice_and_answers_nothing_again(play, photo):
@@ -378,7 +442,8 @@ def test_untrusted_text_is_escaped_everywhere(play, photo):
     play(*(EvidenceFound(*item) for item in found.items()), PromptReady(ATTACK, 1, 2, 0), done(ATTACK, found))
     page = ask(ATTACK, photo)
     contents = [m["content"] for m in page[CHAT.chat] if isinstance(m["content"], str)]
-    assert all("<" not in text for text in contents)
+    ours = re.compile(r"</?(div|ul|li|a|mark)( (class|href)=\"[\w# -]*\")*>")  # of the verdict
+    assert all("<" not in ours.sub("", text) for text in contents) and "lav2-verdict" in contents[-1]
     assert "<img" not in value(page[CHAT.panel.status])
     assert all(CHAT.panel.table.datatype[i] == "str" for i in range(1, 6)) and COMPARE.panel.table.datatype == "str"
     assert all("<" not in cell for row in page[CHAT.panel.table]["value"] for cell in row[1:])
@@ -389,7 +454,7 @@ def test_untrusted_text_is_escaped_everywhere(play, photo):
 def test_choosing_a_row_dims_the_rest_of_the_photo(play, photo):
     play(EvidenceFound("detection", OBJECTS), PromptReady("p", 1, 2, 0), done())
     page = ask("Q", photo)
-    chosen = CHAT.choose(page[CHAT.exchanges], SimpleNamespace(row_value=["true", "1 ✓"]))[CHAT.panel.picture]
+    chosen = CHAT.choose(page[CHAT.exchanges], None, SimpleNamespace(row_value=["true", "1 ✓"]))[CHAT.panel.picture]
     assert chosen.getpixel((35, 70)) == (255, 255, 255)
     assert max(chosen.getpixel((90, 90))) < 100
 
@@ -475,29 +540,29 @@ def test_an_answer_shows_what_it_rests_on_and_offers_its_receipt(play, photo):
     found = {"caption": Caption("a cat on a table", 0.1, "test"), "detection": OBJECTS}
     play(*(EvidenceFound(*item) for item in found.items()), PromptReady("p", 1, 2, 0), done("A purple dog.", found))
     page = ask("What?", photo)
-    shown = value(page[CHAT.panel.claims])
+    shown = judged(page)
     assert "<mark>purple</mark>" in shown and "<mark>dog</mark>" not in shown
     assert "“cat”" in shown and "found none" in shown
-    data = re.search(r'href="data:application/json;base64,([^"]+)" download', shown)[1]
+    data = re.search(r'href="data:application/json;base64,([^"]+)" download', value(page[CHAT.panel.claims]))[1]
     kept = json.loads(base64.b64decode(data))
     assert (kept["question"], kept["answer"], kept["sampling"]["seed"]) == ("What?", "A purple dog.", 7)
 
 
 def test_a_receipt_is_replayed_on_the_page(play, photo, tmp_path):
-    assert "no receipt" in CHAT.replay(None, None, ENGLISH)["value"]
+    assert "no receipt" in CHAT.replaying.replay(None, None, ENGLISH)["value"]
     found = {"detection": OBJECTS}
     scripted = play(EvidenceFound("detection", OBJECTS), PromptReady("p", 1, 2, 0), done("A dog.", found))
     kept = ask("What?", photo)[CHAT.exchanges][0].findings.receipt
     file = tmp_path / "receipt.json"
     file.write_text(json.dumps(kept))
-    assert "The answer is the same." in CHAT.replay(str(file), photo, ENGLISH)["value"]
+    assert "The answer is the same." in CHAT.replaying.replay(str(file), photo, ENGLISH)["value"]
     assert scripted.requests[-1].evidence["detection"].labels == ("dog",)
     file.write_text(json.dumps({**kept, "answer": "<b>A cat.</b>"}))
-    other = CHAT.replay(str(file), photo, ENGLISH)["value"]
+    other = CHAT.replaying.replay(str(file), photo, ENGLISH)["value"]
     assert "another one" in other and "A cat." in other and "<b>A cat" not in other
-    assert "another one (none)" in CHAT.replay(str(file), None, ENGLISH)["value"]
+    assert "another one (none)" in CHAT.replaying.replay(str(file), None, ENGLISH)["value"]
     file.write_text("{}")
-    assert "no receipt" in CHAT.replay(str(file), photo, ENGLISH)["value"]
+    assert "no receipt" in CHAT.replaying.replay(str(file), photo, ENGLISH)["value"]
 
 
 def test_corrected_findings_replace_the_experts_in_the_next_answer(play, photo):
@@ -539,7 +604,7 @@ def test_corrections_stay_for_the_next_questions_until_retry_a_new_photo_or_anot
         assert exchanges[-1].findings.corrected and exchanges[-1].before is None
         assert scripted.requests[-1].evidence["detection"].labels == ("wolf",)
         assert scripted.requests[-1].evidence["ocr"].texts == ()
-    assert "you corrected" in messages.messages(exchanges, texts.TEXTS["en"])[-2]["content"]
+    assert "you corrected" in messages.messages(exchanges, texts.TEXTS["en"])[-3]["content"]
     edited = reply(CHAT.edit(corrected, SimpleNamespace(index=1, value="Other?"), ENGLISH))
     assert edited[0].findings.corrected
     follow(corrected, experts=("detection",))
@@ -575,8 +640,11 @@ def test_what_was_remembered_is_not_shown_as_if_it_had_taken_its_time(play, phot
     play(ExpertStarted("caption"), ExpertStarted("ocr"), EvidenceFound("caption", slow, True),
          EvidenceFound("ocr", quick),
          PromptReady("p", 1, 2, 0), done())  # fmt: skip
-    lines = re.findall("<span>(.*?)</span>", value(ask("Q", photo)[CHAT.panel.status]))
-    assert lines[0].startswith("9.00 s, remembered") and lines[2].startswith("0.00 s ·")
+    first = ask("Q", photo)
+    lines = re.findall("<span>(.*?)</span>", value(first[CHAT.panel.status]))
+    assert lines[0].startswith("“") and lines[2].startswith("0.00 s ·")  # who else sent it is nobody's business
+    again = ask("Q", exchanges=first[CHAT.exchanges])
+    assert "9.00 s, remembered · “" in value(again[CHAT.panel.status])
 
 
 def test_auto_chooses_the_experts_and_says_why(play, photo):
@@ -618,9 +686,9 @@ def test_findings_that_had_no_room_are_marked_and_told_under_the_answer(play, ph
     page = ask("What?", photo)
     experts = [row[3] for row in page[CHAT.panel.table]["value"]]
     assert experts == ["Objects", "Text (not given to the model)"]
-    assert "For want of room, 1 of the findings were not given" in value(page[CHAT.panel.claims])
+    assert "For want of room, 1 of the findings were not given" in judged(page)
     play(*(EvidenceFound(*i) for i in found.items()), PromptReady("p", 1, 2, 0), done(evidence=found))
-    assert "not given" not in re.sub('href="[^"]*"', "", value(ask("What?", photo)[CHAT.panel.claims]))
+    assert "not given" not in judged(ask("What?", photo))
 
 
 def test_text_that_cannot_be_read_reliably_is_marked_and_told_under_the_answer():
@@ -642,23 +710,23 @@ def test_a_denial_of_a_boxed_object_gets_no_tick_but_a_cross_and_a_word(play, ph
     play(EvidenceFound("detection", OBJECTS), PromptReady("p", 1, 2, 0), done("No, there is no dog.", found))
     page = ask("Is there a dog?", photo)
     assert page[CHAT.panel.table]["value"][0][1] == "1 ✗"
-    assert "there is no “dog”, but the detector found 1 of dog" in value(page[CHAT.panel.claims])
+    assert "there is no “dog”, but the detector found 1 of dog" in judged(page)
 
 
 def test_what_no_finding_holds_is_said_to_be_not_found(play, photo):
     found = {"detection": OBJECTS}
     play(EvidenceFound("detection", OBJECTS), PromptReady("p", 1, 2, 0), done("Paris.", found))
-    shown = value(ask("Which city is it?", photo)[CHAT.panel.claims])
+    shown = judged(ask("Which city is it?", photo))
     assert "Not found in the photo&#x27;s findings: <mark>Paris</mark>" in shown
 
 
 def test_a_question_that_a_rule_answered_shows_no_experts_at_work(play, photo):
     play(Token("Ask in English."), replace(done("Ask in English."), prompt="", rule="language"))
     page = ask("¿Qué es?", photo)
-    assert page[CHAT.chat][-1]["content"] == "Ask in English."
+    assert spoken(page) == "Ask in English."
     assert not any(message.get("metadata") for message in page[CHAT.chat])
     assert texts.TEXTS["en"]["by_rule"] in value(page[CHAT.panel.status])
-    assert texts.TEXTS["en"]["by_rule"] in value(page[CHAT.panel.claims])
+    assert texts.TEXTS["en"]["by_rule"] in judged(page)
 
 
 def test_the_api_returns_plain_json_and_failures_as_messages(play, photo):

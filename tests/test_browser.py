@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from live import CHROMIUM, PATIENCE, ROOT, answered, attach, chromium, said, send, serve, settled, shorten
+from live import PATIENCE, ROOT, answered, attach, said, send, serve, settled, shorten
 from PIL import Image, ImageDraw, ImageFont
 
 from experts.evidence import from_json
@@ -24,52 +24,6 @@ BUS = Path(find_spec("ultralytics").origin).parent / "assets/bus.jpg"
 LEVELS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]
 TEXTS = json.loads((ROOT / "assets/ui.json").read_text(encoding="utf-8"))
 GRADIOS = ("nested-interactive",)  # the fold in the conversation: a button inside a title that acts as one
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    """A server that this module starts and ends."""
-    with serve(tmp_path_factory.mktemp("server")) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def address(server):
-    return server.address
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if not CHROMIUM.exists():
-        pytest.skip(f"needs Chromium: there is none at {CHROMIUM}; install it or set CHROMIUM")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as play:
-        started = chromium(play)
-        yield started
-        started.close()
-
-
-@pytest.fixture
-def open_page(browser, address):
-    """Opens the app as one visitor: own cookies, own session. In the end no other machine may have been asked."""
-    contexts, foreign = [], []
-
-    def start(width=1366, height=900, scheme="light", language="en-GB", address=address):
-        context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme, locale=language)
-        contexts.append(context)
-        page = context.new_page()
-        page.set_default_timeout(PATIENCE * 1000)
-        ours = (address, "data:", "blob:")
-        page.on("request", lambda request: None if request.url.startswith(ours) else foreign.append(request.url))
-        page.goto(address)
-        page.wait_for_selector("#chat .example")
-        return page
-
-    yield start
-    for context in contexts:
-        context.close()
-    assert foreign == []
 
 
 def rewrite(page, row: int, text: str) -> None:
@@ -132,7 +86,8 @@ def test_a_long_answer_grows_on_the_page(open_page, tmp_path):
     page.evaluate("""() => {  // every last line that the page shows in the answer's place
         window.shown = new Set();
         new MutationObserver(() => {
-            const last = [...document.querySelectorAll("#chat .bot.message")].at(-1)?.innerText.trim();
+            const answers = document.querySelectorAll("#chat .bot.message:not(:has(.lav2-verdict, .thought-group))");
+            const last = [...answers].at(-1)?.innerText.trim();
             if (last) window.shown.add(last.split("\\n").at(-1));
         }).observe(document.querySelector("#chat"), { childList: true, subtree: true, characterData: true });
     }""")
@@ -201,7 +156,7 @@ def test_findings_can_be_corrected_and_the_receipt_replays(open_page, tmp_path):
 def test_a_bad_file_is_named_the_conversation_stays_and_the_next_question_works(open_page, tmp_path):
     page = open_page()
     shorten(page)
-    page.locator("#chat .example").first.click()
+    page.locator("#examples .gallery-item").first.click()
     answered(page)
     before = said(page), page.locator(".lav2-table [role=row]:visible").all_inner_texts()
     bad = tmp_path / "holiday.jpg"
@@ -221,11 +176,11 @@ def test_a_bad_file_is_named_the_conversation_stays_and_the_next_question_works(
 
 def test_an_example_is_one_click_away_and_clear_empties_the_page(open_page):
     page = open_page()
-    page.locator("#chat .example").first.click()
+    page.locator("#examples .gallery-item").first.click()
     answered(page)
     assert said(page)
     page.get_by_label("Clear").click()
-    page.wait_for_selector("#chat .example")
+    page.wait_for_selector("#examples .gallery-item")
     assert said(page) == []
     page.locator(".lav2-photo img:visible").first.wait_for(state="hidden")  # the server takes it away, a moment later
 
@@ -335,7 +290,7 @@ def test_axe_finds_no_barrier(open_page, scheme, width):
 @pytest.mark.parametrize("width, scheme", [(390, "light"), (390, "dark"), (1920, "dark")])
 def test_the_page_fits_phones_and_wide_screens(open_page, width, scheme):
     page = open_page(width=width, height=844, scheme=scheme)
-    page.locator("#chat .example").nth(1).click()
+    page.locator("#examples .gallery-item").nth(1).click()
     answered(page)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert not page.locator("footer .divider:visible").count()  # a dot without what it divides
@@ -347,7 +302,7 @@ def test_korean_visitors_get_korean_texts(open_page):
     send(page, " ")
     page.wait_for_selector(".lav2-notice:visible")
     assert "질문이 비어 있습니다" in page.locator(".lav2-notice:visible").inner_text()
-    page.locator("#chat .example").last.click()
+    page.locator("#examples .gallery-item").last.click()
     answered(page)
     # Captions are English: a colour in one of them is no text of the page.
     own = {key: text for key, text in TEXTS["en"].items() if not key.startswith("colour_")}
@@ -374,9 +329,10 @@ def test_the_page_can_be_used_with_the_keyboard_alone(open_page):
     page.locator("#compare-examples").wait_for()
     page.keyboard.press("Shift+Tab")
     page.keyboard.press("Enter")
-    page.locator("#chat .example").first.wait_for()
-    tab_to("#chat .example")
+    page.locator("#examples .gallery-item").first.wait_for()
     tab_to("textarea[data-testid=textbox]")
+    tab_to("#examples .gallery-item")
+    page.locator("textarea[data-testid=textbox]:visible").focus()
     page.keyboard.type("Hello?")
     page.keyboard.press("Enter")
     answered(page)
@@ -435,7 +391,8 @@ def test_retry_edit_and_undo_act_on_the_last_question(open_page):
     chat.get_by_label("Retry").click()
     page.wait_for_function(
         """before => {  // too short an answer to wait for the stop button
-        const last = [...document.querySelectorAll("#chat .bot.message")].at(-1)?.innerText;
+        const answers = document.querySelectorAll("#chat .bot.message:not(:has(.lav2-verdict, .thought-group))");
+        const last = [...answers].at(-1)?.innerText;
         return last && last.trim() !== before.trim();
     }""",
         arg=before,
@@ -447,11 +404,11 @@ def test_retry_edit_and_undo_act_on_the_last_question(open_page):
     chat.locator("textarea:visible").fill("Second question?")
     chat.get_by_label("Submit").click()
     chat.locator(".user.message", has_text="Second question?").wait_for()
-    chat.locator(".bot.message").wait_for()
+    chat.locator(".bot.message").first.wait_for()
     page.wait_for_selector("button.submit-button:visible")
     assert chat.locator(".user.message").count() == 1
     chat.get_by_role("button", name="Undo").click()
-    page.wait_for_selector("#chat .example")
+    page.wait_for_selector("#examples .gallery-item")
     assert page.locator("textarea[data-testid=textbox]:visible").first.input_value() == "Second question?"
 
 
@@ -542,7 +499,7 @@ def test_a_space_without_the_preset_and_without_a_detector_says_both_and_answers
         page = open_page(address=space.address, language="ko-KR")
         notice = page.locator(".lav2-notice:visible").first
         assert "llama-7b-bias" in notice.inner_text() and "기본 모델" in notice.inner_text()
-        page.locator("#chat .example").first.click()
+        page.locator("#examples .gallery-item").first.click()
         answered(page)
         failed = page.locator(".lav2-experts:visible .failed").inner_text()
         assert "no.pt" in failed and len(failed.split(".")) > 2, "cause and next step"

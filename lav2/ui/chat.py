@@ -13,10 +13,11 @@ import gradio as gr
 from lav2.assistant import receipt
 from lav2.errors import LAV2Error
 from lav2.events import Done, EvidenceFound, Queued, Token
-from lav2.image import facts, open_image
+from lav2.image import facts
 from lav2.text import claims, routing
 from lav2.ui import answering
 from lav2.ui.answering import MODEL
+from lav2.ui.conversation import QUESTIONS, from_storage, to_storage
 from lav2.ui.examples import EXAMPLES
 from lav2.ui.inputs import (
     IDLE,
@@ -26,21 +27,32 @@ from lav2.ui.inputs import (
     TOKEN_PAUSE,
     Settings,
     checked_question,
-    client_key,
+    example_strip,
     make_request,
     open_uploaded_photo,
     question_box,
     read_message,
     shown_photo,
     stop_answer,
+    upload_folder,
 )
+from lav2.ui.keeping import KeepingRow
 from lav2.ui.messages import messages, owner
 from lav2.ui.panel import EvidencePanel
-from lav2.ui.state import Cancellation, Correction, Exchange, Exchanges, Findings, busy, current_photo, history
-from lav2.ui.texts import T, error_texts, queue_notice, texts_for, translated
+from lav2.ui.replay import ReplayFold
+from lav2.ui.state import (
+    Cancellation,
+    Correction,
+    Exchange,
+    Exchanges,
+    Findings,
+    busy,
+    current_photo,
+    experts_seen,
+    history,
+)
+from lav2.ui.texts import T, error_texts, queue_notice, texts_for
 from lav2.ui.views import draw_findings, notice
-
-QUESTIONS = 100  # of one conversation
 
 
 class ChatTab:
@@ -49,8 +61,12 @@ class ChatTab:
     def __init__(self):
         self.exchanges = gr.State(())
         self.cancel = gr.State(None)  # the Cancellation of the newest answer
+        self.opened = gr.State(None)  # whose evidence is shown: the number of an exchange, None for the last
+        self.cleared = gr.State(())  # the conversation before Clear
+        # Not random, so that it survives a new start of the server; the encryption hides nothing from this machine.
+        self.stored = gr.BrowserState(None, storage_key="lav2-conversation", secret="lav2-conversation")
         with gr.Row(equal_height=False):
-            with gr.Column(scale=6, min_width=320):
+            with gr.Column(scale=5, min_width=320):
                 self.chat = gr.Chatbot(
                     label=T("chat"),
                     show_label=False,
@@ -61,39 +77,37 @@ class ChatTab:
                     sanitize_html=True,
                     allow_tags=False,
                     editable="user",
+                    group_consecutive_messages=False,  # Gradio 6.31 cannot edit a question that is grouped with a photo
                     layout="bubble",
                     buttons=["copy"],
                     feedback_options=None,
                     allow_file_downloads=False,
                     placeholder=T("chat_empty"),
-                    examples=[example.message() for example in EXAMPLES],
                     elem_id="chat",
                 )
-                self.chat.keep_in_cache.update(shown["icon"]["path"] for shown in self.chat.examples)
                 self.notice = gr.HTML(visible=False)
+                self.unclear = gr.Button(T("unclear"), size="sm", visible=False)
+                self.upload = gr.UploadButton(
+                    T("upload"), file_types=["image"], size="md", variant="primary", elem_id="upload"
+                )
                 self.box = question_box()
+                self.examples = example_strip("examples")
                 self.settings = Settings()
-                with gr.Accordion(T("replay"), open=False):
-                    gr.Markdown(T("replay_lead"))
-                    self.receipt = gr.File(
-                        label=T("replay_file"), file_types=[".json"], height=90, elem_id="replay-receipt"
-                    )
-                    self.replay_photo = gr.File(
-                        label=T("replay_photo"), file_types=["image"], height=90, elem_id="replay-photo"
-                    )
-                    self.replay_button = gr.Button(T("replay"), size="sm")
-                    self.replayed = gr.HTML(visible=False, padding=False)
-            with gr.Column(scale=5, min_width=320):
-                gr.HTML(T("evidence"), elem_classes="lav2-title", padding=False)
+                self.keeping = KeepingRow(self.exchanges)
+                self.replaying = ReplayFold()
+            with gr.Column(scale=8, min_width=320, elem_id="evidence"):
+                self.heading = gr.HTML(T("evidence"), elem_classes="lav2-title", padding=False)
                 self.panel = EvidencePanel(correctable=True)
         self._connect()
 
     def _connect(self) -> None:
-        page = [self.exchanges, self.cancel, self.chat, self.notice, self.box, *self.panel.all]
+        page = [self.exchanges, self.cancel, self.opened, self.cleared, self.stored, self.chat, self.notice]
+        page += [self.unclear, self.upload, self.box, self.heading, self.keeping.fold, *self.panel.all]
+        self.page = page
         at_once = {**QUIET, "queue": False, "outputs": page}
         asked = [
             self.box.submit(self.take, [self.box, self.exchanges], **at_once),
-            self.chat.example_select(self.example, [self.exchanges], **at_once),
+            self.examples.select(self.example, [self.exchanges], **at_once),
             self.chat.retry(self.retry, [self.exchanges], **at_once),
             self.chat.edit(self.edit, [self.exchanges], **at_once),
             self.panel.again.click(self.again, [self.exchanges, self.panel.table], **at_once),
@@ -109,19 +123,16 @@ class ChatTab:
                 **MODEL,
             )
             answered.failure(self.give_back, [self.exchanges], **at_once)  # for example: the queue is full
-        self.replay_button.click(
-            self.replay,
-            [self.receipt, self.replay_photo],
-            [self.replayed],
-            api_visibility="private",
-            show_progress="minimal",
-            **MODEL,
-        )
         self.box.stop(stop_answer, [self.cancel], None, queue=False, api_visibility="private")
         self.chat.undo(self.undo, [self.exchanges], **at_once)
         # An update of the discarded answer may be under way when the page is cleared: show what is true once more.
-        self.chat.clear(self.clear, [self.cancel], **at_once).then(self.redraw, [self.exchanges], **at_once)
-        self.panel.table.select(self.choose, [self.exchanges], [self.panel.picture], queue=False, **QUIET)
+        cleared = self.chat.clear(self.clear, [self.cancel, self.exchanges], **at_once)
+        cleared.then(self.redraw, [self.exchanges], **at_once)
+        self.unclear.click(self.restore, [self.cleared], **at_once)
+        self.upload.upload(self.attach, [self.upload, self.box], [self.box], queue=False, **QUIET)
+        self.chat.select(self.open, [self.exchanges, self.opened], **at_once)
+        chosen = [self.exchanges, self.opened]
+        self.panel.table.select(self.choose, chosen, [self.panel.picture], queue=False, **QUIET)
 
     def take(self, message: dict[str, Any], exchanges: Exchanges, request: gr.Request) -> dict[Any, Any]:
         """A question was sent. If it cannot be asked, it stays in the box and the reason stands above it."""
@@ -134,11 +145,10 @@ class ChatTab:
                 raise LAV2Error(texts["conversation_full"].format(n=QUESTIONS), texts["conversation_full_next"])
         except LAV2Error as error:
             return {self.notice: notice(*error_texts(error, texts))}
-        several = notice(texts["several"]) if len(message["files"]) > 1 else notice()
         empty = gr.MultimodalTextbox(value={"text": "", "files": []}, **RUNNING)
         correction = exchanges[-1].correction if exchanges and not photo else None
         asked = Exchange(question, photo, correction)
-        return {**self._pending(exchanges, asked, texts), self.box: empty, self.notice: several}
+        return {**self._pending(exchanges, asked, texts), self.box: empty}
 
     def example(self, exchanges: Exchanges, event: gr.SelectData, request: gr.Request) -> dict[Any, Any]:
         """An example was chosen. Only its number is believed: a path from the browser could be any file's."""
@@ -185,10 +195,26 @@ class ChatTab:
         exchanges = (*earlier, asked)
         return {
             self.exchanges: exchanges,
+            self.stored: to_storage(exchanges),
             self.cancel: Cancellation(),
             self.chat: messages(exchanges, texts),
             self.notice: notice(),
+            self.heading: self._heading(asked, texts),
+            self.opened: None,
+            **self._begun(True),
         }
+
+    def _begun(self, begun: bool) -> dict[Any, Any]:
+        """What is there before a conversation only, and during one."""
+        return {
+            self.upload: gr.update(visible=not begun),
+            self.unclear: gr.update(visible=False),
+            self.keeping.fold: gr.update(visible=begun, open=False),  # its files are made when it is opened
+        }
+
+    @staticmethod
+    def _heading(exchange: Exchange | None, texts: Mapping[str, str]) -> str:
+        return html.escape(texts["evidence_for"].format(question=exchange.question) if exchange else texts["evidence"])
 
     def reply(
         self, exchanges: Exchanges, cancel: Cancellation, request: gr.Request, *settings: Any
@@ -205,7 +231,7 @@ class ChatTab:
             path = current_photo(exchanges)
             photo = open_uploaded_photo(path, texts) if path else None
             asked = make_request(pending.question, photo, history(exchanges), *settings, asking=request)
-            findings = Findings.waiting(asked.experts)
+            findings = Findings.waiting(asked.experts, experts_seen(exchanges))
             if correction := pending.correction:
                 experts, _ = routing.choose(asked.experts, pending.question)
                 experts = experts if pending.before is None else correction.experts
@@ -240,7 +266,9 @@ class ChatTab:
                         findings = replace(pending.findings.after(event), receipt=receipt.receipt(asked, event))
                         pending = replace(pending, answer=event.answer, state=state, findings=findings)
                         update = self.panel.changed(event, findings, photo, texts)
-                        update |= {self.exchanges: (*earlier, pending), self.box: gr.MultimodalTextbox(**IDLE)}
+                        now = (*earlier, pending)
+                        update |= {self.exchanges: now, self.stored: to_storage(now)}
+                        update |= {self.box: gr.MultimodalTextbox(**IDLE)}
                     case _:
                         findings = pending.findings.after(event)
                         if isinstance(event, EvidenceFound):
@@ -274,46 +302,71 @@ class ChatTab:
         value = {"text": last.question, "files": [last.photo] if last.photo and Path(last.photo).is_file() else []}
         return {**self._show(tuple(earlier), texts_for(request)), self.box: gr.MultimodalTextbox(value=value, **IDLE)}
 
-    def clear(self, cancel: Cancellation | None, request: gr.Request) -> dict[Any, Any]:
+    def clear(self, cancel: Cancellation | None, exchanges: Exchanges, request: gr.Request) -> dict[Any, Any]:
+        """The conversation is gone from the page and the browser; a button brings it back until the next question."""
         if cancel is not None:
             cancel.discarded = True
             cancel.set()
-        return {**self._show((), texts_for(request)), self.box: gr.MultimodalTextbox(**IDLE)}
+        page = {**self._show((), texts_for(request)), self.box: gr.MultimodalTextbox(**IDLE)}
+        return {**page, self.cleared: exchanges, self.unclear: gr.update(visible=bool(exchanges))}
 
-    def replay(self, file: str | None, photo: str | None, request: gr.Request) -> dict[str, Any]:
-        """A receipt's question again, on its evidence: the same answer, or what differs."""
-        texts = texts_for(request)
-        cancel = Cancellation()
-        try:
-            if file is None:
-                raise LAV2Error(texts["replay_none"], texts["replay_none_next"])
-            before = receipt.read(Path(file))
-            image = open_image(photo) if photo else None
-            receipt.check_image(before, image)
-            asked = replace(receipt.request(before, image), client=client_key(request))
-            with closing(answering.answer(asked, cancel)) as events:
-                *_, done = events
-            after = receipt.receipt(asked, done)
-        except Exception as error:
-            return notice(*error_texts(error, texts))
-        finally:
-            cancel.set()  # also where the page was closed
-        differences = [translated(line, texts) for line in receipt.differences(before, after)]
-        same = receipt.same_answer(before, after)
-        return notice(texts["replay_same" if same else "replay_other"], " · ".join(differences))
+    def restore(self, exchanges: Exchanges, request: gr.Request) -> dict[Any, Any]:
+        """A conversation from before; a question that was not answered is in the box again."""
+        if not exchanges:
+            return NOTHING
+        return self._taken_back(exchanges, request) if busy(exchanges) else self._show(exchanges, texts_for(request))
+
+    def reload(self, stored: Any, exchanges: Exchanges, request: gr.Request) -> dict[Any, Any]:
+        """The page was opened: what this browser has kept."""
+        return NOTHING if exchanges else self.restore(from_storage(stored, upload_folder()), request)
+
+    @staticmethod
+    def attach(photo: str, message: dict[str, Any]) -> dict[str, Any]:
+        """A photo that was chosen goes into the box, to what is there."""
+        return gr.update(value={"text": message["text"], "files": [*message["files"], photo]})
 
     def redraw(self, exchanges: Exchanges, request: gr.Request) -> dict[Any, Any]:
-        return self._show(exchanges, texts_for(request))
+        texts = texts_for(request)
+        return {self.chat: messages(exchanges, texts), **self._evidence(exchanges, texts)}
 
     def _show(self, exchanges: Exchanges, texts: Mapping[str, str]) -> dict[Any, Any]:
-        photo = shown_photo(exchanges)
-        panel = self.panel.whole(exchanges[-1].findings, photo, texts) if exchanges else self.panel.empty(texts)
-        return {self.exchanges: exchanges, self.chat: messages(exchanges, texts), self.notice: notice(), **panel}
+        return {
+            self.exchanges: exchanges,
+            self.stored: to_storage(exchanges),
+            self.chat: messages(exchanges, texts),
+            self.notice: notice(),
+            self.opened: None,
+            **self._begun(bool(exchanges)),
+            **self._evidence(exchanges, texts),
+        }
 
-    def choose(self, exchanges: Exchanges, event: gr.SelectData) -> dict[Any, Any]:
+    def _evidence(self, exchanges: Exchanges, texts: Mapping[str, str]) -> dict[Any, Any]:
+        """The panel on the last of these exchanges."""
+        if not exchanges:
+            return {self.heading: self._heading(None, texts), **self.panel.empty(texts)}
+        last = exchanges[-1]
+        shown = self.panel.whole(last.findings, shown_photo(exchanges), texts)
+        return {self.heading: self._heading(last, texts), **shown}
+
+    def open(
+        self, exchanges: Exchanges, opened: int | None, event: gr.SelectData, request: gr.Request
+    ) -> dict[Any, Any]:
+        """A message was clicked: the panel shows the evidence and receipt of its answer."""
+        texts = texts_for(request)
+        if busy(exchanges) or not exchanges:
+            return NOTHING
+        i = owner(exchanges, event.index, texts)
+        last = len(exchanges) - 1
+        if i == (last if opened is None else opened):
+            return NOTHING
+        shown = {self.opened: i, **self._evidence(exchanges[: i + 1], texts)}
+        return shown if i == last else {**shown, self.panel.again: gr.update(visible=False)}
+
+    def choose(self, exchanges: Exchanges, opened: int | None, event: gr.SelectData) -> dict[Any, Any]:
         """A row of the table was chosen: its place in the photo stays bright."""
-        photo = shown_photo(exchanges)
+        shown = exchanges if opened is None else exchanges[: opened + 1]
+        photo = shown_photo(shown)
         if photo is None or busy(exchanges):  # while an answer comes, its findings are not in the session yet
             return NOTHING
         number = self.panel.number(event.row_value)
-        return {self.panel.picture: draw_findings(photo, exchanges[-1].findings.evidence, number)}
+        return {self.panel.picture: draw_findings(photo, shown[-1].findings.evidence, number)}

@@ -25,6 +25,7 @@ from lav2.ui.inputs import (
     RUNNING,
     TOKEN_PAUSE,
     Settings,
+    example_strip,
     make_request,
     open_uploaded_photo,
     question_box,
@@ -71,13 +72,7 @@ class CompareTab:
             self.votes = {choice: gr.Button(T(f"vote_{choice}"), size="sm") for choice in votes.CHOICES}
         gr.HTML(T("evidence"), elem_classes="lav2-title", padding=False)
         self.panel = EvidencePanel()
-        gr.Examples(
-            [[example.value()] for example in EXAMPLES],
-            self.box,
-            label=T("examples"),
-            examples_per_page=len(EXAMPLES),
-            elem_id="compare-examples",
-        )
+        self.examples = example_strip("compare-examples")
         page = [self.cancel, self.shown, self.notice, self.box, self.answers, self.voting, *self.panel.all]
         at_once = {**QUIET, "queue": False, "outputs": page}
         taken = self.box.submit(self.take, [self.box, self.mode, self.cancel], **at_once)
@@ -92,9 +87,16 @@ class CompareTab:
         )
         answered.failure(self.give_back, [self.cancel], **at_once)  # for example: the queue is full
         self.box.stop(stop_answer, [self.cancel], None, queue=False, api_visibility="private")
+        self.examples.select(self.example, None, [self.box], queue=False, **QUIET)
         self.panel.table.select(self.choose, [self.shown], [self.panel.picture], queue=False, **QUIET)
         for choice, button in self.votes.items():
             button.click(self.vote, [gr.State(choice), self.shown], **at_once)
+
+    @staticmethod
+    def example(event: gr.SelectData, request: gr.Request) -> dict[str, Any]:
+        """An example for the box. Only its number is believed: a path from the browser could be any file's."""
+        chosen = EXAMPLES[event.index]
+        return gr.update(value={"text": chosen.question[texts_for(request)["language"]], "files": [str(chosen.photo)]})
 
     def sides(self, mode: str) -> tuple[str, ...]:
         return self.GRID if mode == "grid" else self.SIDES
@@ -228,7 +230,7 @@ class CompareTab:
         except LAV2Error as error:
             shown.vote.release()
             return {self.notice: notice(*error_texts(error, texts))}
-        return {self.notice: notice(texts["voted"]), self.voting: gr.update(visible=False)}
+        return {self.notice: notice(texts["voted"], good=True), self.voting: gr.update(visible=False)}
 
     def choose(self, shown: Compared | None, event: gr.SelectData) -> dict[Any, Any]:
         if shown is None:

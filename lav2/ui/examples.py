@@ -18,16 +18,13 @@ class Example:
     then: Mapping[str, str] = field(default_factory=dict)
 
     def shown(self, language: str) -> str:
-        """What stands on its tile."""
-        return " → ".join(asked[language] for asked in (self.question, self.then) if asked)
+        """What stands on its tile: questions are read in English, so that stands there as well."""
+        asked = " → ".join(asked[language] for asked in (self.question, self.then) if asked)
+        return asked if language == "en" else f"{asked} ({self.shown('en')})"
 
     def value(self) -> dict[str, Any]:
-        """For a MultimodalTextbox."""
-        return {"text": self.question["en"], "files": [str(self.photo)]}
-
-    def message(self) -> dict[str, Any]:
-        """For an empty Chatbot, which shows it as it is: labels.js translates it."""
-        return {"text": self.question["en"], "display_text": self.shown("en"), "icon": str(self.photo)}
+        """For a tile, which shows it as it is: labels.js translates it."""
+        return {"text": self.shown("en"), "files": [str(self.photo)]}
 
 
 def examples(folder: Path) -> list[Example]:

@@ -23,6 +23,11 @@ TOKEN_PAUSE = 0.05  # seconds between two updates of a streaming answer: faster 
 QUIET = {"api_visibility": "private", "show_progress": "hidden"}
 
 
+def upload_folder() -> Path:
+    """Where Gradio keeps the photos that visitors send."""
+    return Path(gr.utils.get_upload_folder())
+
+
 def open_uploaded_photo(photo: str, texts: Mapping[str, str]) -> Image.Image:
     """A conversation's photo, which is kept for another while: Gradio deletes by the time of the last change."""
     if not Path(photo).is_file():
@@ -101,12 +106,26 @@ def make_request(
 def question_box() -> gr.MultimodalTextbox:
     return gr.MultimodalTextbox(
         file_types=["image"],
+        file_count="multiple",  # so that a second photo is seen, and asked about, and does not replace the first
         placeholder=T("ask"),
         label=T("ask_label"),
         show_label=False,
         lines=1,
         max_lines=6,
         max_plain_text_length=1_000_000,  # a longer pasted text would silently become a file
+    )
+
+
+def example_strip(elem_id: str) -> gr.Dataset:
+    """The examples, a tile each; labels.js translates what Gradio shows."""
+    return gr.Dataset(
+        label=T("examples"),
+        components=[gr.MultimodalTextbox(render=False)],
+        samples=[[example.value()] for example in EXAMPLES],
+        samples_per_page=len(EXAMPLES),
+        layout="gallery",
+        elem_id=elem_id,
+        elem_classes="lav2-examples",
     )
 
 
@@ -124,6 +143,8 @@ def stop_answer(cancel: Cancellation | None) -> None:
 
 def read_message(message: dict[str, Any], texts: Mapping[str, str]) -> tuple[str, str | None]:
     """(question, photo's file or None) of a MultimodalTextbox. Raises LAV2Error for what cannot be asked."""
+    if len(message["files"]) > 1:
+        raise LAV2Error(texts["several"].format(n=len(message["files"])), texts["several_next"])
     photo = message["files"][-1] if message["files"] else None
     check_length(message["text"] or "")
     if photo:

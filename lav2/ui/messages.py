@@ -1,12 +1,13 @@
 """A conversation as messages of the Chatbot."""
 
+import html
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from lav2.ui.state import Exchanges, Findings
-from lav2.ui.views import route_text, status
+from lav2.ui.views import route_text, status, verdict_html
 
 
 def messages(exchanges: Exchanges, texts: Mapping[str, str]) -> list[dict[str, Any]]:
@@ -34,6 +35,15 @@ def _owned_messages(exchanges: Exchanges, texts: Mapping[str, str]) -> Iterator[
         if exchange.answer or exchange.state != "pending":
             answer = escape_html(display_answer(exchange.answer, exchange.state, texts))
             yield i, {"role": "assistant", "content": answer}
+        if exchange.state != "pending" and exchange.findings.receipt is not None:
+            yield i, {"role": "assistant", "content": _verdict(exchange.findings, texts)}
+
+
+def _verdict(findings: Findings, texts: Mapping[str, str]) -> str:
+    """HTML under an answer: what it rests on, and the way to its evidence. A click on the link is a click on the
+    message, which opens the evidence (ChatTab.open); on a phone the link goes down to it as well."""
+    link = f'<a class="lav2-open" href="#evidence">{html.escape(texts["open_evidence"])}</a>'
+    return f'<div class="lav2-verdict">{verdict_html(findings, texts)}{link}</div>'
 
 
 def display_answer(answer: str, state: str, texts: Mapping[str, str]) -> str:

@@ -1,7 +1,6 @@
 """The page: both tabs, theme and script."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -22,7 +21,7 @@ KEEP_UPLOADS = (300, 1800)  # seconds: every five minutes, files unused for half
 def build() -> gr.Blocks:
     with Page(title="LAV2", analytics_enabled=False, delete_cache=KEEP_UPLOADS, fill_width=True) as blocks:
         with gr.Column(elem_id="lead"):
-            gr.Markdown("# LAV2")
+            gr.Markdown(f"# {T('title')}")
             gr.Markdown(T("lead"))
             fallback = gr.HTML(visible=False, padding=False)
         with gr.Tabs():
@@ -30,6 +29,8 @@ def build() -> gr.Blocks:
                 blocks.chat = ChatTab()
             with gr.Tab(T("compare_tab"), id="compare"):
                 blocks.compare = CompareTab()
+        chat = blocks.chat
+        blocks.load(chat.reload, [chat.stored, chat.exchanges], chat.page, queue=False, **QUIET)
         connect_api(blocks.chat.settings)
         blocks.load(fallback_notice, None, [fallback], queue=False, **QUIET)
     return blocks.queue(max_size=QUEUE_SIZE, default_concurrency_limit=8)
@@ -64,14 +65,9 @@ def theme() -> gr.themes.Base:
     )
 
 
-def upload_folder() -> Path:
-    """Where Gradio keeps the photos that visitors send."""
-    return Path(gr.utils.get_upload_folder())
-
-
 def labels_js() -> str:
     """The page's script, with its texts."""
-    names = ("photo", "photo_sent", "column_use", "more")
+    names = ("photo", "photo_sent", "column_use", "more", "drop")
     used = {language: {name: texts[name] for name in names} for language, texts in TEXTS.items()}
     for language, texts in used.items():
         texts["examples"] = {example.shown("en"): example.shown(language) for example in EXAMPLES}

@@ -12,7 +12,7 @@ from experts.messages import cut
 from lav2.events import Done, Event, EvidenceFound, ExpertStarted, PromptReady, Routed
 from lav2.ui.state import Findings
 from lav2.ui.texts import TEXTS, T
-from lav2.ui.views import claims_html, draw_findings, findings_table, hint_html, meter_html, status_html
+from lav2.ui.views import claims_html, draw_findings, findings_table, hint_html, meter_html, receipt_link, status_html
 
 FINDING_CHARACTERS = 500  # of a finding that a reader rewrote
 
@@ -20,14 +20,13 @@ FINDING_CHARACTERS = 500  # of a finding that a reader rewrote
 class EvidencePanel:
     """The photo with numbered findings, each expert's state, one table of all items, the exact prompt."""
 
-    WIDTHS = ((12, 40, 18, 14, 16), (14, 12, 31, 17, 12, 14))  # percent of the table, without and with check boxes
+    WIDTHS = ((12, 40, 18, 14, 16), (9, 12, 34, 17, 13, 15))  # percent of the table, without and with check boxes
 
     def __init__(self, correctable: bool = False):
         self.correctable = correctable  # its findings can be switched off and rewritten, for another answer
         # Side by side where there is room, one below the other in a narrow column.
         with gr.Row(elem_classes="lav2-panel"):
-            with gr.Column(min_width=460):
-                self.status = gr.HTML(f'<p class="lav2-hint" role="status">{T("evidence_empty")}</p>', padding=False)
+            with gr.Column(scale=4, min_width=260):
                 self.picture = gr.Image(
                     label=T("photo"),
                     show_label=False,
@@ -38,7 +37,8 @@ class EvidencePanel:
                     buttons=["fullscreen"],
                     elem_classes="lav2-photo",
                 )
-            with gr.Column(min_width=460):
+                self.status = gr.HTML(f'<p class="lav2-hint" role="status">{T("evidence_empty")}</p>', padding=False)
+            with gr.Column(scale=6, min_width=440):
                 self.table = gr.Dataframe(
                     headers=self.headers(TEXTS["en"]),
                     label=T("findings"),
@@ -111,14 +111,15 @@ class EvidencePanel:
                 return self._prompt(findings, texts)
             case Done() | Exception():
                 state = {self.status: self._state(findings, photo, texts)}  # a stopped answer's experts no longer run
-                return state | self._items(findings, photo, texts) | self._claims(findings, texts)
+                told = self._prompt(findings, texts) if findings.prompt else {}  # a busy browser may lose the first
+                return state | self._items(findings, photo, texts) | self._claims(findings, texts) | told
         return {}
 
     def whole(self, findings: Findings, photo: Image.Image | None, texts: Mapping[str, str]) -> dict[Any, Any]:
         """Everything about an exchange that is over."""
         shown = self.start(findings, photo, texts)
         shown |= self._items(findings, photo, texts) | self._claims(findings, texts)
-        return shown | self._prompt(findings, texts)
+        return shown | self._prompt(findings, texts) if findings.prompt else shown
 
     @staticmethod
     def _state(findings: Findings, photo: Image.Image | None, texts: Mapping[str, str]) -> str:
@@ -146,7 +147,9 @@ class EvidencePanel:
         if findings.receipt is None:
             return {}
         hint = f'<p class="lav2-hint">{html.escape(texts["again_hint"])}</p>'
-        shown = (hint if self.correctable and findings.evidence else "") + claims_html(findings, texts)
+        shown = claims_html(findings, texts)
+        if self.correctable:  # the verdict stands under the answer
+            shown = (hint if findings.evidence else "") + receipt_link(findings.receipt, texts)
         return {self.claims: gr.update(value=shown, visible=True)}
 
     def _prompt(self, findings: Findings, texts: Mapping[str, str]) -> dict[Any, Any]:

@@ -28,27 +28,31 @@ class Findings:
     part: tuple[str, int] = ("", 1)  # which frame or page of the photo's file was taken (lav2.image.Facts)
     receipt: Mapping[str, Any] | None = None  # once the answer is there
     experts: tuple[str, ...] = ()  # that were to look; of one whose findings were all left out there is no state
-    remembered: frozenset[str] = frozenset()  # experts that had looked before
+    remembered: frozenset[str] = frozenset()  # experts that had looked before, for this visitor
+    untimed: frozenset[str] = frozenset()  # that had looked for somebody else, which is nobody's business
+    seen: frozenset[str] = frozenset()  # experts whose findings on this photo the visitor was shown before
 
     @classmethod
-    def waiting(cls, experts: Sequence[str]) -> "Findings":
+    def waiting(cls, experts: Sequence[str], seen: frozenset[str] = frozenset()) -> "Findings":
         """Before anything is found; of AUTO nobody knows yet who looks."""
-        return cls(dict.fromkeys(experts, "waiting"), experts=tuple(name for name in experts if name != AUTO))
+        asked = tuple(name for name in experts if name != AUTO)
+        return cls(dict.fromkeys(experts, "waiting"), experts=asked, seen=seen)
 
     def after(self, event: Event | Exception) -> "Findings":
         """The findings once `event` has happened; a token changes nothing here."""
         match event:
             case Routed(route):
-                return replace(self.waiting(route.experts), route=route, part=self.part)
+                return replace(self.waiting(route.experts, self.seen), route=route, part=self.part)
             case ExpertStarted(name):
                 return replace(self, states={**self.states, name: "running"})
             case EvidenceFound(name, found, known):
                 state = "failed" if isinstance(found, ExpertFailure) else "done"
                 evidence = {**self.evidence, name: found}
                 ordered = {expert: evidence[expert] for expert in EXPERT_NAMES if expert in evidence}
-                remembered = self.remembered | {name} if known else self.remembered
+                remembered = self.remembered | {name} if known and name in self.seen else self.remembered
+                untimed = self.untimed | {name} if known and name not in self.seen else self.untimed
                 states = {**self.states, name: state}
-                return replace(self, states=states, evidence=ordered, remembered=remembered)
+                return replace(self, states=states, evidence=ordered, remembered=remembered, untimed=untimed)
             case PromptReady(prompt, tokens, context, trimmed, left_out, parts):
                 told = {"prompt": prompt, "tokens": tokens, "context": context, "trimmed": trimmed}
                 return replace(self, **told, left_out=left_out, token_breakdown=parts)
@@ -101,6 +105,13 @@ class Cancellation(threading.Event):
 
 def busy(exchanges: Exchanges) -> bool:
     return bool(exchanges) and exchanges[-1].state == "pending"
+
+
+def experts_seen(exchanges: Exchanges) -> frozenset[str]:
+    """The experts whose findings on the last exchange's photo stand in this conversation already."""
+    photo = current_photo(exchanges)
+    earlier = [exchanges[i] for i in range(len(exchanges) - 1) if current_photo(exchanges[: i + 1]) == photo]
+    return frozenset(name for exchange in earlier for name in exchange.findings.evidence)
 
 
 def current_photo(exchanges: Exchanges) -> str | None:

@@ -12,17 +12,21 @@ from PIL import Image, ImageDraw
 
 from experts import render
 from experts.evidence import Caption, Detections, Evidence, ExpertFailure, OcrLines
+from experts.messages import cut
 from lav2.events import Route
 from lav2.text import claims, korean, verdict
 from lav2.ui.state import Findings
 from lav2.ui.texts import translated
 
 PANEL_SIDE = 1280  # pixels: the longer side of the photo in the evidence panel
+STATUS_ITEMS, STATUS_CHARACTERS = 4, 24  # what an expert's line names of its findings, and how much of each
+RESTS_ITEMS, RESTS_CHARACTERS = 4, 60  # the same of a verdict
 
 
-def notice(cause: str = "", next_step: str = "") -> dict[str, Any]:
-    """An update for a page's line of trouble; without a cause it disappears."""
-    text = f'<p class="lav2-notice" role="alert"><b>{html.escape(cause)}</b> {html.escape(next_step)}</p>'
+def notice(cause: str = "", next_step: str = "", good: bool = False) -> dict[str, Any]:
+    """An update for a page's line of trouble, or of good news; without a cause it disappears."""
+    kind = 'class="lav2-notice good" role="status"' if good else 'class="lav2-notice" role="alert"'
+    text = f"<p {kind}><b>{html.escape(cause)}</b> {html.escape(next_step)}</p>"
     return gr.update(value=text if cause else "", visible=bool(cause))
 
 
@@ -34,12 +38,16 @@ def status(findings: Findings, name: str, texts: Mapping[str, str]) -> str:
     if isinstance(found, ExpertFailure):
         return f"{texts['failed']}. {translated(found.cause, texts)} {translated(found.next_step, texts)}"
     seconds = texts["remembered" if name in findings.remembered else "done"].format(seconds=f"{found.seconds:.2f}")
+    start = "" if name in findings.untimed else f"{seconds} · "
     if isinstance(found, Caption):
-        return f"{seconds} · “{found.text}”"
+        return f"{start}“{found.text}”"
     detected = isinstance(found, Detections)
     items = found.labels if detected else found.texts
-    text = f"{seconds} · {texts['found'].format(n=len(items)) if items else texts['nothing']}"
-    return f"{text} ({texts['kinds'].format(n=len(found.classes))})" if detected else text
+    text = start + (texts["found"].format(n=len(items)) if items else texts["nothing"])
+    if detected:
+        text += f" ({texts['kinds'].format(n=len(found.classes))})"
+    first = ", ".join(cut(item, STATUS_CHARACTERS) for item in items[:STATUS_ITEMS])
+    return f"{text}: {first}{' …' if len(items) > STATUS_ITEMS else ''}" if items else text
 
 
 def detector_tooltip(found: Evidence | None, texts: Mapping[str, str]) -> str:
@@ -143,16 +151,24 @@ def english_question(findings: Findings) -> str:
 
 
 def claims_html(findings: Findings, texts: Mapping[str, str]) -> str:
+    """The verdict and the receipt."""
+    return verdict_html(findings, texts) + receipt_link(findings.receipt, texts)
+
+
+def verdict_html(findings: Findings, texts: Mapping[str, str]) -> str:
     """What the answer rests on: findings that hold it, words that no finding has, contradictions; and what the model
     was not given."""
-    link = receipt_link(findings.receipt, texts)
     if findings.rule:
-        return f'<ul class="lav2-claims"><li>{html.escape(texts["by_rule"])}</li></ul>{link}'
+        return f'<ul class="lav2-claims"><li>{html.escape(texts["by_rule"])}</li></ul>'
     answer, question = findings.receipt["answer"], english_question(findings)
     held = check_answer(findings)
     lines = []
+    if question != findings.receipt["question"]:
+        lines.append(("used", texts["read_as"].format(question=question), []))
     if held.rests_on:
-        lines.append(("used", texts["claims_used"], []))
+        resting = [item for item in render.numbered(findings.evidence) if item.number in held.rests_on]
+        named = [f"{item.number} “{cut(item.text, RESTS_CHARACTERS)}”" for item in resting]
+        lines.append(("used", texts["claims_used"], named[:RESTS_ITEMS] + ["…"] * (len(named) > RESTS_ITEMS)))
     if held.absent:
         lines.append(("used", texts["claims_absent"], held.absent))
     if held.unwritten:
@@ -180,7 +196,7 @@ def claims_html(findings: Findings, texts: Mapping[str, str]) -> str:
     for kind, text, marked in lines:
         marks = " ".join(f"<mark>{html.escape(word)}</mark>" for word in marked)
         shown += f'<li class="{kind}">{html.escape(text)} {marks}</li>'
-    return f'<ul class="lav2-claims">{shown}</ul>{link}'
+    return f'<ul class="lav2-claims">{shown}</ul>' if shown else ""
 
 
 TAKEN = {"page": "taken_page", "frame": "taken_frame", "picture": "taken_picture"}  # part of a file -> its text
