@@ -54,7 +54,8 @@ def main(arguments: list[str] | None = None) -> int:
     sub = command("calibrate", _calibrate, "fit what its scores are worth, kind by kind, into a file beside it")
     sub.add_argument("--detector", type=Path, required=True)
     sub.add_argument("--data", type=Path, action="append", required=True, help="photos with human boxes that it was not"
-                     " trained on; the split train of them is used")  # fmt: skip
+                     " trained on")  # fmt: skip
+    sub.add_argument("--split", choices=("train", "val"), default="train", help="of those photos (default %(default)s)")
 
     sub = command("evaluate", _evaluate, "score detectors on human boxes and print a table")
     sub.add_argument("--detector", action="append", required=True, help="repeat to compare; classes of the first")
@@ -149,7 +150,7 @@ def _calibrate(options: argparse.Namespace) -> None:
     from experts import calibration
     from experts.train_detector.calibrate import calibrate, look
 
-    photos = [p for source in options.data for p in data.read(source) if p.split == "train"]
+    photos = [p for source in options.data for p in data.read(source) if p.split == options.split]
     made = calibrate(options.detector, photos, look(options.detector, photos))
     made.write(calibration.beside(options.detector))
     print(f"{calibration.beside(options.detector)}: {len(made.kinds)} kinds, fitted on {len(photos)} photos")
