@@ -830,7 +830,7 @@ def holes(text: str) -> set[str]:
 def test_every_message_that_visitors_meet_has_its_key_in_both_languages_and_no_other_key_is_kept():
     used = set()
     experts = ("caption", "detection", "ocr", "orchestrator")
-    assistant = (f"assistant/{name}" for name in ("admission", "receipt", "service", "loading"))
+    assistant = (f"assistant/{name}" for name in ("admission", "context", "receipt", "service", "loading"))
     lav2 = ("image", "events", "inference/sampler", *assistant)
     makers = dict.fromkeys([*(f"lav2/{name}.py" for name in lav2), *(f"experts/{name}.py" for name in experts)],
                            ("LAV2Error", "ExpertError", "Message", "Unavailable"))  # fmt: skip
