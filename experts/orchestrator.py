@@ -25,12 +25,15 @@ POLL_INTERVAL_S = 0.05  # seconds after which one who waits for experts sees tha
 
 
 def fingerprint(image: Image.Image) -> bytes:
-    """What an RGB image is remembered by: its size and pixels, hashed strip by strip, since a copy of a large photo is
-    150 MB."""
+    """What an RGB image is remembered by: SHA-256 of its size and pixels. It is kept with the image, which nobody who
+    looks may change; a copy has its own. Hashed strip by strip, since a copy of a large photo is 150 MB."""
+    if (known := getattr(image, "fingerprint", None)) is not None:
+        return known
     found = hashlib.sha256(b"%d %d " % image.size)
     for top in range(0, image.height, 256):
         found.update(image.crop((0, top, image.width, min(top + 256, image.height))).tobytes())
-    return found.digest()
+    image.fingerprint = found.digest()
+    return image.fingerprint
 
 
 class Orchestrator:
@@ -83,6 +86,11 @@ class Orchestrator:
                 continue
             count -= 1
             yield found
+
+    def remembered(self, photo: bytes) -> frozenset[str]:
+        """The experts whose evidence about the photo of that fingerprint is kept."""
+        with self._lock:
+            return frozenset(self._cache.get(photo, ()))
 
     def load(self, names: Sequence[str] | None = None) -> dict[str, float | ExpertFailure]:
         """Load the weights of the named experts (default: all) side by side: seconds, or why it failed, for

@@ -23,6 +23,29 @@ RANGES = {
 }
 
 
+AUTO = "auto"  # among a request's experts: the assistant chooses them by the question (lav2.text.routing)
+REASONS = {
+    "read": "it asks about text",
+    "objects": "it asks for objects, a count or a place",
+    "describe": "it asks what is shown",
+    "other": "no rule fits, so all look",
+}
+
+
+@dataclass(frozen=True)
+class Route:
+    """`experts` in the order of EXPERT_NAMES; `kinds` of REASONS; `words` of the question that decided."""
+
+    experts: tuple[str, ...]
+    kinds: tuple[str, ...]
+    words: tuple[str, ...]
+
+    def __str__(self) -> str:
+        because = "; ".join(REASONS[kind] for kind in self.kinds)
+        quoted = f" (“{'”, “'.join(self.words)}”)" if self.words else ""
+        return f"{', '.join(self.experts)}: {because}{quoted}"
+
+
 @dataclass(frozen=True)
 class Turn:
     """One finished exchange."""
@@ -75,7 +98,8 @@ def check_length(question: str) -> None:
 
 @dataclass(frozen=True)
 class Request:
-    """One question. `image` is upright RGB (lav2.image.open_image); `experts` of EXPERT_NAMES, () switches them off.
+    """One question. `image` is upright RGB (lav2.image.open_image); `experts` of EXPERT_NAMES, () switches them off,
+    AUTO leaves the choice to the assistant.
 
     `evidence`, where given, is used in place of running the experts: corrected by a reader, or kept in a receipt.
     `client` is who asks, where several do: they take turns (lav2.assistant.admission).
@@ -98,14 +122,24 @@ class Queued:
 
 
 @dataclass(frozen=True)
+class Routed:
+    """AUTO has chosen who looks. Comes first, also where a rule answers; `Done.route` is the same."""
+
+    route: Route
+
+
+@dataclass(frozen=True)
 class ExpertStarted:
     name: str
 
 
 @dataclass(frozen=True)
 class EvidenceFound:
+    """`remembered`: the expert had looked at this photo before; the evidence's seconds are of then."""
+
     name: str
     evidence: Evidence
+    remembered: bool = False
 
 
 @dataclass(frozen=True)
@@ -134,7 +168,7 @@ class Done:
     """The end. `timings` in seconds: each expert's, `experts` (all, as waited for), `first_token` (from the question
     on), `answer` (generation), `total`; and `tokens_per_second`. `weights`: hashes by part. `left_out`: numbers of the
     findings that the prompt had no room for. `rule`: of lav2.text.language, where it answered and no model; there is no
-    prompt then. `tokens` of the answer."""
+    prompt then. `tokens` of the answer. `route`: why these experts, where AUTO chose them."""
 
     answer: str
     evidence: dict[str, Evidence]
@@ -148,6 +182,11 @@ class Done:
     left_out: frozenset[int] = frozenset()
     rule: str = ""
     tokens: int = 0
+    route: Route | None = None
+
+    def experts(self, request: Request) -> tuple[str, ...]:
+        """Who was to look: as the request says, or as AUTO chose."""
+        return self.route.experts if self.route else request.experts
 
 
-Event = Queued | ExpertStarted | EvidenceFound | PromptReady | Token | Done
+Event = Queued | Routed | ExpertStarted | EvidenceFound | PromptReady | Token | Done

@@ -34,7 +34,18 @@ from experts.orchestrator import Orchestrator
 from lav2.assistant import receipt, votes
 from lav2.assistant.admission import Busy
 from lav2.errors import LAV2Error
-from lav2.events import Done, EvidenceFound, ExpertStarted, PromptReady, Queued, Sampling, Token, Turn
+from lav2.events import (
+    REASONS,
+    Done,
+    EvidenceFound,
+    ExpertStarted,
+    PromptReady,
+    Queued,
+    Routed,
+    Sampling,
+    Token,
+    Turn,
+)
 from lav2.image import open_image
 from lav2.text import routing
 from lav2.ui import answering, api, examples, inputs, messages, state, texts, views
@@ -71,10 +82,13 @@ class Scripted:
 
     def answer(self, request, cancel):
         self.requests.append(request)
+        _, route = routing.resolve(request)
+        if route:
+            yield Routed(route)
         for event in self.events:
             if isinstance(event, Exception):
                 raise event
-            yield event
+            yield replace(event, route=route) if isinstance(event, Done) else event
 
 
 @pytest.fixture
@@ -558,7 +572,8 @@ def test_all_findings_left_out_says_so_and_what_was_answered_before(play, photo)
 
 def test_what_was_remembered_is_not_shown_as_if_it_had_taken_its_time(play, photo):
     slow, quick = replace(CAPTION, seconds=9.0), replace(TEXT, seconds=0.0)
-    play(ExpertStarted("caption"), ExpertStarted("ocr"), EvidenceFound("caption", slow), EvidenceFound("ocr", quick),
+    play(ExpertStarted("caption"), ExpertStarted("ocr"), EvidenceFound("caption", slow, True),
+         EvidenceFound("ocr", quick),
          PromptReady("p", 1, 2, 0), done())  # fmt: skip
     lines = re.findall("<span>(.*?)</span>", value(ask("Q", photo)[CHAT.panel.status]))
     assert lines[0].startswith("9.00 s, remembered") and lines[2].startswith("0.00 s ·")
@@ -568,10 +583,25 @@ def test_auto_chooses_the_experts_and_says_why(play, photo):
     scripted = play(EvidenceFound("ocr", TEXT), PromptReady("p", 1, 2, 0), done())
     taken = CHAT.take({"text": "What does the sign say?", "files": [photo]}, (), ENGLISH)
     page = page_of(CHAT.reply(taken[CHAT.exchanges], taken[CHAT.cancel], ENGLISH, ["auto"], *SETTINGS[1:]))
-    assert scripted.requests[0].experts == ("ocr",)
+    assert scripted.requests[0].experts == ("auto",)  # whoever answers chooses, and tells
+    assert page[CHAT.exchanges][-1].findings.experts == ("ocr",)
+    assert page[CHAT.exchanges][-1].findings.receipt["experts"] == ["ocr"]
     assert "it asks about text (“sign”)" in value(page[CHAT.panel.status])
-    assert set(routing.REASONS) == {key[6:] for key in texts.TEXTS["en"] if key.startswith("route_")}
-    assert all(texts.TEXTS["en"][f"route_{kind}"] == reason for kind, reason in routing.REASONS.items())
+    assert set(REASONS) == {key[6:] for key in texts.TEXTS["en"] if key.startswith("route_")}
+    assert all(texts.TEXTS["en"][f"route_{kind}"] == reason for kind, reason in REASONS.items())
+
+
+def test_a_photo_is_decoded_once_for_question_answer_and_drawing(play, photo, monkeypatch):
+    opened = []
+    monkeypatch.setattr(inputs, "open_image", lambda path: opened.append(path) or open_image(path))
+    play(EvidenceFound("ocr", TEXT), PromptReady("p", 1, 2, 0), done())
+    page = ask("Q", photo)
+    CHAT.redraw(page[CHAT.exchanges], ENGLISH)
+    api.ask(photo, "Q", *SETTINGS)
+    assert opened == [photo]
+    Path(photo).unlink()
+    with pytest.raises(LAV2Error, match="no file"):
+        inputs.read_photo(photo)
 
 
 def test_the_meter_tells_the_tokens_of_every_part(play, photo):
@@ -675,7 +705,7 @@ def test_every_text_that_is_used_exists_and_every_one_is_used():
     trees = [ast.parse(path.read_text(encoding="utf-8")) for path in (ROOT / "lav2/ui").glob("*.py")]
     constants = {node.value for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Constant)}
     made = {f"column_{name}" for name in ("use", "number", "expert", "finding", "confidence", "place")}
-    made |= {f"route_{kind}" for kind in routing.REASONS} | {f"vote_{choice}" for choice in votes.CHOICES}
+    made |= {f"route_{kind}" for kind in REASONS} | {f"vote_{choice}" for choice in votes.CHOICES}
     made |= {f"part_{name}" for name in ("findings", "question", "turns", "template")}
     rows, columns = (("top ", "", "bottom "), ("left", "", "right"))
     made |= {f"place_{(row + column).strip() or 'center'}" for row in rows for column in columns}

@@ -56,6 +56,20 @@ def test_events_come_in_order_and_a_missing_detector_loses_nothing(assistant, bu
     assert done.timings["total"] >= done.timings["first_token"] > 0
 
 
+def test_auto_is_resolved_once_and_told_before_anything_else(assistant, bus):
+    from lav2.events import EvidenceFound, ExpertStarted, Request, Routed
+
+    photo = bus.rotate(7)  # one that nobody has seen yet
+    for remembered in (False, True):
+        asked = Request("What does the sign say?", photo, experts=("auto",), sampling=short())
+        first, *found = assistant.answer(asked)
+        assert isinstance(first, Routed) and first.route.experts == ("ocr",) and first.route.words == ("say",)
+        assert [event.name for event in found if isinstance(event, ExpertStarted)] == ["ocr"]
+        assert next(e.remembered for e in found if isinstance(e, EvidenceFound)) == remembered
+        assert found[-1].route == first.route and found[-1].experts(asked) == ("ocr",)
+    assert not any(isinstance(e, Routed) for e in events(assistant, "Hi", None, experts=("auto",), sampling=short()))
+
+
 def test_experts_off_puts_nothing_into_the_prompt(assistant, bus):
     done = events(assistant, "What is in this photo?", bus, experts=(), sampling=short())[-1]
     assert done.evidence == {}

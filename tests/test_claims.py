@@ -12,7 +12,7 @@ from experts.render import numbered
 from lav2.assistant import receipt, votes
 from lav2.cli.main import main
 from lav2.errors import LAV2Error
-from lav2.events import Done, Request
+from lav2.events import REASONS, Done, Request
 from lav2.text import claims, routing
 
 EVIDENCE = {
@@ -123,7 +123,7 @@ def test_an_answer_that_counts_otherwise_than_the_detector_is_told(answer, said)
 def test_a_question_goes_to_the_experts_it_needs_and_says_why(question, experts, kinds):
     route = routing.route(question)
     assert (route.experts, route.kinds) == (experts, kinds)
-    assert str(route).startswith(", ".join(experts)) and routing.REASONS[kinds[0]] in str(route)
+    assert str(route).startswith(", ".join(experts)) and REASONS[kinds[0]] in str(route)
 
 
 def test_only_auto_is_routed():

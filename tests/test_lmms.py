@@ -79,7 +79,7 @@ def test_each_request_is_asked_greedily_with_its_photo_and_cut_at_the_tasks_stop
 
 @pytest.mark.parametrize(
     "given, experts",
-    [("none", ()), ("ocr", ("ocr",)), ("ocr+detection", ("ocr", "detection")), ("auto", ("ocr",))],
+    [("none", ()), ("ocr", ("ocr",)), ("ocr+detection", ("ocr", "detection")), ("auto", ("auto",))],
 )
 def test_experts_on_off_and_each_alone(model, given, experts):
     make, fake = model

@@ -21,9 +21,10 @@ from starlette.testclient import TestClient
 
 from experts.evidence import Caption
 from lav2.assistant.admission import Busy
-from lav2.events import Done, PromptReady, Queued, Token
+from lav2.events import Done, PromptReady, Queued, Routed, Token
 from lav2.server import openai_api
 from lav2.server.openai_schema import ChatBody, Refused, parse, to_asked
+from lav2.text import routing
 
 SIGN = ROOT / "assets/examples/street-sign.webp"
 CODED = base64.b64encode(SIGN.read_bytes()).decode()
@@ -51,7 +52,7 @@ def test_messages_become_the_last_question_its_photo_and_the_turns_since():
     messages = [user("Old?"), said("Yes."), user("A sign?", URL), said("Yes."), user("What does it say?")]
     request = asked(messages, seed=3, max_tokens=9, experts=["auto"]).request
     assert (request.question, [turn.question for turn in request.history]) == ("What does it say?", ["A sign?"])
-    assert request.image.size == Image.open(SIGN).size and request.experts == ("ocr",)
+    assert request.image.size == Image.open(SIGN).size and request.experts == ("auto",)
     sampling = request.sampling
     assert (sampling.seed, sampling.max_new_tokens, sampling.temperature) == (3, 9, 0.0)
     assert asked([user("Hi")]).request.experts == ()
@@ -234,6 +235,8 @@ class Door:
                 raise KeyError("secret")
             if request.question == "crowd":
                 raise Busy(17)
+            _, route = routing.resolve(request)
+            yield from [Routed(route)] if route else []
             yield Queued(1)
             yield PromptReady("p", 7, 2048, 0)
             if request.question == "late bug":
@@ -254,7 +257,7 @@ class Door:
                 yield Done("By rule.", {}, "", {}, 0, "embedded", {}, False, {}, rule="other_language", tokens=2)
                 return
             end = {"seed": request.sampling.seed, "preset": "embedded", "versions": {}, "stopped": False, "weights": {}}
-            yield Done(answer, found, "p", {}, **end, left_out=frozenset({3, 2}), tokens=len(words))
+            yield Done(answer, found, "p", {}, **end, left_out=frozenset({3, 2}), tokens=len(words), route=route)
         finally:
             self.closed += 1
 

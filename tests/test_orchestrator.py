@@ -1,7 +1,9 @@
 """A failing, hanging or slow expert loses nothing of the others; evidence is kept by the photo's pixels."""
 
 import gc
+import hashlib
 import os
+import pickle
 import subprocess
 import sys
 import threading
@@ -12,6 +14,7 @@ from PIL import Image
 
 from experts.evidence import Caption, ExpertError, ExpertFailure
 from experts.orchestrator import Orchestrator, fingerprint
+from lav2.assistant import receipt
 
 PHOTO = Image.new("RGB", (8, 6), "teal")
 ROOT = __file__.rsplit("/tests/", 1)[0]
@@ -331,3 +334,23 @@ def test_a_caption_of_none_is_a_failure_of_its_expert():
 
     found = dict(team(Silent("a")).run(PHOTO, ["a"]))
     assert isinstance(found["a"], ExpertFailure) and "None" in found["a"].cause
+
+
+def test_a_photo_is_hashed_once_for_all_who_know_it_by_its_pixels(monkeypatch):
+    hashed, sha256 = [], hashlib.sha256
+    monkeypatch.setattr(hashlib, "sha256", lambda *given: hashed.append(1) or sha256(*given))
+    photo = Image.new("RGB", (30, 600), "teal")
+    before = sha256(b"30 600 " + photo.tobytes()).digest()
+    assert [fingerprint(photo), fingerprint(photo), bytes.fromhex(receipt.image_hash(photo))] == [before] * 3
+    assert len(hashed) == 1
+    changed = photo.copy()
+    changed.putpixel((0, 0), (1, 2, 3))
+    assert fingerprint(changed) != before and fingerprint(pickle.loads(pickle.dumps(photo))) == before
+    assert len(hashed) == 3
+
+
+def test_who_has_looked_at_a_photo_before_is_known():
+    experts = team(Small("quick"), Small("fails", explain))
+    assert experts.remembered(fingerprint(PHOTO)) == frozenset()
+    dict(experts.run(PHOTO, ["quick", "fails"]))
+    assert experts.remembered(fingerprint(PHOTO)) == {"quick"}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -14,11 +13,11 @@ from pydantic import ValidationError
 
 from experts.evidence import Caption, Evidence, ExpertFailure, from_json, to_json
 from experts.messages import Message, cut
+from experts.orchestrator import fingerprint
 from lav2.assistant.receipt_form import FORMAT, Receipt
 from lav2.errors import LAV2Error
 from lav2.events import Done, Request, Sampling, Turn
 from lav2.image import Facts, facts
-from lav2.text.routing import Route
 
 SIZE_LIMIT = 1_000_000  # bytes
 AROUND = 40  # characters shown before the place where two texts begin to differ
@@ -41,8 +40,8 @@ class Answer(TypedDict):
     photo: Facts | None
 
 
-def answer(done: Done, route: Route | None = None, image: Image.Image | None = None) -> Answer:
-    """`route`: why these experts, where `auto` chose them. `left_out`: numbers of the findings that the model was not
+def answer(done: Done, image: Image.Image | None = None) -> Answer:
+    """`route`: why these experts, where AUTO chose them. `left_out`: numbers of the findings that the model was not
     given for want of room; they count the caption, the objects by falling confidence and the texts from 1. `photo`:
     what of its file `image` shows."""
     return Answer(
@@ -53,7 +52,7 @@ def answer(done: Done, route: Route | None = None, image: Image.Image | None = N
         seed=done.seed,
         preset=done.preset,
         versions=done.versions,
-        route=str(route or ""),
+        route=str(done.route or ""),
         left_out=sorted(done.left_out),
         rule=done.rule,
         photo=facts(image) if image else None,
@@ -62,7 +61,7 @@ def answer(done: Done, route: Route | None = None, image: Image.Image | None = N
 
 def image_hash(image: Image.Image) -> str:
     """sha256 of the upright RGB photo's size and pixels: the same for every file that shows the same picture."""
-    return hashlib.sha256(b"%d %d " % image.size + image.tobytes()).hexdigest()
+    return fingerprint(image).hex()
 
 
 def receipt(request: Request, done: Done) -> dict[str, Any]:
@@ -74,7 +73,7 @@ def receipt(request: Request, done: Done) -> dict[str, Any]:
         "image": None if image is None else {"sha256": image_hash(image), "size": list(image.size)},
         "question": request.question,
         "history": [asdict(turn) for turn in request.history],
-        "experts": list(request.experts),
+        "experts": list(done.experts(request)),
         "corrected": request.evidence is not None,
         "evidence": {name: _exactly(found) for name, found in done.evidence.items()},
         "prompt": done.prompt,

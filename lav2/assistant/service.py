@@ -35,6 +35,8 @@ from lav2.events import (
     PromptReady,
     Queued,
     Request,
+    Route,
+    Routed,
     Sampling,
     Token,
     Turn,
@@ -44,7 +46,7 @@ from lav2.inference import backend, native, prefix_cache, scheduler, streaming
 from lav2.inference.engine import Engine
 from lav2.model.llm import Quantize
 from lav2.model.vision import VisionTower
-from lav2.text import grounding, language, prompts
+from lav2.text import grounding, language, prompts, routing
 
 AT_ONCE, WAITING = 8, 16  # questions that are answered at once, as many as a step takes, and that wait for it
 PHOTOS = 32  # whose features are kept
@@ -171,15 +173,16 @@ class Assistant:
             LAV2Error: an empty or overlong question, an unknown expert, from this call; admission.Busy in place of the
                 first event.
         """
+        request, route = routing.resolve(request)
         question = self._checked(request)
         cancel = cancel or threading.Event()
         if self.settings.question_rules:
             photo = request.image is not None or bool(request.evidence)
             question, rule, sentence = language.read(question, photo, request.history)
             if rule:
-                return self._ruled(request, rule, sentence, cancel)
+                return self._ruled(request, rule, sentence, cancel, route)
             request = dataclasses.replace(request, history=language.spoken(request.history))
-        return self._answer(request, question, cancel)
+        return self._answer(request, question, cancel, route)
 
     def examine(
         self,
@@ -248,22 +251,32 @@ class Assistant:
                 experts=", ".join(self.experts),
             )
 
-    def _answer(self, request: Request, question: str, cancel: threading.Event) -> Iterator[Event]:
+    def _answer(
+        self, request: Request, question: str, cancel: threading.Event, route: Route | None
+    ) -> Iterator[Event]:
         start = time.perf_counter()
         with self._admission.slot(request.client) as place:
+            if route:
+                yield Routed(route)
             for position in self._admission.positions(place, cancel):
                 yield Queued(position)
-            yield from self._served(request, question, cancel, start)
+            yield from self._served(request, question, cancel, start, route)
 
-    def _ruled(self, request: Request, rule: str, sentence: str, cancel: threading.Event) -> Iterator[Event]:
+    def _ruled(
+        self, request: Request, rule: str, sentence: str, cancel: threading.Event, route: Route | None
+    ) -> Iterator[Event]:
         """The sentence of a rule of lav2.text.language: nothing runs, nobody waits."""
+        if route:
+            yield Routed(route)
         yield Token(sentence)
         timings = {"first_token": 0.0, "answer": 0.0, "total": 0.0, "tokens_per_second": 0.0}
         facts = {"preset": self.preset, "versions": self.versions, "weights": self.hashes}
-        facts |= {"seed": request.sampling.seed, "rule": rule, "tokens": self.count_tokens(sentence)}
+        facts |= {"seed": request.sampling.seed, "rule": rule, "tokens": self.count_tokens(sentence), "route": route}
         yield Done(sentence, {}, "", timings, stopped=cancel.is_set(), **facts)
 
-    def _served(self, request: Request, question: str, cancel: threading.Event, start: float) -> Iterator[Event]:
+    def _served(
+        self, request: Request, question: str, cancel: threading.Event, start: float, route: Route | None
+    ) -> Iterator[Event]:
         begin = time.perf_counter()
         evidence: dict[str, Evidence] = {}
         history = newest_turns(request.history)
@@ -280,11 +293,12 @@ class Assistant:
                 evidence[name] = found
                 yield EvidenceFound(name, found)
         elif request.image is not None and not cancel.is_set():
+            remembered = self._orchestrator.remembered(photo)
             for name in request.experts:
                 yield ExpertStarted(name)
             for name, found in self._orchestrator.run(request.image, request.experts, photo, cancel):
                 evidence[name] = grounding.told(found, question)
-                yield EvidenceFound(name, evidence[name])
+                yield EvidenceFound(name, evidence[name], name in remembered)
         evidence = _ordered(evidence)
         timings = {name: found.seconds for name, found in evidence.items()}
         timings["queued"], timings["experts"] = begin - start, time.perf_counter() - begin
@@ -336,6 +350,7 @@ class Assistant:
             weights=self.hashes,
             left_out=block.left_out,
             tokens=count,
+            route=route,
         )
 
     def _prefill_prefix(

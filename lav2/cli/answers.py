@@ -53,21 +53,20 @@ def _answer(assistant, image: Path, question: str, options: argparse.Namespace) 
     """One question's answer as the JSON object that `ask --json` prints."""
     from experts.evidence import ExpertFailure
     from lav2.assistant import receipt
-    from lav2.events import Request
+    from lav2.events import Request, Routed
     from lav2.image import facts, open_image
-    from lav2.text import routing
 
-    experts, route = routing.choose(expert_names(options.experts), question)
-    if route:
-        print(f"auto: {route}", file=sys.stderr)
-    request = Request(question, open_image(image), experts=experts, sampling=chosen(Sampling, options))
-    *_, done = assistant.answer(request)
+    sampling = chosen(Sampling, options)
+    request = Request(question, open_image(image), experts=expert_names(options.experts), sampling=sampling)
+    for done in assistant.answer(request):
+        if isinstance(done, Routed):
+            print(f"auto: {done.route}", file=sys.stderr)
     for name, found in done.evidence.items():
         if isinstance(found, ExpertFailure):
             print(f"{image}: {name} could not run: {found.cause} {found.next_step}", file=sys.stderr)
     if (taken := facts(request.image))["part"]:
         print(f"{image}: {taken['part']} {taken['number']} of the file was looked at", file=sys.stderr)
-    return receipt.answer(done, route, request.image)
+    return receipt.answer(done, request.image)
 
 
 def run_ask(options: argparse.Namespace) -> int:

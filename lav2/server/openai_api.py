@@ -269,8 +269,8 @@ class _Reply:
         self.usage = {"prompt_tokens": self._prompt_tokens, "completion_tokens": said, "total_tokens": total}
         request = self._asked.request
         self.more = {
-            "experts": list(request.experts),
-            "route": self._asked.route,
+            "experts": list(done.experts(request)),
+            "route": str(done.route or ""),
             "evidence": {name: to_json(found) for name, found in done.evidence.items()},
             "prompt": done.prompt,
             "seed": done.seed,

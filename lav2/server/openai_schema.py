@@ -24,9 +24,8 @@ from pydantic_core import from_json
 from experts.evidence import EXPERT_NAMES
 from experts.messages import cut
 from lav2.errors import LAV2Error
-from lav2.events import RANGES, Request, Sampling, Turn
+from lav2.events import AUTO, RANGES, Request, Sampling, Turn
 from lav2.image import open_image
-from lav2.text import routing
 
 SHOWN = 60  # characters of a refused value that the message repeats
 # A value costs up to 50 us and 2 kB to check, so that a small body of very many would keep a core busy for minutes.
@@ -137,7 +136,7 @@ class ChatBody(_Strict):
     ) = ""
     stream: bool = False
     stream_options: StreamOptions | None = None
-    experts: list[Literal[(*EXPERT_NAMES, routing.AUTO)]] = list(EXPERT_NAMES)  # of this server
+    experts: list[Literal[(*EXPERT_NAMES, AUTO)]] = list(EXPERT_NAMES)  # of this server
 
     # The caller's own labels: nothing is kept of them, and no answer depends on them.
     user: str = ""
@@ -174,7 +173,6 @@ class Asked:
 
     request: Request
     model: str
-    route: str
     stop: tuple[str, ...]
     stream: bool
     include_usage: bool
@@ -213,19 +211,18 @@ def to_asked(body: ChatBody) -> Asked:
     if one and other and one != other:
         raise Refused("`max_tokens` and `max_completion_tokens` differ. Send one of them.", "max_tokens")
     question, photo, turns = _conversation(body.messages)
-    experts, route = routing.choose(body.experts, question) if photo else ((), None)
+    experts = (AUTO,) if AUTO in body.experts else tuple(name for name in EXPERT_NAMES if name in body.experts)
     sampling = Sampling(
         temperature=body.temperature,
         top_p=body.top_p,
         max_new_tokens=min(one or other or Sampling.max_new_tokens, RANGES["max_new_tokens"][1]),
         seed=body.seed,
     )
-    request = Request(question, photo, turns, tuple(name for name in EXPERT_NAMES if name in experts), sampling)
+    request = Request(question, photo, turns, experts if photo else (), sampling)
     system = any(isinstance(message, SystemMessage) for message in body.messages)
     return Asked(
         request,
         body.model,
-        str(route or ""),
         tuple(filter(None, [body.stop] if isinstance(body.stop, str) else body.stop)),
         body.stream,
         bool(body.stream_options and body.stream_options.include_usage),

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 
 from experts.evidence import EXPERT_NAMES
-from lav2.events import check_length
-
-AUTO = "auto"  # stands for the experts that `route` chooses
+from lav2.events import AUTO, Request, Route, check_length
 
 # Kind of question -> (experts, words that show it; English and Korean). Several kinds add up; none means all experts.
 RULES: dict[str, tuple[tuple[str, ...], str]] = {
@@ -33,26 +31,6 @@ RULES: dict[str, tuple[tuple[str, ...], str]] = {
         r"|묘사|설명|보이|보여|장면|하고 있|입고|무슨|어떤|누구",
     ),
 }
-REASONS = {
-    "read": "it asks about text",
-    "objects": "it asks for objects, a count or a place",
-    "describe": "it asks what is shown",
-    "other": "no rule fits, so all look",
-}
-
-
-@dataclass(frozen=True)
-class Route:
-    """`experts` in the order of EXPERT_NAMES; `kinds` of REASONS; `words` of the question that decided."""
-
-    experts: tuple[str, ...]
-    kinds: tuple[str, ...]
-    words: tuple[str, ...]
-
-    def __str__(self) -> str:
-        because = "; ".join(REASONS[kind] for kind in self.kinds)
-        quoted = f" (“{'”, “'.join(self.words)}”)" if self.words else ""
-        return f"{', '.join(self.experts)}: {because}{quoted}"
 
 
 def route(question: str) -> Route:
@@ -76,3 +54,15 @@ def choose(experts: Sequence[str], question: str) -> tuple[tuple[str, ...], Rout
     check_length(question)
     chosen = route(question)
     return chosen.experts, chosen
+
+
+def resolve(request: Request) -> tuple[Request, Route | None]:
+    """The request with experts in the place of AUTO, and why these. Nobody looks where there is no photo.
+
+    Raises:
+        LAV2Error: the question to be looked through is too long.
+    """
+    if AUTO not in request.experts or request.image is None:
+        return replace(request, experts=tuple(name for name in request.experts if name != AUTO)), None
+    experts, chosen = choose(request.experts, request.question)
+    return replace(request, experts=experts), chosen

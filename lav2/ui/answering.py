@@ -15,7 +15,7 @@ from PIL import Image
 from experts.evidence import Evidence
 from lav2.config import DEFAULT_PRESET
 from lav2.errors import LAV2Error, no_thread
-from lav2.events import Done, Event, EvidenceFound, PromptReady, Request, Token
+from lav2.events import Done, Event, EvidenceFound, PromptReady, Request, Routed, Token
 from lav2.server import serving
 from lav2.ui.state import Cancellation
 from lav2.ui.texts import TEXTS
@@ -70,7 +70,7 @@ def answer(request: Request, cancel: threading.Event) -> Iterator[Event]:
     if not ON_ZERO_GPU:
         yield from assistant().answer(request, cancel)
         return
-    text, prompt, left_out = "", "", frozenset()
+    text, prompt, left_out, route = "", "", frozenset(), None
     evidence: dict[str, Evidence] = {}
     with closing(zerogpu_answer(request)) as events:
         for event in events:
@@ -78,6 +78,8 @@ def answer(request: Request, cancel: threading.Event) -> Iterator[Event]:
             match event:
                 case Token(piece):
                     text += piece
+                case Routed():
+                    route = event.route
                 case EvidenceFound(name, found):
                     evidence[name] = found
                 case PromptReady():
@@ -85,7 +87,7 @@ def answer(request: Request, cancel: threading.Event) -> Iterator[Event]:
             if cancel.is_set() and not isinstance(event, Done):
                 ready = assistant()
                 facts = {"preset": ready.preset, "versions": ready.versions, "weights": ready.hashes}
-                facts |= {"left_out": left_out}
+                facts |= {"left_out": left_out, "route": route}
                 yield Done(text, evidence, prompt, {}, seed=request.sampling.seed, stopped=True, **facts)
                 return
 

@@ -15,9 +15,9 @@ from lav2.assistant import receipt
 from lav2.errors import LAV2Error
 from lav2.events import Done, Request, Sampling
 from lav2.image import open_image
-from lav2.text import grounding, routing
+from lav2.text import grounding
 from lav2.ui.answering import MODEL, ON_ZERO_GPU, stream, zerogpu_examine
-from lav2.ui.inputs import Settings, client_key, make_request, read_message
+from lav2.ui.inputs import Settings, client_key, make_request, read_message, read_photo
 from lav2.ui.state import Cancellation
 from lav2.ui.texts import TEXTS, error_texts
 
@@ -41,8 +41,8 @@ class Comparison(TypedDict):
     on: receipt.Answer
 
 
-def answers(requests: Mapping[str, Request], experts: Mapping[str, Sequence[str]]) -> dict[str, receipt.Answer]:
-    """Every request's answer; `experts` as they were asked for. Raises gr.Error, which the caller sees as a message,
+def answers(requests: Mapping[str, Request]) -> dict[str, receipt.Answer]:
+    """Every request's answer. Raises gr.Error, which the caller sees as a message,
     on the first failure."""
     found = {}
     cancel = Call()
@@ -51,9 +51,7 @@ def answers(requests: Mapping[str, Request], experts: Mapping[str, Sequence[str]
             if isinstance(event, Exception):
                 raise api_error(event)
             if isinstance(event, Done):
-                asked = requests[key]
-                _, route = routing.choose(experts[key] if asked.image else (), asked.question)
-                found[key] = receipt.answer(event, route, asked.image)
+                found[key] = receipt.answer(event, requests[key].image)
     finally:
         cancel.set()
     return found
@@ -87,7 +85,7 @@ def ask(  # the defaults make `image` optional for MCP and clients; the componen
     """
     sampling = (temperature, top_p, max_new_tokens, seed)
     request = api_request(image, question, experts, *sampling, asking=asking)
-    return answers({"ask": request}, {"ask": experts})["ask"]
+    return answers({"ask": request})["ask"]
 
 
 def compare(
@@ -117,7 +115,7 @@ def compare(
     sampling = (temperature, top_p, max_new_tokens, seed)
     chosen = {"off": [], "on": experts}
     requests = {side: api_request(image, question, chosen[side], *sampling, asking=asking) for side in chosen}
-    return answers(requests, chosen)
+    return answers(requests)
 
 
 def examine(image: str | None, experts: list[str], asking: gr.Request = None) -> dict[str, Any]:
@@ -141,7 +139,7 @@ def api_request(
 ) -> Request:
     try:
         asked, photo = read_message({"text": question, "files": [image] if image else []}, TEXTS["en"])
-        return make_request(asked, open_image(photo) if photo else None, (), experts, *sampling, asking=asking)
+        return make_request(asked, read_photo(photo) if photo else None, (), experts, *sampling, asking=asking)
     except LAV2Error as error:
         raise api_error(error) from None
 

@@ -205,10 +205,10 @@ class ChatTab:
             path = current_photo(exchanges)
             photo = open_uploaded_photo(path, texts) if path else None
             asked = make_request(pending.question, photo, history(exchanges), *settings, asking=request)
-            _, route = routing.choose(settings[0], pending.question)
-            findings = Findings(dict.fromkeys(asked.experts, "waiting"), experts=asked.experts, route=photo and route)
+            findings = Findings.waiting(asked.experts)
             if correction := pending.correction:
-                experts = asked.experts if pending.before is None else correction.experts
+                experts, _ = routing.choose(asked.experts, pending.question)
+                experts = experts if pending.before is None else correction.experts
                 given = correction.of(experts)
                 if given is not None:
                     asked = replace(asked, experts=tuple(given), evidence=given)

@@ -16,8 +16,6 @@ from experts.evidence import EXPERT_NAMES
 from lav2.assistant import receipt, votes
 from lav2.errors import LAV2Error
 from lav2.events import Done, Queued, Token
-from lav2.image import open_image
-from lav2.text import routing
 from lav2.ui.answering import MODEL, stream
 from lav2.ui.examples import EXAMPLES
 from lav2.ui.inputs import (
@@ -31,6 +29,7 @@ from lav2.ui.inputs import (
     open_uploaded_photo,
     question_box,
     read_message,
+    read_photo,
     stop_answer,
 )
 from lav2.ui.messages import display_answer
@@ -142,8 +141,7 @@ class CompareTab:
                 side: make_request(question, photo, (), chosen[side], *sampling, asking=request) for side in chosen
             }
             *_, richest = requests
-            _, route = routing.choose(chosen[richest], question)
-            findings = Findings({name: "waiting" for name in requests[richest].experts}, route=route)
+            findings = Findings.waiting(requests[richest].experts)
             yield self.panel.start(findings, photo, texts)
             answers = dict.fromkeys(requests, "")
             receipts: dict[str, Mapping[str, Any]] = {}
@@ -238,4 +236,4 @@ class CompareTab:
         if not Path(shown.path).is_file():
             return NOTHING
         number = self.panel.number(event.row_value)
-        return {self.panel.picture: draw_findings(open_image(shown.path), shown.findings.evidence, number)}
+        return {self.panel.picture: draw_findings(read_photo(shown.path), shown.findings.evidence, number)}

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,8 @@ from PIL import Image
 
 from experts.evidence import EXPERT_NAMES
 from lav2.errors import LAV2Error
-from lav2.events import Request, Sampling, Turn, check_length
+from lav2.events import AUTO, Request, Sampling, Turn, check_length
 from lav2.image import open_image
-from lav2.text import routing
 from lav2.ui.examples import EXAMPLES
 from lav2.ui.state import Cancellation, Exchanges, current_photo
 from lav2.ui.texts import TEXTS, T
@@ -30,7 +30,21 @@ def open_uploaded_photo(photo: str, texts: Mapping[str, str]) -> Image.Image:
     if photo not in {str(example.photo) for example in EXAMPLES}:
         with suppress(OSError):  # open_image says what is wrong with the file
             os.utime(photo)
-    return open_image(photo)
+    return read_photo(photo)
+
+
+def read_photo(path: str) -> Image.Image:
+    """An uploaded photo, decoded once for the question, its answer and what is drawn on it; nobody changes it."""
+    try:
+        about = os.stat(path)
+    except (OSError, ValueError):
+        return open_image(path)  # which says what is wrong
+    return _decoded(path, about.st_ino, about.st_size)
+
+
+@lru_cache(maxsize=4)  # up to 50 MB each
+def _decoded(path: str, inode: int, size: int) -> Image.Image:
+    return open_image(path)
 
 
 def shown_photo(exchanges: Exchanges) -> Image.Image | None:
@@ -47,7 +61,7 @@ class Settings:
 
     def __init__(self):
         self.experts = gr.CheckboxGroup(
-            [(T(name), name) for name in (*EXPERT_NAMES, routing.AUTO)],
+            [(T(name), name) for name in (*EXPERT_NAMES, AUTO)],
             value=list(EXPERT_NAMES),
             label=T("experts"),
             info=T("auto_info"),
@@ -78,11 +92,10 @@ def make_request(
     seed: float | None,
     asking: gr.Request | None = None,
 ) -> Request:
-    """The values of `Settings.all`, in that order, as a request; experts need a photo, `auto` chooses some."""
+    """The values of `Settings.all`, in that order, as a request; experts need a photo."""
     sampling = Sampling(float(temperature), float(top_p), int(max_new_tokens), int(seed or 0))  # None: left empty
-    experts, _ = routing.choose(experts, question)
-    chosen = tuple(name for name in EXPERT_NAMES if name in experts) if photo is not None else ()
-    return Request(question, photo, turns, chosen, sampling, client=client_key(asking))
+    chosen = (AUTO,) if AUTO in experts else tuple(name for name in EXPERT_NAMES if name in experts)
+    return Request(question, photo, turns, chosen if photo is not None else (), sampling, client=client_key(asking))
 
 
 def question_box() -> gr.MultimodalTextbox:
@@ -114,7 +127,7 @@ def read_message(message: dict[str, Any], texts: Mapping[str, str]) -> tuple[str
     photo = message["files"][-1] if message["files"] else None
     check_length(message["text"] or "")
     if photo:
-        open_image(photo)
+        read_photo(photo)
     return checked_question(message["text"] or "", texts), photo
 
 

@@ -9,7 +9,7 @@ import gradio as gr
 from PIL import Image
 
 from experts.messages import cut
-from lav2.events import Done, Event, EvidenceFound, ExpertStarted, PromptReady
+from lav2.events import Done, Event, EvidenceFound, ExpertStarted, PromptReady, Routed
 from lav2.ui.state import Findings
 from lav2.ui.texts import TEXTS, T
 from lav2.ui.views import claims_html, draw_findings, findings_table, hint_html, meter_html, status_html
@@ -103,7 +103,7 @@ class EvidencePanel:
     ) -> dict[Any, Any]:
         """Updates of what `event` changed and of nothing else, so that streaming stays light."""
         match event:
-            case ExpertStarted():
+            case Routed() | ExpertStarted():
                 return {self.status: status_html(findings, texts)}
             case EvidenceFound():
                 return {self.status: status_html(findings, texts), **self._items(findings, photo, texts)}

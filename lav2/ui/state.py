@@ -1,14 +1,12 @@
 """What one session remembers: exchanges, what the experts found for each, corrections of findings."""
 
 import threading
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from experts.evidence import EXPERT_NAMES, Evidence, ExpertFailure
-from lav2.events import Done, Event, EvidenceFound, ExpertStarted, PromptReady, Turn
-from lav2.text import routing
+from lav2.events import AUTO, Done, Event, EvidenceFound, ExpertStarted, PromptReady, Route, Routed, Turn
 
 
 @dataclass(frozen=True)
@@ -22,7 +20,7 @@ class Findings:
     context: int = 0  # tokens that fit
     trimmed: int = 0  # turns left out because they no longer fit
     waited: float = 0.0  # seconds until the last expert was done; next to none where a photo is known already
-    route: routing.Route | None = None  # why these experts look, where `auto` chose them
+    route: Route | None = None  # why these experts look, where `auto` chose them
     corrected: bool = False  # a reader has changed the evidence
     token_breakdown: Mapping[str, int] = field(default_factory=dict)  # part of the prompt -> its tokens
     left_out: frozenset[int] = frozenset()  # numbers of the findings that had no room in it
@@ -30,21 +28,25 @@ class Findings:
     part: tuple[str, int] = ("", 1)  # which frame or page of the photo's file was taken (lav2.image.Facts)
     receipt: Mapping[str, Any] | None = None  # once the answer is there
     experts: tuple[str, ...] = ()  # that were to look; of one whose findings were all left out there is no state
-    began: Mapping[str, float] = field(default_factory=dict)  # expert -> when it was asked
     remembered: frozenset[str] = frozenset()  # experts that had looked before
+
+    @classmethod
+    def waiting(cls, experts: Sequence[str]) -> "Findings":
+        """Before anything is found; of AUTO nobody knows yet who looks."""
+        return cls(dict.fromkeys(experts, "waiting"), experts=tuple(name for name in experts if name != AUTO))
 
     def after(self, event: Event | Exception) -> "Findings":
         """The findings once `event` has happened; a token changes nothing here."""
         match event:
+            case Routed(route):
+                return replace(self.waiting(route.experts), route=route, part=self.part)
             case ExpertStarted(name):
-                began = {**self.began, name: time.monotonic()}
-                return replace(self, states={**self.states, name: "running"}, began=began)
-            case EvidenceFound(name, found):
+                return replace(self, states={**self.states, name: "running"})
+            case EvidenceFound(name, found, known):
                 state = "failed" if isinstance(found, ExpertFailure) else "done"
                 evidence = {**self.evidence, name: found}
                 ordered = {expert: evidence[expert] for expert in EXPERT_NAMES if expert in evidence}
-                sooner = name in self.began and time.monotonic() - self.began[name] < found.seconds
-                remembered = self.remembered | {name} if sooner else self.remembered
+                remembered = self.remembered | {name} if known else self.remembered
                 states = {**self.states, name: state}
                 return replace(self, states=states, evidence=ordered, remembered=remembered)
             case PromptReady(prompt, tokens, context, trimmed, left_out, parts):

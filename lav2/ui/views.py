@@ -12,7 +12,8 @@ from PIL import Image, ImageDraw
 
 from experts import render
 from experts.evidence import Caption, Detections, Evidence, ExpertFailure, OcrLines
-from lav2.text import claims, korean, routing, verdict
+from lav2.events import Route
+from lav2.text import claims, korean, verdict
 from lav2.ui.state import Findings
 from lav2.ui.texts import translated
 
@@ -49,7 +50,7 @@ def detector_tooltip(found: Evidence | None, texts: Mapping[str, str]) -> str:
     return texts["known_kinds"].format(detector=found.detector, n=len(found.classes), names=names)
 
 
-def route_text(route: routing.Route, texts: Mapping[str, str]) -> str:
+def route_text(route: Route, texts: Mapping[str, str]) -> str:
     """Which experts `auto` chose, and why."""
     names = ", ".join(texts[name] for name in route.experts)
     reasons = "; ".join(texts[f"route_{kind}"] for kind in route.kinds)

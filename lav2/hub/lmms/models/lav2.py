@@ -14,7 +14,6 @@ from lav2.config import DEFAULT_PRESET
 from lav2.errors import LAV2Error
 from lav2.events import Request, Sampling
 from lav2.image import open_image
-from lav2.text import routing
 
 LONGEST = 1024  # tokens of an answer, whatever a task asks for
 
@@ -72,9 +71,8 @@ class LAV2(lmms):
             max_new_tokens=min(int(settings.get("max_new_tokens") or 128), LONGEST),
         )
         try:
-            experts, _ = routing.choose(self.experts, question)
             photo = open_image(photos[0]) if photos else None
-            asked = Request(question, photo, experts=experts if photos else (), sampling=sampling)
+            asked = Request(question, photo, experts=self.experts if photos else (), sampling=sampling)
             *_, done = self.assistant.answer(asked)
         except LAV2Error as error:  # a question that is too long is answered wrongly, and the others still count
             print(f"{where}: no answer. {error}", file=sys.stderr)
