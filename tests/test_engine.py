@@ -136,9 +136,9 @@ def test_texts_that_share_fused_steps_get_what_each_gets_alone(fused):
             caches.append(engine(token_ids(1, length).to(DEVICE), prompt_kv)[1])
         steps = token_ids(2, 2).to(DEVICE)
         if together:
-            found.append(torch.stack([engine.together(steps[:, i].tolist(), caches) for i in range(2)]))
+            found.append(torch.stack([engine.decode_step(steps[:, i].tolist(), caches) for i in range(2)]))
         else:
-            each = [[engine.together([row[i]], [cache]) for row, cache in zip(steps.tolist(), caches, strict=True)]
+            each = [[engine.decode_step([row[i]], [cache]) for row, cache in zip(steps.tolist(), caches, strict=True)]
                     for i in range(2)]  # fmt: skip
             found.append(torch.stack([torch.cat(rows) for rows in each]))
     assert engine.fused
@@ -324,7 +324,7 @@ def test_an_empty_text_and_a_token_that_the_model_does_not_know_are_refused():
     _, cache = engine(token_ids(1, 3), (None,) * 4)
     for strange in (-1, 64):
         with pytest.raises(LAV2Error, match="none of the model's 64"):
-            engine.together([strange], [cache])
+            engine.decode_step([strange], [cache])
     assert cache.length == 3
 
 
@@ -341,7 +341,7 @@ def test_the_compiled_step_attends_to_texts_and_prompts_in_stretches(texts, prom
         exact = Engine(in_float32(model), compiled=False)
         asked = [token_ids(1, length, seed=length) for length in texts]
         caches = [engine(ids, prompt_kv)[1] for ids in asked]
-        together = engine.together([20, 20], caches)
+        together = engine.decode_step([20, 20], caches)
         alone = [engine(token, (), cache=engine(ids, prompt_kv)[1])[0] for ids in asked]
         found = [exact(torch.cat([ids, token], 1), prompt_kv)[0] for ids in asked]
     finally:
@@ -527,7 +527,7 @@ def test_answers_that_share_their_steps_are_to_the_last_bit_those_given_alone():
     caches = [engine(torch.tensor([streaming.encode(words, p)]), kv)[1] for p, kv in zip(prompts, photos, strict=True)]
     alone = [engine(torch.tensor([streaming.encode(words, p)]), kv)[1] for p, kv in zip(prompts, photos, strict=True)]
     for token in (20, 21, 22):
-        together = engine.together([token] * 5, caches)
+        together = engine.decode_step([token] * 5, caches)
         single = [engine(torch.tensor([[token]]), (), cache=cache)[0] for cache in alone]
         assert torch.equal(together, torch.cat(single))
 
@@ -544,7 +544,7 @@ def test_without_the_compiled_step_answers_that_share_their_steps_are_those_give
     masks = [None, None, torch.tensor([[0, 0, 1, 1, 1]])]
     caches = [[engine(*given)[1] for given in zip(texts, photos, masks, strict=True)] for _ in range(2)]
     for token in (20, 21, 22):
-        together = engine.together([token] * 3, caches[0])
+        together = engine.decode_step([token] * 3, caches[0])
         single = [engine(torch.tensor([[token]]), (), cache=cache)[0] for cache in caches[1]]
         torch.testing.assert_close(together, torch.cat(single), atol=1e-4, rtol=1e-4)
 
@@ -558,8 +558,8 @@ def test_threads_share_steps_and_get_their_own_answers(monkeypatch):
     sampling = Sampling(max_new_tokens=20, repetition_penalty=1.0)
     alone = ["".join(t for t, _ in streaming.stream(engine, words, p, prompt_kv, sampling)) for p in prompts]
     sizes = []
-    original = engine.together
-    monkeypatch.setattr(engine, "together", lambda ids, caches: sizes.append(len(ids)) or original(ids, caches))
+    original = engine.decode_step
+    monkeypatch.setattr(engine, "decode_step", lambda ids, caches: sizes.append(len(ids)) or original(ids, caches))
 
     def answer(prompt):
         return "".join(t for t, _ in streaming.stream(engine, words, prompt, prompt_kv, sampling, scheduler=turns))
@@ -580,7 +580,7 @@ def test_an_answer_goes_on_while_another_prompt_is_read_and_both_are_as_alone(mo
     prompts = ["w5 w9", " ".join(f"w{3 + i}" for i in range(40))]
     alone = ["".join(t for t, _ in streaming.stream(engine, words, p, prompt_kv, sampling)) for p in prompts]
     work, first_is_decoding, second_is_read = [], threading.Event(), threading.Event()
-    pieces, steps = engine._read, engine.together
+    pieces, steps = engine._read, engine.decode_step
 
     def forward(ids, cache):
         work.append("piece")
@@ -596,7 +596,7 @@ def test_an_answer_goes_on_while_another_prompt_is_read_and_both_are_as_alone(mo
         return steps(ids, caches)
 
     monkeypatch.setattr(engine, "_read", forward)
-    monkeypatch.setattr(engine, "together", together)
+    monkeypatch.setattr(engine, "decode_step", together)
 
     def first():
         said = ""
@@ -651,7 +651,7 @@ def test_a_step_that_fails_is_told_to_every_answer_in_it(monkeypatch):
     def broken(ids, caches):
         raise MemoryError("no room")
 
-    monkeypatch.setattr(engine, "together", broken)
+    monkeypatch.setattr(engine, "decode_step", broken)
 
     def answer(prompt):
         return list(streaming.stream(engine, words, prompt, prompt_kv, GREEDY, scheduler=turns))

@@ -114,12 +114,12 @@ def test_a_faint_box_is_told_to_those_alone_who_name_its_kind_and_where_no_sure_
     boxes = [[0, 0, 20, 40], [70, 60, 100, 100], [40, 40, 60, 60], [0, 90, 5, 95]]
     names = ("person", "dog", "cup")
     found = Detections(boxes, [0.9, 0.1, 0.2, 0.3], ("person", "dog", "dog", "person"), 0.1, "d", names, (99, 99), 0.4)
-    assert grounding.told(found, "What is this?").labels == ("person",)
-    dogs = grounding.told(found, "Is there a dog, or a person?")
+    assert grounding.filter_for_question(found, "What is this?").labels == ("person",)
+    dogs = grounding.filter_for_question(found, "Is there a dog, or a person?")
     assert dogs.labels == ("person", "dog")
     assert dogs.confidence.tolist() == pytest.approx([0.9, 0.2])  # the surest of them
-    assert grounding.told(found, "Do you see a cup?").labels == ("person",)
-    assert grounding.told(EVIDENCE["ocr"], "Is there a dog?") is EVIDENCE["ocr"]
+    assert grounding.filter_for_question(found, "Do you see a cup?").labels == ("person",)
+    assert grounding.filter_for_question(EVIDENCE["ocr"], "Is there a dog?") is EVIDENCE["ocr"]
 
 
 def test_a_prompt_in_training_tells_of_a_faint_box_that_is_asked_for():

@@ -110,7 +110,7 @@ def test_same_seed_same_rows_and_pictures_other_seed_others(photos, tmp_path):
 
 
 def test_questions_about_one_picture_share_its_evidence_and_are_all_different(photos, tmp_path):
-    made = list(generate.generate(photos, tmp_path, 240, together=4))
+    made = list(generate.generate(photos, tmp_path, 240, per_photo=4))
     pictures = {}
     for row in made:
         pictures.setdefault((row["image"], json.dumps(row["evidence"])), []).append(row)
@@ -496,7 +496,7 @@ def test_findings_of_a_second_pass_change_no_picture_and_leave_only_misled_quest
 
     def made(folder, source=None, misled=1.0):
         augment = Augment(misled=misled)
-        rows = list(generate.generate(photos, tmp_path / folder, 240, evidence=source, augment=augment, together=4))
+        rows = list(generate.generate(photos, tmp_path / folder, 240, evidence=source, augment=augment, per_photo=4))
         asked = {(row["image"].removeprefix(str(tmp_path / folder)), row["question"]) for row in rows}
         return asked, {file.name: file.read_bytes() for file in (tmp_path / folder).iterdir()}
 

@@ -297,7 +297,7 @@ class Assistant:
             for name in request.experts:
                 yield ExpertStarted(name)
             for name, found in self._orchestrator.run(request.image, request.experts, photo, cancel):
-                evidence[name] = grounding.told(found, question)
+                evidence[name] = grounding.filter_for_question(found, question)
                 yield EvidenceFound(name, evidence[name], name in remembered)
         evidence = _ordered(evidence)
         timings = {name: found.seconds for name, found in evidence.items()}

@@ -140,7 +140,7 @@ def _gpu_users(engine: Engine, kv: tuple, vocabulary: int, options: Options, tim
 
     def rate(caches: list, tokens: list[int]) -> float:
         length = caches[0].length
-        taken = timed(lambda: [engine.together(tokens, caches) for _ in range(options.tokens)])
+        taken = timed(lambda: [engine.decode_step(tokens, caches) for _ in range(options.tokens)])
         for cache in caches:
             cache.length = length
         return len(caches) * options.tokens / taken

@@ -98,7 +98,7 @@ def prompt_of(
 ) -> str:
     """The assistant's prompt for the row's last question (or that of `turns`) and its evidence."""
     *history, last = turns or row.turns
-    evidence = {name: grounding.told(found, last.question) for name, found in row.evidence.items()}
+    evidence = {name: grounding.filter_for_question(found, last.question) for name, found in row.evidence.items()}
     count = partial(_count_tokens, tokenizer)
     block = grounding.block(evidence, last.question, count, computed_line=computed_line)
     return prompts.build(template, last.question, block.text, history)

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lav2.documents import rows
+from lav2.options import Help
 
 SETS = {  # file of qa/ -> questions taken at most
     "text_qa_sroie_receipts.jsonl": 2400, "text_qa_wikitablequestions.jsonl": 1500, "text_qa_qamr.jsonl": 3700,
@@ -26,14 +27,14 @@ def _strings(file: Path) -> list[str]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Write rows as JSON lines; image paths are relative to the file."""
-    parser = argparse.ArgumentParser(prog="python -m lav2.documents", description=main.__doc__)
+    parser = argparse.ArgumentParser(prog="python -m lav2.documents", description=main.__doc__, formatter_class=Help)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--count", type=int, default=3000, help="made-up documents (default %(default)s)")
+    parser.add_argument("--count", type=int, default=3000, help="made-up documents")
     parser.add_argument(
         "--data", type=Path, help="folder with captions.jsonl and qa/: questions about other texts as well"
     )
-    parser.add_argument("--split", default="train", choices=("train", "val"))
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--split", default="train", choices=("train", "val"), help="of captions and strings")
+    parser.add_argument("--seed", type=int, default=0, help="of all that is drawn")
     options = parser.parse_args(argv)
     captions: list[str] = []
     photos: list[str] = []

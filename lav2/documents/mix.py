@@ -23,6 +23,7 @@ from lav2.documents import photo_questions
 from lav2.documents.priors import priors
 from lav2.image import open_image
 from lav2.instruct.command import main as write_templates
+from lav2.options import Help
 
 KNOWN_CHARACTERS = 650  # of a text of a question set at most: longer ones cost more than they teach
 PER_KIND, PER_PHOTO = 2, 4  # questions of tied phrases: of one kind, of a photo
@@ -32,16 +33,16 @@ TEMPLATE_FILES = ("captions.jsonl", "boxes.jsonl", "boxes_new.jsonl", "teacher_b
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Make the parts in a folder, where they are missing, and mix them."""
-    parser = argparse.ArgumentParser(prog="python -m lav2.documents.mix", description=main.__doc__)
+    parser = argparse.ArgumentParser(prog="python -m lav2.documents.mix", description=main.__doc__, formatter_class=Help)
     parser.add_argument("--data", type=Path, required=True, help="folder with captions.jsonl, boxes.jsonl, qa/ ...")
     parser.add_argument("--out", type=Path, required=True, help="folder of the parts and of mix.jsonl")
-    parser.add_argument("--documents", type=int, default=1750, help="made-up ones (default %(default)s)")
-    parser.add_argument("--known", type=int, default=650, help="texts of question sets (default %(default)s)")
-    parser.add_argument("--human", type=int, default=750, help="photos with human questions (default %(default)s)")
-    parser.add_argument("--tied", type=int, default=450, help="photos with tied phrases (default %(default)s)")
-    parser.add_argument("--templates", type=int, default=1500, help="questions of lav2.instruct (default %(default)s)")
-    parser.add_argument("--priors", type=int, default=0, help="rows of questions without photo (default %(default)s)")
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--documents", type=int, default=1750, help="made-up ones")
+    parser.add_argument("--known", type=int, default=650, help="texts of question sets")
+    parser.add_argument("--human", type=int, default=750, help="photos with human questions")
+    parser.add_argument("--tied", type=int, default=450, help="photos with tied phrases")
+    parser.add_argument("--templates", type=int, default=1500, help="questions of lav2.instruct")
+    parser.add_argument("--priors", type=int, default=0, help="rows of questions without photo")
+    parser.add_argument("--seed", type=int, default=1, help="of all that is drawn")
     options = parser.parse_args(argv)
     made = {name: options.out / f"{name}.jsonl" for name in ("docs", "photos", "templates")}
     data = ["--data", str(options.data), "--seed", str(options.seed)]
@@ -52,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not made["templates"].exists():
         files = [str(options.data / name) for name in TEMPLATE_FILES]
         write_templates([*files, "--root", str(options.data), "--out", str(made["templates"]), "--total", "9000",
-                       "--together", "6", "--seed", str(options.seed + 20)])  # fmt: skip
+                       "--per-photo", "6", "--seed", str(options.seed + 20)])  # fmt: skip
     rng = random.Random(options.seed + 2)
     parts = {name: [json.loads(line) for line in file.open(encoding="utf-8")] for name, file in made.items()}
     rng.shuffle(parts["docs"])

@@ -264,7 +264,7 @@ class Engine(TorchForward):
         begun = cache.length >= max(cache.begins)  # no row is in its padding any more
         if count == 1 and begun and rows <= NATIVE_ROWS and (self.fused or self.library is not None):
             ids = input_ids[:, 0]
-            logits = self._decode_step(ids.tolist() if self.library is not None else ids, [cache])
+            logits = self._fastest_step(ids.tolist() if self.library is not None else ids, [cache])
             cache.length += 1
             return logits, cache
         while cache.length < end:
@@ -274,7 +274,7 @@ class Engine(TorchForward):
             cache.length += piece
         return logits, cache
 
-    def together(self, tokens: Sequence[int], caches: Sequence[Cache]) -> Tensor:
+    def decode_step(self, tokens: Sequence[int], caches: Sequence[Cache]) -> Tensor:
         """Logits [B, V] after one more token of each of B texts that have a cache of one row each. By decode.c they are
         to the last bit those of each text alone; torch's products of several rows may round otherwise than of one.
 
@@ -283,7 +283,7 @@ class Engine(TorchForward):
         """
         for cache in caches:
             self.check(cache, 1)
-        logits = self._decode_step(tokens, caches)
+        logits = self._fastest_step(tokens, caches)
         for cache in caches:
             cache.length += 1
         return logits
@@ -331,7 +331,7 @@ class Engine(TorchForward):
         native = self.reads and len(input_ids) <= MAX_NATIVE_TOKENS
         return self._rows(input_ids, cache) if native else self._forward(input_ids, cache)
 
-    def _decode_step(self, ids: Sequence[int] | Tensor, caches: Sequence[Cache]) -> Tensor:
+    def _fastest_step(self, ids: Sequence[int] | Tensor, caches: Sequence[Cache]) -> Tensor:
         """One more token of each of a few rows, by what is fastest here."""
         if self.library is not None and len(ids) <= NATIVE_ROWS:
             return self._step(ids, caches)
@@ -352,7 +352,7 @@ class Engine(TorchForward):
         for size in (1 << power for power in range(rows.bit_length())):
             if self.fused:
                 caches = [self.begin(1, (None,) * len(self.layers), room=1) for _ in range(size)]
-                self.together([0] * size, caches)
+                self.decode_step([0] * size, caches)
 
     @torch.inference_mode()
     def _replayed(self, tokens: Tensor, caches: Sequence[Cache]) -> Tensor:

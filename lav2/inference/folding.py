@@ -27,18 +27,18 @@ class Matrix:
     bias: Tensor | None = None
     factor: Tensor | None = None
 
-    def __call__(self, x: Tensor, room: Tensor | None = None) -> Tensor:  # [..., in] -> [..., out]
-        """x Wᵀ + bias; an int8 weight is expanded into `room`, float32 or bfloat16 memory of at least its size, and the
-        product is made in that type."""
+    def __call__(self, x: Tensor, scratch: Tensor | None = None) -> Tensor:  # [..., in] -> [..., out]
+        """x Wᵀ + bias; an int8 weight is expanded into `scratch`, float32 or bfloat16 memory of at least its size, and
+        the product is made in that type."""
         if self.factor is None:
             return F.linear(x, self.weight, self.bias)
-        plain = (torch.empty(self.weight.numel()) if room is None else room)[: self.weight.numel()]
+        plain = (torch.empty(self.weight.numel()) if scratch is None else scratch)[: self.weight.numel()]
         native.library().lav2_expand(
             self.weight.data_ptr(), self.factor.data_ptr(), *self.weight.shape, plain.data_ptr(),
             plain.element_size(), torch.get_num_threads(),
         )  # fmt: skip
-        found = F.linear(x.to(plain.dtype), plain.view(self.weight.shape)).to(x.dtype)
-        return found if self.bias is None else found + self.bias
+        product = F.linear(x.to(plain.dtype), plain.view(self.weight.shape)).to(x.dtype)
+        return product if self.bias is None else product + self.bias
 
 
 class Arena:
@@ -74,33 +74,33 @@ class Folded:
         return weight if self.scale is None else weight * self.scale[:, None]
 
 
-def folded(linear: nn.Linear, config: AdapterConfig, room: Tensor | None = None) -> Folded:
-    """What a linear layer and its tuning come to; `room` is float32 memory of the weight's size that may be used."""
+def folded(linear: nn.Linear, config: AdapterConfig, scratch: Tensor | None = None) -> Folded:
+    """What a linear layer and its tuning come to; `scratch` is float32 memory of the weight's size that may be used."""
     weight = linear.weight.detach()
     bias = torch.zeros(len(weight), device=weight.device)
     for name in ("bias", "adapter_bias"):
         if getattr(linear, name, None) is not None:
             bias = bias + getattr(linear, name).detach().float()
-    found = Folded(weight, bias)
+    made = Folded(weight, bias)
     if hasattr(linear, "lora_a"):
-        out = None if room is None else room.view(weight.shape)
-        found.added = torch.matmul(linear.lora_b.detach().float(), linear.lora_a.detach().float(), out=out)
+        out = None if scratch is None else scratch.view(weight.shape)
+        made.added = torch.matmul(linear.lora_b.detach().float(), linear.lora_a.detach().float(), out=out)
     if hasattr(linear, "adapter_scale"):
         scale = linear.adapter_scale.detach().float()
         if config.scale_on_input:
-            return Folded(found.whole() * scale, bias)
-        found.scale, found.bias = scale, bias * scale
-    return found
+            return Folded(made.whole() * scale, bias)
+        made.scale, made.bias = scale, bias * scale
+    return made
 
 
-def quantised(parts: Sequence[Folded], bias: Tensor | None, room: Arena) -> Matrix:
+def quantised(parts: Sequence[Folded], bias: Tensor | None, arena: Arena) -> Matrix:
     """Parts that lie one below the other as one int8 matrix; blocks of a row share a bfloat16 factor. Parts are folded
     as they are read: written down in float32 first, they take twice as long. Rows of zeros fill up the last
     tile; all parts but the last have a multiple of TILE rows."""
     length = parts[0].weight.shape[1]
     tiles = [-(-len(part.weight) // TILE) for part in parts]
-    whole = room.take(torch.int8, sum(tiles) * TILE, length)
-    factor = room.take(torch.bfloat16, sum(tiles), length // BLOCK, TILE)
+    whole = arena.take(torch.int8, sum(tiles) * TILE, length)
+    factor = arena.take(torch.bfloat16, sum(tiles), length // BLOCK, TILE)
     begin = 0
     for part, count in zip(parts, tiles, strict=True):
         weight = part.weight if part.weight.dtype == torch.bfloat16 else part.weight.float()
@@ -119,8 +119,8 @@ def unmap(models: Sequence[AdaptedLlama]) -> None:
     one of them lies in it, all its pages stay in memory. Weights that the models share stay shared."""
     copies: dict[tuple[int, torch.Size], Tensor] = {}
     for parameter in (p for model in models for p in model.llm.parameters() if p.numel()):
-        place = (parameter.data_ptr(), parameter.shape)
-        if place not in copies:
-            copies[place] = parameter.data.clone()
-        parameter.data = copies[place]
+        memory = (parameter.data_ptr(), parameter.shape)
+        if memory not in copies:
+            copies[memory] = parameter.data.clone()
+        parameter.data = copies[memory]
     native.trim()

@@ -101,7 +101,7 @@ class Scheduler:
         ends or is closed.
 
         Raises:
-            LAV2Error: the answer has grown as long as the context, or what Engine.together and `choice` raise.
+            LAV2Error: the answer has grown as long as the context, or what Engine.decode_step and `choice` raise.
         """
         mine = ActiveSequence(engine, cache, choice, token)
         with self._changed:
@@ -116,13 +116,13 @@ class Scheduler:
                     raise no_thread() from error
             self._changed.notify_all()
         try:
-            while (found := mine.found.get()) is not None:
-                if isinstance(found, Exception):
-                    raise found
-                if mine.found.qsize() == self.AHEAD - 1:  # it waited for this
+            while (new := mine.tokens.get()) is not None:
+                if isinstance(new, Exception):
+                    raise new
+                if mine.tokens.qsize() == self.AHEAD - 1:  # it waited for this
                     with self._changed:
                         self._changed.notify_all()
-                yield found
+                yield new
         finally:
             with self._changed:
                 self._going = [one for one in self._going if one is not mine]
@@ -131,7 +131,7 @@ class Scheduler:
                     self._changed.wait_for(lambda: mine not in self._stepping)
 
     def _able(self) -> list[ActiveSequence]:
-        return [one for one in self._going if one.found.qsize() < self.AHEAD]
+        return [one for one in self._going if one.tokens.qsize() < self.AHEAD]
 
     @torch.inference_mode()
     def _work(self) -> None:
@@ -173,12 +173,12 @@ class ActiveSequence:
     cache: Cache
     choice: SequenceSampler
     token: int  # the last one
-    found: SimpleQueue[int | Exception | None] = field(default_factory=SimpleQueue)  # None: that was all
+    tokens: SimpleQueue[int | Exception | None] = field(default_factory=SimpleQueue)  # None: that was all
     ended: bool = False
 
     def end(self, error: Exception | None = None) -> None:
         self.ended = True
-        self.found.put(error)
+        self.tokens.put(error)
 
 
 def _step(answers: Sequence[ActiveSequence]) -> None:
@@ -192,21 +192,21 @@ def _step(answers: Sequence[ActiveSequence]) -> None:
             one.end(error)
     if not fitting:
         return
-    found: list[int | Exception] = []
+    results: list[int | Exception] = []
     try:
-        logits = fitting[0].engine.together([one.token for one in fitting], [one.cache for one in fitting])
+        logits = fitting[0].engine.decode_step([one.token for one in fitting], [one.cache for one in fitting])
         for row, one in zip(logits.split(1) if len(fitting) > 1 else [logits], fitting, strict=True):
             try:
-                found += one.choice(row)
+                results += one.choice(row)
             except Exception as error:  # that of one answer
-                found.append(error)
+                results.append(error)
     except Exception as error:  # every answer in it has failed
-        found = [error] * len(fitting)
-    for new, one in zip(found, fitting, strict=True):  # at the end: their threads want the interpreter at once
+        results = [error] * len(fitting)
+    for new, one in zip(results, fitting, strict=True):  # at the end: their threads want the interpreter at once
         if isinstance(new, Exception):
             one.end(new)
             continue
         one.token = new
-        one.found.put(new)
+        one.tokens.put(new)
         if one.choice.over:
             one.end()

@@ -81,14 +81,14 @@ def beam(
         last = torch.tensor([[ids[-1]] for _, ids, _ in running], device=device)
         logits, cache = advance(model, last, prompt_kv, cache=cache)
         totals = torch.log_softmax(logits.float(), -1) + torch.tensor([[t] for t, _, _ in running], device=device)
-        chances, places = totals.flatten().topk(min((4 if no_repeat else 2) * width, totals.numel()))
-        found = {}
-        for total, place in zip(chances.tolist(), places.tolist(), strict=True):
-            row, token = divmod(place, totals.shape[1])
+        chances, positions = totals.flatten().topk(min((4 if no_repeat else 2) * width, totals.numel()))
+        continuations = {}
+        for total, position in zip(chances.tolist(), positions.tolist(), strict=True):
+            row, token = divmod(position, totals.shape[1])
             if no_repeat and _repeats([*running[row][1], token], no_repeat):
                 continue
-            found.setdefault((*running[row][1], token), (total, [*running[row][1], token], row))
-        candidates = list(found.values())
+            continuations.setdefault((*running[row][1], token), (total, [*running[row][1], token], row))
+        candidates = list(continuations.values())
     return best[1]
 
 
@@ -136,8 +136,8 @@ def _short(
     model: DecoderBackend, input_ids: Tensor, prompt_kv: tuple[LayerPrompt | None, ...], max_new_tokens: int
 ) -> Cache | None:
     """An engine's cache with room for a prompt [1, T] and so many tokens, as it will have many rows."""
-    room = input_ids.shape[1] + max_new_tokens
-    return model.begin(1, prompt_kv, room=room) if isinstance(model, Engine) else None
+    capacity = input_ids.shape[1] + max_new_tokens
+    return model.begin(1, prompt_kv, room=capacity) if isinstance(model, Engine) else None
 
 
 def _repeats(ids: list[int], length: int) -> bool:

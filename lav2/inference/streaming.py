@@ -96,7 +96,7 @@ def stream(
     """
     begin = encode(tokenizer, prompt)
     ids: list[int] = []
-    shown, told = "", 0
+    shown, counted = "", 0
     cache = None
     if isinstance(model, Engine) and kept is not None:
         if ahead is not None:
@@ -104,20 +104,20 @@ def stream(
         cache = kept.take(photo, begin) or model.begin(1, prompt_kv, lead=kept.lead)
     whole = torch.tensor([begin], device=model.device)
     input_ids = whole[:, cache.length if cache else 0 :]
-    found = tokens(model, input_ids, prompt_kv, sampling, stop_ids(tokenizer), None, cache, scheduler, cancel, whole)
+    chosen = tokens(model, input_ids, prompt_kv, sampling, stop_ids(tokenizer), None, cache, scheduler, cancel, whole)
     try:
-        for token in found:
+        for token in chosen:
             ids.append(int(token))
             text = tokenizer.decode(ids, skip_special_tokens=True)
             if text.endswith("\ufffd"):
                 continue
             if len(text) > len(shown):
                 yield text[len(shown) :], len(ids)
-                shown, told = text, len(ids)
-        if len(ids) > told:  # what came last had no text of its own
+                shown, counted = text, len(ids)
+        if len(ids) > counted:  # what came last had no text of its own
             yield "", len(ids)
     finally:  # also when the answer is stopped
-        found.close()  # the cache is in use until then
+        chosen.close()  # the cache is in use until then
         if cache is not None:
             kept.put(photo, begin, cache)
 

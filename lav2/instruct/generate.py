@@ -40,7 +40,7 @@ def generate(
     shares: Mapping[str, float] = SHARES,
     held_out: bool = False,
     seed: int = 0,
-    together: int = 1,
+    per_photo: int = 1,
 ) -> Iterator[Row]:
     """About `total` rows, of each kind its share, kind after kind; shuffle them for training.
 
@@ -48,7 +48,7 @@ def generate(
     captions. signs: folder for the drawn pictures (WebP), made where it is missing. evidence: what real
     experts said, or None where the truth with noise stands in for them. held_out: words drawn on signs come
     from the held-out part of the vocabulary. shares: kind -> share of `total`; a kind that the photos cannot
-    feed gives fewer rows, and so do misled boxes. together: rows of each picture; all but the first ask other
+    feed gives fewer rows, and so do misled boxes. per_photo: rows of each picture; all but the first ask other
     things of it, with the same evidence, so that training reads it once (lav2.data.batches.join).
 
     Raises LAV2Error for no photos or an unknown kind.
@@ -62,7 +62,7 @@ def generate(
     turns: Counter[str] = Counter()
     companions: Counter[str] = Counter()
     for kind, share in shares.items():
-        wanted, made, missed = round(total * share / together), 0, 0
+        wanted, made, missed = round(total * share / per_photo), 0, 0
         order = list(range(len(photos)))
         random.Random(f"{seed} {kind}").shuffle(order)
         position = 0
@@ -80,7 +80,7 @@ def generate(
             made, missed = made + 1, 0
             row, photo, full = found
             more = random.Random(f"{seed} {kind} {position} more")
-            for one in (row, *_more(row, photo, full, together - 1, more, world, evidence, turns, companions)):
+            for one in (row, *_more(row, photo, full, per_photo - 1, more, world, evidence, turns, companions)):
                 if not is_misled(one, full) or more.random() < augment.misled:
                     yield one
 

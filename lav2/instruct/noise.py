@@ -205,7 +205,7 @@ def is_misled(row: Row, evidence: Mapping[str, dict]) -> bool:
     kind, question, answer, truth = (row[key] for key in ("kind", "question", "answer", "truth"))
     if "items" not in evidence.get("detection", {}):
         return False
-    found = grounding.told(from_json("detection", evidence["detection"]), question)
+    found = grounding.filter_for_question(from_json("detection", evidence["detection"]), question)
     counts = Counter(found.labels)
     kinds = claims.asked(question)
     if kind == "count":

@@ -19,12 +19,12 @@ class World:
 
     def __init__(self, photos: Sequence[Photo]):
         self.seen: Counter[str] = Counter()
-        self.together: dict[str, Counter[str]] = {}
+        self.co_occurring: dict[str, Counter[str]] = {}
         for photo in photos:
             labels = sorted({b.label for b in photo.boxes or ()})
             self.seen.update(labels)
             for label in labels:
-                self.together.setdefault(label, Counter()).update(x for x in labels if x != label)
+                self.co_occurring.setdefault(label, Counter()).update(x for x in labels if x != label)
         self.labels = tuple(sorted(self.seen))
         self.balance: Counter[str] = Counter()  # class -> presence questions answered yes, minus no
         self.captions = [p.captions[0] for p in photos if p.captions]
@@ -35,7 +35,7 @@ class World:
         """An object that often comes with these, three times in four; any other, else."""
         weights = Counter()
         for label in sorted(labels):
-            weights.update(self.together.get(label, {}))
+            weights.update(self.co_occurring.get(label, {}))
         if not weights or rng.random() < 0.25:
             weights = Counter({label: math.sqrt(n) for label, n in self.seen.items()})
         options = [label for label in sorted(weights) if suits(label)]

@@ -71,18 +71,18 @@ def block(
     return Block(f"{found.text}\n{line}", found.left_out) if found.text else found
 
 
-def told(found: Evidence, question: str) -> Evidence:
-    """What of an expert's findings one is told who asks `question`: the boxes that are sure, and of a kind that the
-    question names and of which none is, the surest one. Who names a kind has a reason to: where "yes" and "no" are as
-    likely, a faint box makes "yes" the better answer."""
-    if not isinstance(found, Detections):
-        return found
-    kept = found.confidence >= found.sure
+def filter_for_question(evidence: Evidence, question: str) -> Evidence:
+    """Of an expert's findings those that an answer to `question` may rest on: the boxes that are sure, and of a kind
+    that the question names and of which none is, the surest one. Who names a kind has a reason to: where "yes" and "no"
+    are as likely, a faint box makes "yes" the better answer."""
+    if not isinstance(evidence, Detections):
+        return evidence
+    kept = evidence.confidence >= evidence.sure
     for kind in claims.asked(question):
-        own = np.array([label == kind for label in found.labels], bool)
-        if own.any() and not (own & kept).any():
-            kept[np.argmax(np.where(own, found.confidence, -1))] = True
-    return found if kept.all() else found.only(kept)
+        of_kind = np.array([label == kind for label in evidence.labels], bool)
+        if of_kind.any() and not (of_kind & kept).any():
+            kept[np.argmax(np.where(of_kind, evidence.confidence, -1))] = True
+    return evidence if kept.all() else evidence.only(kept)
 
 
 def computed(evidence: Mapping[str, Evidence], question: str) -> str:

@@ -131,7 +131,7 @@ def examine(image: str | None, experts: list[str], asking: gr.Request = None) ->
         found = zerogpu_examine(open_image(image), tuple(experts), client_key(asking), None if ON_ZERO_GPU else Call())
     except Exception as error:
         raise api_error(error) from None
-    return {name: to_json(grounding.told(evidence, "")) for name, evidence in found.items()}
+    return {name: to_json(grounding.filter_for_question(evidence, "")) for name, evidence in found.items()}
 
 
 def api_request(
