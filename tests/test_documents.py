@@ -15,7 +15,8 @@ from lav2.documents.__main__ import main
 from lav2.documents.layout import ocr_json
 from lav2.documents.mix import _few, _whole_groups
 from lav2.documents.noise import misread
-from lav2.documents.photo_questions import human, phrases
+from lav2.documents.photo_questions import human
+from lav2.documents.phrases import phrases
 
 # What is asked for on the page itself: the answer is a piece of it.
 COPIED = (

@@ -30,7 +30,7 @@ def assistant():
 
 def fit(assistant, history, question="w5", cancel=GO):
     request = Request(question, history=history, sampling=Sampling(max_new_tokens=20))
-    return assistant._fit(question, "", newest_turns(history), request, cancel)
+    return assistant._window.fit(question, "", newest_turns(history), request, cancel)
 
 
 def most_that_fit(assistant, history, question="w5"):

@@ -22,6 +22,7 @@ from experts.evidence import EXPERT_NAMES, Evidence, Expert
 from experts.orchestrator import Orchestrator, fingerprint
 from lav2 import config
 from lav2.assistant.admission import AdmissionQueue
+from lav2.assistant.context import ContextWindow
 from lav2.assistant.features import ImageFeatures, Lazy, encoded_views, submit
 from lav2.assistant.history import newest_turns
 from lav2.assistant.loading import LoadedModels, context_length, load_parts, versions
@@ -50,7 +51,6 @@ from lav2.text import grounding, language, prompts, routing
 
 AT_ONCE, WAITING = 8, 16  # questions that are answered at once, as many as a step takes, and that wait for it
 PHOTOS = 32  # whose features are kept
-LINE_END = 8  # tokens at most that joining findings and question adds
 
 
 class Assistant:
@@ -303,9 +303,9 @@ class Assistant:
         timings = {name: found.seconds for name, found in evidence.items()}
         timings["queued"], timings["experts"] = begin - start, time.perf_counter() - begin
 
-        block = grounding.block(evidence, question, self.count_tokens, self._room_for_findings(question, request))
-        prompt, used, kept = self._fit(question, block.text, history, request, cancel)
-        parts = self._parts(question, block.text, history[len(history) - kept :], used)
+        block = grounding.block(evidence, question, self.count_tokens, self._window.findings_budget(question, request))
+        prompt, used, kept = self._window.fit(question, block.text, history, request, cancel)
+        parts = self._window.parts(question, block.text, history[len(history) - kept :], used)
         yield PromptReady(prompt, used, self.context, len(request.history) - kept, block.left_out, parts)
 
         generation, asked = time.perf_counter(), request.sampling.max_new_tokens
@@ -357,74 +357,19 @@ class Assistant:
         self, seen: ImageFeatures, question: str, history: tuple[Turn, ...], request: Request, cancel: threading.Event
     ) -> streaming.Ahead | None:
         """What the text begins with, read while the experts look. Of a history that may be too long only what every
-        prompt begins with: `_fit` leaves turns out of it."""
+        prompt begins with: ContextWindow.fit leaves turns out of it."""
         template = self.settings.template
         most = self.count_tokens(prompts.build(template, question, "", history)) + grounding.EVIDENCE_BUDGET
-        if len(history) < len(request.history) or most > self.context - self._reserved(request):
+        if len(history) < len(request.history) or most > self.context - self._window.reserved(request):
             history = ()
         beginning, given = prompts.beginning(template, history), seen.prompt_kv()
         return streaming.read_ahead(
             self._chat, self._tokenizer, beginning, given, self._kept, seen, self._scheduler, cancel
         )
 
-    def _fit(
-        self, question: str, block: str, history: tuple[Turn, ...], request: Request, cancel: threading.Event
-    ) -> tuple[str, int, int]:
-        """(prompt, its tokens, turns of `history` in it): the oldest turns go first when the context is too small.
-
-        Every turn is counted once, from the newest until the context is full without what the template adds; with that,
-        the place where turns begin to fit is found by halving. One who cancels gets a prompt without turns.
-        """
-        room = self.context - self._reserved(request)
-
-        def with_turns(kept: int) -> tuple[str, int]:
-            prompt = prompts.build(self.settings.template, question, block, history[len(history) - kept :])
-            return prompt, self.count_tokens(prompt)
-
-        prompt, used = with_turns(0)
-        if used > room:
-            raise LAV2Error(
-                "The question needs {tokens} tokens and the answer may take {answer}; "
-                "the model's context has {context}.",
-                "Shorten the question or lower the answer's length.",
-                tokens=used,
-                answer=self._reserved(request),
-                context=self.context,
-            )
-        fits, most, sum_of_turns = 0, 0, used
-        for turn in reversed(history):
-            if cancel.is_set():
-                return prompt, used, 0
-            sum_of_turns += self.count_tokens(turn.question) + self.count_tokens(turn.answer)
-            if sum_of_turns > room:
-                break
-            most += 1
-        tried = most  # mostly all of them fit
-        while fits < most and not cancel.is_set():
-            longer = with_turns(tried)
-            if longer[1] <= room:
-                (prompt, used), fits = longer, tried
-            else:
-                most = tried - 1
-            tried = (fits + most + 1) // 2
-        return prompt, used, fits
-
-    def _parts(self, question: str, block: str, history: tuple[Turn, ...], used: int) -> dict[str, int]:
-        """Tokens of a prompt of `used` by part; the template's are what the others leave."""
-        parts = {"findings": self.count_tokens(block) if block else 0, "question": self.count_tokens(question)}
-        parts["turns"] = sum(self.count_tokens(turn.question) + self.count_tokens(turn.answer) for turn in history)
-        return {**parts, "template": max(0, used - sum(parts.values()))}
-
-    def _room_for_findings(self, question: str, request: Request) -> int:
-        """The findings' budget in tokens, less where question and answer leave less room: no question is refused for
-        long findings."""
-        used = self.count_tokens(prompts.build(self.settings.template, question)) + LINE_END
-        return min(grounding.EVIDENCE_BUDGET, self.context - self._reserved(request) - used)
-
-    def _reserved(self, request: Request) -> int:
-        """Tokens of the context that the prompt leaves to the answer at least; it may take what is left beyond them. A
-        very long answer is not worth every earlier turn."""
-        return min(request.sampling.max_new_tokens, self.context // 4)
+    @property
+    def _window(self) -> ContextWindow:
+        return ContextWindow(self.settings.template, self.context, self.count_tokens)
 
     def _look(self, image: Image.Image, photo: bytes | None = None) -> ImageFeatures:
         """What the models make of a photo, remembered by its pixels and made once for all who ask."""
