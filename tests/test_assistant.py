@@ -63,7 +63,7 @@ def test_auto_is_resolved_once_and_told_before_anything_else(assistant, bus):
     for remembered in (False, True):
         asked = Request("What does the sign say?", photo, experts=("auto",), sampling=short())
         first, *found = assistant.answer(asked)
-        assert isinstance(first, Routed) and first.route.experts == ("ocr",) and first.route.words == ("say",)
+        assert isinstance(first, Routed) and first.route.experts == ("ocr",) and first.route.words == ("sign",)
         assert [event.name for event in found if isinstance(event, ExpertStarted)] == ["ocr"]
         assert next(e.remembered for e in found if isinstance(e, EvidenceFound)) == remembered
         assert found[-1].route == first.route and found[-1].experts(asked) == ("ocr",)

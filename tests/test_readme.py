@@ -1,5 +1,6 @@
 """Every command of the README exists; those that need nothing but the repository run."""
 
+import ast
 import re
 import shlex
 import subprocess
@@ -57,3 +58,40 @@ def test_every_file_that_the_readme_links_exists():
     links = re.findall(r"\]\((?!https?:)([^)#]+)\)", TEXT)
     assert links
     assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+NAMED = re.findall(r"\[`([\w.]+)`\]\(([\w/]+\.py)\)", CONTRIBUTING)  # [`Class.method`](file)
+
+
+def names_of(file: Path) -> set[str]:
+    """What a module defines: functions, classes, constants, and Class.method."""
+    found = set()
+    for node in ast.parse(file.read_text(encoding="utf-8")).body:
+        names = [node.name] if hasattr(node, "name") else []
+        names += [t.id for t in getattr(node, "targets", [getattr(node, "target", None)]) if isinstance(t, ast.Name)]
+        inner = getattr(node, "body", []) if isinstance(node, ast.ClassDef) else []
+        found |= {*names, *(f"{node.name}.{one.name}" for one in inner if hasattr(one, "name"))}
+    return found
+
+
+def test_the_walk_from_question_to_answer_has_ten_steps_and_each_names_a_function_that_exists():
+    walk = CONTRIBUTING.partition("## From a question")[2].partition("\n## ")[0]
+    steps = re.split(r"^\d+\. ", walk, flags=re.MULTILINE)[1:]
+    assert len(steps) == 10 and all(re.search(r"\[`[\w.]+`\]\([\w/]+\.py\)", step) for step in steps)
+    assert len(NAMED) > 25
+    assert [(name, file) for name, file in NAMED if name not in names_of(ROOT / file)] == []
+
+
+@pytest.mark.parametrize("name", ["CONTRIBUTING.md", "CHANGELOG.md"])
+def test_every_file_that_the_other_papers_link_exists(name):
+    links = re.findall(r"\]\((?!https?:)([^)#]+)[^)]*\)", (ROOT / name).read_text(encoding="utf-8"))
+    assert links and [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_the_licence_is_the_whole_apache_licence_and_what_differs_is_noted():
+    text = (ROOT / "LICENSE").read_text(encoding="utf-8")
+    assert "license: apache-2.0" in TEXT and "Version 2.0, January 2004" in text
+    assert [f"   {n}. " in text for n in range(1, 10)] == [True] * 9 and "END OF TERMS AND CONDITIONS" in text
+    for told in (TEXT, (ROOT / "NOTICE").read_text(encoding="utf-8")):
+        assert "AGPL-3.0" in told
