@@ -9,6 +9,7 @@ from tiny import EARLY, LATE, adapted, clip_tokens, open_gates, token_ids, token
 from lav2.errors import LAV2Error
 from lav2.events import Sampling
 from lav2.inference import backend, sampler, search, streaming
+from lav2.inference.engine import Engine
 
 GREEDY = Sampling(max_new_tokens=8, repetition_penalty=1.0)
 
@@ -31,6 +32,17 @@ def test_cached_logits_are_the_uncached_ones():
             for place in range(6, 10):
                 last, cache = backend.prefill(model, ids[:, place : place + 1], prompt_kv, cache=cache)
                 torch.testing.assert_close(last[0], full[place], atol=1e-5, rtol=1e-5)
+
+
+def test_the_engine_and_transformers_own_forward_have_what_decoding_asks_of_either():
+    for model in (adapted(LATE), Engine(adapted(LATE), compiled=False)):
+        assert isinstance(model, backend.DecoderBackend)
+        prompt_kv, ids = model.prompt_kv(model.visual_prompt(clip_tokens())), token_ids(1, 6)
+        begun = model.begin(1, prompt_kv, room=8)
+        with torch.no_grad():
+            fresh, _ = backend.prefill(model, ids, prompt_kv)
+            given, cache = backend.prefill(model, ids, prompt_kv, None, begun)
+        assert torch.equal(fresh, given) and cache is begun
 
 
 def test_greedy_tokens_are_those_of_the_plain_forward_pass():

@@ -44,7 +44,6 @@ from lav2.events import (
     check_length,
 )
 from lav2.inference import backend, native, prefix_cache, scheduler, streaming
-from lav2.inference.engine import Engine
 from lav2.model.llm import Quantize
 from lav2.model.vision import VisionTower
 from lav2.text import grounding, language, prompts, routing
@@ -158,7 +157,7 @@ class Assistant:
     def warm_up(self, report: Callable[[str], None] = print) -> None:
         """Ask one question about a tiny picture, so that nothing is done for the first time while somebody waits."""
         start, tiny = time.perf_counter(), Image.new("RGB", (64, 64), "grey")
-        if isinstance(self._chat, Engine):
+        if self._chat.continuous:
             self._chat.record(self._at_once)
         with contextlib.suppress(LAV2Error):  # a model with too small a context for its own template
             list(self.answer(Request("Hi", tiny, experts=self.experts, sampling=Sampling(max_new_tokens=2))))
@@ -286,7 +285,7 @@ class Assistant:
             if self._tower is not None:
                 seen = self._look(request.image, photo)
                 prompt_kv = submit(self._pool, seen.prompt_kv)  # beside the experts
-                if isinstance(self._chat, Engine) and request.evidence is None and request.experts:
+                if self._chat.continuous and request.evidence is None and request.experts:
                     ahead = submit(self._readers, self._prefill_prefix, seen, question, history, request, cancel)
         if request.evidence is not None:
             for name, found in request.evidence.items():

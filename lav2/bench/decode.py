@@ -61,7 +61,7 @@ def decode(options: Options) -> list[dict]:
                     _, held = backend.prefill(one, token, prompts, cache=held)
 
             taken = seconds(run)
-            if isinstance(one, Engine):
+            if one.continuous:
                 cache.length = harness.PROMPT
             else:
                 cache.crop(-tokens)

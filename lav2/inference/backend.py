@@ -1,34 +1,59 @@
-"""The two forwards that answers are decoded with: the engine and transformers' own."""
+"""What answers are decoded with: the engine, or transformers' own forward (AdaptedLlama), which takes any architecture
+and is the oracle of the tests."""
 
 from __future__ import annotations
 
-from torch import Tensor
-from transformers import DynamicCache
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
-from lav2.inference.cache import Cache
-from lav2.inference.engine import Engine
-from lav2.model.adapted import AdaptedLlama
+import torch
+from torch import Tensor
+
 from lav2.model.adapter import LayerPrompt
 
-DecoderBackend = AdaptedLlama | Engine
+Prompts = tuple[LayerPrompt | None, ...]  # of each layer, see Adapter.prompt_kv
+
+
+@runtime_checkable
+class DecoderBackend(Protocol):
+    """An adapted LLaMA that generates.
+
+    continuous: answers of several users share a step (`decode_step`), and a cache of one row can be cut and taken up
+        again: lav2.inference.scheduler and prefix_cache are for such backends.
+    """
+
+    continuous: ClassVar[bool]
+    llm: Any  # the frozen model, of transformers
+
+    @property
+    def device(self) -> torch.device: ...
+
+    def visual_prompt(self, clip_tokens: Tensor) -> Tensor: ...
+
+    def prompt_kv(self, visual_prompt: Tensor | None = None, has_image: Tensor | None = None) -> Prompts: ...
+
+    def begin(
+        self,
+        rows: int,
+        prompt_kv: Prompts,
+        attention_mask: Tensor | None = None,
+        room: int | None = None,
+        lead: int = 0,
+    ) -> Any:
+        """An empty cache for texts with these prompts, of `room` tokens at most; it is reordered as transformers'."""
+
+    def prefill(
+        self, input_ids: Tensor, prompt_kv: Prompts, attention_mask: Tensor | None = None, cache: Any = None
+    ) -> tuple[Tensor, Any]:
+        """As the function of that name."""
 
 
 def prefill(
     model: DecoderBackend,
     input_ids: Tensor,
-    prompt_kv: tuple[LayerPrompt | None, ...],
+    prompt_kv: Prompts,
     attention_mask: Tensor | None = None,
-    cache: DynamicCache | Cache | None = None,
-) -> tuple[Tensor, DynamicCache | Cache]:
-    """Logits [B, vocabulary] after the last position of input_ids [B, T], and the cache that holds them."""
-    if isinstance(model, Engine):
-        return model(input_ids, prompt_kv, attention_mask, cache)
-    cache = cache or DynamicCache(config=model.llm.config)
-    kwargs = {}
-    if attention_mask is not None:  # left padding: positions count real tokens
-        kwargs = {
-            "attention_mask": attention_mask,
-            "position_ids": (attention_mask.cumsum(-1) - 1).clamp(min=0)[:, -input_ids.shape[1] :],
-        }
-    output = model(input_ids, prompt_kv, past_key_values=cache, use_cache=True, logits_to_keep=1, **kwargs)
-    return output.logits[:, -1], cache
+    cache: Any = None,
+) -> tuple[Tensor, Any]:
+    """Logits [B, vocabulary] after the last position of input_ids [B, T], and the cache that holds them; a new one
+    without `cache`."""
+    return model.prefill(input_ids, prompt_kv, attention_mask, cache)

@@ -94,6 +94,8 @@ class Engine(TorchForward):
         LAV2Error: int8 is asked for and cannot be had.
     """
 
+    continuous = True  # see lav2.inference.backend.DecoderBackend
+
     def __init__(
         self,
         model: AdaptedLlama,
@@ -273,6 +275,8 @@ class Engine(TorchForward):
             logits = self._read(ids, cache)
             cache.length += piece
         return logits, cache
+
+    prefill = __call__  # as every DecoderBackend calls it
 
     def decode_step(self, tokens: Sequence[int], caches: Sequence[Cache]) -> Tensor:
         """Logits [B, V] after one more token of each of B texts that have a cache of one row each. By decode.c they are

@@ -77,14 +77,14 @@ class Scheduler:
         Raises:
             Cancelled: `cancel` was set before the prompt was read.
         """
-        if isinstance(model, Engine) and cache is None:
+        if cache is None:
             cache = model.begin(len(input_ids), prompt_kv, attention_mask)
         prompt = object()
         with self._changed:
             self._prompts.append(prompt)
         try:
             while True:
-                piece = cache.piece if isinstance(model, Engine) else input_ids.shape[1]
+                piece = cache.piece if model.continuous else input_ids.shape[1]
                 now, input_ids = input_ids[:, :piece], input_ids[:, piece:]
                 with self._piece(prompt, cancel):
                     logits, cache = prefill(model, now, prompt_kv, attention_mask, cache)

@@ -6,12 +6,11 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase
+from transformers import DynamicCache, PreTrainedTokenizerBase
 
 from lav2.events import Sampling
 from lav2.inference.backend import DecoderBackend, prefill
 from lav2.inference.cache import Cache
-from lav2.inference.engine import Engine
 from lav2.inference.sampler import sample
 from lav2.inference.scheduler import Scheduler
 from lav2.inference.streaming import encode, stop_ids, tokens
@@ -134,10 +133,9 @@ def drafts(
 
 def _short(
     model: DecoderBackend, input_ids: Tensor, prompt_kv: tuple[LayerPrompt | None, ...], max_new_tokens: int
-) -> Cache | None:
-    """An engine's cache with room for a prompt [1, T] and so many tokens, as it will have many rows."""
-    capacity = input_ids.shape[1] + max_new_tokens
-    return model.begin(1, prompt_kv, room=capacity) if isinstance(model, Engine) else None
+) -> DynamicCache | Cache:
+    """A cache for a prompt [1, T] and so many tokens, as it will have many rows."""
+    return model.begin(1, prompt_kv, room=input_ids.shape[1] + max_new_tokens)
 
 
 def _repeats(ids: list[int], length: int) -> bool:

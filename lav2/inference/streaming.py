@@ -1,7 +1,6 @@
 """Tokens and text of an answer as they come. Nothing here knows about photos beyond `prompt_kv`.
 
-A model is an `Engine` (fast) or an `AdaptedLlama` (transformers' own forward: any architecture, and the oracle of the
-tests).
+A model is a DecoderBackend: an `Engine` or an `AdaptedLlama`.
 """
 
 from __future__ import annotations
@@ -64,7 +63,7 @@ def tokens(
         yield token
         if choice.over:
             return
-        if scheduler is not None and isinstance(model, Engine) and len(chosen) == 1 and attention_mask is None:
+        if scheduler is not None and model.continuous and len(chosen) == 1 and attention_mask is None:
             with closing(scheduler.decode_stream(model, cache, choice, *chosen)) as following:
                 for new in following:
                     yield torch.tensor([new], device=input_ids.device)
@@ -98,7 +97,7 @@ def stream(
     ids: list[int] = []
     shown, counted = "", 0
     cache = None
-    if isinstance(model, Engine) and kept is not None:
+    if model.continuous and kept is not None:
         if ahead is not None:
             kept.put(photo, *ahead)
         cache = kept.take(photo, begin) or model.begin(1, prompt_kv, lead=kept.lead)

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from transformers import PreTrainedModel
+from transformers import DynamicCache, PreTrainedModel
 
 from lav2.config import AdapterConfig, ProjectorConfig, VisionConfig
 from lav2.model.adapter import Adapter, LayerPrompt, group, place, trainable, tune_linears
@@ -33,6 +33,8 @@ class AdaptedLlama(nn.Module):
     Raises:
         LAV2Error: the model's architecture does not take the adapter; the message says why.
     """
+
+    continuous = False  # see lav2.inference.backend.DecoderBackend
 
     def __init__(
         self,
@@ -105,6 +107,36 @@ class AdaptedLlama(nn.Module):
             transformers' CausalLMOutputWithPast: logits [B, T, vocabulary].
         """
         return self.llm(input_ids=input_ids, prompt_kv=prompt_kv, **kwargs)
+
+    def begin(
+        self,
+        rows: int,
+        prompt_kv: tuple[LayerPrompt | None, ...],
+        attention_mask: Tensor | None = None,
+        room: int | None = None,
+        lead: int = 0,
+    ) -> DynamicCache:
+        """As lav2.inference.backend.DecoderBackend has it; this cache grows by itself."""
+        return DynamicCache(config=self.llm.config)
+
+    def prefill(
+        self,
+        input_ids: Tensor,
+        prompt_kv: tuple[LayerPrompt | None, ...],
+        attention_mask: Tensor | None = None,
+        cache: DynamicCache | None = None,
+    ) -> tuple[Tensor, DynamicCache]:
+        """Logits [B, vocabulary] after the last of input_ids [B, T], and the cache that holds them. attention_mask is
+        that of all tokens so far: with left padding, positions count real tokens."""
+        kwargs = {}
+        if attention_mask is not None:
+            kwargs = {
+                "attention_mask": attention_mask,
+                "position_ids": (attention_mask.cumsum(-1) - 1).clamp(min=0)[:, -input_ids.shape[1] :],
+            }
+        cache = self.begin(len(input_ids), prompt_kv) if cache is None else cache
+        output = self(input_ids, prompt_kv, past_key_values=cache, use_cache=True, logits_to_keep=1, **kwargs)
+        return output.logits[:, -1], cache
 
     def loss(
         self,
