@@ -100,7 +100,7 @@ def test_answers_about_several_photos_and_about_none_share_steps_and_are_to_the_
     texts = [token_ids(1, length, seed=length) for length in (9, 9, 140, 9)]  # only their photos differ
     caches = [[engine(*text)[1] for text in zip(texts, given, strict=True)] for _ in range(2)]
     for token in (20, 21, 22):
-        together = engine.together([token] * 4, caches[0])
+        together = engine.decode_step([token] * 4, caches[0])
         single = [engine(torch.tensor([[token]]), (), cache=cache)[0] for cache in caches[1]]
         assert torch.equal(together, torch.cat(single))
     assert len({tuple(row) for row in together.tolist()}) == 4
