@@ -28,7 +28,10 @@
     const log = document.querySelector("#chat [role=log]");
     if (log && questions > asked) log.scrollTop = log.scrollHeight; // Gradio stays where one has scrolled up
     asked = questions;
-    for (const file of document.querySelectorAll(".thumbnail-wrapper[role=listitem]")) set(file.parentElement, "role", "list");
+    for (const file of document.querySelectorAll(".thumbnail-wrapper")) { // a list may hold no button, and this one does
+      set(file, "role", "group");
+      set(file.parentElement, "role", "group");
+    }
     for (const button of document.querySelectorAll("button[aria-label='']")) button.setAttribute("aria-label", say.more);
   };
   // What is dropped beside a place for files would be opened by the browser, in place of the page.

@@ -168,7 +168,7 @@ def test_a_bad_file_is_named_the_conversation_stays_and_the_next_question_works(
     assert page.locator("textarea[data-testid=textbox]:visible").first.input_value() == "What is this?"
     page.wait_for_timeout(2000)  # what follows a refusal has come by now; too short a wait would only miss a fault
     assert (said(page), page.locator(".lav2-table [role=row]:visible").all_inner_texts()) == before
-    page.locator(".thumbnails:visible button").first.click()
+    page.locator(".thumbnails:visible [aria-label='Remove file']").click()
     send(page, "And now?")
     answered(page)
     assert len(said(page)) > len(before[0]) and not page.locator(".lav2-notice:visible").count()

@@ -91,6 +91,9 @@ def test_what_is_no_conversation_is_dropped(kept):
     ):
         bad.append({"exchanges": [through_a_browser(exchanges)["exchanges"][0] | change]})
     bad.append({"exchanges": through_a_browser(exchanges)["exchanges"] * 51})
+    hot = through_a_browser(exchanges)
+    hot["exchanges"][0]["findings"]["receipt"]["sampling"]["temperature"] = 1e9
+    bad.append(hot)
     for value in bad:
         assert from_storage(value, uploads) == (), value
 

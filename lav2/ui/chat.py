@@ -268,7 +268,7 @@ class ChatTab:
                         update = self.panel.changed(event, findings, photo, texts)
                         now = (*earlier, pending)
                         update |= {self.exchanges: now, self.stored: to_storage(now)}
-                        update |= {self.box: gr.MultimodalTextbox(**IDLE)}
+                        update |= {self.box: gr.MultimodalTextbox(**IDLE), self.keeping.fold: gr.update(open=False)}
                     case _:
                         findings = pending.findings.after(event)
                         if isinstance(event, EvidenceFound):

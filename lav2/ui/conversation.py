@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field, ValidationError, field_validator
 from experts.evidence import EXPERT_NAMES, Caption, Detections, Evidence, ExpertFailure
 from lav2.assistant import receipt
 from lav2.assistant.receipt_form import Receipt
+from lav2.errors import LAV2Error
 from lav2.events import QUESTION_CHARACTERS
 from lav2.text import routing
 from lav2.ui.examples import EXAMPLES
@@ -103,7 +104,7 @@ def from_storage(value: Any, uploads: Path) -> Exchanges:
         told = _Conversation.model_validate(value).exchanges
         raw = [exchange.get("findings", {}).get("receipt") for exchange in value["exchanges"]]
         return tuple(_exchange(one, kept, uploads) for one, kept in zip(told, raw, strict=True))
-    except (ValidationError, ValueError, TypeError, KeyError, AttributeError):
+    except (LAV2Error, ValidationError, ValueError, TypeError, KeyError, AttributeError, ArithmeticError):
         return ()
 
 
