@@ -313,8 +313,8 @@ def test_what_is_wrong_on_the_command_line_is_told(tmp_path, capsys):
 
 def test_kinds_that_a_photo_answers_are_kinds_that_rows_have():
     """A renamed kind would silently leave the bare rows."""
-    from lav2.documents import photo_questions
+    from lav2.documents import photo_questions, phrases
     from lav2.instruct import questions
 
-    sources = "".join(files.read_text(module.__file__) for module in (photo_questions, questions))
+    sources = "".join(files.read_text(module.__file__) for module in (photo_questions, phrases, questions))
     assert [kind for kind in stages.SEEN if f'"{kind}"' not in sources] == []

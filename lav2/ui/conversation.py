@@ -10,8 +10,7 @@ from experts.evidence import EXPERT_NAMES, Caption, Detections, Evidence, Expert
 from lav2.assistant import receipt
 from lav2.assistant.receipt_form import Receipt
 from lav2.errors import LAV2Error
-from lav2.events import QUESTION_CHARACTERS
-from lav2.text import routing
+from lav2.events import QUESTION_CHARACTERS, REASONS, Route
 from lav2.ui.examples import EXAMPLES
 from lav2.ui.messages import display_answer
 from lav2.ui.state import Correction, Exchange, Exchanges, Findings
@@ -32,7 +31,7 @@ class _Route(BaseModel):
     @field_validator("kinds")
     @classmethod
     def known(cls, kinds: tuple[str, ...]) -> tuple[str, ...]:
-        if not set(kinds) <= set(routing.REASONS):
+        if not set(kinds) <= set(REASONS):
             raise ValueError("a reason that is not known")
         return kinds
 
@@ -111,7 +110,7 @@ def from_storage(value: Any, uploads: Path) -> Exchanges:
 def _exchange(told: _Exchange, kept: Mapping[str, Any] | None, uploads: Path) -> Exchange:
     found = told.findings
     values = dict(found) | {"left_out": frozenset(found.left_out), "receipt": kept}
-    values["route"] = found.route and routing.Route(**dict(found.route))
+    values["route"] = found.route and Route(**dict(found.route))
     if kept is not None:
         evidence = receipt.request(kept, None).evidence
         values["evidence"] = {name: evidence[name] for name in EXPERT_NAMES if name in evidence}
