@@ -20,7 +20,7 @@ from experts.train_detector.questions import presence
 
 LEAST = 0.005  # score of a kind of which there is no box
 PRIOR_STRENGTH = (4.0, 8.0)  # how firmly a kind's offset and slope are held to those of all kinds together
-SURE = 0.35  # chance from which a box is listed
+SURE = 0.5  # chance from which a box is listed; precision, counts and presence by cross-validation: docs/detector.md
 OVERLAP = 0.5  # ultralytics' 0.7 leaves an object two boxes too often
 
 

@@ -15,6 +15,7 @@ from tqdm import tqdm
 from lav2.captioning import reranker
 from lav2.config import EMBEDDED
 from lav2.data.features import FeatureCache
+from lav2.errors import LAV2Error
 from lav2.model import checkpoint
 from lav2.model.vision import VisionTower
 from lav2.weights import cache_dir, find
@@ -25,7 +26,8 @@ Concepts = tuple[tuple[str, float], ...]
 
 
 def cross_fitted(captions: Mapping[str, Sequence[str]], photos: Sequence[str]) -> dict[str, Concepts]:
-    """Photo -> its concepts, told by a judge that did not learn from it; about a minute a fold on a CPU.
+    """Photo -> its concepts, told by a judge that did not learn from it; {} of too few photos. About a minute a fold on
+    a CPU.
 
     Args:
         captions: of each photo that a judge may learn from.
@@ -40,7 +42,10 @@ def cross_fitted(captions: Mapping[str, Sequence[str]], photos: Sequence[str]) -
     for left_out in range(FOLDS):
         others = [i for i, photo in enumerate(learned) if fold[photo] != left_out]
         said = [captions[learned[i]] for i in others]
-        judge = reranker.learn(seen[others][:, None], said, EMBEDDED.vision, report=lambda line: None)
+        try:
+            judge = reranker.learn(seen[others][:, None], said, EMBEDDED.vision, report=lambda line: None)
+        except LAV2Error:  # too few photos to learn from: their captions come without
+            return {}
         found |= _told(judge, features, [photo for photo in photos if fold.get(photo, 0) == left_out])
     return found
 
