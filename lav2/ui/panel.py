@@ -50,7 +50,7 @@ class EvidencePanel:
                     visible=False,
                     column_widths=[f"{share}%" for share in self.WIDTHS[correctable]],
                     buttons=[],
-                    max_height=520,  # px, about 11 findings: Gradio 6.31 loses clicks on rows that it must scroll to
+                    max_height=900,  # px, about 20 findings: Gradio 6.31 loses clicks on rows that it must scroll to
                     elem_classes="lav2-table",
                 )
                 self.again = gr.Button(T("again"), size="sm", visible=False)
