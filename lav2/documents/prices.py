@@ -45,7 +45,7 @@ def _thing(rng: Random, text: str) -> str:
 
 
 def _elsewhere(rng: Random, things: Sequence[str]) -> str:
-    """Something that is not on a list: half of the time of the same sort as what is, so that likeness is no proof."""
+    """Something that is not on a list: mostly of the same sort as what is, so that likeness is no proof."""
     lists = (words.FOOD, words.DISHES, words.GOODS)
     alike = [sort for sort in lists if things[0] in sort]
     sorts = alike if alike and rng.random() < 0.6 else lists
