@@ -11,6 +11,7 @@ from PIL import Image
 from experts.evidence import IMPORTS, Caption, ExpertError, LazyExpert
 
 Concepts = Sequence[tuple[str, float]]  # (word, chance 0..1)
+Candidates = Sequence[tuple[str, float]]  # (answer, chance 0..1)
 MAX_NEW_TOKENS = 40  # a caption is one sentence
 
 
@@ -19,17 +20,19 @@ def build(
     source: str = "",
     model: str | None = None,
     concepts: Callable[[Image.Image], Concepts] | None = None,
+    candidates: Callable[[Image.Image], Callable[[str], Candidates]] | None = None,
 ) -> Captioner:
     """A caption expert from `captioner` (a function of an upright RGB image; `source` names it in the
     evidence) or from `model`, the name or folder of an image-to-text model of transformers, e.g. BLIP.
-    `concepts`: gives words with their chances beside the sentence.
+    `concepts`: gives words with their chances beside the sentence; `candidates`: of a photo, what gives answers with
+    their chances to a question.
 
     Raises ValueError unless exactly one of the two is given. Loading a `model` raises ExpertError where it
     cannot be found, fetched or read.
     """
     if (captioner is None) == (model is None):
         raise ValueError("Give either `captioner` or `model`.")
-    return Captioner(captioner, source or str(model or "captioner"), model, concepts)
+    return Captioner(captioner, source or str(model or "captioner"), model, concepts, candidates)
 
 
 class Captioner(LazyExpert):
@@ -44,8 +47,10 @@ class Captioner(LazyExpert):
         source: str,
         model: str | None,
         concepts: Callable[[Image.Image], Concepts] | None = None,
+        candidates: Callable[[Image.Image], Callable[[str], Candidates]] | None = None,
     ):
         super().__init__()
+        self._candidates = candidates
         self._concepts = concepts
         self._captioner = captioner
         self._source = source
@@ -56,7 +61,8 @@ class Captioner(LazyExpert):
 
     def _look(self, model: Callable[[Image.Image], str], image: Image.Image) -> dict[str, Any]:
         concepts = self._concepts(image) if self._concepts else ()
-        return {"text": model(image).strip(), "source": self._source, "concepts": tuple(concepts)}
+        ask = self._candidates(image) if self._candidates else None
+        return {"text": model(image).strip(), "source": self._source, "concepts": tuple(concepts), "ask": ask}
 
 
 def _image_to_text(name: str) -> Callable[[Image.Image], str]:

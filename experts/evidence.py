@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -28,20 +29,26 @@ class Caption:
 
     `seconds` is the expert's own time without loading; `source` names the model that wrote it. `concepts`: words
     that people would say of the photo with the chance of each, 0..1 (visual concepts, Fang et al., arXiv 1411.4952);
-    () where the captioner tells none.
+    () where the captioner tells none. `candidates`: short answers to the question `asked` with the chance that each is
+    right (answer heuristics, Shao et al., arXiv 2303.01903); `ask` tells those of any question, where the expert can.
     """
 
     text: str
     seconds: float
     source: str
     concepts: tuple[tuple[str, float], ...] = ()
+    candidates: tuple[tuple[str, float], ...] = ()
+    asked: str = ""
+    ask: Callable[[str], Sequence[tuple[str, float]]] | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self):
         if not isinstance(self.text, str):
             raise ValueError(f"Caption.text is {self.text!r}, and must be a text.")
-        object.__setattr__(self, "concepts", tuple((str(word), float(chance)) for word, chance in self.concepts))
-        if not all(0 <= chance <= 1 for _, chance in self.concepts):
-            raise ValueError("Caption.concepts has values outside 0..1.")
+        for name in ("concepts", "candidates"):
+            told = tuple((str(text), float(chance)) for text, chance in getattr(self, name))
+            object.__setattr__(self, name, told)
+            if not all(0 <= chance <= 1 for _, chance in told):
+                raise ValueError(f"Caption.{name} has values outside 0..1.")
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,8 +205,12 @@ def to_json(evidence: Evidence) -> dict[str, Any]:
     """Evidence as plain JSON values, pixels rounded to 0.01, confidences to 0.0001."""
     if isinstance(evidence, Caption):
         said = {"text": evidence.text, "seconds": evidence.seconds, "source": evidence.source}
-        concepts = [[word, round(chance, 4)] for word, chance in evidence.concepts]
-        return {**said, "concepts": concepts} if concepts else said
+        if evidence.concepts:
+            said["concepts"] = [[word, round(chance, 4)] for word, chance in evidence.concepts]
+        if evidence.candidates:
+            said["candidates"] = [[answer, round(chance, 4)] for answer, chance in evidence.candidates]
+            said["asked"] = evidence.asked
+        return said
     if isinstance(evidence, Detections):
         items = [
             {"label": label, "confidence": round(float(c), 4), "xyxy": [round(float(v), 2) for v in box]}
@@ -237,7 +248,8 @@ def from_json(name: str, value: dict[str, Any]) -> Evidence:
     if "error" in value:
         return ExpertFailure(name, value["error"], value["next_step"], value["seconds"])
     if name == "caption":
-        return Caption(value["text"], value["seconds"], value["source"], tuple(map(tuple, value.get("concepts", ()))))
+        told = {key: tuple(map(tuple, value.get(key, ()))) for key in ("concepts", "candidates")}
+        return Caption(value["text"], value["seconds"], value["source"], **told, asked=value.get("asked", ""))
     if name not in ("detection", "ocr"):
         raise ValueError(f"No expert is called {name!r}. Known: {', '.join(EXPERT_NAMES)}.")
     items = value["items"]

@@ -99,7 +99,7 @@ def _head(evidence: Mapping[str, Evidence], items: Sequence[Item], plural: Calla
         said = next((item.text for item in own if item.confidence is None), "")
         lines.append(f"Caption: {_missing(evidence, 'caption') or (said and chr(34) + said + chr(34)) or 'none'}")
         if concepts := [item for item in own if item.confidence is not None]:
-            lines.append(f"Concepts: {_concepts(concepts)}")
+            lines.append(f"Concepts: {by_doubt([(item.text, item.confidence) for item in concepts])}")
     if "detection" in evidence:
         found = [item for item in items if item.expert == "detection"]
         lines.append(f"Objects: {_missing(evidence, 'detection') or _objects(found, plural) or 'none found'}")
@@ -114,18 +114,21 @@ def _objects(found: Sequence[Item], plural: Callable[[str], str]) -> str:
     return ", ".join(f"{doubt(own[label])}{_kind(label, own[label], plural)}" for label in kinds[:KINDS])
 
 
-def _concepts(found: Sequence[Item]) -> str:
-    """clock, tower, building; probably city; perhaps large, street."""
-    by_doubt: dict[str, list[str]] = {}
-    for item in found:
-        by_doubt.setdefault(doubt([item]), []).append(item.text)
-    return "; ".join(f"{word}{', '.join(by_doubt[word])}" for word in ("", "probably ", "perhaps ") if word in by_doubt)
+def by_doubt(told: Sequence[tuple[str, float]]) -> str:
+    """Texts with their chances: clock, tower, building; probably city; perhaps large, street."""
+    doubted: dict[str, list[str]] = {}
+    for text, chance in told:
+        doubted.setdefault(_doubt(chance), []).append(text)
+    return "; ".join(f"{word}{', '.join(doubted[word])}" for word in ("", "probably ", "perhaps ") if word in doubted)
 
 
 def doubt(found: Sequence[Item]) -> str:
     """How sure the surest of some boxes is, in a word before their number: "", "probably " or "perhaps "."""
-    surest = max(item.confidence for item in found)
-    return "" if surest >= SURE else "probably " if surest >= FAINT else "perhaps "
+    return _doubt(max(item.confidence for item in found))
+
+
+def _doubt(chance: float) -> str:
+    return "" if chance >= SURE else "probably " if chance >= FAINT else "perhaps "
 
 
 def _kind(label: str, found: Sequence[Item], plural: Callable[[str], str]) -> str:

@@ -317,7 +317,7 @@ def test_a_folder_of_somebody_else_is_left_alone(toy):
 def test_two_recipes_do_not_run_in_one_folder_at_once(toy):
     run, _ = toy
     run.out.mkdir()
-    with recipe._alone(run.out), pytest.raises(LAV2Error, match="Another recipe runs"):
+    with recipe.alone(run.out), pytest.raises(LAV2Error, match="Another recipe runs"):
         recipe.make(run)
     recipe.make(run)
 

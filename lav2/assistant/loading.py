@@ -16,7 +16,8 @@ import lav2
 from experts import detection
 from experts.evidence import Expert
 from lav2 import config, weights
-from lav2.captioning import reranker
+from lav2.captioning import candidates, reranker
+from lav2.captioning.candidates import CandidateModel
 from lav2.config import CONTEXT
 from lav2.errors import LAV2Error
 from lav2.inference import backend, native
@@ -37,6 +38,7 @@ class LoadedModels(NamedTuple):
     tower: VisionTower | None
     caption_tower: VisionTower | None
     judge: reranker.ConceptReranker | None
+    candidates: CandidateModel | None = None
 
 
 def versions() -> dict[str, str]:
@@ -147,10 +149,15 @@ def load_parts(
     if judge is not None:
         judge.to(place)
         hashes["caption_phrases"] = hashlib.sha256((folder / reranker.CAPTION_PHRASES).read_bytes()).hexdigest()
+    answers = candidates.load(folder, captioner.vision_config)
+    if answers is not None:
+        answers.to(place)
+        hashes["caption_answers"] = hashlib.sha256((folder / candidates.CAPTION_ANSWERS).read_bytes()).hexdigest()
     expert = build_detector(detector or os.environ.get("LAV2_DETECTOR"), settings, str(place))
     parts = {
         "chat": chat, "captioner": captioner, "tokenizer": tokenizer, "tower": tower, "detector": expert,
         "load_seconds": clock.seconds, "hashes": hashes, "at_once": at_once, "caption_tower": own, "judge": judge,
+        "candidates": answers,
     }  # fmt: skip
     return parts, how
 

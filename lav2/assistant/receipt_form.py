@@ -29,6 +29,9 @@ Size = Annotated[list[Annotated[int, Field(ge=1, le=1_000_000)]], Field(min_leng
 Point = Annotated[list[float], Field(min_length=2, max_length=2)]
 
 
+_Told = Annotated[tuple[str, Share], Strict(False)]  # JSON has lists for tuples
+
+
 class _Failed(_Part):
     error: str
     next_step: str
@@ -39,7 +42,9 @@ class _Captioned(_Part):
     text: str
     seconds: Seconds
     source: str
-    concepts: list[Annotated[tuple[str, Share], Strict(False)]] = []  # JSON has lists for tuples
+    concepts: list[_Told] = []
+    candidates: list[_Told] = []
+    asked: str = ""
 
 
 class _Box(_Part):

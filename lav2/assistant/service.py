@@ -27,6 +27,7 @@ from lav2.assistant.features import ImageFeatures, Lazy, encoded_views, submit
 from lav2.assistant.history import newest_turns
 from lav2.assistant.loading import LoadedModels, context_length, load_parts, versions
 from lav2.captioning import reranker, writer
+from lav2.captioning.candidates import CandidateModel, PhotoCandidates
 from lav2.errors import LAV2Error, Unavailable
 from lav2.events import (
     Done,
@@ -68,6 +69,7 @@ class Assistant:
         at_once: questions that are answered at once.
         caption_tower: the captioner's image encoder, where it is not that of the chat model.
         judge: of the captioner's drafts.
+        candidates: what tells the caption expert's likely answers.
     """
 
     def __init__(
@@ -83,6 +85,7 @@ class Assistant:
         at_once: int = AT_ONCE,
         caption_tower: VisionTower | None = None,
         judge: reranker.ConceptReranker | None = None,
+        candidates: CandidateModel | None = None,
     ):
         self.preset = preset.name
         self.hashes = hashes
@@ -93,9 +96,13 @@ class Assistant:
         self.load_seconds = load_seconds
         self._chat, self._captioner, self._tokenizer = chat, captioner, tokenizer
         self._tower, self._caption_tower, self._judge = tower, caption_tower or tower, judge
+        self._candidates = candidates
         experts = {
             "caption": caption.build(
-                self.caption, f"LLaMA-Adapter captioner ({preset.name})", concepts=self.concepts if judge else None
+                self.caption,
+                f"LLaMA-Adapter captioner ({preset.name})",
+                concepts=self.concepts if judge else None,
+                candidates=self.candidates if candidates else None,
             ),
             "detection": detector,
             "ocr": ocr.build(device=str(chat.device)),
@@ -209,6 +216,10 @@ class Assistant:
         """The words that the captioner's judge expects of a photo (lav2.captioning.reranker), the likeliest first."""
         return self._judge.concepts(self._caption_views(image)[0]())[0]
 
+    def candidates(self, image: Image.Image) -> PhotoCandidates:
+        """What tells likely answers to questions on a photo (lav2.captioning.candidates)."""
+        return self._candidates.on(self._caption_views(image)[0]())
+
     def _caption_views(self, image: Image.Image) -> Sequence[Callable[[], Tensor]]:
         """The photo and its mirror image, each [1, N, C] once it is wanted, as the captioner sees them."""
         shared = self._caption_tower is self._tower
@@ -236,7 +247,8 @@ class Assistant:
     @property
     def parts(self) -> LoadedModels:
         """The models themselves, for evaluation in batches."""
-        return LoadedModels(self._chat, self._captioner, self._tokenizer, self._tower, self._caption_tower, self._judge)
+        return LoadedModels(self._chat, self._captioner, self._tokenizer, self._tower, self._caption_tower, self._judge,
+                            self._candidates)  # fmt: skip
 
     def count_tokens(self, text: str) -> int:
         return len(self._tokenizer(text, add_special_tokens=False).input_ids)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import sys
 
-from lav2 import recipe
 from lav2.cli import adapters, answers, evaluation, training
 from lav2.errors import LAV2Error, missing_package
 from lav2.experiments import command as experiments
 from lav2.hub import command as hub
 from lav2.hub import fetch
 from lav2.options import Help
+from lav2.recipe import command as recipe
 
 
 def parser() -> argparse.ArgumentParser:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
-from experts.evidence import Evidence, from_json
+from experts.evidence import Caption, Evidence, from_json
 from lav2 import files
 from lav2.errors import LAV2Error
 from lav2.events import Turn
@@ -156,7 +156,8 @@ def _wrong(error: Exception) -> ValueError:
 def _rows(raw: object, folder: Path) -> list[Row]:
     """The checked rows of one object of a file: several where it holds several questions about the same findings."""
     if not isinstance(raw, dict) or "questions" not in raw:
-        return [_row(raw, folder)]
+        row = _row(raw, folder)
+        return [_with_candidates(row) if isinstance(row, InstructionRow) else row]
     shared = {name: value for name, value in raw.items() if name != "questions"}
     first = _row({**shared, **raw["questions"][0]}, folder)
     rows = [first]
@@ -164,7 +165,17 @@ def _rows(raw: object, folder: Path) -> list[Row]:
         history = [(turn[0], turn[1]) for turn in question.get("history", ())]
         turns = _turns([*history, (question["question"], question["answer"])])
         rows.append(replace(first, turns=turns, kind=question["kind"], facts={**shared, **question}))
-    return rows
+    return [_with_candidates(row) for row in rows]
+
+
+def _with_candidates(row: InstructionRow) -> InstructionRow:
+    """The row, its caption expert's evidence with what it makes likely for the question (lav2.documents.candidates)."""
+    caption = row.evidence.get("caption")
+    if "candidates" not in row.facts or not isinstance(caption, Caption):
+        return row
+    told = tuple((answer, chance) for answer, chance in row.facts["candidates"])
+    caption = replace(caption, candidates=told, asked=row.turns[-1].question)
+    return replace(row, evidence={**row.evidence, "caption": caption})
 
 
 def _row(raw: object, folder: Path) -> Row:

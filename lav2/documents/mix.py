@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from experts.colours import colour_of
 from lav2.documents import __main__ as documents
-from lav2.documents import concepts, photo_questions
+from lav2.documents import candidates, concepts, photo_questions
 from lav2.documents.priors import priors
 from lav2.image import open_image
 from lav2.instruct.command import main as write_templates
@@ -73,6 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     _coloured(mixed, options.out)
     for asked in (question for row in mixed for question in row.get("questions", [row])):
         asked["computed"] = zlib.crc32(asked["question"].encode()) % 10 < COMPUTED
+    candidates.add(mixed, options.out, options.data)
     with (options.out / "mix.jsonl").open("w", encoding="utf-8") as file:
         file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in mixed)
     kinds = Counter(question["kind"] for row in mixed for question in row.get("questions", [row]))

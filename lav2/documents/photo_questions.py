@@ -37,8 +37,8 @@ NAMED = ("What brand is it?", "What is the brand?", "Which name is written there
          "What brand is on the cup?", "Which words can you see?")  # fmt: skip
 OF_MISSING = ("What colour is the {x}?", "What is the {x} doing?", "Where is the {x}?", "What color is the {x}?", "What is next to the {x}?", "How big is the {x}?",
               "What kind of {x} is it?", "Who owns the {x}?")  # fmt: skip
-LETTERED = 0.3  # share of photos with some words of a street in them, which say nothing about what is asked
-DESCRIBED = 0.3  # share of photos that somebody wants described
+LETTERED = 0.45  # share of photos with some words of a street in them, which say nothing about what is asked
+DESCRIBED, WITH_WORDS = 0.3, 0.7  # share of photos that somebody wants described; of those with words of a street
 DESCRIBE = ("What is in the photo?", "Describe the photo.", "What do you see?", "What is this?", "What does the photo show?", "What is happening here?",
             "Describe this picture.", "What's going on?", "Tell me about the photo.", "What is this a picture of?")  # fmt: skip
 
@@ -147,10 +147,11 @@ def generate(
             rng.shuffle(asks)
             asks = asks[:7]
             evidence = evidence_of(photo, alike, rng, world, captions, asks)
-            if photo.captions and rng.random() < DESCRIBED:
+            lettered = "ocr" in evidence and rng.random() < LETTERED
+            if photo.captions and rng.random() < (WITH_WORDS if lettered else DESCRIBED):
                 said = sentence(rng.choice(photo.captions))
                 asks.append(Ask(worded(rng, rng.choice(DESCRIBE)), said, "described"))
-            if "ocr" in evidence and rng.random() < LETTERED:
+            if lettered:
                 texts = rng.choice(streets)[: rng.randint(1, 4)]
                 evidence["ocr"] = ocr_json([[text] for text in texts])
                 if rng.random() < 0.4:

@@ -183,9 +183,7 @@ def receipt(rng: Random, rate: float) -> Document:
         card = "card" in amounts
         page.ask(
             ("How was it paid?", "Was it paid by card or cash?", "How did they pay?"),
-            page.made.rows[[r[-1] for r in page.made.rows].index(amounts["card" if card else "cash"])][0]
-            if card
-            else "Cash",
+            next(row[0] for row in reversed(page.made.rows) if row[-1] == amounts["card"]) if card else "Cash",
             "payment",
         )
     if quantity:

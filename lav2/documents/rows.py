@@ -20,7 +20,7 @@ MAKERS = (
 # How likely a kind of question is kept beside others of a document: what is hard is asked more often.
 WEIGHTS = {
     "about": 0.35, "read": 0.5, "title": 0.7, "line": 0.3, "rows": 0.6, "member": 0.7, "absent": 0.8, "least": 2.0, "most": 2.0,
-    "least value": 1.5, "most value": 1.5, "key": 1.5, "below": 1.5, "follow-up": 1.3, "closed": 2.0, "open": 2.0, "change": 1.5,
+    "least value": 1.5, "most value": 1.5, "key": 1.5, "below": 1.5, "follow-up": 1.3, "closed": 2.0, "open": 2.0, "change": 1.5, "days": 2.0,
 }  # fmt: skip
 QUESTIONS = 9  # of a document at most
 CLEAN = 0.5  # share of documents without a misread character
@@ -51,7 +51,7 @@ PAGE_CAPTIONS = (
     "A person holding a cell phone in front of a building", "A clock on the side of a building", "A red sign on a white wall", "A sign that is on a street",
     "A man standing in front of a large stone wall with a sign on it", 'A street sign with the words "{said}" written on it', "A white sign with black letters",
 )  # fmt: skip
-OF_A_PAGE = 0.5  # share of those captions that are about a sign
+OF_A_PAGE = 0.85  # share of those captions that are about a sign
 
 
 def document(rng: Random, rate: float | None = None) -> Document:

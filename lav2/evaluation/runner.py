@@ -81,15 +81,15 @@ class EvaluationRunner:
         ]
 
     def caption_evidence(self, images: Sequence[str]) -> dict[str, Caption]:
-        """What the caption expert finds on photos: sentences and concepts."""
+        """What the caption expert finds on photos: sentences, concepts, and candidates for answers."""
         parts, source = self.assistant.parts, self.assistant.preset
-        texts, concepts = self.captions(images), [()] * len(images)
-        if parts.judge is not None and images:
-            features = self.features(images, parts.caption_tower)
-            concepts = [parts.judge.concepts(features.get([image]))[0] for image in images]
-        return {
-            image: Caption(text, 0.0, source, told) for image, text, told in zip(images, texts, concepts, strict=True)
-        }
+        features = self.features(images, parts.caption_tower) if images else None
+        found = {}
+        for image, text in zip(images, self.captions(images), strict=True):
+            concepts = parts.judge.concepts(features.get([image]))[0] if parts.judge else ()
+            ask = parts.candidates.on(features.get([image])) if parts.candidates else None
+            found[image] = Caption(text, 0.0, source, concepts, ask=ask)
+        return found
 
     def answers(self, rows: Sequence[InstructionRow], computed_line: bool = True) -> list[str]:
         """Greedy answers to the rows' last questions with their evidence in the prompt, and its computed line."""

@@ -60,7 +60,8 @@ def adapter_folder(source: str) -> Path:
     try:
         config = hf_hub_download(repository, checkpoint.CONFIG, **place)
         checkpoint.read_notes(Path(config).parent)  # somebody's whole language model is not fetched first
-        wanted = [checkpoint.CONFIG, checkpoint.TENSORS, checkpoint.CAPTION_PHRASES, ENCODER]
+        beside = (checkpoint.CAPTION_PHRASES, checkpoint.CAPTION_ANSWERS, ENCODER)
+        wanted = [checkpoint.CONFIG, checkpoint.TENSORS, *beside]
         return Path(snapshot_download(repository, allow_patterns=wanted, **place))
     except LAV2Error as error:
         raise _no_adapter(repository, error.cause) from None

@@ -23,6 +23,7 @@ from lav2.model.tensors import read_tensors
 
 CONFIG, TENSORS = "config.json", "adapter.safetensors"
 CAPTION_PHRASES = "phrases.safetensors"  # of the judge of drafts, in the folder of a caption adapter
+CAPTION_ANSWERS = "answers.safetensors"  # of its candidates for answers, there as well
 FORMAT = 1
 OWN = "folder:"  # of a source of the image encoder's weights: a file in the adapter's folder
 
@@ -69,7 +70,8 @@ def _write_files(folder: Path, given: dict[str, torch.Tensor], config: dict) -> 
 
 
 def export(folder: Path, out: Path) -> None:
-    """A copy of an adapter in float16, half as large, and of its judge, for shipping; training states are left behind.
+    """A copy of an adapter in float16, half as large, and of what stands beside it, for shipping; training states are
+    left behind.
 
     Raises:
         LAV2Error: `folder` holds no adapter.
@@ -77,9 +79,10 @@ def export(folder: Path, out: Path) -> None:
     config = _read_config(folder)
     _write_files(out, {name: tensor.half() for name, tensor in _read_tensors(folder).items()}, config)
     if folder.resolve() != out.resolve():
-        (out / CAPTION_PHRASES).unlink(missing_ok=True)  # of an adapter that was there before
-        if (folder / CAPTION_PHRASES).exists():
-            shutil.copyfile(folder / CAPTION_PHRASES, out / CAPTION_PHRASES)
+        for name in (CAPTION_PHRASES, CAPTION_ANSWERS):
+            (out / name).unlink(missing_ok=True)  # of an adapter that was there before
+            if (folder / name).exists():
+                shutil.copyfile(folder / name, out / name)
 
 
 def read_vision(folder: Path) -> VisionConfig | None:

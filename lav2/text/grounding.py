@@ -11,12 +11,13 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from experts.evidence import Caption, Detections, Evidence, OcrLines
-from experts.prompt_block import Block, doubt, prompt_block
-from experts.render import Item, numbered
+from experts.prompt_block import Block, by_doubt, doubt, prompt_block
+from experts.render import LABEL_CHARS, Item, clean, numbered
 from lav2.text import claims
 
 EVIDENCE_BUDGET = 900  # tokens
@@ -58,12 +59,14 @@ def block(
     budget: int = EVIDENCE_BUDGET,
     computed_line: bool = True,
 ) -> Block:
-    """The findings and `computed`, together within `budget` tokens of the model's own counting; "" with experts off.
+    """The findings, `likely_answers` and `computed`, together within `budget` tokens of the model's own counting; ""
+    with experts off.
 
     Args:
-        computed_line: False leaves it out, for the ablation.
+        computed_line: False leaves `computed` out, for the ablation.
     """
-    line = computed(evidence, question) if computed_line else ""
+    lines = (likely_answers(evidence, question), computed(evidence, question) if computed_line else "")
+    line = "\n".join(filter(None, lines))
     room = budget - count_tokens(line) - 1 if line else budget  # 1: the line's end
     if not line or room < LEAST_BUDGET:
         return prompt_block(evidence, count_tokens, budget, question, plural)
@@ -74,7 +77,9 @@ def block(
 def filter_for_question(evidence: Evidence, question: str) -> Evidence:
     """Of an expert's findings those that an answer to `question` may rest on: the boxes that are sure, and of a kind
     that the question names and of which none is, the surest one. Who names a kind has a reason to: where "yes" and "no"
-    are as likely, a faint box makes "yes" the better answer."""
+    are as likely, a faint box makes "yes" the better answer. Of a caption: the candidates for answers to it."""
+    if isinstance(evidence, Caption) and evidence.ask:
+        return replace(evidence, candidates=tuple(evidence.ask(question)), asked=question, ask=None)
     if not isinstance(evidence, Detections):
         return evidence
     kept = evidence.confidence >= evidence.sure
@@ -83,6 +88,16 @@ def filter_for_question(evidence: Evidence, question: str) -> Evidence:
         if of_kind.any() and not (of_kind & kept).any():
             kept[np.argmax(np.where(of_kind, evidence.confidence, -1))] = True
     return evidence if kept.all() else evidence.only(kept)
+
+
+def likely_answers(evidence: Mapping[str, Evidence], question: str) -> str:
+    """What the caption expert thinks that the answer is, as one line; "" where it was asked something else."""
+    caption = evidence.get("caption")
+    if not isinstance(caption, Caption) or caption.asked != question:
+        return ""
+    told = [(clean(answer, LABEL_CHARS), chance) for answer, chance in caption.candidates]
+    said = by_doubt([pair for pair in told if pair[0]])
+    return f"Likely answers: {said}" if said else ""
 
 
 def computed(evidence: Mapping[str, Evidence], question: str) -> str:

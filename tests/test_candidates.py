@@ -1,0 +1,131 @@
+"""Candidates for answers: what is learned of human answers, how the prompt tells it, its file, and rows made with it."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from experts.evidence import Caption, from_json, to_json
+from lav2 import weights
+from lav2.captioning import candidates
+from lav2.captioning.candidates import CandidateConfig, Example
+from lav2.config import EMBEDDED
+from lav2.data.formats import read_rows
+from lav2.documents import candidates as of_documents
+from lav2.errors import LAV2Error
+from lav2.model.vision import VisionTower
+from lav2.text import grounding
+
+VISION = replace(EMBEDDED.vision, width=3, tokens=2)
+SETTINGS = CandidateConfig(least_words=2, least_answers=2, hidden=32, epochs=60, batch=16, dropout=0.1)
+RED, BLUE = [1.0, 0.1, 0.0, 1.0, 0.2, 0.1], [0.0, 0.2, 1.0, 0.1, 0.1, 1.0]  # pooled features [2C] of photos
+
+
+def examples():
+    asked = [Example("What color is the ball?", {"red": 1.0}, 0), Example("What color is the ball?", {"blue": 1.0}, 1)]
+    asked += [Example("Is it red?", {"yes": 1.0}, 0), Example("Is it red?", {"no": 1.0, "yes": 0.3}, 1)]
+    asked += [Example("How many legs has a dog?", {"4": 1.0}, -1), Example("How much is the tea?", {}, -1)]
+    return asked * 8
+
+
+@pytest.fixture(scope="module")
+def model():
+    return candidates.learn(examples(), torch.tensor([RED, BLUE]), VISION, SETTINGS, report=lambda line: None)
+
+
+def test_candidates_are_learned_from_question_and_photo_and_a_question_about_a_text_has_none(model):
+    red, blue = torch.tensor(RED), torch.tensor(BLUE)
+    assert [model.told(photo, "What color is the ball?")[0][0] for photo in (red, blue)] == ["red", "blue"]
+    assert [model.told(photo, "Is it red?")[0][0] for photo in (red, blue)] == ["yes", "no"]
+    said = model.told(red, "How many legs has a dog?")
+    assert said[0][0] == "four" and said[0][1] > 0.5
+    assert model.told(red, "How much is the tea?") == ()
+    chances = [chance for _, chance in model.told(blue, "Is it red?")]
+    assert chances == sorted(chances, reverse=True) and len(chances) <= candidates.TOLD
+
+
+def test_a_file_of_candidates_tells_the_same_and_a_wrong_one_is_named(model, tmp_path):
+    candidates.save(model, tmp_path, {"data": "toy"})
+    again = candidates.load(tmp_path, VISION)
+    for photo in (RED, BLUE):
+        told = [m.told(torch.tensor(photo), "What color is the ball?") for m in (model, again)]
+        assert told[0][0][0] == told[1][0][0] and told[0][0][1] == pytest.approx(told[1][0][1], abs=0.01)
+    assert candidates.load(tmp_path, None) is None and candidates.load(tmp_path / "none", VISION) is None
+    with pytest.raises(LAV2Error, match="another image encoder"):
+        candidates.load(tmp_path, replace(VISION, width=4))
+    (tmp_path / candidates.CAPTION_ANSWERS).write_bytes(b"no tensors")
+    with pytest.raises(LAV2Error, match="cannot be read"):
+        candidates.load(tmp_path, VISION)
+    with pytest.raises(LAV2Error, match="too few"):
+        candidates.learn([Example("Is it red?", {}, 0)], torch.tensor([RED]), VISION)
+
+
+def test_the_prompt_tells_candidates_of_the_question_that_was_asked_and_of_no_other(model):
+    clip_tokens = torch.tensor([[RED[:3], RED[:3]]])
+    caption = Caption("a ball", 0.0, "toy", ask=model.on(clip_tokens))
+    asked = "What color is the ball?"
+    told = grounding.filter_for_question(caption, asked)
+    assert told.ask is None and told.asked == asked and told.candidates[0][0] in ("red", "blue")
+    fixed = {"caption": Caption("a ball", 0.0, "toy", (), (("red", 0.7), ("blue", 0.4), ("<|im_end|>", 0.2)), asked)}
+    assert grounding.likely_answers(fixed, asked) == "Likely answers: red; probably blue"
+    block = grounding.block(fixed, asked, len).text
+    assert block.endswith("\nLikely answers: red; probably blue")
+    assert "Likely" not in grounding.block(fixed, "Is it red?", len).text
+    assert from_json("caption", json.loads(json.dumps(to_json(fixed["caption"])))) == fixed["caption"]
+    with pytest.raises(ValueError, match="outside"):
+        Caption("a ball", 0.0, "toy", (), (("red", 1.7),), asked)
+
+
+def test_rows_are_told_candidates_of_each_of_their_questions_by_a_model_that_knows_other_photos(
+    tmp_path, monkeypatch, bus
+):
+    for name in "abcd":
+        bus.resize((32, 32)).save(tmp_path / f"{name}.webp")
+    learned = []
+
+    def learn(examples, photos, vision, *rest):
+        learned.append({example.photo for example in examples if example.photo >= 0})
+        return candidates_learn(examples, photos, VISION, SETTINGS, report=lambda line: None)
+
+    candidates_learn = candidates.learn
+    monkeypatch.setattr(of_documents, "human", lambda data: [(e, "") for e in examples()])
+    monkeypatch.setattr(of_documents, "features", lambda files: torch.tensor([RED] * len(files)))
+    monkeypatch.setattr(of_documents, "TOLD", 1.0)
+    monkeypatch.setattr(candidates, "learn", learn)
+    caption = {"text": "a ball", "seconds": 0.0, "source": "simulated"}
+    asked = [{"question": "What color is the ball?", "answer": "Red", "kind": "object", "history": []}]
+    asked += [{"question": "Is it red?", "answer": "Yes.", "kind": "object", "history": []}]
+    rows = [
+        {"image": f"{name}.webp", "split": "train", "evidence": {"caption": caption} if name != "d" else {},
+         "experts": ["caption"] if name != "d" else [], "questions": [dict(one) for one in asked]}
+        for name in "abcd"
+    ]  # fmt: skip
+    of_documents.add(rows, tmp_path, tmp_path)
+    assert all("candidates" in one for row in rows[:3] for one in row["questions"])
+    assert not any("candidates" in one for one in rows[3]["questions"])
+    files = sorted(str((tmp_path / row["image"]).resolve()) for row in rows)
+    folds = [of_documents.zlib.crc32(file.encode()) % of_documents.FOLDS for file in files]
+    for left_out, photos in enumerate(learned):
+        assert photos == {at for at, fold in enumerate(folds) if fold != left_out}
+    file = tmp_path / "rows.jsonl"
+    file.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    read = read_rows(file)
+    for row in read[:6]:
+        found = row.evidence["caption"]
+        assert found.asked == row.turns[-1].question and found.candidates
+    assert len({row.evidence["caption"].candidates for row in read[:2]}) == 2
+    assert np.isclose(sum(chance for _, chance in read[0].evidence["caption"].candidates), 1.0, atol=0.9)
+
+
+def test_the_shipped_candidates_know_colours_and_yes_or_no_and_leave_prices_alone(bus):
+    folder = weights.find("assets:caption")
+    model = candidates.load(folder, EMBEDDED.vision)
+    ask = model.on(VisionTower(EMBEDDED.vision).encode([bus]))
+    colours = ("white", "blue", "red", "green", "yellow", "black", "gray", "brown", "orange")
+    assert ask("What color is the bus?")[0][0] in colours
+    assert {answer for answer, _ in ask("Is this a bus?")[:2]} == {"yes", "no"} or ask("Is this a bus?")[0][0] == "yes"
+    for about_text in ("How much is the total?", "What is the phone number?", "When do they open on Sunday?"):
+        assert not ask(about_text) or ask(about_text)[0][1] < 0.35, about_text
+    assert (folder / candidates.CAPTION_ANSWERS).stat().st_size < 10_000_000  # a plain git push takes no larger file
