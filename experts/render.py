@@ -38,7 +38,8 @@ class Item:
 
 
 def numbered(evidence: Mapping[str, Evidence]) -> list[Item]:
-    """Every finding with its number: caption, its concepts, objects by falling confidence, text lines.
+    """Every finding with its number: caption, objects by falling confidence, text lines, and last the caption's
+    concepts, which have no place in the photo.
 
     Texts are cleaned. A text of which nothing is left gets no number.
     """
@@ -46,7 +47,6 @@ def numbered(evidence: Mapping[str, Evidence]) -> list[Item]:
     caption, detections, lines = (evidence.get(name) for name in ("caption", "detection", "ocr"))
     if isinstance(caption, Caption):
         found.append(("caption", clean(caption.text, CAPTION_CHARS), None, None, ""))
-        found += [("caption", clean(word, LABEL_CHARS), chance, None, "") for word, chance in caption.concepts]
     if isinstance(detections, Detections):
         for i in np.argsort(-detections.confidence, kind="stable"):
             left, top, right, bottom = detections.xyxy[i]
@@ -57,6 +57,8 @@ def numbered(evidence: Mapping[str, Evidence]) -> list[Item]:
     if isinstance(lines, OcrLines):
         for text, confidence, quad in zip(lines.texts, lines.confidence, lines.quads, strict=True):
             found.append(("ocr", clean(text, LINE_CHARS), float(confidence), quad, _place(quad, lines.size)))
+    if isinstance(caption, Caption):
+        found += [("caption", clean(word, LABEL_CHARS), chance, None, "") for word, chance in caption.concepts]
     return [Item(number, *rest) for number, rest in enumerate((f for f in found if f[1]), start=1)]
 
 

@@ -1,6 +1,7 @@
 """The prompt block has one format, keeps its budget, lets no text of a photo act; boxes go on a copy."""
 
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -79,6 +80,15 @@ def test_findings_are_numbered_caption_first_then_boxes_by_confidence_then_text(
     assert [i.number for i in items] == list(range(1, 8))
     assert items[0].polygon is None and items[0].confidence is None
     np.testing.assert_array_equal(items[1].polygon, [[0, 40], [20, 40], [20, 60], [0, 60]])
+
+
+def test_the_captions_words_are_numbered_last_and_move_no_line_of_the_prompt():
+    told = replace(PARK["caption"], concepts=(("bird", 0.8), ("lamp", 0.2)))
+    items = numbered({**PARK, "caption": told})
+    assert [(i.number, i.text) for i in items[-2:]] == [(8, "bird"), (9, "lamp")]
+    assert [(i.number, i.text) for i in items[:-2]] == [(i.number, i.text) for i in numbered(PARK)]
+    lines = prompt_block({**PARK, "caption": told}, len, 9999).text.split("\n")
+    assert [line.partition(":")[0] for line in lines[1:4]] == ["Caption", "Concepts", "Objects"]
 
 
 NASTY = [
