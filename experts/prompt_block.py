@@ -57,7 +57,7 @@ def prompt_block(
     """
     if not evidence:
         return Block("")
-    items = numbered(evidence)
+    items = [item for item in numbered(evidence) if item.kind != "candidate"]  # lav2.text.grounding tells those
     everything = frozenset(item.number for item in items)
     head = _head(evidence, items, plural)
     while head and count_tokens("\n".join(head)) > budget:
@@ -96,9 +96,9 @@ def _head(evidence: Mapping[str, Evidence], items: Sequence[Item], plural: Calla
     lines = [RULE]
     if "caption" in evidence:
         own = [item for item in items if item.expert == "caption"]
-        said = next((item.text for item in own if item.confidence is None), "")
+        said = next((item.text for item in own if not item.kind), "")
         lines.append(f"Caption: {_missing(evidence, 'caption') or (said and chr(34) + said + chr(34)) or 'none'}")
-        if concepts := [item for item in own if item.confidence is not None]:
+        if concepts := [item for item in own if item.kind == "concept"]:
             lines.append(f"Concepts: {by_doubt([(item.text, item.confidence) for item in concepts])}")
     if "detection" in evidence:
         found = [item for item in items if item.expert == "detection"]
@@ -164,7 +164,7 @@ def _listed(items: Sequence[Item], head: Sequence[str]) -> frozenset[int]:
     heads = {line.partition(":")[0] for line in head}
 
     def head_of(item: Item) -> str:
-        return "Objects" if item.expert == "detection" else "Caption" if item.confidence is None else "Concepts"
+        return "Objects" if item.expert == "detection" else "Concepts" if item.kind else "Caption"
 
     return frozenset(item.number for item in items if item.expert != "ocr" and head_of(item) in heads)
 

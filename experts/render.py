@@ -25,8 +25,9 @@ TEXT_COLOUR = "#ff3b30"
 
 @dataclass(frozen=True, eq=False)
 class Item:
-    """One numbered finding. `polygon` is [k,2] px of the upright original; captions and concepts have none, captions no
-    confidence either. `colour`: of a box."""
+    """One numbered finding. `polygon` is [k,2] px of the upright original; the caption expert's have none, and its
+    sentence no confidence either. `colour`: of a box. `kind`: of the caption expert's, "concept", "candidate", or "" of
+    the sentence."""
 
     number: int
     expert: str
@@ -35,11 +36,12 @@ class Item:
     polygon: np.ndarray | None
     place: str
     colour: str = ""
+    kind: str = ""
 
 
 def numbered(evidence: Mapping[str, Evidence]) -> list[Item]:
-    """Every finding with its number: caption, objects by falling confidence, text lines, and last the caption's
-    concepts, which have no place in the photo.
+    """Every finding with its number: caption, objects by falling confidence, text lines, and last what has no place in
+    the photo, the caption expert's candidates for answers and its concepts.
 
     Texts are cleaned. A text of which nothing is left gets no number.
     """
@@ -58,7 +60,8 @@ def numbered(evidence: Mapping[str, Evidence]) -> list[Item]:
         for text, confidence, quad in zip(lines.texts, lines.confidence, lines.quads, strict=True):
             found.append(("ocr", clean(text, LINE_CHARS), float(confidence), quad, _place(quad, lines.size)))
     if isinstance(caption, Caption):
-        found += [("caption", clean(word, LABEL_CHARS), chance, None, "") for word, chance in caption.concepts]
+        for kind, told in (("candidate", caption.candidates), ("concept", caption.concepts)):
+            found += [("caption", clean(text, LABEL_CHARS), chance, None, "", "", kind) for text, chance in told]
     return [Item(number, *rest) for number, rest in enumerate((f for f in found if f[1]), start=1)]
 
 

@@ -1,4 +1,4 @@
-"""Candidates for answers: what is learned of human answers, how the prompt tells it, its file, and rows made with it."""
+"""Candidates for answers: what is learned of human answers, how prompt and table tell it, its file, its rows."""
 
 import json
 from dataclasses import replace
@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from experts.evidence import Caption, from_json, to_json
+from experts.render import numbered
 from lav2 import weights
 from lav2.captioning import candidates
 from lav2.captioning.candidates import CandidateConfig, Example
@@ -17,6 +18,10 @@ from lav2.documents import candidates as of_documents
 from lav2.errors import LAV2Error
 from lav2.model.vision import VisionTower
 from lav2.text import grounding
+from lav2.text.claims import corrected
+from lav2.text.verdict import verdict
+from lav2.ui import texts
+from lav2.ui.views import source_of
 
 VISION = replace(EMBEDDED.vision, width=3, tokens=2)
 SETTINGS = CandidateConfig(least_words=2, least_answers=2, hidden=32, epochs=60, batch=16, dropout=0.1)
@@ -129,3 +134,20 @@ def test_the_shipped_candidates_know_colours_and_yes_or_no_and_leave_prices_alon
     for about_text in ("How much is the total?", "What is the phone number?", "When do they open on Sunday?"):
         assert not ask(about_text) or ask(about_text)[0][1] < 0.35, about_text
     assert (folder / candidates.CAPTION_ANSWERS).stat().st_size < 10_000_000  # a plain git push takes no larger file
+
+
+def test_candidates_are_rows_of_the_table_that_an_answer_can_rest_on_and_a_visitor_can_correct():
+    caption = Caption("a ball", 0.0, "toy", (("ball", 0.9),), (("yes", 0.7), ("red", 0.2)), "Is it red?")
+    evidence = {"caption": caption}
+    items = numbered(evidence)
+    assert [(item.text, item.kind) for item in items] == [
+        ("a ball", ""), ("yes", "candidate"), ("red", "candidate"), ("ball", "concept"),
+    ]  # fmt: skip
+    assert verdict("Yes.", "Is it red?", evidence).rests_on == {2}
+    assert verdict("Red", "What colour is it?", evidence).rests_on == {3}
+    assert 2 not in verdict("No.", "Is it red?", evidence).rests_on
+    assert grounding.block(evidence, "Is it red?", len).left_out == frozenset()
+    assert grounding.block(evidence, "Is it blue?", len).left_out == {2, 3}
+    fixed = corrected(evidence, {1: "a ball", 2: "no", 4: "ball"})["caption"]
+    assert fixed.candidates == (("no", 1.0),) and fixed.concepts == (("ball", 0.9),) and fixed.text == "a ball"
+    assert source_of(items[1], texts.TEXTS["en"]) == "Likely answer"

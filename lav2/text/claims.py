@@ -180,11 +180,13 @@ def corrected(evidence: Mapping[str, Evidence], kept: Mapping[int, str]) -> dict
     for name, found in evidence.items():
         own = [item for item in items if item.expert == name]
         if isinstance(found, Caption):
-            said = next((kept[item.number] for item in own if item.confidence is None), "")
-            concepts = tuple((kept[item.number], item.confidence if kept[item.number] == item.text else 1.0)
-                             for item in own if item.confidence is not None)  # fmt: skip
+            said = next((kept[item.number] for item in own if not item.kind), "")
+            concepts, candidates = (
+                tuple((kept[item.number], item.confidence if kept[item.number] == item.text else 1.0)
+                      for item in own if item.kind == kind) for kind in ("concept", "candidate")
+            )  # fmt: skip
             if own:
-                result[name] = replace(found, text=said, concepts=concepts)
+                result[name] = replace(found, text=said, concepts=concepts, candidates=candidates)
         elif isinstance(found, Detections):
             texts = tuple(kept[item.number].strip() for item in own)
             corners = [(*item.polygon.min(0), *item.polygon.max(0)) for item in own]

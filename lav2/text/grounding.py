@@ -67,11 +67,15 @@ def block(
     """
     lines = (likely_answers(evidence, question), computed(evidence, question) if computed_line else "")
     line = "\n".join(filter(None, lines))
+    told = {item.number for item in numbered(evidence) if item.kind == "candidate"}
     room = budget - count_tokens(line) - 1 if line else budget  # 1: the line's end
     if not line or room < LEAST_BUDGET:
-        return prompt_block(evidence, count_tokens, budget, question, plural)
+        found = prompt_block(evidence, count_tokens, budget, question, plural)
+        return Block(found.text, found.left_out | told)
     found = prompt_block(evidence, count_tokens, room, question, plural)
-    return Block(f"{found.text}\n{line}", found.left_out) if found.text else found
+    if not found.text:
+        return Block("", found.left_out | told)
+    return Block(f"{found.text}\n{line}", found.left_out if lines[0] else found.left_out | told)
 
 
 def filter_for_question(evidence: Evidence, question: str) -> Evidence:

@@ -90,6 +90,7 @@ def verdict(answer: str, question: str, evidence: Mapping[str, Evidence], left_o
             held.deny(_topic(question), question)
         elif re.match(r"\s*(?:yes|yeah)\b", answer, re.IGNORECASE):
             held.affirm(_topic(question), _topic(question), bare=True)
+    held.guessed(answer)
     return held.verdict()
 
 
@@ -136,7 +137,7 @@ class _Held:
             placed = [item for item in named if set(item.place.split()) & set(_tokens(clause))]
             self.rests_on |= {item.number for item in (placed or named)}
         for item in self.captions:
-            own = _claims(item.text)
+            own = _claims(item.text) if not bare or item.kind != "candidate" else set()
             if own and len(own & set(claims.words(clause))) >= 0.5 * len(own):
                 self.rests_on.add(item.number)
         self.rests_on |= self._texts(clause, answer, bare)
@@ -177,6 +178,11 @@ class _Held:
                 ):
                     found.add(item.number)
         return found
+
+    def guessed(self, answer: str) -> None:
+        """An answer of one word rests on the likely answer that says it, "yes" and "no" as well."""
+        told = [item for item in self.captions if item.kind == "candidate"]
+        self.rests_on |= {item.number for item in told if _tokens(item.text) == _tokens(answer)}
 
     def deny(self, clause: str, told: str) -> None:
         """A clause that says what is not there; `told`: where the words for a text's absence are looked for."""

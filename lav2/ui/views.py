@@ -126,9 +126,8 @@ def findings_table(findings: Findings, texts: Mapping[str, str]) -> list[list[st
 
 
 def source_of(item: render.Item, texts: Mapping[str, str]) -> str:
-    """Who found it, as the table says; a captioner's word is told from its sentence."""
-    concept = item.expert == "caption" and item.confidence is not None
-    return texts["concept" if concept else item.expert]
+    """Who found it, as the table says; a captioner's words and likely answers are told from its sentence."""
+    return texts[item.kind or item.expert]
 
 
 def colour_words(colour: str, texts: Mapping[str, str]) -> str:
