@@ -53,7 +53,7 @@ class Example(NamedTuple):
 class CandidateConfig:
     """What is learned, and how long."""
 
-    least_words: int = 6  # questions that a word, or a pair of words, must stand in
+    least_words: int = 8  # questions that a word, or a pair of words, must stand in
     least_answers: int = 4  # questions that an answer must be given to
     hidden: int = 256
     epochs: int = 10
@@ -153,7 +153,7 @@ def learn(
     Raises:
         LAV2Error: too few questions.
     """
-    told = [{vqa_normalise(text): share for text, share in example.answers.items()} for example in examples]
+    told = [_shares(example.answers) for example in examples]
     count = Counter(word for example in examples for word in set(words_of(example.question)))
     words = _often(count, settings.least_words)
     best = Counter(max(shares, key=shares.get) for shares in told if shares)
@@ -196,6 +196,14 @@ def learn(
         model.photo.weight /= spread
         model.photo.bias -= model.photo.weight @ mean
     return model.eval()
+
+
+def _shares(answers: Mapping[str, float]) -> dict[str, float]:
+    shares: dict[str, float] = {}
+    for text, share in answers.items():
+        plain = vqa_normalise(text)
+        shares[plain] = max(share, shares.get(plain, 0.0))
+    return shares
 
 
 def _often(count: Counter[str], least: int) -> list[str]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import gzip
 import json
+import re
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
@@ -28,6 +29,7 @@ from lav2.documents.priors import SOURCES
 from lav2.errors import LAV2Error
 from lav2.model.vision import VisionTower
 from lav2.options import Help
+from lav2.text.grounding import plural
 from lav2.weights import cache_dir, find
 
 FOLDS = 3
@@ -61,10 +63,14 @@ def _example(entry: Mapping) -> Example:
 
 
 def of_rows(rows: Iterable[Mapping], folder: Path) -> list[tuple[Example, str]]:
-    """The same of training rows (lav2.documents): short answers about photos; questions about a text have none."""
+    """The same of training rows (lav2.documents): short answers about photos; questions about a text have none. Of
+    captions that ask which kinds of object are there (lav2.instruct --presence): each kind once, in some wording."""
     found = []
     for row in rows:
         file = str((folder / row["image"]).resolve()) if row["image"] else ""
+        if "captions" in row:
+            found += [(example, file) for example in _presence(row["captions"])]
+            continue
         written = bool(row["evidence"].get("ocr", {}).get("items"))
         for asked in row.get("questions", [row]):
             if asked["kind"] in ("vqa", "prior"):  # they come with all people's votes from `human`
@@ -73,6 +79,20 @@ def of_rows(rows: Iterable[Mapping], folder: Path) -> list[tuple[Example, str]]:
             seen = file and not written and asked["kind"] not in NEVER and len(answer.split()) <= SHORT
             found.append((Example(asked["question"], {answer: 1.0} if seen else {}, -1), file if seen else ""))
     return found
+
+
+_PRESENT = re.compile(r"Is there (an?|some) ([^?]+)\? (Yes|No)\.")
+PRESENCE = ("Is there {one}?", "Is there {one} in the photo?", "Are there any {many}?", "Do you see {one}?",
+            "Can you see any {many}?", "Is {one} in the picture?", "Are there {many} in this image?")  # fmt: skip
+
+
+def _presence(captions: Sequence[str]) -> list[Example]:
+    known = {kind: (f"{article} {kind}", said) for text in captions for article, kind, said in _PRESENT.findall(text)}
+    rng = Random(str(captions))
+    return [
+        Example(rng.choice(PRESENCE).format(one=one, many=plural(kind)), {said.lower(): 1.0}, -1)
+        for kind, (one, said) in known.items()
+    ]
 
 
 def features(files: Sequence[str]) -> torch.Tensor:

@@ -95,7 +95,7 @@ def _answers(run: Run, stage: Stage) -> dict[str, Any]:
 
     out = run.out / stage.name
     checkpoint.export(run.out / "judge", out)
-    rows = [run.out / "rows" / name for name in ("docs.jsonl", "photos.jsonl")]
+    rows = [run.out / "rows" / name for name in ("docs.jsonl", "photos.jsonl", "presence.jsonl")]
     share, questions = candidates.teach(run.data, rows, out, run.report)
     return {"accuracy of the likeliest": round(share, 4), "questions": questions}
 
@@ -164,7 +164,7 @@ EMBEDDED = Recipe("embedded", config.EMBEDDED, config.EFFICIENTNET_LITE2, (
           version=2, work=Work(looks=1, seconds=1200)),
     Stage("answers", "the caption expert's candidates for answers", _answers,
           ("made:judge/adapter.safetensors", "made:judge/phrases.safetensors", "made:rows/docs.jsonl",
-           "made:rows/photos.jsonl", "data:qa/*.jsonl", "data:photos"),
+           "made:rows/photos.jsonl", "made:rows/presence.jsonl", "data:qa/*.jsonl", "data:photos"),
           (*ADAPTER, "phrases.safetensors", "answers.safetensors"), work=Work(seconds=300)),
     Stage("plain", "the frozen model's own answers, which keep it able to chat", _plain,
           ("llm", "assets:plain_prompts.txt"), ("chat.json",), work=Work(seconds=240)),
