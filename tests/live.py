@@ -79,7 +79,7 @@ def serve(
 def chromium(play):
     from playwright.sync_api import expect
 
-    expect.set_options(timeout=PATIENCE * 1000)  # a wait that passes costs nothing, however long it may last
+    expect.set_options(timeout=120_000)  # ms: a wait that passes costs nothing, however long it may last
     flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
     return play.chromium.launch(executable_path=str(CHROMIUM), args=flags)
 
