@@ -15,7 +15,7 @@ from playwright.sync_api import Page, sync_playwright
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
-from live import PATIENCE, answered, attach, chromium, send, serve, shorten  # noqa: E402
+from live import answered, attach, chromium, new_page, send, serve, shorten  # noqa: E402
 
 SIZES = {"phone": (390, 844), "laptop": (1366, 768), "wide": (1920, 1080)}
 BUS = Path(find_spec("ultralytics").origin).parent / "assets/bus.jpg"
@@ -50,8 +50,7 @@ def main(folder: Path, address: str | None) -> None:
     with started as server, sync_playwright() as play, chromium(play) as browser:
 
         def open_page(language: str) -> Page:
-            page = browser.new_page(locale=language)
-            page.set_default_timeout(PATIENCE * 1000)
+            page = new_page(browser, locale=language)
             page.goto(server.address)
             page.wait_for_selector("#chat .example")
             return page

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
-from live import CHROMIUM, PATIENCE, chromium, serve
+from live import CHROMIUM, chromium, new_page, serve, settled
 from PIL import Image
 
 if os.environ.get("LAV2_TEST_DEVICE", "cpu") == "cpu":
@@ -63,12 +63,12 @@ def open_page(browser, address):
     def start(width=1366, height=900, scheme="light", language="en-GB", address=address):
         context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme, locale=language)
         contexts.append(context)
-        page = context.new_page()
-        page.set_default_timeout(PATIENCE * 1000)
+        page = new_page(context)
         ours = (address, "data:", "blob:")
         page.on("request", lambda request: None if request.url.startswith(ours) else foreign.append(request.url))
         page.goto(address)
         page.wait_for_selector("#examples .gallery-item")
+        settled(page)
         return page
 
     yield start

@@ -5,10 +5,12 @@ import re
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
 import pytest
 
@@ -71,49 +73,114 @@ def serve(
             pytest.fail(f"The server ended while starting:\n{''.join(lines)}{(folder / 'log.txt').read_text()}")
     finally:
         server.terminate()
-        server.wait(30)
+        server.wait(PATIENCE)
 
 
 def chromium(play):
+    from playwright.sync_api import expect
+
+    expect.set_options(timeout=120_000)  # ms: a wait that passes costs nothing, however long it may last
     flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
     return play.chromium.launch(executable_path=str(CHROMIUM), args=flags)
 
 
+class Requests:
+    """What a page asks the server for: `open` is under way, `begun` counts all. Without the heartbeat, which never
+    ends, and without opening a page, which Playwright itself waits for."""
+
+    def __init__(self, page):
+        self.open, self.begun = set(), 0
+        page.on("request", self._begin)
+        for end in ("requestfinished", "requestfailed"):  # failed is also a stream that the page closes
+            page.on(end, lambda request: self.open.discard(request))
+
+    def _begin(self, request) -> None:
+        if request.is_navigation_request():
+            self.open.clear()
+        elif "/heartbeat/" not in request.url and not request.url.startswith(("data:", "blob:")):
+            self.open.add(request)
+            self.begun += 1
+
+
+REQUESTS: WeakKeyDictionary = WeakKeyDictionary()
+
+
+def new_page(context, **options):
+    """A page that is patient and whose requests are watched, as `settled` needs it."""
+    page = context.new_page(**options)
+    page.set_default_timeout(PATIENCE * 1000)
+    REQUESTS[page] = Requests(page)
+    return page
+
+
+STILL = """([quiet, limit]) => new Promise((done) => {
+    const start = performance.now();
+    let last = start;
+    const moved = new MutationObserver(() => { last = performance.now(); });
+    moved.observe(document, { childList: true, subtree: true, characterData: true, attributes: true });
+    const look = () => {
+        const now = performance.now();
+        const moving = (one) => one.playState === "running" && one.effect?.getComputedTiming().endTime < Infinity;
+        if (document.getAnimations().some(moving)) last = now;
+        if (now - last < quiet && now - start < limit) return setTimeout(() => requestIdleCallback(look), 50);
+        moved.disconnect();
+        done(now - last >= quiet);
+    };
+    look();
+})"""  # looks when the page has nothing to do, so that a busy machine only makes it take longer
+
+
+def settled(page) -> None:
+    """Until the page has nothing more to do: no request is under way, and nothing has changed or moved since a moment
+    after the last. What it shows now, it goes on showing; what it was told to do has been done."""
+    requests, end = REQUESTS[page], time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        if requests.open:
+            page.wait_for_timeout(50)
+            continue
+        begun = requests.begun
+        if page.evaluate(STILL, [400, PATIENCE * 1000]) and not requests.open and requests.begun == begun:
+            return
+    pytest.fail(f"The page does not stand still; under way: {[request.url for request in requests.open]}")
+
+
 def attach(page, file) -> None:
     """Adds a file to the question box of the tab that is open."""
+    settled(page)
     with page.expect_file_chooser() as chooser:
         page.locator("button[aria-label='Upload a file']:visible").click()
     chooser.value.set_files(str(file))
-    page.wait_for_selector(".thumbnails:visible, .thumbnail-item:visible")
+    page.locator(".thumbnails:visible, .thumbnail-item:visible").first.wait_for()
+    settled(page)
+
+
+def question_box(page):
+    return page.locator("textarea[data-testid=textbox]:visible").first
 
 
 def send(page, question: str) -> None:
-    box = page.locator("textarea[data-testid=textbox]:visible").first
+    """Asks in the tab that is open; does not wait for the answer."""
+    from playwright.sync_api import expect
+
+    settled(page)
+    box = question_box(page)
     box.fill(question)
+    expect(box).to_have_value(question)
     box.press("Enter")
 
 
 def shorten(page, tokens=16) -> None:
     """Answers of few tokens, where what they say does not matter."""
+    settled(page)
     page.locator("button.label-wrap:visible", has_text="Sampling").click()
+    settled(page)
     page.locator("input[type=number][aria-label*='Longest answer']:visible").fill(str(tokens))
 
 
 def answered(page) -> None:
-    page.wait_for_selector("button.stop-button:visible")
-    page.wait_for_selector("button.submit-button:visible")
-
-
-def settled(page) -> None:
-    """Until the conversation has stood still for a second: what comes with an answer's end closes a box to edit in."""
-    before = None
-    for _ in range(PATIENCE):
-        now = page.locator("#chat").inner_html()
-        if now == before:
-            return
-        before = now
-        page.wait_for_timeout(1000)
-    pytest.fail("The conversation does not stand still.")
+    """Until what was asked is answered. The stop button is no sign of it: a quick answer shows it for no time."""
+    settled(page)
+    page.locator("button.submit-button:visible").first.wait_for()
 
 
 def said(page) -> list[str]:

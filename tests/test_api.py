@@ -176,7 +176,7 @@ def test_a_wrong_input_of_an_endpoint_is_named_to_every_program(server):
         ([None, None, [], 0, 0.9, 2, 0], "question"),
         ([None, "Q", [], "hot", 0.9, 2, 0], "temperature"),
     ):
-        called = httpx.post(f"{server.address}gradio_api/call/ask", json={"data": data}).json()
+        called = httpx.post(f"{server.address}gradio_api/call/ask", json={"data": data}, timeout=None).json()
         told = httpx.get(f"{server.address}gradio_api/call/ask/{called['event_id']}", timeout=None).text
         assert ("event: complete" in told) if name is None else ("event: error" in told and name in told), told
 
@@ -191,7 +191,7 @@ def test_no_file_of_the_server_can_be_read(server):
             urlopen(f"{server.address}gradio_api/file={path}")
         file = {"path": path, "meta": {"_type": "gradio.FileData"}}  # as if it had been uploaded
         sent = {"data": [file, ["caption"]]}
-        called = httpx.post(f"{server.address}gradio_api/call/experts", json=sent).json()
+        called = httpx.post(f"{server.address}gradio_api/call/experts", json=sent, timeout=None).json()
         told = httpx.get(f"{server.address}gradio_api/call/experts/{called['event_id']}", timeout=None).text
         assert "event: error" in told and "caption" not in told
 

@@ -937,7 +937,7 @@ def test_uploads_are_deleted_after_use(monkeypatch, photo):
     try:
         _, address, _ = app.demo.launch(prevent_thread_lock=True, quiet=True)
         sent = {"files": ("kumquat.png", Path(photo).read_bytes())}
-        (path,) = httpx.post(f"{address}gradio_api/upload", files=sent).json()
+        (path,) = httpx.post(f"{address}gradio_api/upload", files=sent, timeout=60).json()
         assert Path(path).is_relative_to(gr.utils.get_upload_folder())
         for _ in range(600):
             if not Path(path).exists():

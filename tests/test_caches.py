@@ -101,7 +101,7 @@ def test_work_that_finds_no_thread_is_told_and_neither_done_later_nor_held(monke
         del photo
         gc.collect()
         assert held() is None
-        assert submit(pool, int, "7").result(20) == 7 and not Photo.seen
+        assert submit(pool, int, "7").result(60) == 7 and not Photo.seen
 
 
 @pytest.mark.parametrize("compiler", ["/no/compiler", "false", "slow"])

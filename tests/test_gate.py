@@ -97,12 +97,12 @@ def test_gradio_itself_stands_behind_the_gate(tmp_path):
     lifespan = gate.guarding(gate.known_names(), tmp_path)
     try:
         _, address, _ = app.demo.launch(prevent_thread_lock=True, quiet=True, app_kwargs={"lifespan": lifespan})
-        page = httpx.get(address)
+        page = httpx.get(address, timeout=60)
         assert page.status_code == 200 and "frame-ancestors" in page.headers["content-security-policy"]
         evil = {"host": "192.168.1.7", "origin": "https://evil.example.org", "access-control-request-method": "POST"}
-        for asked in (httpx.get(address, headers=evil), httpx.options(address, headers=evil)):
+        for asked in (httpx.get(address, headers=evil, timeout=60), httpx.options(address, headers=evil, timeout=60)):
             assert asked.status_code == 403 and not [h for h in asked.headers if h.startswith("access-control")]
-        assert httpx.get(address, headers={"host": "evil.example.org"}).status_code == 421
+        assert httpx.get(address, headers={"host": "evil.example.org"}, timeout=60).status_code == 421
     finally:
         app.demo.close()
 

@@ -19,7 +19,7 @@ from lav2.events import Done, PromptReady, Queued, Token
 from lav2.server import openai_api
 from lav2.ui import answering, panel, state
 
-PATIENCE = 20  # seconds, for a busy machine; the collector, which would free the places too, is off
+PATIENCE = 120  # seconds, for a busy machine; the collector, which would free the places too, is off
 ASKING = SimpleNamespace(headers={"accept-language": "en"}, session_hash="anna")
 SETTINGS = (["ocr"], 0.0, 0.9, 128, 7)
 

@@ -248,7 +248,7 @@ def test_the_token_is_never_printed_or_logged(hub, tmp_path):
         "HF_HOME": str(tmp_path / "home"), "PYTHONPATH": str(ROOT),
     }  # fmt: skip
     command = [sys.executable, "-m", "lav2", "publish", "space", "someone/lav2"]
-    ran = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+    ran = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600)
     assert ran.returncode == 1 and "may not write" in ran.stderr
     written = "".join(file.read_text(errors="replace") for file in (tmp_path / "home").rglob("*") if file.is_file())
     assert READER not in ran.stdout + ran.stderr + written

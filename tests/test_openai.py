@@ -430,7 +430,7 @@ async def call(door, *pieces, more=False, hang_up=None, pause=0.0):
 
 
 def test_half_sent_bodies_take_no_place_and_are_ended(door, monkeypatch):
-    monkeypatch.setattr(openai_api, "IDLE_SECONDS", 1.0)
+    monkeypatch.setattr(openai_api, "IDLE_SECONDS", 3.0)
 
     async def play():
         halves = [asyncio.create_task(call(door, body()[:20], more=True)) for _ in range(3 * openai_api.AT_ONCE)]

@@ -61,19 +61,22 @@ def never():
 
 
 def test_experts_run_side_by_side_and_come_as_they_finish():
-    meet = threading.Barrier(3, timeout=5)  # passes only if all three run at once
-    delays = {"late": 0.3, "early": 0.0, "middle": 0.15}
-    experts = [Small(n, lambda d=d: (meet.wait(), time.sleep(d))) for n, d in delays.items()]
-    found = list(team(*experts).run(PHOTO, list(delays)))
-    assert [name for name, _ in found] == ["early", "middle", "late"]
+    meet = threading.Barrier(3, timeout=60)  # passes only if all three run at once
+    turns = {name: threading.Event() for name in ("late", "early", "middle")}
+    experts = [Small(name, lambda turn=turn: (meet.wait(), turn.wait(60))) for name, turn in turns.items()]
+    results, found = team(*experts).run(PHOTO, list(turns)), []
+    for name in ("early", "middle", "late"):  # each ends when the one before it has come
+        turns[name].set()
+        found.append(next(results))
+    assert [name for name, _ in found] == ["early", "middle", "late"] and list(results) == []
     assert all(evidence.text == f"{name} (8, 6)" for name, evidence in found)
 
 
 def test_the_first_result_does_not_wait_for_the_slow_one(never):
     start = time.perf_counter()
-    results = team(Small("slow", never.wait), Small("fast"), timeout=30).run(PHOTO, ["slow", "fast"])
+    results = team(Small("slow", never.wait), Small("fast"), timeout=60).run(PHOTO, ["slow", "fast"])
     assert next(results)[0] == "fast"
-    assert time.perf_counter() - start < 5
+    assert time.perf_counter() - start < 30
 
 
 def test_a_raising_a_hanging_and_an_exiting_expert_lose_nothing_of_the_others(never):
@@ -83,7 +86,7 @@ def test_a_raising_a_hanging_and_an_exiting_expert_lose_nothing_of_the_others(ne
         Small("exits", lambda: sys.exit(3)),
         Small("hangs", never.wait),
         Small("works"),
-        timeout=0.3,
+        timeout=2,
     )
     found = dict(experts.run(PHOTO, ["explains", "raises", "exits", "hangs", "works"]))
     assert found["works"] == Caption("works (8, 6)", 0.0, "test")
@@ -91,21 +94,21 @@ def test_a_raising_a_hanging_and_an_exiting_expert_lose_nothing_of_the_others(ne
     assert (found["explains"].cause, found["explains"].next_step) == ("No weights.", "Install them.")
     assert "ZeroDivisionError: division by zero" in found["raises"].cause
     assert "SystemExit: 3" in found["exits"].cause
-    assert "longer than 0.3 s" in found["hangs"].cause and 0.3 <= found["hangs"].seconds < 1.5
+    assert "longer than 2 s" in found["hangs"].cause and found["hangs"].seconds >= 2
     assert all(f.expert == name and f.next_step for name, f in found.items() if name != "works")
 
 
 def test_a_hanging_expert_does_not_hold_up_the_next_question(never):
     hangs = Small("hangs", never.wait)
-    experts = team(hangs, Small("works"), timeout=0.3)
+    experts = team(hangs, Small("works"), timeout=2)
     dict(experts.run(PHOTO, ["hangs", "works"]))
     start = time.perf_counter()
     again = dict(experts.run(Image.new("RGB", (9, 9)), ["hangs", "works"]))
-    assert time.perf_counter() - start < 0.2  # it does not even wait for the time limit again
+    assert time.perf_counter() - start < 2  # it does not even wait for the time limit again
     assert "still hangs" in again["hangs"].cause and isinstance(again["works"], Caption)
     assert hangs.calls == 1
     never.set()
-    time.sleep(0.2)
+    assert experts._workers["hangs"].idle.wait(60)
     assert isinstance(dict(experts.run(PHOTO, ["hangs"]))["hangs"], Caption)  # what it found too late was kept
     assert hangs.calls == 1
     assert isinstance(dict(experts.run(Image.new("RGB", (9, 9)), ["hangs"]))["hangs"], Caption)  # and it works again
@@ -190,9 +193,9 @@ def test_two_users_with_the_same_photo_share_one_run():
 
 
 def test_one_expert_looks_at_one_photo_at_a_time_and_waiting_is_not_its_time():
-    expert = Small("works", lambda: time.sleep(0.2))
-    experts = team(expert, timeout=0.5)
-    asked = [experts.run(Image.new("RGB", (4, n)), ["works"]) for n in range(1, 6)]  # 1 s in all
+    expert = Small("works", lambda: time.sleep(0.5))
+    experts = team(expert, timeout=2)
+    asked = [experts.run(Image.new("RGB", (4, n)), ["works"]) for n in range(1, 6)]  # 2.5 s in all
     found = [dict(results)["works"] for results in asked]
     assert [f.text for f in found] == [f"works (4, {n})" for n in range(1, 6)]
     assert expert.most_at_once == 1
@@ -220,14 +223,14 @@ from experts.orchestrator import Orchestrator
 class Works:
     def load(self): pass
     def __call__(self, image): return Caption("seen", 0.0, "test")
-experts = Orchestrator({"works": Works()}, timeout=5)
+experts = Orchestrator({"works": Works()}, timeout=60)
 experts.load()
 if not os.fork():
     print(dict(experts.run(Image.new("RGB", (2, 2)), ["works"]))["works"], flush=True)
     os._exit(0)
 os.wait()
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, cwd=ROOT)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, cwd=ROOT)
     assert "text='seen'" in done.stdout
 
 
@@ -239,7 +242,7 @@ def test_an_experts_thread_ends_with_its_orchestrator():
     del experts
     gc.collect()
     for thread in threads:
-        thread.join(5)
+        thread.join(60)
     assert not any(thread.is_alive() for thread in threads)
 
 
@@ -255,10 +258,10 @@ def test_an_unknown_name_is_refused_at_once_with_the_known_ones():
 
 def test_loading_reports_seconds_or_the_failure_of_each(never):
     slow = Small("slow", lambda: time.sleep(0.1))
-    loaded = team(slow, Small("explains", explain), Small("hangs", never.wait), timeout=0.3).load()
+    loaded = team(slow, Small("explains", explain), Small("hangs", never.wait), timeout=2).load()
     assert list(loaded) == ["slow", "explains", "hangs"]
-    assert 0.1 <= loaded["slow"] < 0.3
-    assert loaded["explains"].cause == "No weights." and "longer than 0.3 s" in loaded["hangs"].cause
+    assert 0.1 <= loaded["slow"] < 2
+    assert loaded["explains"].cause == "No weights." and "longer than 2 s" in loaded["hangs"].cause
 
 
 def test_a_hanging_expert_does_not_keep_the_program_from_ending():
@@ -273,7 +276,7 @@ results = Orchestrator({"hangs": Hangs()}, timeout=0.2).run(Image.new("RGB", (2,
 print(next(results)[1].cause)
 """
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=20, cwd=ROOT, check=True
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, cwd=ROOT, check=True
     )
     assert "longer than 0.2 s" in done.stdout
 

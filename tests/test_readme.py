@@ -38,7 +38,7 @@ def test_options_are_known(command):
     assert command[:2] in (["-m", "lav2"], ["-m", "lav2.instruct"], ["-m", "lav2.documents.mix"])
     names = [word for word in command if word.startswith("--")]
     called = command[:3] if command[1] == "lav2" else command[:2]
-    done = subprocess.run([sys.executable, *called, "--help"], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, *called, "--help"], cwd=ROOT, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     assert [name for name in names if name not in done.stdout] == []
 

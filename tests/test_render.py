@@ -132,9 +132,9 @@ NASTY = [
 
 @pytest.mark.parametrize("text", NASTY, ids=range(len(NASTY)))
 def test_text_in_a_photo_cannot_act_in_the_prompt(text):
-    start = time.perf_counter()
+    start = time.process_time()
     cleaned = clean(text, 80)
-    assert time.perf_counter() - start < 2  # no pattern that explodes
+    assert time.process_time() - start < 2  # no pattern that explodes
     assert len(cleaned) <= 80 and cleaned.isprintable()
     assert not set(cleaned) & set('<>|[]"`\\\u201c\u201d\u00ab\u00bb\u2581\uff5c')
     flat = cleaned.lower().replace(" ", "")
