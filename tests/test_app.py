@@ -442,7 +442,7 @@ def test_untrusted_text_is_escaped_everywhere(play, photo):
     play(*(EvidenceFound(*item) for item in found.items()), PromptReady(ATTACK, 1, 2, 0), done(ATTACK, found))
     page = ask(ATTACK, photo)
     contents = [m["content"] for m in page[CHAT.chat] if isinstance(m["content"], str)]
-    ours = re.compile(r"</?(div|ul|li|a|mark)( (class|href)=\"[\w# -]*\")*>")  # of the verdict
+    ours = re.compile(r"</?(div|ul|li|a|mark|p)( (class|href)=\"[\w# -]*\")*>")  # of the verdict
     assert all("<" not in ours.sub("", text) for text in contents) and "lav2-verdict" in contents[-1]
     assert "<img" not in value(page[CHAT.panel.status])
     assert all(CHAT.panel.table.datatype[i] == "str" for i in range(1, 6)) and COMPARE.panel.table.datatype == "str"
@@ -530,7 +530,7 @@ def test_on_compare_a_side_that_fails_says_why_in_its_place_and_the_others_get_m
     cards = dict(re.findall('<section id="answer-([^"]+)">(.*?)</section>', page[COMPARE.answers]))
     assert len(cards) == 8 and "Too long. Shorten it." in cards["ocr"] and "receipt" not in cards["ocr"]
     assert all("lav2-receipt" in card for side, card in cards.items() if side != "ocr")
-    assert "<mark>0.</mark>" in cards["off"] and "<mark>3.</mark>" in cards["caption+detection+ocr"]
+    assert "<mark>0</mark>." in cards["off"] and "<mark>3</mark>." in cards["caption+detection+ocr"]
     pair = compare(photo)
     assert "Too long." in pair[COMPARE.answers] and "<mark>" not in pair[COMPARE.answers]
     assert not pair[COMPARE.voting]["visible"]
@@ -579,8 +579,11 @@ def test_corrected_findings_replace_the_experts_in_the_next_answer(play, photo):
     assert given["detection"].labels == ("wolf",) and given["ocr"].texts == ()
     assert len(page[CHAT.exchanges]) == 1 and scripted.requests[-1].history == ()
     fold = next(m["content"] for m in page[CHAT.chat] if m.get("metadata"))
-    assert "you corrected" in fold and "Old." in fold
-    assert page[CHAT.exchanges][0].findings.receipt["corrected"] is True
+    assert "you corrected" in fold
+    kept = page[CHAT.exchanges][0].findings.receipt
+    assert kept["corrected"] is True
+    told = [(change["expert"], change["before"], change["after"]) for change in kept["corrections"]]
+    assert told == [("detection", "dog", "wolf"), ("ocr", views.render.clean(ATTACK, 160), None)]
 
 
 def test_corrections_stay_for_the_next_questions_until_retry_a_new_photo_or_another_expert(play, photo, tmp_path):
@@ -632,7 +635,8 @@ def test_all_findings_left_out_says_so_and_what_was_answered_before(play, photo)
     assert scripted.requests[-1].evidence == {}
     assert texts.TEXTS["en"]["all_left_out"] in value(page[CHAT.panel.status])
     fold = next(m["content"] for m in page[CHAT.chat] if m.get("metadata"))
-    assert "The answer before: Old." in fold and texts.TEXTS["en"]["all_left_out"] in fold
+    assert texts.TEXTS["en"]["all_left_out"] in fold
+    assert "<b>Before</b><p><mark>Old</mark>.</p>" in judged(page) and "<p><mark>New</mark>.</p>" in judged(page)
 
 
 def test_what_was_remembered_is_not_shown_as_if_it_had_taken_its_time(play, photo):
@@ -777,6 +781,7 @@ def test_every_text_that_is_used_exists_and_every_one_is_used():
     made |= {f"part_{name}" for name in ("findings", "question", "turns", "template")}
     rows, columns = (("top ", "", "bottom "), ("left", "", "right"))
     made |= {f"place_{(row + column).strip() or 'center'}" for row in rows for column in columns}
+    made |= {f"change_{done}" for done in ("removed", "rewritten", "added")}
     made |= {f"colour_{word}" for word in (*colours.NAMES, "or")}
     assert set(texts.TEXTS["en"]) - made - set(EXPERT_NAMES) - set(COMPARE.SIDES) - {"auto"} <= constants
     assert made <= set(texts.TEXTS["en"])
@@ -1031,7 +1036,7 @@ def test_places_of_findings_are_shares_of_the_photo_and_a_caption_has_none():
         ),
         "ocr": OcrLines(quad, [0.8], ("stop",), 0.1, (100, 200)),
     }
-    found = views.finding_outlines(evidence)
+    found = views.finding_outlines(state.Findings({}, evidence))
     assert found[2] == [[0, 0], [0.5, 0], [0.5, 0.5], [0, 0.5]]
     assert found[3] == [[0.1, 0.1], [0.5, 0.1], [0.5, 0.2], [0.1, 0.2]]
     assert set(found) == {2, 3}
