@@ -98,11 +98,13 @@ class ChatTab:
             with gr.Column(scale=8, min_width=320, elem_id="evidence"):
                 self.heading = gr.HTML(T("evidence"), elem_classes="lav2-title", padding=False)
                 self.panel = EvidencePanel(correctable=True)
+                self.compare_this = gr.Button(T("compare_this"), size="sm", visible=False, elem_id="compare-this")
         self._connect()
 
     def _connect(self) -> None:
         page = [self.exchanges, self.cancel, self.opened, self.cleared, self.stored, self.chat, self.notice]
         page += [self.unclear, self.upload, self.box, self.heading, self.keeping.fold, *self.panel.all]
+        page += [self.compare_this]
         self.page = page
         at_once = {**QUIET, "queue": False, "outputs": page}
         asked = [
@@ -231,6 +233,7 @@ class ChatTab:
     def _begun(self, begun: bool) -> dict[Any, Any]:
         """What is there before a conversation only, and during one."""
         return {
+            self.compare_this: gr.update(visible=begun),
             self.upload: gr.update(visible=not begun),
             self.unclear: gr.update(visible=False),
             self.keeping.fold: gr.update(visible=begun, open=False),  # its files are made when it is opened
@@ -389,6 +392,16 @@ class ChatTab:
             return NOTHING
         shown = {self.opened: i, **self._evidence(exchanges[: i + 1], texts)}
         return shown if i == last else {**shown, **self.panel.fixed()}
+
+    def carried(self, exchanges: Exchanges, opened: int | None, request: gr.Request) -> list[Any]:
+        """The photo and the question whose evidence is shown, for the Compare tab and its box; a notice here where
+        there is none."""
+        shown = exchanges if opened is None else exchanges[: opened + 1]
+        photo, texts = current_photo(shown), texts_for(request)
+        if photo is None or not Path(photo).is_file():
+            told = ("photo_gone", "photo_gone_next") if photo else ("no_compare_photo", "no_compare_photo_next")
+            return [gr.skip(), gr.skip(), notice(*(texts[key] for key in told))]
+        return [gr.Tabs(selected="compare"), {"text": shown[-1].question, "files": [photo]}, notice()]
 
     def choose(self, exchanges: Exchanges, opened: int | None, event: gr.SelectData) -> dict[Any, Any]:
         """A row of the table was chosen: its place in the photo stays bright."""
