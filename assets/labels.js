@@ -1,6 +1,7 @@
 // Names for screen readers on what Gradio draws without them: photos, the table's check boxes, lists of buttons; the
 // page's language, and the one text that Gradio does not translate. And the finding under the pointer, or with the
-// keyboard's focus, lit up in the photo. And photos that are dropped or pasted anywhere on the page.
+// keyboard's focus, lit up in the photo. And photos that are dropped or pasted anywhere on the page. And boxes that are
+// drawn on the photo to correct its findings.
 () => {
   const language = navigator.language.slice(0, 2) in TEXTS ? navigator.language.slice(0, 2) : "en";
   const say = TEXTS[language];
@@ -102,13 +103,74 @@
     }
     frame.append(spot);
   };
+  // Corrections: the link under the answer opens their form; a box is drawn on the photo while the form is open.
+  const fold = () => document.querySelector("#fix .label-wrap");
+  const fixing = () => fold()?.classList.contains("open") && fold().checkVisibility();
+  let wanted = false; // the form was asked for, and its panel may still be on its way
+  const openForm = () => {
+    if (!wanted || !fold()?.checkVisibility()) return;
+    wanted = false;
+    if (!fixing()) fold().click();
+    setTimeout(() => document.querySelector("#fix-text :is(input, textarea)")?.focus({ preventScroll: true }), 100);
+  };
+  document.addEventListener("click", (event) => {
+    if (!event.target.closest?.(".lav2-fix-link")) return;
+    wanted = true;
+    openForm();
+  });
+  const shares = (event, image) => { // of the picture inside the element, in %
+    const whole = image.getBoundingClientRect();
+    const scale = Math.min(image.clientWidth / image.naturalWidth, image.clientHeight / image.naturalHeight);
+    return [["clientX", whole.left, whole.width, image.naturalWidth], ["clientY", whole.top, whole.height, image.naturalHeight]]
+      .map(([at, start, length, natural]) => (event[at] - start - (length - natural * scale) / 2) / (natural * scale))
+      .map((share) => Math.round(1000 * Math.min(1, Math.max(0, share))) / 10);
+  };
+  let drawing = null;
+  const drawn = (event) => {
+    const [x, y] = shares(event, drawing.image);
+    const [left, right] = [drawing.from[0], x].sort((a, b) => a - b), [top, bottom] = [drawing.from[1], y].sort((a, b) => a - b);
+    const whole = drawing.image.getBoundingClientRect(), frame = drawing.box.parentElement.getBoundingClientRect();
+    const scale = Math.min(drawing.image.clientWidth / drawing.image.naturalWidth, drawing.image.clientHeight / drawing.image.naturalHeight);
+    const [width, height] = [drawing.image.naturalWidth * scale, drawing.image.naturalHeight * scale];
+    drawing.box.style.cssText = `left:${whole.left - frame.left + (whole.width - width) / 2 + left * width / 100}px;`
+      + `top:${whole.top - frame.top + (whole.height - height) / 2 + top * height / 100}px;`
+      + `width:${(right - left) * width / 100}px;height:${(bottom - top) * height / 100}px`;
+    return right - left > 1 && bottom - top > 1 ? [left, top, right, bottom] : null;
+  };
+  document.addEventListener("pointerdown", (event) => {
+    const image = event.target.closest?.("#evidence .lav2-photo")?.querySelector("img");
+    if (!image?.naturalWidth || event.button || !fixing() || event.target.closest("button:not(:has(img))")) return;
+    event.preventDefault();
+    dark();
+    document.querySelectorAll(".lav2-drawn").forEach((box) => box.remove());
+    const box = document.createElement("div");
+    box.className = "lav2-drawn";
+    if (getComputedStyle(image.parentElement).position === "static") image.parentElement.style.position = "relative";
+    image.parentElement.append(box);
+    drawing = { image, box, from: shares(event, image) };
+  });
+  document.addEventListener("pointermove", (event) => { if (drawing) drawn(event); });
+  document.addEventListener("pointerup", (event) => {
+    if (!drawing) return;
+    const corners = drawn(event), field = document.querySelector("#fix-corners :is(input, textarea)");
+    if (!corners) drawing.box.remove();
+    drawing = null;
+    if (!corners || !field) return;
+    field.value = corners.join(", ");
+    field.dispatchEvent(new Event("input", { bubbles: true }));
+    document.querySelector("#fix-text :is(input, textarea)")?.focus({ preventScroll: true });
+  });
+  document.addEventListener("pointercancel", () => { drawing?.box.remove(); drawing = null; });
+  document.addEventListener("load", (event) => { // another picture: what was drawn is on it, or of another photo
+    if (event.target.closest?.(".lav2-photo")) document.querySelectorAll(".lav2-drawn").forEach((box) => box.remove());
+  }, true);
   document.addEventListener("pointerover", light);
   document.addEventListener("focusin", light);
   let waiting = false;
   new MutationObserver(() => {
     if (waiting) return;
     waiting = true;
-    setTimeout(() => { waiting = false; label(); }, 100);
+    setTimeout(() => { waiting = false; label(); openForm(); }, 100);
   }).observe(document.body, { childList: true, subtree: true });
   label();
 }

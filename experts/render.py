@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,17 +55,17 @@ def numbered(evidence: Mapping[str, Evidence]) -> list[Item]:
             polygon = np.array([(left, top), (right, top), (right, bottom), (left, bottom)], np.float32)
             label, confidence = clean(detections.labels[i], LABEL_CHARS), float(detections.confidence[i])
             colour = clean(detections.colours[i], LABEL_CHARS) if detections.colours else ""
-            found.append(("detection", label, confidence, polygon, _place(polygon, detections.size), colour))
+            found.append(("detection", label, confidence, polygon, placed(polygon, detections.size), colour))
     if isinstance(lines, OcrLines):
         for text, confidence, quad in zip(lines.texts, lines.confidence, lines.quads, strict=True):
-            found.append(("ocr", clean(text, LINE_CHARS), float(confidence), quad, _place(quad, lines.size)))
+            found.append(("ocr", clean(text, LINE_CHARS), float(confidence), quad, placed(quad, lines.size)))
     if isinstance(caption, Caption):
         for kind, told in (("candidate", caption.candidates), ("concept", caption.concepts)):
             found += [("caption", clean(text, LABEL_CHARS), chance, None, "", "", kind) for text, chance in told]
     return [Item(number, *rest) for number, rest in enumerate((f for f in found if f[1]), start=1)]
 
 
-def _place(polygon: np.ndarray, size: tuple[int, int]) -> str:
+def placed(polygon: np.ndarray, size: tuple[int, int]) -> str:
     """The cell of a 3x3 grid over the photo that holds the centre of the polygon's box."""
     centre = (polygon.min(0) + polygon.max(0)) / 2  # [2]
     column, row = np.clip(np.floor(centre / np.array(size) * 3), 0, 2).astype(int)
@@ -131,13 +131,13 @@ def _visible(text: str) -> str:
 # --- drawing ---
 
 
-def draw(image: Image.Image, evidence: Mapping[str, Evidence]) -> Image.Image:
-    """A copy of the RGB photo with every box and text line outlined and tagged with its number."""
+def draw(image: Image.Image, evidence: Mapping[str, Evidence], added: Sequence[Item] = ()) -> Image.Image:
+    """A copy of the RGB photo with every box and text line outlined and tagged with its number; of `added` too."""
     picture = image.copy()
     pen = ImageDraw.Draw(picture)
     width = max(1, round(max(image.size) / 400))
     font = ImageFont.load_default(size=max(11, round(max(image.size) / 45)))
-    items = [i for i in numbered(evidence) if i.polygon is not None]
+    items = [i for i in (*numbered(evidence), *added) if i.polygon is not None]
     for item in items:
         pen.polygon([tuple(p) for p in item.polygon.tolist()], outline=_colour(item), width=width)
     for item in reversed(items):  # tags last, over all outlines; the surest on top

@@ -55,6 +55,17 @@ class Turn:
 
 
 @dataclass(frozen=True)
+class Change:
+    """What a reader did to one finding: `before` None: added; `after` None: removed; else rewritten. `corners`: [k,2],
+    px of the upright original, () of what has no place."""
+
+    expert: str
+    before: str | None
+    after: str | None
+    corners: tuple[tuple[float, float], ...] = ()
+
+
+@dataclass(frozen=True)
 class Sampling:
     """How the next token is chosen.
 
@@ -101,7 +112,8 @@ class Request:
     """One question. `image` is upright RGB (lav2.image.open_image); `experts` of EXPERT_NAMES, () switches them off,
     AUTO leaves the choice to the assistant.
 
-    `evidence`, where given, is used in place of running the experts: corrected by a reader, or kept in a receipt.
+    `evidence`, where given, is used in place of running the experts: corrected by a reader, or kept in a receipt;
+    `corrections` are what the reader did.
     `client` is who asks, where several do: they take turns (lav2.assistant.admission).
     """
 
@@ -112,6 +124,7 @@ class Request:
     sampling: Sampling = Sampling()
     evidence: Mapping[str, Evidence] | None = None
     client: str | None = None
+    corrections: tuple[Change, ...] = ()
 
 
 @dataclass(frozen=True)

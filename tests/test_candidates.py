@@ -18,7 +18,7 @@ from lav2.documents import candidates as of_documents
 from lav2.errors import LAV2Error
 from lav2.model.vision import VisionTower
 from lav2.text import grounding
-from lav2.text.claims import corrected
+from lav2.text.corrections import corrected
 from lav2.text.verdict import verdict
 from lav2.ui import texts
 from lav2.ui.views import source_of

@@ -13,7 +13,7 @@ from lav2.assistant import receipt, votes
 from lav2.cli.main import main
 from lav2.errors import LAV2Error
 from lav2.events import REASONS, Done, Request
-from lav2.text import claims, routing
+from lav2.text import claims, corrections, routing
 
 EVIDENCE = {
     "caption": Caption("two men ride a horse on a beach", 0.1, "test"),
@@ -69,33 +69,33 @@ def test_a_caption_contradicts_the_detector_only_in_what_it_names(caption, told)
 
 
 def test_nothing_changed_leaves_the_prompt_as_it_was():
-    same = claims.corrected(EVIDENCE, {item.number: item.text for item in numbered(EVIDENCE)})
+    same = corrections.corrected(EVIDENCE, {item.number: item.text for item in numbered(EVIDENCE)})
     assert prompt_block(same, len, 9999) == prompt_block(EVIDENCE, len, 9999)
 
 
 def test_a_reader_can_leave_findings_out_and_correct_them():
     evidence = {**EVIDENCE, "ocr": WITHOUT}
-    text = prompt_block(claims.corrected(evidence, {2: "person", 3: "scarecrow"}), len, 9999).text
+    text = prompt_block(corrections.corrected(evidence, {2: "person", 3: "scarecrow"}), len, 9999).text
     assert "Caption" not in text and "Text: could not run" in text
     assert "one scarecrow (right)" in text and "one person (" in text and "ball" not in text
-    nothing = prompt_block(claims.corrected(EVIDENCE, {}), len, 9999).text
+    nothing = prompt_block(corrections.corrected(EVIDENCE, {}), len, 9999).text
     assert "Objects: none found" in nothing and "Text: none found" in nothing
 
 
 def test_a_reader_can_leave_out_the_sentence_and_keep_or_correct_the_concepts():
     found = {"caption": Caption("a heron", 0.1, "test", (("bird", 0.8), ("lamp", 0.2)))}
     assert [item.text for item in numbered(found)] == ["a heron", "bird", "lamp"]
-    kept = claims.corrected(found, {2: "bird", 3: "stork"})["caption"]
+    kept = corrections.corrected(found, {2: "bird", 3: "stork"})["caption"]
     assert kept.text == "" and kept.concepts == (("bird", 0.8), ("stork", 1.0))
-    assert "caption" not in claims.corrected(found, {})
+    assert "caption" not in corrections.corrected(found, {})
 
 
 def test_a_text_that_is_not_reliable_stays_so_until_a_reader_corrects_it():
     quads = np.arange(16, dtype=np.float32).reshape(2, 4, 2)
     found = {"ocr": OcrLines(quads, [0.4, 0.3], ("g84124", "4g447"), 0.1, (100, 100), np.zeros(2, bool))}
     (one, other) = (item.number for item in numbered(found))
-    assert claims.corrected(found, {one: "g84124", other: "Seoul"})["ocr"].reliable.tolist() == [False, True]
-    assert claims.corrected(found, {other: "4g447"})["ocr"].reliable.tolist() == [False]
+    assert corrections.corrected(found, {one: "g84124", other: "Seoul"})["ocr"].reliable.tolist() == [False, True]
+    assert corrections.corrected(found, {other: "4g447"})["ocr"].reliable.tolist() == [False]
 
 
 @pytest.mark.parametrize(

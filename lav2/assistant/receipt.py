@@ -16,7 +16,7 @@ from experts.messages import Message, cut
 from experts.orchestrator import fingerprint
 from lav2.assistant.receipt_form import FORMAT, Receipt
 from lav2.errors import LAV2Error
-from lav2.events import Done, Request, Sampling, Turn
+from lav2.events import Change, Done, Request, Sampling, Turn
 from lav2.image import Facts, facts
 
 SIZE_LIMIT = 1_000_000  # bytes
@@ -66,7 +66,7 @@ def image_hash(image: Image.Image) -> str:
 
 def receipt(request: Request, done: Done) -> dict[str, Any]:
     """Plain JSON. `evidence` is what the prompt was made of, whether the experts found it or a reader corrected it
-    (`corrected`)."""
+    (`corrected`; `corrections` has each change)."""
     image = request.image
     return {
         "format": FORMAT,
@@ -75,6 +75,7 @@ def receipt(request: Request, done: Done) -> dict[str, Any]:
         "history": [asdict(turn) for turn in request.history],
         "experts": list(done.experts(request)),
         "corrected": request.evidence is not None,
+        "corrections": [asdict(change) for change in request.corrections],
         "evidence": {name: _exactly(found) for name, found in done.evidence.items()},
         "prompt": done.prompt,
         "sampling": asdict(request.sampling),
@@ -128,6 +129,10 @@ def request(value: Mapping[str, Any], image: Image.Image | None) -> Request:
         tuple(value["experts"]),
         Sampling(**value["sampling"]),
         {name: from_json(name, found) for name, found in value["evidence"].items()},
+        corrections=tuple(
+            Change(**{**change, "corners": tuple(map(tuple, change["corners"]))})
+            for change in value.get("corrections", ())  # receipts before 2026-11-29 have none
+        ),
     )
 
 

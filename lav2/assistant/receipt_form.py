@@ -82,6 +82,13 @@ class _Found(_Closed):
     ocr: _Read | _Failed = Field(None)
 
 
+class _Change(_Closed):
+    expert: Literal["caption", "detection", "ocr"]
+    before: str | None
+    after: str | None
+    corners: list[Point] = []
+
+
 class _Turn(_Closed):
     question: str
     answer: str
@@ -105,6 +112,7 @@ class Receipt(_Part):
     question: str
     history: list[_Turn]
     experts: list[Literal["caption", "detection", "ocr"]]
+    corrections: list[_Change] = []
     evidence: _Found
     prompt: str
     sampling: _Sampling

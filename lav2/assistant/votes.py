@@ -1,22 +1,26 @@
-"""Votes between two answers: kept with their receipts and the photo, exported as preference pairs. No torch."""
+"""Votes between answers: kept with their receipts and the photo, counted, exported as preference pairs. No torch."""
 
 from __future__ import annotations
 
 import json
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
+from experts.evidence import EXPERT_NAMES
 from lav2 import files
 from lav2.errors import LAV2Error
 from lav2.weights import cache_dir
 
 CHOICES = ("left", "right", "tie", "both bad")
+BEST = "best"  # the vote for one of several answers
+OFF = "off"  # the choice of no expert
 FILE = "votes.jsonl"
 _APPEND = threading.Lock()
 
@@ -36,8 +40,22 @@ def store(choice: str, left: Mapping[str, Any], right: Mapping[str, Any], photo:
     """
     if choice not in CHOICES:
         raise LAV2Error(f"There is no vote {choice!r}.", f"Choose of: {', '.join(CHOICES)}.")
+    _append({"vote": choice, "left": left, "right": right}, right, photo)
+
+
+def store_best(best: Mapping[str, Any], others: Sequence[Mapping[str, Any]], photo: Image.Image | None) -> None:
+    """As `store`: a vote for one answer of several.
+
+    Raises:
+        LAV2Error: the folder cannot be written.
+    """
+    _append({"vote": BEST, "best": best, "others": list(others)}, best, photo)
+
+
+def _append(vote: Mapping[str, Any], receipt: Mapping[str, Any], photo: Image.Image | None) -> None:
+    """`receipt`: one of the vote's, which knows the photo's hash."""
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    line = json.dumps({"time": now, "vote": choice, "left": left, "right": right}, ensure_ascii=False)
+    line = json.dumps({"time": now, **vote}, ensure_ascii=False)
     where = folder()
     try:
         with _APPEND:
@@ -45,7 +63,7 @@ def store(choice: str, left: Mapping[str, Any], right: Mapping[str, Any], photo:
             for part in (where, where / "photos"):
                 part.chmod(0o700)
             if photo is not None:
-                kept = where / "photos" / f"{right['image']['sha256']}.webp"
+                kept = where / "photos" / f"{receipt['image']['sha256']}.webp"
                 if not kept.exists():
                     with files.replacing(kept, private=True) as part:
                         photo.save(part, "WEBP", lossless=True, quality=0)
@@ -58,7 +76,8 @@ def store(choice: str, left: Mapping[str, Any], right: Mapping[str, Any], photo:
 def pairs(report: Callable[[str], None] = print) -> Iterator[dict[str, str]]:
     """Preference pairs as TRL's DPO reads them. Left out: ties, two bad, stopped and equal answers.
 
-    Both answers get the prompt of the right side, the one with evidence: that is how the assistant will be asked.
+    Both answers get the prompt of the side with more evidence: that is how the assistant will be asked. The best of
+    several answers is paired with each of the others.
 
     Args:
         report: told which lines are skipped, since they are no votes.
@@ -73,20 +92,64 @@ def pairs(report: Callable[[str], None] = print) -> Iterator[dict[str, str]]:
         try:
             if isinstance(row, ValueError):
                 raise row
-            pair = _pair(row)
+            found = [_pair(chosen, rejected) for chosen, rejected in _decided(row)]
         except (ValueError, KeyError, TypeError) as error:
             report(f"{path}:{number}: skipped, {type(error).__name__}: {error}")
             continue
-        if pair:
-            yield pair
+        yield from filter(None, found)
 
 
-def _pair(row: Mapping[str, Any]) -> dict[str, str] | None:
+def _decided(row: Mapping[str, Any]) -> list[tuple[Mapping[str, Any], Mapping[str, Any]]]:
+    """(better, worse) receipts of a vote; of a tie and of two bad ones none."""
+    if row["vote"] == BEST:
+        return [(row["best"], other) for other in row["others"]]
     sides = {"left": row["left"], "right": row["right"]}
-    vote, prompt = row["vote"], row["right"]["prompt"]
-    said = {side: value["answer"] for side, value in sides.items()}
-    stopped = any(value["stopped"] for value in sides.values())
-    if vote not in sides or stopped or said["left"] == said["right"]:
+    if row["vote"] not in sides:
+        return []
+    return [(sides.pop(row["vote"]), *sides.values())]
+
+
+def _pair(chosen: Mapping[str, Any], rejected: Mapping[str, Any]) -> dict[str, str] | None:
+    if chosen["stopped"] or rejected["stopped"] or chosen["answer"] == rejected["answer"]:
         return None
-    other = "right" if vote == "left" else "left"
-    return {"prompt": prompt, "chosen": said[vote], "rejected": said[other]}
+    richer = max(rejected, chosen, key=lambda side: len(side["experts"]))
+    return {"prompt": richer["prompt"], "chosen": chosen["answer"], "rejected": rejected["answer"]}
+
+
+@dataclass
+class Tally:
+    """Votes so far. `wins`: choice of experts ("off", "caption+ocr") -> [preferred, of how many decided votes]; of two
+    answers, and of several. `undecided`: votes by CHOICES[2:]."""
+
+    two: dict[str, list[int]] = field(default_factory=dict)
+    several: dict[str, list[int]] = field(default_factory=dict)
+    undecided: dict[str, int] = field(default_factory=lambda: dict.fromkeys(CHOICES[2:], 0))
+
+
+def tally() -> Tally:
+    """Counts all stored votes; bad lines are left out. Empty where there are none.
+
+    Raises:
+        LAV2Error: the file cannot be read.
+    """
+    counted = Tally()
+    path = folder() / FILE
+    for _, row in files.json_lines(path) if path.exists() else ():
+        try:
+            if row["vote"] in counted.undecided:
+                counted.undecided[row["vote"]] += 1
+                continue
+            wins = counted.several if row["vote"] == BEST else counted.two
+            ballots = _decided(row)
+            sides = [ballots[0][0], *(worse for _, worse in ballots)]
+            for place, choice in enumerate(map(experts_of, sides)):
+                won, of = wins.get(choice, (0, 0))
+                wins[choice] = [won + (place == 0), of + 1]
+        except (KeyError, TypeError, IndexError):
+            continue
+    return counted
+
+
+def experts_of(receipt: Mapping[str, Any]) -> str:
+    """The choice of experts of a side: "off", "caption+ocr"."""
+    return "+".join(name for name in EXPERT_NAMES if name in receipt["experts"]) or OFF

@@ -1,18 +1,15 @@
-"""Which kinds of object a text speaks of, where it and the detector contradict each other, and evidence as a reader
-corrected it. What an answer rests on is told by lav2.text.verdict. No torch."""
+"""Which kinds of object a text speaks of, and where it and the detector contradict each other. What an answer rests on
+is told by lav2.text.verdict. No torch."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 
-import numpy as np
-
-from experts.evidence import Caption, Detections, Evidence, OcrLines
-from experts.render import Item, numbered
+from experts.evidence import Caption, Detections, Evidence
 
 # Class of a COCO detector -> words that people use for it. Only what a detector must have found if the word is true.
 KINDS = {
@@ -167,57 +164,6 @@ def _mentions(raw: Sequence[str], classes: tuple[str, ...] = ()) -> list[tuple[i
                 free[here] = [False] * len(name)
                 found.append((tokens[at][1], tokens[here][-1][1] + 1, label))
     return sorted(m for m in found if m[1] == len(raw) or _plain(raw[m[1]]) not in COMPOUNDS)
-
-
-def corrected(evidence: Mapping[str, Evidence], kept: Mapping[int, str]) -> dict[str, Evidence]:
-    """The evidence with only the findings in `kept` (number -> text). A changed text counts as certain (1.0)
-    and reliable.
-
-    A caption left out makes the expert "not run"; of the others, nothing kept is "none found". Failures stay.
-    """
-    items = [item for item in numbered(evidence) if item.number in kept]
-    result: dict[str, Evidence] = {}
-    for name, found in evidence.items():
-        own = [item for item in items if item.expert == name]
-        if isinstance(found, Caption):
-            said = next((kept[item.number] for item in own if not item.kind), "")
-            concepts, candidates = (
-                tuple((kept[item.number], item.confidence if kept[item.number] == item.text else 1.0)
-                      for item in own if item.kind == kind) for kind in ("concept", "candidate")
-            )  # fmt: skip
-            if own:
-                result[name] = replace(found, text=said, concepts=concepts, candidates=candidates)
-        elif isinstance(found, Detections):
-            texts = tuple(kept[item.number].strip() for item in own)
-            corners = [(*item.polygon.min(0), *item.polygon.max(0)) for item in own]
-            result[name] = replace(
-                found,
-                xyxy=np.array(corners, np.float32).reshape(-1, 4),
-                confidence=_confidence(own, texts),
-                labels=texts,
-                classes=tuple(dict.fromkeys((*found.classes, *texts))),
-            )
-        elif isinstance(found, OcrLines):
-            texts = tuple(kept[item.number].strip() for item in own)
-            quads = np.array([item.polygon for item in own], np.float32).reshape(-1, 4, 2)
-            marked = {quad.tobytes() for quad in found.quads[~found.reliable]}
-            changed = [text != item.text for item, text in zip(own, texts, strict=True)]
-            reliable = [new or quad.tobytes() not in marked for new, quad in zip(changed, quads, strict=True)]
-            result[name] = replace(
-                found,
-                quads=quads,
-                confidence=_confidence(own, texts),
-                texts=texts,
-                reliable=np.array(reliable, bool),
-            )
-        else:
-            result[name] = found
-    return result
-
-
-def _confidence(items: Sequence[Item], texts: Sequence[str]) -> np.ndarray:
-    pairs = zip(items, texts, strict=True)
-    return np.array([item.confidence if text == item.text else 1.0 for item, text in pairs], np.float32)
 
 
 @lru_cache(8)  # detectors that are asked about

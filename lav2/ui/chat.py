@@ -14,8 +14,8 @@ from lav2.assistant import receipt
 from lav2.errors import LAV2Error
 from lav2.events import Done, EvidenceFound, Queued, Token
 from lav2.image import facts
-from lav2.text import claims, routing
-from lav2.ui import answering
+from lav2.text import corrections, routing
+from lav2.ui import answering, fixing
 from lav2.ui.answering import MODEL
 from lav2.ui.conversation import QUESTIONS, from_storage, to_storage
 from lav2.ui.examples import EXAMPLES
@@ -98,11 +98,13 @@ class ChatTab:
             with gr.Column(scale=8, min_width=320, elem_id="evidence"):
                 self.heading = gr.HTML(T("evidence"), elem_classes="lav2-title", padding=False)
                 self.panel = EvidencePanel(correctable=True)
+                self.compare_this = gr.Button(T("compare_this"), size="sm", visible=False, elem_id="compare-this")
         self._connect()
 
     def _connect(self) -> None:
         page = [self.exchanges, self.cancel, self.opened, self.cleared, self.stored, self.chat, self.notice]
         page += [self.unclear, self.upload, self.box, self.heading, self.keeping.fold, *self.panel.all]
+        page += [self.compare_this]
         self.page = page
         at_once = {**QUIET, "queue": False, "outputs": page}
         asked = [
@@ -112,6 +114,9 @@ class ChatTab:
             self.chat.edit(self.edit, [self.exchanges], **at_once),
             self.panel.again.click(self.again, [self.exchanges, self.panel.table], **at_once),
         ]
+        fix = self.panel.fix
+        for event in (fix.add.click, fix.text.submit, fix.corners.submit):
+            event(self.add, [self.exchanges, self.panel.table, *fix.inputs], **at_once)
         for event in asked:
             answered = event.then(
                 self.reply,
@@ -187,9 +192,30 @@ class ChatTab:
         if busy(exchanges):
             return {self.notice: notice(texts["busy"], texts["busy_next"])}
         *earlier, last = exchanges
-        given = claims.corrected(last.findings.evidence, self.panel.kept_findings(table))
-        asked = Exchange(last.question, last.photo, Correction(last.findings.experts, given), last.answer)
+        found, photo = last.findings, shown_photo(exchanges)
+        kept = self.panel.kept_findings(table)
+        given = corrections.corrected(found.evidence, kept, found.added, photo.size if photo else None)
+        told = corrections.changes(found.evidence, kept, found.added, found.changes)
+        asked = Exchange(last.question, last.photo, Correction(found.experts, given, told), last.answer)
         return {**self._pending(tuple(earlier), asked, texts), self.box: gr.MultimodalTextbox(**RUNNING)}
+
+    def add(
+        self, exchanges: Exchanges, table: list[list[Any]], kind: str, text: str, corners: str, request: gr.Request
+    ) -> dict[Any, Any]:
+        """A finding that the experts missed: a row of the table, and a box on the photo, for the next answer."""
+        texts = texts_for(request)
+        if busy(exchanges) or not exchanges or exchanges[-1].findings.receipt is None:
+            return NOTHING
+        *earlier, last = exchanges
+        try:
+            photo = open_uploaded_photo(current_photo(exchanges) or "", texts)
+            findings, item = fixing.added(last.findings, kind, text, corners, texts)
+        except LAV2Error as error:
+            return {self.panel.fix.notice: notice(*error_texts(error, texts))}
+        return {
+            self.exchanges: (*earlier, replace(last, findings=findings)),
+            **self.panel.grown(findings, item, table, photo, texts),
+        }
 
     def _pending(self, earlier: Exchanges, asked: Exchange, texts: Mapping[str, str]) -> dict[Any, Any]:
         exchanges = (*earlier, asked)
@@ -207,6 +233,7 @@ class ChatTab:
     def _begun(self, begun: bool) -> dict[Any, Any]:
         """What is there before a conversation only, and during one."""
         return {
+            self.compare_this: gr.update(visible=begun),
             self.upload: gr.update(visible=not begun),
             self.unclear: gr.update(visible=False),
             self.keeping.fold: gr.update(visible=begun, open=False),  # its files are made when it is opened
@@ -238,7 +265,11 @@ class ChatTab:
                 given = correction.of(experts)
                 if given is not None:
                     asked = replace(asked, experts=tuple(given), evidence=given)
-                    findings = Findings(dict.fromkeys(given, "waiting"), experts=experts, corrected=True)
+                    told = tuple(one for one in correction.changes if one.expert in (*experts, *given))
+                    asked = replace(asked, corrections=told)
+                    findings = Findings(
+                        dict.fromkeys(given, "waiting"), experts=experts, corrected=True, changes=told
+                    )
             taken = facts(photo) if photo else None
             findings = replace(findings, part=(taken["part"], taken["number"])) if taken else findings
             pending = replace(pending, findings=findings)
@@ -360,7 +391,17 @@ class ChatTab:
         if i == (last if opened is None else opened):
             return NOTHING
         shown = {self.opened: i, **self._evidence(exchanges[: i + 1], texts)}
-        return shown if i == last else {**shown, self.panel.again: gr.update(visible=False)}
+        return shown if i == last else {**shown, **self.panel.fixed()}
+
+    def carried(self, exchanges: Exchanges, opened: int | None, request: gr.Request) -> list[Any]:
+        """The photo and the question whose evidence is shown, for the Compare tab and its box; a notice here where
+        there is none."""
+        shown = exchanges if opened is None else exchanges[: opened + 1]
+        photo, texts = current_photo(shown), texts_for(request)
+        if photo is None or not Path(photo).is_file():
+            told = ("photo_gone", "photo_gone_next") if photo else ("no_compare_photo", "no_compare_photo_next")
+            return [gr.skip(), gr.skip(), notice(*(texts[key] for key in told))]
+        return [gr.Tabs(selected="compare"), {"text": shown[-1].question, "files": [photo]}, notice()]
 
     def choose(self, exchanges: Exchanges, opened: int | None, event: gr.SelectData) -> dict[Any, Any]:
         """A row of the table was chosen: its place in the photo stays bright."""
@@ -368,5 +409,5 @@ class ChatTab:
         photo = shown_photo(shown)
         if photo is None or busy(exchanges):  # while an answer comes, its findings are not in the session yet
             return NOTHING
-        number = self.panel.number(event.row_value)
-        return {self.panel.picture: draw_findings(photo, shown[-1].findings.evidence, number)}
+        number, found = self.panel.number(event.row_value), shown[-1].findings
+        return {self.panel.picture: draw_findings(photo, found.evidence, number, found.added)}

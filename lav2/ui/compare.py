@@ -1,7 +1,9 @@
-"""The Compare tab: one question with experts off and on."""
+"""The Compare tab: one question with experts off and on, or with every choice of them. Which answer is whose is told
+after the vote."""
 
 import html
 import itertools
+import random
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -11,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from PIL import Image
 
 from experts.evidence import EXPERT_NAMES
 from lav2.assistant import receipt, votes
@@ -33,20 +36,30 @@ from lav2.ui.inputs import (
     read_photo,
     stop_answer,
 )
+from lav2.ui.many import ManyFold
 from lav2.ui.messages import display_answer
 from lav2.ui.panel import EvidencePanel
 from lav2.ui.state import Cancellation, Findings
 from lav2.ui.texts import T, error_texts, queue_notice, texts_for
 from lav2.ui.views import draw_findings, mark_differences, notice, receipt_link
+from lav2.ui.voting import LETTERS, TallyFold, VotingRow, names
+
+SHUFFLED = random.SystemRandom()  # of the answers' order: no seed of the page or a test may foretell it
 
 
 @dataclass(frozen=True)
 class Compared:
-    """What the Compare tab shows: the photo's file, the findings, and each side's receipt once it has answered."""
+    """What the Compare tab shows: the photo's file, the findings of the side that has most, and of each side in the
+    order shown its answer; its receipt, or why it failed. `veiled`: nobody is told which is which."""
 
     path: str
     findings: Findings
+    answers: Mapping[str, str]
     receipts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    failed: Mapping[str, str] = field(default_factory=dict)
+    ended: bool = False
+    veiled: bool = True
+    choice: str = ""  # the vote: a side, or one of votes.CHOICES
     vote: threading.Lock = field(default_factory=threading.Lock)  # held by the one vote: two clicks can be quick
 
 
@@ -67,13 +80,14 @@ class CompareTab:
         self.box = question_box()
         self.settings = Settings()
         self.answers = gr.HTML(padding=False, elem_id="answers")
-        with gr.Row(visible=False, elem_classes="lav2-votes") as self.voting:
-            gr.HTML(T("vote_info"), elem_classes="lav2-hint", padding=False)
-            self.votes = {choice: gr.Button(T(f"vote_{choice}"), size="sm") for choice in votes.CHOICES}
+        self.voting = VotingRow()
+        self.tally = TallyFold()
         gr.HTML(T("evidence"), elem_classes="lav2-title", padding=False)
         self.panel = EvidencePanel()
         self.examples = example_strip("compare-examples")
-        page = [self.cancel, self.shown, self.notice, self.box, self.answers, self.voting, *self.panel.all]
+        self.many = ManyFold(self.settings, self.GRID)
+        page = [self.cancel, self.shown, self.notice, self.box, self.answers]
+        page += [*self.voting.all, *self.panel.all]
         at_once = {**QUIET, "queue": False, "outputs": page}
         taken = self.box.submit(self.take, [self.box, self.mode, self.cancel], **at_once)
         answered = taken.then(
@@ -89,8 +103,11 @@ class CompareTab:
         self.box.stop(stop_answer, [self.cancel], None, queue=False, api_visibility="private")
         self.examples.select(self.example, None, [self.box], queue=False, **QUIET)
         self.panel.table.select(self.choose, [self.shown], [self.panel.picture], queue=False, **QUIET)
-        for choice, button in self.votes.items():
-            button.click(self.vote, [gr.State(choice), self.shown], **at_once)
+        ballots = [*self.voting.choices.items(), *enumerate(self.voting.best)]
+        for choice, button in ballots:
+            voted = button.click(self.vote, [gr.State(choice), self.shown], **at_once)
+            voted.then(self.tally.count, None, self.tally.all, queue=False, **QUIET)
+        self.voting.unveil.click(self.unveil, [self.shown], **at_once)
 
     @staticmethod
     def example(event: gr.SelectData, request: gr.Request) -> dict[str, Any]:
@@ -115,8 +132,8 @@ class CompareTab:
         except LAV2Error as error:
             return {self.notice: notice(*error_texts(error, texts))}
         return {
-            self.answers: self.answers_html(dict.fromkeys(self.sides(mode), ""), {}, None, texts),
-            self.voting: gr.update(visible=False),
+            self.answers: "",
+            **self.voting.shown(0),
             self.shown: None,
             self.notice: notice(),
             self.cancel: Cancellation(),
@@ -126,8 +143,8 @@ class CompareTab:
     def reply(
         self, message: dict[str, Any], mode: str, cancel: Cancellation | None, request: gr.Request, *settings: Any
     ) -> Iterator[dict[Any, Any]]:
-        """Streams the answers together; a side that fails says so in its place, the others go on. The evidence shown
-        is that of the last side, which has the most."""
+        """Streams the answers together, in an order that says nothing; a side that fails says so in its place, the
+        others go on. The evidence shown is that of the side that has the most."""
         if cancel is None or cancel.begun:
             yield NOTHING
             return
@@ -144,10 +161,11 @@ class CompareTab:
             }
             *_, richest = requests
             findings = Findings.waiting(requests[richest].experts)
-            yield self.panel.start(findings, photo, texts)
-            answers = dict.fromkeys(requests, "")
+            answers = dict.fromkeys(SHUFFLED.sample(list(requests), len(requests)), "")
             receipts: dict[str, Mapping[str, Any]] = {}
             failed: dict[str, str] = {}
+            compared = Compared(path, findings, answers, receipts, failed)
+            yield {**self.panel.start(findings, photo, texts), self.answers: self.answers_html(compared, texts)}
             shown, queued = 0.0, set()
             for side, event in held.enter_context(closing(stream(requests, cancel))):
                 match event:
@@ -164,27 +182,29 @@ class CompareTab:
                         answers[side] += text
                         if time.monotonic() - shown >= TOKEN_PAUSE:
                             shown = time.monotonic()
-                            yield {self.answers: self.answers_html(answers, failed, None, texts)}
+                            yield {self.answers: self.answers_html(compared, texts)}
                     case Done() | Exception():
                         if isinstance(event, Done):
                             answers[side] = display_answer(event.answer, "stopped" if event.stopped else "done", texts)
                             receipts[side] = receipt.receipt(requests[side], event)
                         else:
                             failed[side] = " ".join(error_texts(event, texts))
-                        ended = receipts if len(receipts) + len(failed) == len(requests) else None
-                        update = {self.answers: self.answers_html(answers, failed, ended, texts)}
-                        if side == richest:
-                            findings = replace(findings.after(event), receipt=receipts.get(side))
+                        update = {self.answers: self.answers_html(compared, texts)}
+                        if side == richest:  # what of it holds which answer is told with the names
+                            findings = findings.after(event)
                             update |= self.panel.changed(event, findings, photo, texts)
                         yield update
                     case _ if side == richest:
                         findings = findings.after(event)
                         yield self.panel.changed(event, findings, photo, texts)
-            yield {
-                self.box: gr.MultimodalTextbox(**IDLE),
-                self.shown: Compared(path, findings, receipts),
-                self.voting: gr.update(visible=mode == "pair" and set(receipts) == set(self.SIDES)),
-            }
+            findings = replace(findings, receipt=receipts.get(richest))
+            compared = replace(compared, findings=findings, ended=True)
+            ended = {self.box: gr.MultimodalTextbox(**IDLE)}
+            if failed:  # no fair vote, so no secret
+                yield {**ended, **self._unveiled(replace(compared, veiled=False), photo, texts)}
+                return
+            told = {self.shown: compared, self.answers: self.answers_html(compared, texts)}
+            yield {**ended, **told, **self.voting.shown(len(answers))}
         except Exception as error:
             yield {**self.give_back(cancel), self.notice: notice(*error_texts(error, texts))}
         finally:
@@ -192,45 +212,73 @@ class CompareTab:
             held.close()
 
     @staticmethod
-    def answers_html(
-        answers: Mapping[str, str],
-        failed: Mapping[str, str],
-        receipts: Mapping[str, Mapping[str, Any]] | None,
-        texts: Mapping[str, str],
-    ) -> str:
-        """Every side's answer, or why it `failed`; once all have ended and their receipts are there, words that differ
-        from the first side's (there: the last's) are marked."""
+    def answers_html(compared: Compared, texts: Mapping[str, str]) -> str:
+        """Every side's answer, or why it `failed`, under a letter; with names and receipts once they may be known. When
+        all have ended, words that differ from the first side's (there: the last's) are marked."""
+        answers, failed = compared.answers, compared.failed
         sides = [side for side in answers if side not in failed]
-        marked = receipts is not None and len(sides) > 1
+        marked = compared.ended and len(sides) > 1
         cards = ""
-        for side, text in answers.items():
+        for letter, (side, text) in zip(LETTERS, answers.items(), strict=False):
             shown = html.escape(failed.get(side, text))
             if marked and side in sides:
                 shown = mark_differences(text, answers[sides[-1] if side == sides[0] else sides[0]])
-            name = texts[side] if side in texts else " + ".join(texts[name] for name in side.split("+"))
-            link = receipt_link(receipts[side], texts) if receipts and side in receipts else ""
+            title, link = letter, ""
+            if not compared.veiled:
+                title = f"{letter}: {names(side, texts)}"
+                title += f" · {texts['your_vote']}" if compared.choice == side else ""
+                link = receipt_link(compared.receipts[side], texts) if side in compared.receipts else ""
             kind = ' class="failed"' if side in failed else ""
-            title = f"<h3>{html.escape(name)}</h3>"
-            cards += f'<section id="answer-{side}">{title}<p{kind}>{shown}</p>{link}</section>'
-        live = "polite" if receipts is None else "off"
+            heading = f"<h3>{html.escape(title)}</h3>"
+            cards += f'<section id="answer-{side}">{heading}<p{kind}>{shown}</p>{link}</section>'
+        live = "off" if compared.ended else "polite"
         legend = f'<p class="lav2-hint">{html.escape(texts["differing"])}</p>' if marked else ""
         return f'<div class="lav2-answers" aria-live="{live}">{cards}</div>{legend}'
+
+    def _unveiled(
+        self, compared: Compared, photo: Image.Image | None, texts: Mapping[str, str]
+    ) -> dict[Any, Any]:
+        """The page with names, receipts and what each answer rests on."""
+        return {
+            self.shown: compared,
+            self.answers: self.answers_html(compared, texts),
+            **self.voting.shown(0),
+            **self.panel.whole(compared.findings, photo, texts),
+        }
 
     def give_back(self, cancel: Cancellation | None) -> dict[Any, Any]:
         if cancel is not None:
             cancel.set()
         return {self.box: gr.MultimodalTextbox(**IDLE)}
 
-    def vote(self, choice: str, shown: Compared | None, request: gr.Request) -> dict[Any, Any]:
+    def vote(self, choice: str | int, shown: Compared | None, request: gr.Request) -> dict[Any, Any]:
+        """Of votes.CHOICES, or the place of the best answer; then everybody may know which is which."""
         texts = texts_for(request)
         if shown is None or not shown.vote.acquire(blocking=False):
             return NOTHING
         try:
-            votes.store(choice, shown.receipts["off"], shown.receipts["on"], open_uploaded_photo(shown.path, texts))
+            photo = open_uploaded_photo(shown.path, texts)
+            sides = list(shown.answers)
+            receipts = [shown.receipts[side] for side in sides]
+            if isinstance(choice, int):
+                best = receipts.pop(choice)
+                votes.store_best(best, receipts, photo)
+                voted = sides[choice]
+            else:
+                votes.store(choice, *receipts, photo)
+                voted = dict(zip(votes.CHOICES, sides, strict=False)).get(choice, choice)
         except LAV2Error as error:
             shown.vote.release()
             return {self.notice: notice(*error_texts(error, texts))}
-        return {self.notice: notice(texts["voted"], good=True), self.voting: gr.update(visible=False)}
+        page = self._unveiled(replace(shown, veiled=False, choice=voted), photo, texts)
+        return {**page, self.notice: notice(texts["voted"], good=True)}
+
+    def unveil(self, shown: Compared | None, request: gr.Request) -> dict[Any, Any]:
+        """Which is which, without a vote; there is none any more."""
+        if shown is None or not shown.vote.acquire(blocking=False):
+            return NOTHING
+        photo = read_photo(shown.path) if Path(shown.path).is_file() else None
+        return self._unveiled(replace(shown, veiled=False), photo, texts_for(request))
 
     def choose(self, shown: Compared | None, event: gr.SelectData) -> dict[Any, Any]:
         if shown is None:

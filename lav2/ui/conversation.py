@@ -112,11 +112,12 @@ def _exchange(told: _Exchange, kept: Mapping[str, Any] | None, uploads: Path) ->
     values = dict(found) | {"left_out": frozenset(found.left_out), "receipt": kept}
     values["route"] = found.route and Route(**dict(found.route))
     if kept is not None:
-        evidence = receipt.request(kept, None).evidence
+        asked = receipt.request(kept, None)
+        evidence, values["changes"] = asked.evidence, asked.corrections
         values["evidence"] = {name: evidence[name] for name in EXPERT_NAMES if name in evidence}
         values["prompt"] = kept["prompt"]
     findings = Findings(**values)
-    correction = Correction(findings.experts, findings.evidence) if findings.corrected else None
+    correction = Correction(findings.experts, findings.evidence, findings.changes) if findings.corrected else None
     photo = told.photo if told.photo and _ours(Path(told.photo), uploads) else None
     if told.photo and photo is None:  # shown as one that is no longer kept
         photo = str(uploads / "gone" / Path(told.photo).name)

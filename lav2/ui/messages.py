@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lav2.ui.state import Exchanges, Findings
-from lav2.ui.views import route_text, status, verdict_html
+from lav2.ui.state import Exchange, Exchanges, Findings
+from lav2.ui.views import before_after_html, route_text, status, verdict_html
 
 
 def messages(exchanges: Exchanges, texts: Mapping[str, str]) -> list[dict[str, Any]]:
@@ -31,19 +31,29 @@ def _owned_messages(exchanges: Exchanges, texts: Mapping[str, str]) -> Iterator[
             yield i, {"role": "assistant", "content": "— " + texts["photo_gone"]}
         yield i, {"role": "user", "content": escape_html(exchange.question)}
         if exchange.findings.states or exchange.findings.corrected:
-            yield i, _step(exchange.findings, exchange.before, texts)
+            yield i, _step(exchange.findings, texts)
         if exchange.answer or exchange.state != "pending":
             answer = escape_html(display_answer(exchange.answer, exchange.state, texts))
             yield i, {"role": "assistant", "content": answer}
         if exchange.state != "pending" and exchange.findings.receipt is not None:
-            yield i, {"role": "assistant", "content": _verdict(exchange.findings, texts)}
+            last = i == len(exchanges) - 1
+            yield i, {"role": "assistant", "content": _verdict(exchange, last, texts)}
 
 
-def _verdict(findings: Findings, texts: Mapping[str, str]) -> str:
-    """HTML under an answer: what it rests on, and the way to its evidence. A click on the link is a click on the
-    message, which opens the evidence (ChatTab.open); on a phone the link goes down to it as well."""
-    link = f'<a class="lav2-open" href="#evidence">{html.escape(texts["open_evidence"])}</a>'
-    return f'<div class="lav2-verdict">{verdict_html(findings, texts)}{link}</div>'
+def _verdict(exchange: Exchange, last: bool, texts: Mapping[str, str]) -> str:
+    """HTML under an answer: what it was before a correction, what it rests on, and the ways to its evidence and, under
+    the last one, to the form of corrections. A click on a link is a click on the message, which opens the evidence
+    (ChatTab.open); on a phone the link goes down to it as well."""
+    findings, links = exchange.findings, [("lav2-open", "#evidence", texts["open_evidence"])]
+    if last and findings.evidence:
+        links.append(("lav2-fix-link", "#evidence", texts["fix_link"]))
+    ways = " ".join(f'<a class="{kind}" href="{to}">{html.escape(text)}</a>' for kind, to, text in links)
+    before = ""
+    if exchange.before is not None:
+        was = display_answer(exchange.before, "done", texts)
+        now = display_answer(exchange.answer, exchange.state, texts)
+        before = before_after_html(was, now, findings.changes, texts)
+    return f'<div class="lav2-verdict">{before}{verdict_html(findings, texts)}<p class="lav2-ways">{ways}</p></div>'
 
 
 def display_answer(answer: str, state: str, texts: Mapping[str, str]) -> str:
@@ -58,15 +68,14 @@ def escape_html(text: str) -> str:
     return re.sub(r"&(?=#?\w+;)", "&amp;", text).replace("<", "&lt;")
 
 
-def _step(findings: Findings, before: str | None, texts: Mapping[str, str]) -> dict[str, Any]:
+def _step(findings: Findings, texts: Mapping[str, str]) -> dict[str, Any]:
     """The fold in the conversation that says what the experts did: on a phone, the panel is far below."""
     busy = any(state in ("waiting", "running") for state in findings.states.values())
     lines = [escape_html(f"{texts[name]}: {status(findings, name, texts)}") for name in findings.states]
     if findings.route:
         lines.insert(0, escape_html(route_text(findings.route, texts)))
     if findings.corrected:
-        told = [texts["corrected"], *([texts["before"].format(before=before)] if before else [])]
-        lines = [escape_html(" ".join(told)), *(lines or [texts["all_left_out"]])]
+        lines = [escape_html(texts["corrected"]), *(lines or [texts["all_left_out"]])]
     metadata = {"title": texts["looking" if busy else "looked"], "status": "pending" if busy else "done"}
     if not busy:
         metadata["duration"] = round(findings.waited, 1)

@@ -24,13 +24,15 @@ def build() -> gr.Blocks:
             gr.Markdown(f"# {T('title')}")
             gr.Markdown(T("lead"))
             fallback = gr.HTML(visible=False, padding=False)
-        with gr.Tabs():
+        with gr.Tabs() as tabs:
             with gr.Tab(T("chat_tab"), id="chat"):
                 blocks.chat = ChatTab()
             with gr.Tab(T("compare_tab"), id="compare"):
                 blocks.compare = CompareTab()
         chat = blocks.chat
         blocks.load(chat.reload, [chat.stored, chat.exchanges], chat.page, queue=False, **QUIET)
+        carried = [tabs, blocks.compare.box, chat.notice]
+        chat.compare_this.click(chat.carried, [chat.exchanges, chat.opened], carried, queue=False, **QUIET)
         connect_api(blocks.chat.settings)
         blocks.load(fallback_notice, None, [fallback], queue=False, **QUIET)
     return blocks.queue(max_size=QUEUE_SIZE, default_concurrency_limit=8)

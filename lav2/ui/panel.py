@@ -1,6 +1,5 @@
 """The evidence panel: the photo with numbered findings, the table of findings, the exact prompt."""
 
-import html
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,10 +8,21 @@ import gradio as gr
 from PIL import Image
 
 from experts.messages import cut
+from experts.render import Item
 from lav2.events import Done, Event, EvidenceFound, ExpertStarted, PromptReady, Routed
+from lav2.ui.fixing import FixForm
 from lav2.ui.state import Findings
 from lav2.ui.texts import TEXTS, T
-from lav2.ui.views import claims_html, draw_findings, findings_table, hint_html, meter_html, receipt_link, status_html
+from lav2.ui.views import (
+    claims_html,
+    draw_findings,
+    findings_table,
+    hint_html,
+    meter_html,
+    notice,
+    receipt_link,
+    status_html,
+)
 
 FINDING_CHARACTERS = 500  # of a finding that a reader rewrote
 
@@ -37,6 +47,7 @@ class EvidencePanel:
                     buttons=["fullscreen"],
                     elem_classes="lav2-photo",
                 )
+                self.fix = FixForm() if correctable else None
                 self.status = gr.HTML(f'<p class="lav2-hint" role="status">{T("evidence_empty")}</p>', padding=False)
             with gr.Column(scale=6, min_width=440):
                 self.table = gr.Dataframe(
@@ -53,7 +64,7 @@ class EvidencePanel:
                     max_height=900,  # px, about 20 findings: Gradio 6.31 loses clicks on rows that it must scroll to
                     elem_classes="lav2-table",
                 )
-                self.again = gr.Button(T("again"), size="sm", visible=False)
+                self.again = gr.Button(T("again"), size="sm", visible=False, elem_classes="lav2-again")
                 self.claims = gr.HTML(visible=False, padding=False)
                 with gr.Accordion(T("prompt"), open=False, visible=False) as self.fold:
                     self.prompt = gr.Textbox(
@@ -66,7 +77,9 @@ class EvidencePanel:
                         buttons=["copy"],
                     )
                 self.meter = gr.HTML(visible=False, padding=False)
-        self.all = [self.status, self.picture, self.table, self.again, self.claims, self.fold, self.prompt, self.meter]
+        self.parts = [self.status, self.picture, self.table, self.again]
+        self.parts += [self.claims, self.fold, self.prompt, self.meter]
+        self.all = [*self.parts, *(self.fix.all if self.fix else [])]
 
     def headers(self, texts: Mapping[str, str]) -> list[str]:
         names = ("number", "finding", "expert", "confidence", "place")
@@ -87,7 +100,8 @@ class EvidencePanel:
         return int(found[0]) if found else None
 
     def empty(self, texts: Mapping[str, str]) -> dict[Any, Any]:
-        hidden = {component: gr.update(visible=False) for component in self.all}
+        hidden = {component: gr.update(visible=False) for component in self.parts}
+        hidden |= self.fix.shown(False) if self.fix else {}
         return {**hidden, self.status: gr.update(value=hint_html(texts["evidence_empty"]), visible=True)}
 
     def start(self, findings: Findings, photo: Image.Image | None, texts: Mapping[str, str]) -> dict[Any, Any]:
@@ -121,6 +135,29 @@ class EvidencePanel:
         shown |= self._items(findings, photo, texts) | self._claims(findings, texts)
         return shown | self._prompt(findings, texts) if findings.prompt else shown
 
+    def grown(
+        self,
+        findings: Findings,
+        item: Item,
+        table: Sequence[Sequence[Any]],
+        photo: Image.Image,
+        texts: Mapping[str, str],
+    ) -> dict[Any, Any]:
+        """The table, as the reader has it, with one more finding, and the photo with its box."""
+        row = findings_table(findings, texts)[item.number - 1]
+        return {
+            self.status: status_html(findings, texts),
+            self.picture: draw_findings(photo, findings.evidence, added=findings.added),
+            self.table: gr.update(value=[*table, [True, *row]]),
+            self.fix.notice: notice(texts["fix_added"].format(number=item.number), texts["fix_added_next"], good=True),
+            self.fix.text: "",
+            self.fix.corners: "",
+        }
+
+    def fixed(self) -> dict[Any, Any]:
+        """Of an earlier answer nothing is corrected any more."""
+        return {self.again: gr.update(visible=False), **self.fix.shown(False)}
+
     @staticmethod
     def _state(findings: Findings, photo: Image.Image | None, texts: Mapping[str, str]) -> str:
         if findings.states:
@@ -136,20 +173,21 @@ class EvidencePanel:
             return {}
         table = findings_table(findings, texts)
         cells = [[True, *row] for row in table] if self.correctable else table
-        drawn = photo and draw_findings(photo, findings.evidence)
+        drawn = photo and draw_findings(photo, findings.evidence, added=findings.added)
+        correctable = self.correctable and bool(table) and findings.receipt is not None
+        shown = self.fix.shown(correctable and photo is not None) if self.fix else {}
         return {
+            **shown,
             self.picture: gr.update(value=drawn, visible=photo is not None),
             self.table: gr.update(value=cells, headers=self.headers(texts), visible=bool(table)),
-            self.again: gr.update(visible=self.correctable and bool(table) and findings.receipt is not None),
+            self.again: gr.update(visible=correctable),
         }
 
     def _claims(self, findings: Findings, texts: Mapping[str, str]) -> dict[Any, Any]:
         if findings.receipt is None:
             return {}
-        hint = f'<p class="lav2-hint">{html.escape(texts["again_hint"])}</p>'
-        shown = claims_html(findings, texts)
-        if self.correctable:  # the verdict stands under the answer
-            shown = (hint if findings.evidence else "") + receipt_link(findings.receipt, texts)
+        # In a conversation the verdict stands under the answer.
+        shown = receipt_link(findings.receipt, texts) if self.correctable else claims_html(findings, texts)
         return {self.claims: gr.update(value=shown, visible=True)}
 
     def _prompt(self, findings: Findings, texts: Mapping[str, str]) -> dict[Any, Any]:

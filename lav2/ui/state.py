@@ -6,7 +6,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from experts.evidence import EXPERT_NAMES, Evidence, ExpertFailure
-from lav2.events import AUTO, Done, Event, EvidenceFound, ExpertStarted, PromptReady, Route, Routed, Turn
+from experts.render import Item
+from lav2.events import AUTO, Change, Done, Event, EvidenceFound, ExpertStarted, PromptReady, Route, Routed, Turn
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,8 @@ class Findings:
     waited: float = 0.0  # seconds until the last expert was done; next to none where a photo is known already
     route: Route | None = None  # why these experts look, where `auto` chose them
     corrected: bool = False  # a reader has changed the evidence
+    changes: tuple[Change, ...] = ()  # what the reader did
+    added: tuple[Item, ...] = ()  # findings of the reader's own, for the next answer
     token_breakdown: Mapping[str, int] = field(default_factory=dict)  # part of the prompt -> its tokens
     left_out: frozenset[int] = frozenset()  # numbers of the findings that had no room in it
     rule: str = ""  # that answered in place of the model
@@ -70,12 +73,14 @@ class Correction:
 
     experts: tuple[str, ...]
     evidence: Mapping[str, Evidence]
+    changes: tuple[Change, ...] = ()
 
     def of(self, experts: Sequence[str]) -> dict[str, Evidence] | None:
-        """What stands in place of these experts' findings; None where there are none or one has not looked yet."""
+        """What stands in place of these experts' findings, beside what the reader added in place of others; None where
+        there are none or one has not looked yet."""
         if not experts or not set(experts) <= set(self.experts):
             return None
-        return {name: found for name, found in self.evidence.items() if name in experts}
+        return {name: found for name, found in self.evidence.items() if name in experts or name not in self.experts}
 
 
 @dataclass(frozen=True)

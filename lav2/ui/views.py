@@ -4,7 +4,8 @@ import base64
 import difflib
 import html
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gradio as gr
@@ -13,14 +14,15 @@ from PIL import Image, ImageDraw
 from experts import render
 from experts.evidence import Caption, Detections, Evidence, ExpertFailure, OcrLines
 from experts.messages import cut
-from lav2.events import Route
-from lav2.text import claims, korean, verdict
+from lav2.events import Change, Route
+from lav2.text import claims, corrections, korean, verdict
 from lav2.ui.state import Findings
 from lav2.ui.texts import translated
 
 PANEL_SIDE = 1280  # pixels: the longer side of the photo in the evidence panel
 STATUS_ITEMS, STATUS_CHARACTERS = 4, 24  # what an expert's line names of its findings, and how much of each
 RESTS_ITEMS, RESTS_CHARACTERS = 4, 60  # the same of a verdict
+CHANGES_SHOWN = 6  # corrections named under an answer
 
 
 def notice(cause: str = "", next_step: str = "", good: bool = False) -> dict[str, Any]:
@@ -75,15 +77,18 @@ def status_html(findings: Findings, texts: Mapping[str, str]) -> str:
         text = html.escape(status(findings, name, texts))
         title = html.escape(detector_tooltip(findings.evidence.get(name), texts))
         lines += f'<li class="{state}" title="{title}"><b>{html.escape(texts[name])}</b><span>{text}</span></li>'
-    where = html.escape(json.dumps(finding_outlines(findings.evidence)))
+    where = html.escape(json.dumps(finding_outlines(findings)))
     return f'<div role="status"><ul class="lav2-experts" data-places="{where}">{lines}</ul></div>'
 
 
-def finding_outlines(evidence: Mapping[str, Evidence]) -> dict[int, list[list[float]]]:
+def finding_outlines(findings: Findings) -> dict[int, list[list[float]]]:
     """Number -> corners [x, y] of every finding that has a place, in shares of the photo's width and height; what
     labels.js lights up while the pointer is on a finding."""
+    evidence = findings.evidence
     sizes = {name: found.size for name, found in evidence.items() if isinstance(found, Detections | OcrLines)}
-    found = [item for item in render.numbered(evidence) if item.polygon is not None]
+    if findings.added:  # once there is an answer
+        sizes |= dict.fromkeys(corrections.ADDABLE, tuple(findings.receipt["image"]["size"]))
+    found = [item for item in (*render.numbered(evidence), *findings.added) if item.polygon is not None]
     return {item.number: (item.polygon.astype(float) / sizes[item.expert]).round(4).tolist() for item in found}
 
 
@@ -113,16 +118,22 @@ def findings_table(findings: Findings, texts: Mapping[str, str]) -> list[list[st
     marks = dict.fromkeys(held.rests_on, f" {USED}") | dict.fromkeys(held.against, f" {AGAINST}")
     unused = dict.fromkeys(findings.left_out, texts["not_given"])
     unused |= dict.fromkeys(verdict.unreliable(findings.evidence), texts["unreliable"])
-    return [
-        [
-            f"{item.number}{marks.get(item.number, '')}",
-            item.text,
-            f"{source_of(item, texts)} ({unused[item.number]})" if item.number in unused else source_of(item, texts),
-            "" if item.confidence is None else f"{item.confidence:.2f}",
-            ", ".join(filter(None, (item.place and texts[f"place_{item.place}"], colour_words(item.colour, texts)))),
-        ]
-        for item in render.numbered(findings.evidence)
-    ]
+    own = corrections.by_reader(findings.evidence, findings.changes) | {item.number for item in findings.added}
+    rows = []
+    for item in (*render.numbered(findings.evidence), *findings.added):
+        place = item.place and texts[f"place_{item.place}"]
+        told = [texts["by_you"]] if item.number in own else []
+        told += [unused[item.number]] if item.number in unused else []
+        rows.append(
+            [
+                f"{item.number}{marks.get(item.number, '')}",
+                item.text,
+                source_of(item, texts) + (f" ({', '.join(told)})" if told else ""),
+                "" if item.confidence is None or item.number in own else f"{item.confidence:.2f}",
+                ", ".join(filter(None, (place, colour_words(item.colour, texts)))),
+            ]
+        )
+    return rows
 
 
 def source_of(item: render.Item, texts: Mapping[str, str]) -> str:
@@ -217,21 +228,50 @@ def receipt_link(value: Mapping[str, Any], texts: Mapping[str, str]) -> str:
     return f'<a class="lav2-receipt" {link}>{html.escape(texts["receipt"])}</a>'
 
 
+WORD = re.compile(r"\w+(?:['’.,:/-]\w+)*")  # 7.80 and o'clock are one
+
+
 def mark_differences(text: str, other: str) -> str:
-    """HTML of `text` with the words marked that `other` does not have in the same order."""
-    own, others = text.split(), other.split()
-    shown = []
-    for kind, start, end, _, _ in difflib.SequenceMatcher(None, own, others, autojunk=False).get_opcodes():
-        piece = html.escape(" ".join(own[start:end]))
-        if piece:
-            shown.append(piece if kind == "equal" else f"<mark>{piece}</mark>")
-    return " ".join(shown)
+    """HTML of `text` with each word marked that `other` does not have in the same order; neither capitals nor marks
+    of punctuation make another word."""
+    own, others = list(WORD.finditer(text)), WORD.findall(other.casefold())
+    said = [word[0].casefold() for word in own]
+    alike = difflib.SequenceMatcher(None, said, others, autojunk=False).get_matching_blocks()
+    same = {i for start, _, size in alike for i in range(start, start + size)}
+    shown, end = "", 0
+    for i, word in enumerate(own):
+        piece = html.escape(word[0])
+        shown += html.escape(text[end : word.start()]) + (piece if i in same else f"<mark>{piece}</mark>")
+        end = word.end()
+    return shown + html.escape(text[end:])
 
 
-def draw_findings(photo: Image.Image, evidence: Mapping[str, Evidence], number: int | None = None) -> Image.Image:
-    """The photo with numbered findings, small enough for the page; the item `number` alone stays bright."""
-    drawn = render.draw(photo, evidence)
-    chosen = next((item for item in render.numbered(evidence) if item.number == number), None)
+def before_after_html(before: str, after: str, told: Sequence[Change], texts: Mapping[str, str]) -> str:
+    """The answer before and after a correction, side by side, and what was corrected."""
+    sides = ""
+    for name, text, other in (("answer_before", before, after), ("answer_after", after, before)):
+        sides += f"<section><b>{html.escape(texts[name])}</b><p>{mark_differences(text, other)}</p></section>"
+    same = [word.casefold() for word in WORD.findall(before)] == [word.casefold() for word in WORD.findall(after)]
+    alike = f"<p>{html.escape(texts['answer_unchanged'])}</p>" if same else ""
+    lines = "".join(f"<li>{html.escape(change_text(change, texts))}</li>" for change in told[:CHANGES_SHOWN])
+    lines += "<li>…</li>" if len(told) > CHANGES_SHOWN else ""
+    return f'<div class="lav2-before-after">{sides}</div>{alike}<ul class="lav2-changes">{lines}</ul>'
+
+
+def change_text(change: Change, texts: Mapping[str, str]) -> str:
+    """One line: what a reader did to a finding."""
+    kind = "removed" if change.after is None else "added" if change.before is None else "rewritten"
+    quoted = {name: cut(getattr(change, name) or "", RESTS_CHARACTERS) for name in ("before", "after")}
+    return texts[f"change_{kind}"].format(expert=texts[change.expert], **quoted)
+
+
+def draw_findings(
+    photo: Image.Image, evidence: Mapping[str, Evidence], number: int | None = None, added: Sequence[render.Item] = ()
+) -> Image.Image:
+    """The photo with numbered findings, those of `added` too, small enough for the page; the item `number` alone stays
+    bright."""
+    drawn = render.draw(photo, evidence, added)
+    chosen = next((item for item in (*render.numbered(evidence), *added) if item.number == number), None)
     if chosen is not None and chosen.polygon is not None:
         mask = Image.new("L", drawn.size, 70)  # of 255: the rest stays visible, but dim
         ImageDraw.Draw(mask).polygon([(float(x), float(y)) for x, y in chosen.polygon], fill=255)
