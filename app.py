@@ -26,8 +26,8 @@ if __name__ == "__main__":  # what is made at the start stays; to look for garba
 from lav2.config import Models, Placing
 from lav2.errors import LAV2Error
 from lav2.options import Help, add_options, chosen
-from lav2.server import gate, logs, openai_api, serving
-from lav2.ui.answering import ON_SPACES, ON_ZERO_GPU, answer, assistant, load, warm
+from lav2.server import gate, logs, monitoring, openai_api, serving
+from lav2.ui.answering import MONITOR, ON_SPACES, ON_ZERO_GPU, answer, assistant, load, warm
 from lav2.ui.examples import EXAMPLES
 from lav2.ui.inputs import upload_folder
 from lav2.ui.page import build, labels_js, theme
@@ -63,6 +63,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         install_weights()
     try:
         serving.check_port(options.host, options.port)
+        if options.log:
+            monitoring.log_answers(options.log)
         load(options.preset, options.detector, **vars(chosen(Placing, options)))
     except LAV2Error as error:
         sys.exit(f"error: {error}")
@@ -84,7 +86,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             mcp_server=options.mcp,
             state_session_capacity=SESSIONS,
             app_kwargs={
-                "routes": openai_api.routes(assistant, answer),
+                "routes": [*MONITOR.routes(assistant, serving.ending), *openai_api.routes(assistant, answer)],
                 "exception_handlers": {OSError: serving.disk_full},
                 "lifespan": gate.guarding(
                     gate.known_names(options.host or os.environ.get("GRADIO_SERVER_NAME"), options.share),

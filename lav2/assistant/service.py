@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from experts import caption, ocr
-from experts.evidence import EXPERT_NAMES, Evidence, Expert
+from experts.evidence import EXPERT_NAMES, Evidence, Expert, ExpertFailure
 from experts.orchestrator import Orchestrator, fingerprint
 from lav2 import config
 from lav2.assistant.admission import AdmissionQueue
@@ -91,6 +91,7 @@ class Assistant:
         self.settings = preset
         self.captioning = writer.Captioning(drafts=preset.caption_drafts)
         self.load_seconds = load_seconds
+        self.expert_failures: dict[str, ExpertFailure] = {}  # of those that could not be loaded
         self._chat, self._captioner, self._tokenizer = chat, captioner, tokenizer
         self._tower, self._caption_tower, self._judge = tower, caption_tower or tower, judge
         experts = {
@@ -154,6 +155,7 @@ class Assistant:
                 self.load_seconds[name] = result
                 report(f"  {result:5.1f} s  expert {name}")
             else:
+                self.expert_failures[name] = result
                 report(f"         expert {name} cannot run: {result.cause} {result.next_step}")
 
     def warm_up(self, report: Callable[[str], None] = print) -> None:

@@ -16,9 +16,9 @@ from experts.evidence import Evidence
 from lav2.config import DEFAULT_PRESET
 from lav2.errors import LAV2Error, no_thread
 from lav2.events import Done, Event, EvidenceFound, PromptReady, Request, Routed, Token
-from lav2.server import serving
+from lav2.server import monitoring, serving
 from lav2.ui.state import Cancellation
-from lav2.ui.texts import TEXTS
+from lav2.ui.texts import PROBLEMS, TEXTS
 
 if TYPE_CHECKING:
     from lav2.assistant.service import Assistant
@@ -34,6 +34,7 @@ ON_ZERO_GPU = ON_SPACES and find_spec("spaces") is not None and bool(os.environ.
 MODEL = {"concurrency_id": "model", "concurrency_limit": 2 if ON_ZERO_GPU else QUEUE_SIZE}
 
 ASSISTANT: "Assistant | None" = None  # the only thing that users share; main() loads it
+MONITOR = monitoring.Monitor(PROBLEMS["ko"])  # whose keys are the messages that were written beforehand
 FALLBACK: dict[str, str] = {}  # the preset that was asked for and why another one is running, where that is so
 
 
@@ -61,6 +62,7 @@ if ON_ZERO_GPU:
     zerogpu_examine = spaces.GPU(duration=60)(zerogpu_examine)
 
 
+@MONITOR.observed
 @serving.stoppable
 def answer(request: Request, cancel: threading.Event) -> Iterator[Event]:
     """The assistant's events, for every door; where the GPU is only lent, an answer that is stopped is ended here.
