@@ -8,7 +8,7 @@ import dataclasses
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -68,6 +68,7 @@ class Assistant:
         at_once: questions that are answered at once.
         caption_tower: the captioner's image encoder, where it is not that of the chat model.
         judge: of the captioner's drafts.
+        experts: those that are asked in the place of its own (lav2.cluster), by name.
     """
 
     def __init__(
@@ -83,6 +84,7 @@ class Assistant:
         at_once: int = AT_ONCE,
         caption_tower: VisionTower | None = None,
         judge: reranker.ConceptReranker | None = None,
+        experts: Mapping[str, Expert] | None = None,
     ):
         self.preset = preset.name
         self.hashes = hashes
@@ -94,15 +96,16 @@ class Assistant:
         self.expert_failures: dict[str, ExpertFailure] = {}  # of those that could not be loaded
         self._chat, self._captioner, self._tokenizer = chat, captioner, tokenizer
         self._tower, self._caption_tower, self._judge = tower, caption_tower or tower, judge
-        experts = {
+        own = {
             "caption": caption.build(
                 self.caption, f"LLaMA-Adapter captioner ({preset.name})", concepts=self.concepts if judge else None
             ),
             "detection": detector,
             "ocr": ocr.build(device=str(chat.device)),
         }
-        self.experts = tuple(experts)
-        self._orchestrator = Orchestrator(experts)
+        self._experts = {**own, **(experts or {})}
+        self.experts = tuple(self._experts)
+        self._orchestrator = Orchestrator(self._experts)
         self._at_once, self._admission = at_once, AdmissionQueue(at_once, WAITING)
         self._scheduler = scheduler.Scheduler(at_once)
         self.context = context_length(chat.llm)  # tokens of prompt and answer together at most
@@ -125,6 +128,7 @@ class Assistant:
         dtype: str | None = None,
         quantize: Quantize | None = None,
         device_map: str | None = None,
+        experts: Mapping[str, Expert] | None = None,
         report: Callable[[str], None] = print,
     ) -> Assistant:
         """Load a preset's language model, adapters, image encoder and experts.
@@ -136,6 +140,7 @@ class Assistant:
             dtype: `float32`, `bfloat16`, `float16`; bfloat16 if None, where the device has it.
             quantize: `8bit` or `4bit` weights of the language model, by bitsandbytes; on the CPU 8bit is the engine's.
             device_map: `auto` spreads the language model over the GPUs, then the memory, then the disk.
+            experts: that are asked in the place of its own, by name.
             report: gets one line per part with its seconds.
 
         Raises:
@@ -144,7 +149,7 @@ class Assistant:
         settings = config.preset(preset) if isinstance(preset, str) else preset
         placing = {"device": device, "dtype": dtype, "quantize": quantize, "device_map": device_map}
         parts, how = load_parts(settings, AT_ONCE, detector=detector, report=report, **placing)
-        ready = cls(settings, **parts)
+        ready = cls(settings, **parts, experts=experts)
         ready.versions["engine"] = how  # int8 or not, compiled or not: other sums, so perhaps another answer
         return ready
 
@@ -239,6 +244,14 @@ class Assistant:
     def parts(self) -> LoadedModels:
         """The models themselves, for evaluation in batches."""
         return LoadedModels(self._chat, self._captioner, self._tokenizer, self._tower, self._caption_tower, self._judge)
+
+    @property
+    def tokenizer(self) -> transformers.PreTrainedTokenizerBase:
+        return self._tokenizer
+
+    def expert(self, name: str) -> Expert:
+        """The expert of that name itself, without the orchestrator's memory and time limit."""
+        return self._experts[name]
 
     def count_tokens(self, text: str) -> int:
         return len(self._tokenizer(text, add_special_tokens=False).input_ids)
