@@ -43,10 +43,10 @@ def connect(address: str | None = None, **options: Any) -> bool:
         options = {"include_dashboard": False, **options}
     try:
         ray.init(address=address or "local", log_to_driver=False, configure_logging=False, **options)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except Exception as error:  # Ray has no class of its own for a node that does not come up in time
         raise LAV2Error(
             "Ray cannot be reached or started at {address} ({why}).",
-            "Start it with `ray start --head`, and give the address that it tells.",
+            "Start it with `ray start --head` and give the address that it tells, or try again when less runs here.",
             address=address or "this machine",
             why=error,
         ) from error
