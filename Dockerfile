@@ -16,5 +16,5 @@ RUN pip install --no-cache-dir --user --extra-index-url https://download.pytorch
 COPY --chown=user . .
 EXPOSE 7860
 HEALTHCHECK --interval=30s --timeout=10s --start-period=120s \
-    CMD ["python", "-c", "import os, urllib.request as web; web.urlopen(f'http://127.0.0.1:{os.environ[\"GRADIO_SERVER_PORT\"]}/config', timeout=9)"]
+    CMD ["python", "-c", "import os, urllib.request as web; web.urlopen(f'http://127.0.0.1:{os.environ[\"GRADIO_SERVER_PORT\"]}/health', timeout=9)"]
 CMD ["python", "app.py"]

@@ -23,11 +23,12 @@ if __name__ == "__main__":  # what is made at the start stays; to look for garba
     SCRATCH = serving.private_folder()
     os.environ["GRADIO_TEMP_DIR"] = str(SCRATCH)  # read when gradio is imported
 
+from lav2.cluster.deployment import Cluster
 from lav2.config import Models, Placing
 from lav2.errors import LAV2Error
 from lav2.options import Help, add_options, chosen
-from lav2.server import gate, logs, openai_api, serving
-from lav2.ui.answering import ON_SPACES, ON_ZERO_GPU, answer, assistant, load, warm
+from lav2.server import gate, logs, monitoring, openai_api, serving
+from lav2.ui.answering import MONITOR, ON_SPACES, ON_ZERO_GPU, answer, assistant, connect, load, warm
 from lav2.ui.examples import EXAMPLES
 from lav2.ui.inputs import upload_folder
 from lav2.ui.page import build, labels_js, theme
@@ -55,6 +56,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     given = {"preset": os.environ.get("LAV2_PRESET", Models.preset), "detector": os.environ.get("LAV2_DETECTOR")}
     add_options(parser, Models, only=("preset", "detector"), changed=given)
     add_options(parser, Placing)
+    add_options(parser, Cluster)
     options = parser.parse_args(argv)
     start = time.perf_counter()
     serving.exit_on_sigterm()
@@ -63,7 +65,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         install_weights()
     try:
         serving.check_port(options.host, options.port)
-        load(options.preset, options.detector, **vars(chosen(Placing, options)))
+        if options.log:
+            monitoring.log_answers(options.log)
+        cluster, placing = chosen(Cluster, options), vars(chosen(Placing, options))
+        if cluster.replicas:
+            connect(options.preset, options.detector, cluster, **placing)
+        else:
+            load(options.preset, options.detector, **placing)
     except LAV2Error as error:
         sys.exit(f"error: {error}")
     warming = threading.Thread(target=warm, daemon=True)
@@ -84,7 +92,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             mcp_server=options.mcp,
             state_session_capacity=SESSIONS,
             app_kwargs={
-                "routes": openai_api.routes(assistant, answer),
+                "routes": [*MONITOR.routes(assistant, serving.ending), *openai_api.routes(assistant, answer)],
                 "exception_handlers": {OSError: serving.disk_full},
                 "lifespan": gate.guarding(
                     gate.known_names(options.host or os.environ.get("GRADIO_SERVER_NAME"), options.share),

@@ -1,6 +1,7 @@
 """Candidates for answers: what is learned of human answers, how prompt and table tell it, its file, its rows."""
 
 import json
+import pickle
 from dataclasses import replace
 
 import numpy as np
@@ -57,6 +58,9 @@ def test_a_file_of_candidates_tells_the_same_and_a_wrong_one_is_named(model, tmp
     for photo in (RED, BLUE):
         told = [m.told(torch.tensor(photo), "What color is the ball?") for m in (model, again)]
         assert told[0][0][0] == told[1][0][0] and told[0][0][1] == pytest.approx(told[1][0][1], abs=0.01)
+    ask = again.on(torch.tensor([[RED[:3], RED[:3]]]))
+    sent = pickle.dumps(ask)  # to a process of a cluster: without the weights, which lie there as well
+    assert len(sent) < 2000 and pickle.loads(sent)("Is it red?") == ask("Is it red?")
     assert candidates.load(tmp_path, None) is None and candidates.load(tmp_path / "none", VISION) is None
     with pytest.raises(LAV2Error, match="another image encoder"):
         candidates.load(tmp_path, replace(VISION, width=4))

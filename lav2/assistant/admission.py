@@ -25,6 +25,9 @@ class Busy(LAV2Error):
             position=position,
         )
 
+    def __reduce__(self):
+        return type(self), (self.position,)  # it crosses to other processes (lav2.cluster)
+
 
 class Crowding(Busy):
     """One client has as many questions in line as one may have; others still find a place."""
@@ -34,6 +37,9 @@ class Crowding(Busy):
         LAV2Error.__init__(
             self, "Busy: {share} of your questions wait already.", "Wait for their answers first.", share=share
         )
+
+    def __reduce__(self):
+        return type(self), (self.position - 1,)
 
 
 class _Slot:

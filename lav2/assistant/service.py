@@ -8,7 +8,7 @@ import dataclasses
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from experts import caption, ocr
-from experts.evidence import EXPERT_NAMES, Evidence, Expert
+from experts.evidence import EXPERT_NAMES, Evidence, Expert, ExpertFailure
 from experts.orchestrator import Orchestrator, fingerprint
 from lav2 import config
 from lav2.assistant.admission import AdmissionQueue
@@ -70,6 +70,7 @@ class Assistant:
         caption_tower: the captioner's image encoder, where it is not that of the chat model.
         judge: of the captioner's drafts.
         candidates: what tells the caption expert's likely answers.
+        experts: those that are asked in the place of its own (lav2.cluster), by name.
     """
 
     def __init__(
@@ -86,6 +87,7 @@ class Assistant:
         caption_tower: VisionTower | None = None,
         judge: reranker.ConceptReranker | None = None,
         candidates: CandidateModel | None = None,
+        experts: Mapping[str, Expert] | None = None,
     ):
         self.preset = preset.name
         self.hashes = hashes
@@ -94,10 +96,11 @@ class Assistant:
         self.settings = preset
         self.captioning = writer.Captioning(drafts=preset.caption_drafts)
         self.load_seconds = load_seconds
+        self.expert_failures: dict[str, ExpertFailure] = {}  # of those that could not be loaded
         self._chat, self._captioner, self._tokenizer = chat, captioner, tokenizer
         self._tower, self._caption_tower, self._judge = tower, caption_tower or tower, judge
         self._candidates = candidates
-        experts = {
+        own = {
             "caption": caption.build(
                 self.caption,
                 f"LLaMA-Adapter captioner ({preset.name})",
@@ -107,8 +110,9 @@ class Assistant:
             "detection": detector,
             "ocr": ocr.build(device=str(chat.device)),
         }
-        self.experts = tuple(experts)
-        self._orchestrator = Orchestrator(experts)
+        self._experts = {**own, **(experts or {})}
+        self.experts = tuple(self._experts)
+        self._orchestrator = Orchestrator(self._experts)
         self._at_once, self._admission = at_once, AdmissionQueue(at_once, WAITING)
         self._scheduler = scheduler.Scheduler(at_once)
         self.context = context_length(chat.llm)  # tokens of prompt and answer together at most
@@ -131,6 +135,7 @@ class Assistant:
         dtype: str | None = None,
         quantize: Quantize | None = None,
         device_map: str | None = None,
+        experts: Mapping[str, Expert] | None = None,
         report: Callable[[str], None] = print,
     ) -> Assistant:
         """Load a preset's language model, adapters, image encoder and experts.
@@ -142,6 +147,7 @@ class Assistant:
             dtype: `float32`, `bfloat16`, `float16`; bfloat16 if None, where the device has it.
             quantize: `8bit` or `4bit` weights of the language model, by bitsandbytes; on the CPU 8bit is the engine's.
             device_map: `auto` spreads the language model over the GPUs, then the memory, then the disk.
+            experts: that are asked in the place of its own, by name.
             report: gets one line per part with its seconds.
 
         Raises:
@@ -150,7 +156,7 @@ class Assistant:
         settings = config.preset(preset) if isinstance(preset, str) else preset
         placing = {"device": device, "dtype": dtype, "quantize": quantize, "device_map": device_map}
         parts, how = load_parts(settings, AT_ONCE, detector=detector, report=report, **placing)
-        ready = cls(settings, **parts)
+        ready = cls(settings, **parts, experts=experts)
         ready.versions["engine"] = how  # int8 or not, compiled or not: other sums, so perhaps another answer
         return ready
 
@@ -161,6 +167,7 @@ class Assistant:
                 self.load_seconds[name] = result
                 report(f"  {result:5.1f} s  expert {name}")
             else:
+                self.expert_failures[name] = result
                 report(f"         expert {name} cannot run: {result.cause} {result.next_step}")
 
     def warm_up(self, report: Callable[[str], None] = print) -> None:
@@ -249,6 +256,14 @@ class Assistant:
         """The models themselves, for evaluation in batches."""
         return LoadedModels(self._chat, self._captioner, self._tokenizer, self._tower, self._caption_tower, self._judge,
                             self._candidates)  # fmt: skip
+
+    @property
+    def tokenizer(self) -> transformers.PreTrainedTokenizerBase:
+        return self._tokenizer
+
+    def expert(self, name: str) -> Expert:
+        """The expert of that name itself, without the orchestrator's memory and time limit."""
+        return self._experts[name]
 
     def count_tokens(self, text: str) -> int:
         return len(self._tokenizer(text, add_special_tokens=False).input_ids)

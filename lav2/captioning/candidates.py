@@ -16,6 +16,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
@@ -90,6 +91,7 @@ class CandidateModel(nn.Module):
         self.by_question = nn.Linear(hidden, len(answers))
         self.by_both = nn.Linear(hidden, len(answers), bias=False)
         self._place = {word: i for i, word in enumerate(self.words)}
+        self.folder: Path | None = None  # that it was read from
 
     def forward(self, words: Tensor, starts: Tensor, photos: Tensor, dropout: float = 0.0) -> Tensor:
         """Logits [B, A] of the questions whose words stand one behind the other in `words`, each from its place in
@@ -126,6 +128,22 @@ class PhotoCandidates:
 
     def __call__(self, question: str) -> Candidates:
         return self._model.told(self._features, question)
+
+    def __reduce__(self):
+        """On its way to another process (lav2.cluster) a model that was read from a folder is read there again."""
+        model, features = self._model, self._features.cpu()
+        if model.folder is None:
+            return PhotoCandidates, (model, features)
+        return _read_again, (model.folder, model.vision, features)
+
+
+@lru_cache(4)
+def _kept(folder: Path, vision: VisionConfig) -> CandidateModel:
+    return load(folder, vision)
+
+
+def _read_again(folder: Path, vision: VisionConfig, features: Tensor) -> PhotoCandidates:
+    return PhotoCandidates(_kept(folder, vision), features)
 
 
 def _worded(answer: str) -> str:
@@ -258,6 +276,7 @@ def load(folder: Path, vision: VisionConfig | None) -> CandidateModel | None:
             raise LAV2Error(f"{file} was learned on another image encoder.", "Make it for this one, or delete it.")
         model = CandidateModel(facts["words"], facts["answers"], vision, len(tensors["photo.bias"]))
         model.load_state_dict(tensors)
+        model.folder = folder
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise LAV2Error(f"{file} cannot be read ({type(error).__name__}).", "Get it again.") from error
     return model.eval()

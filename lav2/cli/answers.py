@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 
-from lav2.cli.options import add_experts, expert_names, load_assistant
+from lav2.cli.options import add_experts, chosen_preset, expert_names, load_assistant
+from lav2.cluster import engine
+from lav2.cluster.batches import Stages
+from lav2.cluster.deployment import Cluster
 from lav2.config import Models, Placing
 from lav2.errors import LAV2Error
 from lav2.events import Sampling
 from lav2.options import add_options, chosen, command_parser
+from lav2.server.serving import Serving
 
 
 def add_commands(commands: argparse._SubParsersAction) -> None:
@@ -21,9 +26,17 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     ask.add_argument("--json", action="store_true", help="print one JSON object instead of text")
 
     batch = command_parser(commands, "batch", "questions of a JSON-lines file", run_batch)
-    batch.add_argument("questions", type=Path, help='lines {"id", "image", "question"}; images relative to the file')
+    batch.add_argument("questions", type=Path, help='JSON lines {"id", "image", "question"}, a Parquet file with these '
+                       "columns (images relative to the file), or a folder of photos")  # fmt: skip
+    batch.add_argument("--question", default="", help="about every photo of a folder, or of rows that have none")
     batch.add_argument("--out", type=Path, required=True, metavar="FILE", help="answers, one line each; run again, it "
                        "asks what has no answer yet or failed")  # fmt: skip
+
+    serve = command_parser(commands, "serve", "the page and its API, as app.py; with --replicas on Ray", run_serve)
+    add_options(serve, Serving)
+    add_options(serve, Models, only=("preset", "detector"))
+    add_options(serve, Placing)
+    add_options(serve, Cluster)
 
     captions = command_parser(commands, "caption", "a caption per photo", run_caption)
     captions.add_argument("images", type=Path, nargs="+", metavar="image")
@@ -43,6 +56,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
         add_experts(command, "names with commas, none, or auto")
         add_options(command, Sampling)
         add_options(command, Models, without=("caption_adapter",))
+    add_options(batch, Stages)
     add_options(captions, Models, only=("preset", "llm", "adapter"))
     add_options(replay, Models, only=("llm", "adapter"))
     for command in (ask, batch, captions, replay):
@@ -89,11 +103,30 @@ def run_batch(options: argparse.Namespace) -> int:
         assistant = load_assistant(options)
         return lambda image, question: _answer(assistant, image, question, options)
 
-    answered, failed = batch.run(options.questions, options.out, load, partial(tqdm, unit="question", disable=None))
+    show = partial(tqdm, unit="question", disable=None)
+    if options.ray:
+        from lav2.cluster import batches, parts
+
+        asked = batches.Asked(expert_names(options.experts), chosen(Sampling, options))
+        preset = chosen_preset(options, options.adapter)
+        loader = parts.Loader(preset, options.detector, vars(chosen(Placing, options)))
+        answers = batches.answers(loader, asked, chosen(Stages, options), show)
+        answered, failed = batch.write(options.questions, options.out, answers, options.question)
+    else:
+        answered, failed = batch.run(options.questions, options.out, load, show, options.question)
     print(f"{answered} answered, {failed} failed: {options.out}", file=sys.stderr)
     if failed:
         print("Run the same command again to ask the failed ones again.", file=sys.stderr)
     return int(failed > 0)
+
+
+def run_serve(options: argparse.Namespace) -> int:
+    """Only starts app.py, which takes the same options: the page lies above the command line."""
+    chosen(Cluster, options)  # what is wrong with its numbers is told before anything loads
+    if options.replicas:
+        engine.required("ray.serve")
+    program = Path(__file__).parents[2] / "app.py"
+    os.execv(sys.executable, [sys.executable, str(program), *options.arguments[1:]])
 
 
 def run_caption(options: argparse.Namespace) -> int:

@@ -39,6 +39,10 @@ class Serving:
     mcp: bool = setting(
         False, "also serve the endpoints as MCP tools, under /gradio_api/mcp/ (default: $LAV2_MCP)"
     )
+    log: str | None = setting(
+        None, "append a JSON line an answer to this file (-: standard error): seconds and counts, no photo or text",
+        metavar="FILE",
+    )  # fmt: skip
 
 
 def check_port(host: str | None, port: int | None) -> None:
@@ -160,6 +164,11 @@ def stoppable(answer: Callable[[Any, threading.Event], Iterator[Any]]) -> Callab
                 _changed.notify_all()
 
     return wrapped
+
+
+def ending() -> bool:
+    """Whether `stop_answers` was called: no further answer begins."""
+    return _ending.is_set()
 
 
 def stop_answers(seconds: float = 4.0) -> None:

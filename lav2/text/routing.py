@@ -66,3 +66,8 @@ def resolve(request: Request) -> tuple[Request, Route | None]:
         return replace(request, experts=tuple(name for name in request.experts if name != AUTO)), None
     experts, chosen = choose(request.experts, request.question)
     return replace(request, experts=experts), chosen
+
+
+def every(experts: Sequence[str]) -> tuple[str, ...]:
+    """All experts that a request with these may ask: AUTO may choose any."""
+    return EXPERT_NAMES if AUTO in experts else tuple(experts)

@@ -13,12 +13,15 @@ from unittest.mock import patch
 from PIL import Image
 
 from experts.evidence import Evidence
+from lav2 import config
+from lav2.assistant.partial import PartialAnswer
+from lav2.cluster.deployment import Cluster
 from lav2.config import DEFAULT_PRESET
 from lav2.errors import LAV2Error, no_thread
-from lav2.events import Done, Event, EvidenceFound, PromptReady, Request, Routed, Token
-from lav2.server import serving
+from lav2.events import Done, Event, Request
+from lav2.server import monitoring, serving
 from lav2.ui.state import Cancellation
-from lav2.ui.texts import TEXTS
+from lav2.ui.texts import PROBLEMS, TEXTS
 
 if TYPE_CHECKING:
     from lav2.assistant.service import Assistant
@@ -34,6 +37,7 @@ ON_ZERO_GPU = ON_SPACES and find_spec("spaces") is not None and bool(os.environ.
 MODEL = {"concurrency_id": "model", "concurrency_limit": 2 if ON_ZERO_GPU else QUEUE_SIZE}
 
 ASSISTANT: "Assistant | None" = None  # the only thing that users share; main() loads it
+MONITOR = monitoring.Monitor(PROBLEMS["ko"])  # whose keys are the messages that were written beforehand
 FALLBACK: dict[str, str] = {}  # the preset that was asked for and why another one is running, where that is so
 
 
@@ -61,6 +65,7 @@ if ON_ZERO_GPU:
     zerogpu_examine = spaces.GPU(duration=60)(zerogpu_examine)
 
 
+@MONITOR.observed
 @serving.stoppable
 def answer(request: Request, cancel: threading.Event) -> Iterator[Event]:
     """The assistant's events, for every door; where the GPU is only lent, an answer that is stopped is ended here.
@@ -70,25 +75,13 @@ def answer(request: Request, cancel: threading.Event) -> Iterator[Event]:
     if not ON_ZERO_GPU:
         yield from assistant().answer(request, cancel)
         return
-    text, prompt, left_out, route = "", "", frozenset(), None
-    evidence: dict[str, Evidence] = {}
+    heard = PartialAnswer()
     with closing(zerogpu_answer(request)) as events:
         for event in events:
             yield event
-            match event:
-                case Token(piece):
-                    text += piece
-                case Routed():
-                    route = event.route
-                case EvidenceFound(name, found):
-                    evidence[name] = found
-                case PromptReady():
-                    prompt, left_out = event.prompt, event.left_out
+            heard.take(event)
             if cancel.is_set() and not isinstance(event, Done):
-                ready = assistant()
-                facts = {"preset": ready.preset, "versions": ready.versions, "weights": ready.hashes}
-                facts |= {"left_out": left_out, "route": route}
-                yield Done(text, evidence, prompt, {}, seed=request.sampling.seed, stopped=True, **facts)
+                yield heard.stopped(assistant(), request)
                 return
 
 
@@ -141,6 +134,23 @@ def load(preset: str, detector: str | None, **placing: str | None) -> None:
         FALLBACK = {"preset": preset, "reason": error.cause}
         print(TEXTS["en"]["fallback"].format(**FALLBACK))
         ASSISTANT = Assistant.load(DEFAULT_PRESET, detector=detector, report=print)
+
+
+def connect(preset: str, detector: str | None, cluster: Cluster, **placing: str | None) -> None:
+    """Answers come from replicas on Ray instead (lav2.cluster); nothing is loaded here. Arguments as those of `load`.
+
+    Raises:
+        LAV2Error: Ray is not installed, or the replicas do not come up.
+    """
+    global ASSISTANT
+    from lav2.cluster import deployment, engine
+    from lav2.cluster.door import RemoteAssistant
+    from lav2.cluster.parts import Loader
+
+    engine.connect(cluster.cluster)
+    print(f"Ray brings up {cluster.replicas} replicas of {preset} and the experts; this takes minutes.", flush=True)
+    loader = Loader(config.preset(preset), detector or os.environ.get("LAV2_DETECTOR"), placing)
+    ASSISTANT = RemoteAssistant(deployment.deploy(loader, cluster))
 
 
 def warm() -> None:

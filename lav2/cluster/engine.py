@@ -1,0 +1,65 @@
+"""Ray itself: whether it is installed, and the cluster that is started or joined."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Any
+
+from lav2.errors import LAV2Error
+
+
+def required(name: str = "ray") -> ModuleType:
+    """The module `ray`, `ray.serve` or `ray.data`.
+
+    Raises:
+        LAV2Error: it is not installed.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # read at the import; nothing is reported to anybody
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        raise LAV2Error(
+            "Replicas and batches on Ray need the Python package {package}, which is not installed.",
+            "Run `pip install -r requirements-cluster.txt`, or leave the option away.",
+            package=error.name,
+        ) from error
+
+
+def connect(address: str | None = None, **options: Any) -> bool:
+    """Join the cluster at `address` (`ray start --head` says it), or start one on this machine that ends with this
+    process. True where this call started or joined it; `options` are those of ray.init.
+
+    Raises:
+        LAV2Error: Ray is not installed, or nobody is there.
+    """
+    ray = required()
+    if ray.is_initialized():
+        return False
+    if address is None:
+        options = {"include_dashboard": False, **options}
+    try:
+        ray.init(address=address or "local", log_to_driver=False, configure_logging=False, **options)
+    except Exception as error:  # Ray has no class of its own for a node that does not come up in time
+        raise LAV2Error(
+            "Ray cannot be reached or started at {address} ({why}).",
+            "Start it with `ray start --head` and give the address that it tells, or try again when less runs here.",
+            address=address or "this machine",
+            why=error,
+        ) from error
+    return True
+
+
+@contextmanager
+def connected(address: str | None = None, **options: Any) -> Iterator[ModuleType]:
+    """Ray for a block; see `connect`. It is left as it was found."""
+    own = connect(address, **options)
+    ray = required()
+    try:
+        yield ray
+    finally:
+        if own:
+            ray.shutdown()
