@@ -156,7 +156,6 @@ def test_openais_client_gets_what_it_asks_for_or_a_reason(server):
 
 @pytest.mark.slow
 def test_a_wrong_input_of_an_endpoint_is_named_to_every_program(server):
-
     client = visitor(server.address)
     settings = {"question": "Q", "experts": ["caption"], "max_new_tokens": 2}
     for fields, name in (
