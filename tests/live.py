@@ -76,6 +76,13 @@ def serve(
         server.wait(PATIENCE)
 
 
+def visitor(address: str, **options):
+    """A program that asks as a visitor of its own, as patient as a page: by itself it gives up after five seconds."""
+    from gradio_client import Client
+
+    return Client(address, verbose=False, httpx_kwargs={"timeout": PATIENCE}, **options)
+
+
 def chromium(play):
     from playwright.sync_api import expect
 
@@ -130,13 +137,18 @@ STILL = """([quiet, limit]) => new Promise((done) => {
 })"""  # looks when the page has nothing to do, so that a busy machine only makes it take longer
 
 
+def working(page) -> bool:
+    """Whether a request is under way."""
+    return bool(REQUESTS[page].open)
+
+
 def settled(page) -> None:
     """Until the page has nothing more to do: no request is under way, and nothing has changed or moved since a moment
     after the last. What it shows now, it goes on showing; what it was told to do has been done."""
     requests, end = REQUESTS[page], time.monotonic() + PATIENCE
     while time.monotonic() < end:
         if requests.open:
-            page.wait_for_timeout(50)
+            page.wait_for_timeout(100)
             continue
         begun = requests.begun
         if page.evaluate(STILL, [400, PATIENCE * 1000]) and not requests.open and requests.begun == begun:

@@ -9,7 +9,7 @@ import sys
 
 import httpx
 import pytest
-from live import ROOT, serve
+from live import ROOT, serve, visitor
 
 SIGN = ROOT / "assets/examples/street-sign.webp"
 URL = f"data:image/webp;base64,{base64.b64encode(SIGN.read_bytes()).decode()}"
@@ -44,13 +44,13 @@ def test_the_examples_of_the_documentation_run(server, tmp_path):
 
 @pytest.mark.slow
 def test_every_door_gives_the_same_answer(server):
-    from gradio_client import Client, handle_file
+    from gradio_client import handle_file
     from mcp import ClientSession
     from mcp.client.streamable_http import streamable_http_client
     from openai import OpenAI
 
     asked = {"question": "What does the sign say?", "experts": ["ocr"], "max_new_tokens": 8, "seed": 0}
-    page = Client(server.address, verbose=False).predict(handle_file(str(SIGN)), **asked, api_name="/ask")
+    page = visitor(server.address).predict(handle_file(str(SIGN)), **asked, api_name="/ask")
 
     openai = OpenAI(base_url=server.address + "v1", api_key="none")
     options = {"model": "embedded", "messages": [user(asked["question"], URL)], "max_tokens": 8}
@@ -156,9 +156,7 @@ def test_openais_client_gets_what_it_asks_for_or_a_reason(server):
 
 @pytest.mark.slow
 def test_a_wrong_input_of_an_endpoint_is_named_to_every_program(server):
-    from gradio_client import Client
-
-    client = Client(server.address, verbose=False)
+    client = visitor(server.address)
     settings = {"question": "Q", "experts": ["caption"], "max_new_tokens": 2}
     for fields, name in (
         ({**settings, "image": str(SIGN)}, "image"),

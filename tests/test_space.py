@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from live import ROOT, serve
+from live import ROOT, serve, visitor
 
 import app
 from lav2.hub import space
@@ -91,7 +91,7 @@ def elsewhere():
 
 @pytest.mark.slow
 def test_what_publish_picks_starts_with_a_read_only_home_and_the_port_of_the_environment(elsewhere):
-    from gradio_client import Client, handle_file
+    from gradio_client import handle_file
 
     fresh, run, packages = elsewhere / "app", elsewhere / "run", elsewhere / "packages"
     plan = space.plan()
@@ -112,9 +112,8 @@ def test_what_publish_picks_starts_with_a_read_only_home_and_the_port_of_the_env
     with serve(run, root=fresh, **who, **start, PYTHONPATH=str(packages)) as server:
         sign = handle_file(str(ROOT / "assets/examples/street-sign.webp"))
         asked = {"question": "What does the sign say?", "experts": ["ocr"], "max_new_tokens": 4}
-        answer = Client(server.address, verbose=False, download_files=str(elsewhere)).predict(
-            sign, **asked, api_name="/ask"
-        )
+        client = visitor(server.address, download_files=str(elsewhere))
+        answer = client.predict(sign, **asked, api_name="/ask")
         assert "STOP" in [item["text"] for item in answer["evidence"]["ocr"]["items"]], answer["evidence"]
         assert server.attempts == []
     assert (run / "loaded").exists(), "it is the Space's own code that ran"
