@@ -1,5 +1,5 @@
 // Names for screen readers on what Gradio draws without them: photos, the table's check boxes, lists of buttons; the
-// page's language, and the one text that Gradio does not translate. And the finding under the pointer, or with the
+// page's language, technical terms as tooltips, and the one text that Gradio does not translate. And the finding under the pointer, or with the
 // keyboard's focus, lit up in the photo. And photos that are dropped or pasted anywhere on the page. And boxes that are
 // drawn on the photo to correct its findings.
 () => {
@@ -7,6 +7,8 @@
   const say = TEXTS[language];
   document.documentElement.lang = language;
   const set = (element, name, value) => { if (element && element.getAttribute(name) !== value) element.setAttribute(name, value); };
+  const PLAIN = ".lav2-experts b, .lav2-table .header-cell, .lav2-table .body-cell, [data-testid=block-info], label > span,"
+    + " .label-wrap > span:first-child, .lav2-title";
   let asked = 0;
   const label = () => {
     for (const image of document.querySelectorAll("#chat .message img, .lav2-photo img")) {
@@ -24,6 +26,10 @@
     for (const text of document.querySelectorAll(".lav2-examples .gallery-item p")) {
       const own = say.examples[text.innerText.trim()];
       if (own && own !== text.innerText.trim()) text.innerText = own;
+    }
+    for (const plain of document.querySelectorAll(PLAIN)) { // plain words; the technical term is a tooltip
+      const term = say.terms[plain.innerText.trim()];
+      if (term && !plain.title) plain.title = term;
     }
     const questions = document.querySelectorAll("#chat .user-row").length;
     const log = document.querySelector("#chat [role=log]");

@@ -49,7 +49,7 @@ from lav2.events import (
 from lav2.image import open_image
 from lav2.text import routing
 from lav2.ui import answering, api, examples, inputs, messages, state, texts, views
-from lav2.ui.page import KEEP_UPLOADS, fallback_notice, labels_js
+from lav2.ui.page import KEEP_UPLOADS, TERMS, fallback_notice, labels_js
 
 ROOT = Path(__file__).parent.parent
 ENGLISH = SimpleNamespace(headers={"accept-language": "en-GB,en;q=0.9"}, session_hash="anna")
@@ -281,7 +281,7 @@ def test_experts_that_were_stopped_no_longer_look_busy(play, photo):
     states = re.findall('<li class="(\\w+)"', value(page[CHAT.panel.status]))
     assert states == ["stopped", "stopped", "done"]  # one was not even begun
     fold = next(m for m in page[CHAT.chat] if m.get("metadata"))
-    assert fold["metadata"]["status"] == "done" and "Caption: stopped" in fold["content"]
+    assert fold["metadata"]["status"] == "done" and "Description: stopped" in fold["content"]
     assert "stopped" in value(compare(photo)[COMPARE.panel.status])
 
 
@@ -381,7 +381,7 @@ def test_every_answer_opens_its_own_evidence_and_receipt(play, photo):
     assert opened[CHAT.opened] == 0 and "“What?”" in opened[CHAT.heading]
     assert opened[CHAT.panel.table]["value"][0][2] == "dog" and opened[CHAT.panel.prompt]["value"] == "p"
     assert not opened[CHAT.panel.again]["visible"]  # it would ask the last question
-    data = re.search(r'base64,([^"]+)"', value(opened[CHAT.panel.claims]))[1]
+    data = re.search(r'base64,([^"]+)"', value(opened[CHAT.panel.researchers]))[1]
     assert json.loads(base64.b64decode(data))["answer"] == "A dog."
     picture = CHAT.choose(exchanges, 0, SimpleNamespace(row_value=["true", "1"]))[CHAT.panel.picture]
     assert max(picture.getpixel((90, 90))) < 100
@@ -447,7 +447,7 @@ def test_untrusted_text_is_escaped_everywhere(play, photo):
     assert "<img" not in value(page[CHAT.panel.status])
     assert all(CHAT.panel.table.datatype[i] == "str" for i in range(1, 6)) and COMPARE.panel.table.datatype == "str"
     assert all("<" not in cell for row in page[CHAT.panel.table]["value"] for cell in row[1:])
-    assert "<img" not in value(page[CHAT.panel.claims])
+    assert "<img" not in value(page[CHAT.panel.researchers])
     assert CHAT.chat.render_markdown is False
 
 
@@ -493,7 +493,7 @@ def test_the_grid_asks_with_all_eight_choices_of_experts(play, photo):
     assert len({request.experts for request in scripted.requests}) == 8
     assert page[COMPARE.answers].count("<section") == 8 and "<img" not in page[COMPARE.answers]
     assert page[COMPARE.voting.several]["visible"] and not page[COMPARE.voting.two]["visible"]
-    assert "Caption + Objects + Text" in COMPARE.unveil(page[COMPARE.shown], ENGLISH)[COMPARE.answers]
+    assert "Description + Objects + Text" in COMPARE.unveil(page[COMPARE.shown], ENGLISH)[COMPARE.answers]
 
 
 def test_a_vote_is_stored_once_with_both_receipts(monkeypatch, play, photo, tmp_path):
@@ -547,7 +547,7 @@ def test_an_answer_shows_what_it_rests_on_and_offers_its_receipt(play, photo):
     shown = judged(page)
     assert "<mark>purple</mark>" in shown and "<mark>dog</mark>" not in shown
     assert "“cat”" in shown and "found none" in shown
-    data = re.search(r'href="data:application/json;base64,([^"]+)" download', value(page[CHAT.panel.claims]))[1]
+    data = re.search(r'href="data:application/json;base64,([^"]+)" download', value(page[CHAT.panel.researchers]))[1]
     kept = json.loads(base64.b64decode(data))
     assert (kept["question"], kept["answer"], kept["sampling"]["seed"]) == ("What?", "A purple dog.", 7)
 
@@ -710,7 +710,7 @@ def test_text_that_cannot_be_read_reliably_is_marked_and_told_under_the_answer()
     for say in texts.TEXTS.values():
         row = views.findings_table(findings, say)[0]
         assert say["unreliable"] in row[2] and "✓" not in row[0]
-        assert say["left_unread"].format(n=1) in views.claims_html(findings, say)
+        assert say["left_unread"].format(n=1) in views.verdict_html(findings, say)
 
 
 def test_a_denial_of_a_boxed_object_gets_no_tick_but_a_cross_and_a_word(play, photo):
@@ -788,6 +788,7 @@ def test_every_text_that_is_used_exists_and_every_one_is_used():
     made |= {f"kind_{kind}" for kind in REASONS} | {f"many_{name}" for name in COMPARE.many.choices}
     made |= {f"many_{name}" for name in ("photo", "asked", "kind", "expected")}
     made |= {f"tally_{head}" for head in ("choice", "kind", "won", "share")}
+    made |= {f"term_{name}" for name in TERMS}
     made |= {f"fix_{expert}" for expert in ("detection", "ocr")}
     made |= {f"change_{done}" for done in ("removed", "rewritten", "added")}
     made |= {f"colour_{word}" for word in (*colours.NAMES, "or")}
@@ -1028,7 +1029,7 @@ def test_a_question_about_a_kind_that_the_detector_does_not_know_says_so():
     evidence = {"detection": OBJECTS}
     receipt = {"answer": "No.", "question": "Is there a <b>giraffe</b> or a dog?"}
     findings = state.Findings({"detection": "done"}, evidence, receipt=receipt)
-    shown = views.claims_html(findings, say)
+    shown = views.verdict_html(findings, say)
     assert f"{say['unknown_kinds']} <mark>giraffe</mark>" in shown
     assert "<mark>dog</mark>" not in shown.partition(say["unknown_kinds"])[2]
     assert "(of 2 kinds of object)" in views.status_html(findings, say)

@@ -97,7 +97,10 @@ def test_the_tally_counts_wins_by_experts_wherever_they_stood(by_experts, photo)
     table = shown[COMPARE.tally.table]
     assert "<td>Text</td><td>of two</td><td>2 / 3</td><td>67 % (21–94 %)</td>" in table and "Tie: 1" in table
     bars = shown[COMPARE.tally.chart]["value"]
-    assert sorted(bars["data"]) == [["Experts off", "of two", 1 / 3], ["Text", "of two", 2 / 3]]
+    assert sorted(bars["data"]) == [
+        ["of two: Experts off", "Experts off", 1 / 3],
+        ["of two: Text", "Text", 2 / 3],
+    ]
     assert all(len(pair) == 3 for pair in votes.pairs(report=lambda line: None))
 
 
@@ -156,13 +159,16 @@ def run(files, question="", mode="each", cancel=None):
 def test_a_table_a_chart_and_a_file_tell_which_expert_helps_on_which_kind_of_question(by_experts, sent):
     page, many = run(sent), COMPARE.many
     cells = page[many.table]["value"]
-    assert page[many.table]["headers"][4:] == ["Experts off", "Caption", "Objects", "Text", "Caption + Objects + Text"]
+    assert page[many.table]["headers"][4:8] == ["Experts off", "Description", "Objects", "Text"]
+    assert page[many.table]["headers"][8:] == ["Description + Objects + Text"]
     assert cells[0][:4] == ["a (1).png", "What does it say?", "text", "ocr"]
     assert cells[0][4:] == ["✗ nothing", "✗ caption", "✗ detection", "✓ ocr", "✓ caption detection ocr"]
     assert cells[2][4:6] == ["nothing", "caption"]  # nobody knows a right answer
     assert cells[3][1] == "Right" and cells[3][4] == "0 % (0–66 %)" and cells[3][7] == "50 % (9–91 %)"
     bars = page[many.chart]["value"]["data"]
-    assert ["text", "Text", 1.0] in bars and ["objects", "Text", 0.0] in bars and ["objects", "Objects", 1.0] in bars
+    shown = {bar: share for bar, _, share in bars}
+    assert (shown["text: Text"], shown["objects: Text"], shown["objects: Objects"]) == (1, 0, 1)
+    assert len(shown) == len(bars)  # no two in one place
     with open(page[many.download]["value"], encoding="utf-8-sig", newline="") as file:
         lines = list(csv.DictReader(file))
     assert len(lines) == 15 and lines[3]["experts"] == "ocr" and lines[3]["right"] == "1"
@@ -171,7 +177,7 @@ def test_a_table_a_chart_and_a_file_tell_which_expert_helps_on_which_kind_of_que
 
 def test_without_right_answers_the_chart_shows_what_the_experts_changed(by_experts, sent):
     page, many = run([sent[0], sent[2]], "What does it say?", "pair"), COMPARE.many
-    assert page[many.chart]["value"]["data"] == [["text", "Experts on", 1.0]]
+    assert page[many.chart]["value"]["data"] == [["text: Experts on", "Experts on", 1.0]]
     assert page[many.chart]["label"] == EN["many_chart_changed"]
     assert by_experts.requests[-1].question == "What does it say?" and len(by_experts.requests) == 4
 

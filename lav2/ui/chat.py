@@ -94,11 +94,11 @@ class ChatTab:
                 self.examples = example_strip("examples")
                 self.settings = Settings()
                 self.keeping = KeepingRow(self.exchanges)
-                self.replaying = ReplayFold()
             with gr.Column(scale=8, min_width=320, elem_id="evidence"):
                 self.heading = gr.HTML(T("evidence"), elem_classes="lav2-title", padding=False)
                 self.panel = EvidencePanel(correctable=True)
                 self.compare_this = gr.Button(T("compare_this"), size="sm", visible=False, elem_id="compare-this")
+                self.replaying = ReplayFold()
         self._connect()
 
     def _connect(self) -> None:

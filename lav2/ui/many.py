@@ -116,10 +116,11 @@ class ManyFold:
                 results.append(result)
                 yield self.shown(results, sides, texts)
             told = texts["many_done" if len(results) == len(rows) else "many_stopped"]
-            yield {**self.ended(cancel), self.notice: notice(told.format(n=len(results), of=len(rows)), good=True)}
+            last = {**self.ended(cancel), self.notice: notice(told.format(n=len(results), of=len(rows)), good=True)}
             if results:
                 file = save_bytes_to_cache(to_csv(results).encode(), "lav2-compare.csv", self.download.GRADIO_CACHE)
-                yield {self.download: gr.update(value=file, visible=True)}
+                last |= {**self.shown(results, sides, texts), self.download: gr.update(value=file, visible=True)}
+            yield last  # all at once: a busy browser may lose what came before
         except Exception as error:
             yield {**self.ended(cancel), self.notice: notice(*error_texts(error, texts))}
         finally:

@@ -67,11 +67,19 @@ def theme() -> gr.themes.Base:
     )
 
 
+# Texts in plain words whose technical term is told by a tooltip (labels.js).
+TERMS = (
+    "caption", "concept", "detection", "ocr", "column_confidence", "column_expert", "temperature", "top_p", "seed",
+    "settings", "experts", "evidence",
+)  # fmt: skip
+
+
 def labels_js() -> str:
     """The page's script, with its texts."""
     names = ("photo", "photo_sent", "column_use", "more", "drop")
     used = {language: {name: texts[name] for name in names} for language, texts in TEXTS.items()}
     for language, texts in used.items():
+        texts["terms"] = {TEXTS[language][name]: TEXTS[language][f"term_{name}"] for name in TERMS}
         texts["examples"] = {example.shown("en"): example.shown(language) for example in EXAMPLES}
     script = (ASSETS / "labels.js").read_text(encoding="utf-8")
     return script[script.index("() =>") :].replace("{", f"{{ const TEXTS = {json.dumps(used)};", 1)

@@ -14,14 +14,14 @@ from lav2.ui.fixing import FixForm
 from lav2.ui.state import Findings
 from lav2.ui.texts import TEXTS, T
 from lav2.ui.views import (
-    claims_html,
     draw_findings,
     findings_table,
     hint_html,
     meter_html,
     notice,
-    receipt_link,
+    researchers_html,
     status_html,
+    verdict_html,
 )
 
 FINDING_CHARACTERS = 500  # of a finding that a reader rewrote
@@ -66,6 +66,7 @@ class EvidencePanel:
                 )
                 self.again = gr.Button(T("again"), size="sm", visible=False, elem_classes="lav2-again")
                 self.claims = gr.HTML(visible=False, padding=False)
+                self.researchers = gr.HTML(visible=False, padding=False, elem_classes="lav2-researchers")
                 with gr.Accordion(T("prompt"), open=False, visible=False) as self.fold:
                     self.prompt = gr.Textbox(
                         label=T("prompt"),
@@ -78,7 +79,7 @@ class EvidencePanel:
                     )
                 self.meter = gr.HTML(visible=False, padding=False)
         self.parts = [self.status, self.picture, self.table, self.again]
-        self.parts += [self.claims, self.fold, self.prompt, self.meter]
+        self.parts += [self.claims, self.researchers, self.fold, self.prompt, self.meter]
         self.all = [*self.parts, *(self.fix.all if self.fix else [])]
 
     def headers(self, texts: Mapping[str, str]) -> list[str]:
@@ -186,9 +187,10 @@ class EvidencePanel:
     def _claims(self, findings: Findings, texts: Mapping[str, str]) -> dict[Any, Any]:
         if findings.receipt is None:
             return {}
-        # In a conversation the verdict stands under the answer.
-        shown = receipt_link(findings.receipt, texts) if self.correctable else claims_html(findings, texts)
-        return {self.claims: gr.update(value=shown, visible=True)}
+        told = {self.researchers: gr.update(value=researchers_html(findings, texts), visible=True)}
+        if self.correctable:  # in a conversation, where the verdict stands under the answer
+            return told
+        return {**told, self.claims: gr.update(value=verdict_html(findings, texts), visible=True)}
 
     def _prompt(self, findings: Findings, texts: Mapping[str, str]) -> dict[Any, Any]:
         return {

@@ -160,9 +160,10 @@ def english_question(findings: Findings) -> str:
     return korean.translated(question) or question
 
 
-def claims_html(findings: Findings, texts: Mapping[str, str]) -> str:
-    """The verdict and the receipt."""
-    return verdict_html(findings, texts) + receipt_link(findings.receipt, texts)
+def researchers_html(findings: Findings, texts: Mapping[str, str]) -> str:
+    """The heading of what only researchers need, with the receipt; the exact prompt and the meter stand below."""
+    title = f'<h2 class="lav2-subtitle">{html.escape(texts["researchers"])}</h2>'
+    return title + receipt_link(findings.receipt, texts)
 
 
 def verdict_html(findings: Findings, texts: Mapping[str, str]) -> str:

@@ -59,7 +59,7 @@ class TallyFold:
             for kind, wins in (("tally_two", counted.two), ("tally_several", counted.several))
             for choice, (won, of) in sorted(wins.items())
         ]
-        bars = [(name, kind, won / of) for name, kind, won, of in rows]
+        bars = [(kind, name, won / of) for name, kind, won, of in rows]
         return {
             self.fold: gr.update(open=True),
             self.table: tally_html(rows, counted.undecided, texts),
@@ -73,9 +73,9 @@ def names(choice: str, texts: Mapping[str, str]) -> str:
 
 
 def share_chart(title: Any, elem_id: str) -> gr.BarPlot:
-    """Bars of shares, 0 to 1; its value is `plot`."""
+    """Bars of shares, 0 to 1, side by side: Gradio 6.31 would stack those of one x. Its value is `plot`."""
     return gr.BarPlot(
-        x="group",
+        x="bar",
         y="share",
         color="series",
         x_title=" ",
@@ -83,9 +83,10 @@ def share_chart(title: Any, elem_id: str) -> gr.BarPlot:
         color_title=" ",
         y_lim=[0, 1],
         y_axis_format=".0%",
+        x_label_angle=-30,
         sort=None,
         tooltip="all",
-        height=260,
+        height=300,
         label=title,
         visible=False,
         buttons=["export"],
@@ -95,8 +96,9 @@ def share_chart(title: Any, elem_id: str) -> gr.BarPlot:
 
 def plot(bars: Sequence[tuple[str, str, float]]) -> dict[str, Any]:
     """(group, series, share) of each bar as Gradio draws them, without pandas."""
-    kinds = {"group": "nominal", "series": "nominal", "share": "quantitative"}
-    return {"columns": list(kinds), "data": [list(bar) for bar in bars], "datatypes": kinds, "mark": "bar"}
+    kinds = {"bar": "nominal", "series": "nominal", "share": "quantitative"}
+    data = [[f"{group}: {series}", series, share] for group, series, share in bars]
+    return {"columns": list(kinds), "data": data, "datatypes": kinds, "mark": "bar"}
 
 
 def tally_html(
