@@ -35,7 +35,7 @@ from lav2.metrics.vqa import vqa_normalise
 from lav2.model.checkpoint import CAPTION_ANSWERS
 from lav2.text.grounding import NUMBERS
 
-TOLD, LEAST_CHANCE = 4, 0.1  # candidates of a question at most; chance from which one is told
+TOLD, LEAST_CHANCE = 4, 0.05  # candidates of a question at most; chance from which one is told
 _BEGIN = "^"  # before the first words of a question
 _WORDS = re.compile(r"[a-z0-9']+")
 
@@ -57,7 +57,7 @@ class CandidateConfig:
     least_words: int = 8  # questions that a word, or a pair of words, must stand in
     least_answers: int = 4  # questions that an answer must be given to
     hidden: int = 256
-    epochs: int = 10
+    epochs: int = 8
     batch: int = 512  # questions per step
     lr: float = 3e-3  # peak; OneCycle
     weight_decay: float = 0.05
