@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from tiny import adapted, clip_tokens, open_gates, tokenizer
 
 from experts.evidence import Caption, from_json, to_json
 from experts.render import numbered
@@ -17,6 +18,9 @@ from lav2.config import EMBEDDED
 from lav2.data.formats import read_rows
 from lav2.documents import candidates as of_documents
 from lav2.errors import LAV2Error
+from lav2.events import Sampling
+from lav2.inference import search, streaming
+from lav2.inference.sampler import SequenceSampler
 from lav2.model.vision import VisionTower
 from lav2.text import grounding
 from lav2.text.corrections import corrected
@@ -24,6 +28,7 @@ from lav2.text.verdict import verdict
 from lav2.ui import texts
 from lav2.ui.views import source_of
 
+GREEDY = Sampling(max_new_tokens=8, repetition_penalty=1.0)
 VISION = replace(EMBEDDED.vision, width=3, tokens=2)
 SETTINGS = CandidateConfig(least_words=2, least_answers=2, hidden=32, epochs=60, batch=16, dropout=0.1)
 RED, BLUE = [1.0, 0.1, 0.0, 1.0, 0.2, 0.1], [0.0, 0.2, 1.0, 0.1, 0.1, 1.0]  # pooled features [2C] of photos
@@ -155,3 +160,26 @@ def test_candidates_are_rows_of_the_table_that_an_answer_can_rest_on_and_a_visit
     fixed = corrected(evidence, {1: "a ball", 2: "no", 4: "ball"})["caption"]
     assert fixed.candidates == (("no", 1.0),) and fixed.concepts == (("ball", 0.9),) and fixed.text == "a ball"
     assert source_of(items[1], texts.TEXTS["en"]) == "Likely answer"
+
+
+def test_the_chance_of_a_candidate_weighs_the_first_word_of_the_answer(model):
+    evidence = {"caption": Caption("a ball", 0.0, "toy", (), (("yes", 0.9), ("dark red", 0.1), ("no", 0.02)), "Is it?")}
+    weights = grounding.first_words(evidence, "Is it?")
+    assert list(weights) == ["Yes.", "Dark red", "No."] and weights["No."] == 0
+    assert weights["Yes."] == pytest.approx(grounding.FIRST_WORD * np.log(0.9 / grounding.UNTOLD))
+    assert grounding.first_words(evidence, "Is it red?") == {} == grounding.first_words({}, "Is it?")
+    asked = {"caption": Caption("a ball", 0.0, "toy", ask=model.on(torch.tensor([[RED[:3], RED[:3]]])))}
+    assert max(weights := grounding.first_words(asked, "Is it red?"), key=weights.get) == "Yes."
+    choice = SequenceSampler(Sampling(temperature=0.0), [0], [[1], [1]], [{2: 5.0}, {}])
+    logits = torch.tensor([[0.0, 4.0, 0.0], [0.0, 4.0, 0.0]])
+    assert choice(logits.clone()) == [2, 1] and choice(logits.clone()) == [1, 1]  # the first word alone
+
+
+def test_likely_answers_change_what_one_and_many_prompts_are_answered():
+    model, words = open_gates(adapted()), tokenizer()
+    visual, prompts, likely = model.visual_prompt(clip_tokens(2)), ["w1 w2", "w3"], [{"w7": 50.0, "w8": 1.0}, {}]
+    plain = search.batch(model, words, prompts, model.prompt_kv(visual), GREEDY)
+    moved = search.batch(model, words, prompts, model.prompt_kv(visual), GREEDY, likely)
+    assert moved[0].startswith("w7") and moved[0] != plain[0] and moved[1] == plain[1]
+    alone = streaming.stream(model, words, prompts[0], model.prompt_kv(visual[:1]), GREEDY, likely=likely[0])
+    assert "".join(text for text, _ in alone).strip() == moved[0]

@@ -349,7 +349,8 @@ class Assistant:
         with contextlib.ExitStack() as held:  # what reads the answer is closed also where the caller is gone
             if not cancel.is_set():
                 given = prompt_kv.result() if prompt_kv else self._text_only_prompt_kv()
-                more = {"scheduler": self._scheduler, "cancel": cancel, "ahead": ahead.result() if ahead else None}
+                more = {"scheduler": self._scheduler, "cancel": cancel, "ahead": ahead.result() if ahead else None,
+                        "likely": grounding.first_words(evidence, question)}  # fmt: skip
                 sampling = replace(request.sampling, max_new_tokens=min(asked, self.context - used))
                 stream = streaming.stream(
                     self._chat, self._tokenizer, prompt, given, sampling, self._kept, seen, **more

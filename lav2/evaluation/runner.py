@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from lav2.evaluation.settings import EvaluationConfig
 from lav2.events import Sampling
 from lav2.model.adapted import AdaptedLlama
 from lav2.model.vision import VisionTower
+from lav2.text import grounding
 from lav2.training.grading import answer_all
 
 
@@ -96,7 +97,8 @@ class EvaluationRunner:
         parts, template = self.assistant.parts, self.assistant.settings.template
         prompts = [prompt_of(row, parts.tokenizer, template, computed_line=computed_line) for row in rows]
         sampling = Sampling(max_new_tokens=self.max_new_tokens)
-        return self._generate(parts.chat, prompts, [row.image for row in rows], sampling)
+        likely = [grounding.first_words(row.evidence, row.turns[-1].question) for row in rows]
+        return self._generate(parts.chat, prompts, [row.image for row in rows], sampling, likely=likely)
 
     def _generate(
         self,
@@ -105,10 +107,13 @@ class EvaluationRunner:
         images: Sequence[str | None],
         sampling: Sampling,
         tower: VisionTower | None = None,
+        likely: Sequence[Mapping[str, float]] | None = None,
     ) -> list[str]:
-        asked = list(dict.fromkeys(zip(prompts, images, strict=True)))  # what several arms share is answered once
+        weights = dict(zip(zip(prompts, images, strict=True), likely or [{}] * len(prompts), strict=True))
+        asked = list(weights)  # what several arms share is answered once
         texts, photos = [prompt for prompt, _ in asked], [image for _, image in asked]
         features = self.features(photos, tower)
-        said = answer_all(model, self.assistant.parts.tokenizer, texts, photos, features, sampling, self.batch)
+        words, first = self.assistant.parts.tokenizer, list(weights.values()) if likely else None
+        said = answer_all(model, words, texts, photos, features, sampling, self.batch, first)
         found = dict(zip(asked, said, strict=True))
         return [found[pair] for pair in zip(prompts, images, strict=True)]

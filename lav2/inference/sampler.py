@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -73,9 +73,17 @@ class SequenceSampler:
     Args:
         stop: ids that end a row; a finished row repeats stop[0].
         prompts: ids that get no penalty in a row's answer.
+        first: of each row, token -> what is added to its logit at the first step (see streaming.first_tokens).
     """
 
-    def __init__(self, sampling: Sampling, stop: Sequence[int], prompts: Sequence[Sequence[int]]):
+    def __init__(
+        self,
+        sampling: Sampling,
+        stop: Sequence[int],
+        prompts: Sequence[Sequence[int]],
+        first: Sequence[Mapping[int, float]] = (),
+    ):
+        self._first = first
         self._sampling, self._stop = sampling, stop
         self._generator = torch.Generator().manual_seed(sampling.seed)
         self._said: list[list[int]] = [[] for _ in prompts]  # what gets the penalty, once each
@@ -98,6 +106,10 @@ class SequenceSampler:
             for row, written in enumerate(self._written):
                 if (token := looping(written)) is not None:
                     logits[row, token] = float("-inf")
+        for row, weights in enumerate(self._first):
+            for token, weight in weights.items():
+                logits[row, token] += weight
+        self._first = ()
         chosen = sample(logits, self._sampling, self._generator, self._said)
         chosen = [token if goes else self._stop[0] for token, goes in zip(chosen, self._going, strict=True)]
         self._going = [goes and token not in self._stop for token, goes in zip(chosen, self._going, strict=True)]

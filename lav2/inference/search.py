@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -13,7 +13,7 @@ from lav2.inference.backend import DecoderBackend, prefill
 from lav2.inference.cache import Cache
 from lav2.inference.sampler import sample
 from lav2.inference.scheduler import Scheduler
-from lav2.inference.streaming import encode, stop_ids, tokens
+from lav2.inference.streaming import encode, first_tokens, stop_ids, tokens
 from lav2.model.adapter import LayerPrompt
 
 
@@ -23,14 +23,17 @@ def batch(
     prompts: Sequence[str],
     prompt_kv: tuple[LayerPrompt | None, ...],
     sampling: Sampling,
+    likely: Sequence[Mapping[str, float]] = (),
 ) -> list[str]:
-    """Whole answers to several prompts at once; rows of prompt_kv belong to the prompts in order."""
+    """Whole answers to several prompts at once; rows of prompt_kv, and answers that are `likely` (streaming.stream),
+    belong to the prompts in order."""
     rows = [encode(tokenizer, prompt) for prompt in prompts]
     length = max(map(len, rows))
     stops = stop_ids(tokenizer)
     input_ids = torch.tensor([[stops[0]] * (length - len(row)) + row for row in rows], device=model.device)
     mask = torch.tensor([[0] * (length - len(row)) + [1] * len(row) for row in rows], device=model.device)
-    columns = list(tokens(model, input_ids, prompt_kv, sampling, stops, mask))
+    first = [first_tokens(tokenizer, answers) for answers in likely]
+    columns = list(tokens(model, input_ids, prompt_kv, sampling, stops, mask, first=first))
     return [
         tokenizer.decode(answer, skip_special_tokens=True).strip() for answer in torch.stack(columns, dim=1).tolist()
     ]

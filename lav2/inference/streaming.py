@@ -6,7 +6,7 @@ A model is a DecoderBackend: an `Engine` or an `AdaptedLlama`.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 
 import torch
@@ -37,6 +37,7 @@ def tokens(
     scheduler: Scheduler | None = None,
     cancel: threading.Event | None = None,
     prompt: Tensor | None = None,
+    first: Sequence[Mapping[int, float]] = (),
 ) -> Iterator[Tensor]:
     """New tokens [B], step by step, until every row has met a stop token or max_new_tokens are out.
 
@@ -49,9 +50,10 @@ def tokens(
         cancel: with a scheduler, ends a prompt that is being read or waits for it; no token comes then.
         prompt: [B, n], the whole prompt where input_ids is its end; what stands there is not penalised in the answer
             either: a text that is copied from the findings may hold a letter twice.
+        first: of each row, what is added to the logits of its first token (`first_tokens`).
     """
     advance = scheduler.run if scheduler else prefill
-    choice = SequenceSampler(sampling, stop, (input_ids if prompt is None else prompt).tolist())
+    choice = SequenceSampler(sampling, stop, (input_ids if prompt is None else prompt).tolist(), first)
     try:
         more = {"cancel": cancel} if scheduler else {}
         logits, cache = advance(model, input_ids, prompt_kv, attention_mask, cache, **more)
@@ -84,6 +86,7 @@ def stream(
     scheduler: Scheduler | None = None,
     cancel: threading.Event | None = None,
     ahead: Ahead | None = None,
+    likely: Mapping[str, float] | None = None,
 ) -> Iterator[tuple[str, int]]:
     """(piece of text, tokens so far) as they come; a piece never ends inside a character of several bytes, and the last
     one may be empty.
@@ -92,6 +95,7 @@ def stream(
         kept: with an engine, where the beginning of an earlier prompt about the same `photo` is taken up.
         scheduler, cancel: as of `tokens`.
         ahead: of `read_ahead`.
+        likely: answers that are likely for another reason, see `first_tokens`.
     """
     begin = encode(tokenizer, prompt)
     ids: list[int] = []
@@ -103,7 +107,9 @@ def stream(
         cache = kept.take(photo, begin) or model.begin(1, prompt_kv, lead=kept.lead)
     whole = torch.tensor([begin], device=model.device)
     input_ids = whole[:, cache.length if cache else 0 :]
-    chosen = tokens(model, input_ids, prompt_kv, sampling, stop_ids(tokenizer), None, cache, scheduler, cancel, whole)
+    first = (first_tokens(tokenizer, likely or {}),)
+    stops = stop_ids(tokenizer)
+    chosen = tokens(model, input_ids, prompt_kv, sampling, stops, None, cache, scheduler, cancel, whole, first)
     try:
         for token in chosen:
             ids.append(int(token))
@@ -154,6 +160,16 @@ def read_ahead(
 def encode(tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[int]:
     """Token ids of a prompt that may hold the template's own markers; a begin token first where the model wants one."""
     return tokenizer(prompt).input_ids
+
+
+def first_tokens(tokenizer: PreTrainedTokenizerBase, likely: Mapping[str, float]) -> dict[int, float]:
+    """The first token of each answer in `likely` -> what is added to its logit, of several answers the most: a product
+    of the model's chances and others (Hinton 2002, doi 10.1162/089976602760128018) where an answer begins."""
+    found: dict[int, float] = {}
+    for text, weight in likely.items():
+        for token in tokenizer(text, add_special_tokens=False).input_ids[:1]:
+            found[token] = max(weight, found.get(token, weight))
+    return found
 
 
 def stop_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:

@@ -8,6 +8,7 @@ saying so.
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -22,6 +23,8 @@ from lav2.text import claims
 
 EVIDENCE_BUDGET = 900  # tokens
 KINDS, PLACES = 4, 4  # told at most: kinds of object, places of each
+# Of a likely answer's first word: the share of its chance, against that of an answer which is not told, in the logit.
+FIRST_WORD, UNTOLD = 1.0, 0.05
 LEAST_BUDGET = 64  # tokens of findings beside a computed line; below it the line goes
 
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
@@ -102,6 +105,21 @@ def likely_answers(evidence: Mapping[str, Evidence], question: str) -> str:
     told = [(clean(answer, LABEL_CHARS), chance) for answer, chance in caption.candidates]
     said = by_doubt([pair for pair in told if pair[0]])
     return f"Likely answers: {said}" if said else ""
+
+
+def first_words(evidence: Mapping[str, Evidence], question: str) -> dict[str, float]:
+    """The answers of `likely_answers` as the chat writes them -> what each adds to the logit of its first token. The
+    model has read them; this keeps how sure the caption expert is, which words tell roughly."""
+    caption = evidence.get("caption")
+    if isinstance(caption, Caption) and caption.ask:  # not yet asked (evaluation)
+        caption = filter_for_question(caption, question)
+    if not isinstance(caption, Caption) or caption.asked != question:
+        return {}
+    weights = {}
+    for answer, chance in caption.candidates:
+        said = f"{answer.capitalize()}." if answer in ("yes", "no") else answer[:1].upper() + answer[1:]
+        weights[said] = FIRST_WORD * max(0.0, math.log(max(chance, 1e-3) / UNTOLD))
+    return weights
 
 
 def computed(evidence: Mapping[str, Evidence], question: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from tqdm import tqdm
@@ -15,6 +15,7 @@ from lav2.events import Sampling
 from lav2.inference import search, streaming
 from lav2.instruct.grading import is_right, obeys
 from lav2.model.adapted import AdaptedLlama
+from lav2.text import grounding
 
 GRADED_ROWS = 256  # held-out questions that are answered and graded when a run ends
 
@@ -27,12 +28,14 @@ def answer_all(
     features: FeatureCache | None,
     sampling: Sampling,
     batch: int = 32,
+    likely: Sequence[Mapping[str, float]] | None = None,
 ) -> list[str]:
     """Answers to prompts about photos, in their order; rows of like length go through the model together.
 
     Args:
         images: each prompt's photo, None: text only.
         features: of the photos.
+        likely: answers to each prompt that are likely for another reason (lav2.inference.streaming).
     """
     lengths = [len(streaming.encode(tokenizer, prompt)) for prompt in prompts]
     order = sorted(range(len(prompts)), key=lambda i: (images[i] is None, lengths[i]))
@@ -46,7 +49,8 @@ def answer_all(
         with torch.inference_mode():
             visual = model.visual_prompt(features.get(shown)) if shown else None
             kv = model.prompt_kv(visual)
-        found = search.batch(model, tokenizer, [prompts[i] for i in part], kv, sampling)
+        found = search.batch(model, tokenizer, [prompts[i] for i in part], kv, sampling,
+                             [likely[i] for i in part] if likely else ())  # fmt: skip
         for i, answer in zip(part, found, strict=True):
             answers[i] = answer
     return answers
@@ -63,7 +67,8 @@ def grade(
     rows = [row for row in rows if "truth" in row.facts]
     prompts = [prompt_of(row, tokenizer, template) for row in rows]
     sampling = Sampling(max_new_tokens=48)
-    answers = answer_all(model, tokenizer, prompts, [row.image for row in rows], features, sampling)
+    likely = [grounding.first_words(row.evidence, row.turns[-1].question) for row in rows]
+    answers = answer_all(model, tokenizer, prompts, [row.image for row in rows], features, sampling, likely=likely)
     right: dict[str, list[bool]] = {}
     obeyed = []
     for row, answer in zip(rows, answers, strict=True):
