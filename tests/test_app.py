@@ -281,7 +281,7 @@ def test_experts_that_were_stopped_no_longer_look_busy(play, photo):
     states = re.findall('<li class="(\\w+)"', value(page[CHAT.panel.status]))
     assert states == ["stopped", "stopped", "done"]  # one was not even begun
     fold = next(m for m in page[CHAT.chat] if m.get("metadata"))
-    assert fold["metadata"]["status"] == "done" and "Description: stopped" in fold["content"]
+    assert fold["metadata"]["status"] == "done" and "Scene: stopped" in fold["content"]
     assert "stopped" in value(compare(photo)[COMPARE.panel.status])
 
 
@@ -493,7 +493,7 @@ def test_the_grid_asks_with_all_eight_choices_of_experts(play, photo):
     assert len({request.experts for request in scripted.requests}) == 8
     assert page[COMPARE.answers].count("<section") == 8 and "<img" not in page[COMPARE.answers]
     assert page[COMPARE.voting.several]["visible"] and not page[COMPARE.voting.two]["visible"]
-    assert "Description + Objects + Text" in COMPARE.unveil(page[COMPARE.shown], ENGLISH)[COMPARE.answers]
+    assert "Scene + Objects + Text" in COMPARE.unveil(page[COMPARE.shown], ENGLISH)[COMPARE.answers]
 
 
 def test_a_vote_is_stored_once_with_both_receipts(monkeypatch, play, photo, tmp_path):

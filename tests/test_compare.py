@@ -159,8 +159,8 @@ def run(files, question="", mode="each", cancel=None):
 def test_a_table_a_chart_and_a_file_tell_which_expert_helps_on_which_kind_of_question(by_experts, sent):
     page, many = run(sent), COMPARE.many
     cells = page[many.table]["value"]
-    assert page[many.table]["headers"][4:8] == ["Experts off", "Description", "Objects", "Text"]
-    assert page[many.table]["headers"][8:] == ["Description + Objects + Text"]
+    assert page[many.table]["headers"][4:8] == ["Experts off", "Scene", "Objects", "Text"]
+    assert page[many.table]["headers"][8:] == ["Scene + Objects + Text"]
     assert cells[0][:4] == ["a (1).png", "What does it say?", "text", "ocr"]
     assert cells[0][4:] == ["✗ nothing", "✗ caption", "✗ detection", "✓ ocr", "✓ caption detection ocr"]
     assert cells[2][4:6] == ["nothing", "caption"]  # nobody knows a right answer
