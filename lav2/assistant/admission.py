@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 from lav2.errors import LAV2Error
 
+AT_ONCE, WAITING = 8, 16  # questions that are answered at once, as many as a step takes, and that wait for it
 POLL_INTERVAL_S = 0.05  # seconds after which one who waits sees that he was cancelled
 
 

@@ -21,7 +21,7 @@ from experts import caption, ocr
 from experts.evidence import EXPERT_NAMES, Evidence, Expert, ExpertFailure
 from experts.orchestrator import Orchestrator, fingerprint
 from lav2 import config
-from lav2.assistant.admission import AdmissionQueue
+from lav2.assistant.admission import AT_ONCE, WAITING, AdmissionQueue
 from lav2.assistant.context import ContextWindow
 from lav2.assistant.features import ImageFeatures, Lazy, encoded_views, submit
 from lav2.assistant.history import newest_turns
@@ -49,7 +49,6 @@ from lav2.model.llm import Quantize
 from lav2.model.vision import VisionTower
 from lav2.text import grounding, language, prompts, routing
 
-AT_ONCE, WAITING = 8, 16  # questions that are answered at once, as many as a step takes, and that wait for it
 PHOTOS = 32  # whose features are kept
 
 

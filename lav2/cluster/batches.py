@@ -14,6 +14,7 @@ from PIL import Image
 
 from experts.evidence import Evidence, ExpertError
 from experts.orchestrator import Orchestrator, fingerprint
+from lav2.assistant.admission import AT_ONCE
 from lav2.assistant.batch import Row
 from lav2.cluster import engine
 from lav2.cluster.deployment import Cluster, share
@@ -101,8 +102,6 @@ class ModelStage:
     """Answers each row on its evidence, as the assistant does: column `result`, the rest of the answer's line."""
 
     def __init__(self, loader: Loader, asked: Asked):
-        from lav2.assistant.service import AT_ONCE
-
         self._asked, self._found = asked, {}
         names = routing.every(asked.experts)
         self._assistant = loader.assistant({name: FoundBefore(name, self._found) for name in names})

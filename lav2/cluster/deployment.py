@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from experts.evidence import EXPERT_NAMES
+from lav2.assistant.admission import AT_ONCE, WAITING
 from lav2.cluster import engine
 from lav2.cluster.parts import Loader
 from lav2.cluster.replicas import ExpertReplica, ModelReplica
@@ -85,8 +86,6 @@ def deploy(loader: Loader, cluster: Cluster, experts: tuple[str, ...] = EXPERT_N
         LAV2Error: Ray is not installed, or the replicas do not come up.
     """
     ray, serve = engine.required(), engine.required("ray.serve")
-    from lav2.assistant.service import AT_ONCE, WAITING
-
     parts = share(ray.cluster_resources(), cluster)
     looking = {
         name: serve.deployment(ExpertReplica)

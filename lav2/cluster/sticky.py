@@ -6,7 +6,7 @@ from typing import Any
 
 from ray.serve.experimental.consistent_hash_router import ConsistentHashRouter
 
-from lav2.assistant.service import AT_ONCE, WAITING
+from lav2.assistant.admission import AT_ONCE, WAITING
 
 
 class StickyRouter(ConsistentHashRouter):
