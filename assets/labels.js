@@ -9,7 +9,7 @@
   const set = (element, name, value) => { if (element && element.getAttribute(name) !== value) element.setAttribute(name, value); };
   const PLAIN = ".lav2-experts b, .lav2-table .header-cell, .lav2-table .body-cell, [data-testid=block-info], label > span,"
     + " .label-wrap > span:first-child, .lav2-title";
-  let asked = 0;
+  let asked = 0, following = false;
   const label = () => {
     for (const image of document.querySelectorAll("#chat .message img, .lav2-photo img")) {
       const text = image.closest(".lav2-photo") ? say.photo : say.photo_sent;
@@ -33,7 +33,12 @@
     }
     const questions = document.querySelectorAll("#chat .user-row").length;
     const log = document.querySelector("#chat [role=log]");
-    if (log && questions > asked) log.scrollTop = log.scrollHeight; // Gradio stays where one has scrolled up
+    // Gradio stays where one has scrolled up, and behind what comes in one piece: a question is followed to its answer's
+    // end, unless the reader goes elsewhere in the conversation meanwhile.
+    if (questions > asked) following = true;
+    if (log && following) log.scrollTop = log.scrollHeight;
+    const answering = [...document.querySelectorAll("button.stop-button")].some((button) => button.checkVisibility());
+    following &&= answering;
     asked = questions;
     for (const file of document.querySelectorAll(".thumbnail-wrapper")) { // a list may hold no button, and this one does
       set(file, "role", "group");
@@ -172,6 +177,8 @@
   }, true);
   document.addEventListener("pointerover", light);
   document.addEventListener("focusin", light);
+  for (const kind of ["wheel", "touchmove", "pointerdown", "keydown", "focusin"])
+    document.addEventListener(kind, (event) => { if (event.target.closest?.("#chat")) following = false; }, { passive: true });
   let waiting = false;
   new MutationObserver(() => {
     if (waiting) return;

@@ -6,10 +6,10 @@ import json
 import re
 
 import pytest
-from live import PATIENCE, ROOT, attach, send, shorten
+from live import ROOT, answered, attach, send, settled, shorten
 from playwright.sync_api import expect
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.flaky(reruns=2)]
 
 EXAMPLES = ROOT / "assets/examples"
 SIGN = EXAMPLES / "street-sign.webp"
@@ -17,46 +17,40 @@ LEVELS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]
 GRADIOS = ("nested-interactive",)  # the fold in the conversation: a button inside a title that acts as one
 
 
-@pytest.fixture
-def visit(open_page):
-    def start(**how):
-        expect.set_options(timeout=PATIENCE * 1000)
-        return open_page(**how)
-
-    return start
-
-
 def barriers(page) -> list[str]:
     from axe_playwright_python.sync_playwright import Axe
 
-    page.wait_for_timeout(1000)  # what fades in has too little contrast on the way
+    settled(page)  # what fades in has too little contrast on the way
     found = Axe().run(page, options={"runOnly": LEVELS}).response["violations"]
     return [f"{v['id']}: {[n['html'][:150] for n in v['nodes'][:3]]}" for v in found if v["id"] not in GRADIOS]
 
 
 @pytest.mark.parametrize("scheme, width", [("light", 1366), ("dark", 390)])
-def test_a_question_is_carried_over_and_voted_on_blind_and_the_tally_shows_it(visit, server, scheme, width):
-    page = visit(width=width, height=768, scheme=scheme)
+def test_a_question_is_carried_over_and_voted_on_blind_and_the_tally_shows_it(open_page, server, scheme, width):
+    page = open_page(width=width, height=768, scheme=scheme)
     shorten(page, 16)
     attach(page, SIGN)
     send(page, "What does the sign say?")
-    expect(page.locator("#chat .lav2-verdict")).to_have_count(1)
+    answered(page)
     page.locator("#compare-this").click()
     expect(page.get_by_role("tab", name="Compare")).to_have_attribute("aria-selected", "true")
     box = page.locator("textarea[data-testid=textbox]:visible")
     expect(box).to_have_value("What does the sign say?")
     expect(page.locator(".thumbnail-item:visible")).to_have_count(1)
     shorten(page, 16)
+    settled(page)
     box.press("Enter")
     heads = page.locator("#answers h3")
     expect(page.get_by_role("button", name="Right is better")).to_be_visible()
     expect(heads).to_have_text(["A", "B"])
+    answered(page)
     expect(page.locator("#answers .lav2-receipt")).to_have_count(0)
     page.get_by_role("button", name="Right is better").click()
     expect(heads).to_have_text([re.compile(r"^A: Experts o(n|ff)$"), re.compile(r"^B: Experts o(n|ff) · your vote$")])
     expect(page.locator("#answers .lav2-receipt")).to_have_count(2)
     expect(page.locator("#tally table td").first).to_be_visible()
     expect(page.locator("#tally-chart canvas, #tally-chart svg.marks")).to_be_visible()
+    settled(page)
     vote = json.loads((server.folder / "votes/votes.jsonl").read_text().splitlines()[-1])
     shown = page.locator("#answers section").evaluate_all("all => all.map(one => one.id)")
     assert ["answer-on" if vote[side]["experts"] else "answer-off" for side in ("left", "right")] == shown
@@ -64,14 +58,15 @@ def test_a_question_is_carried_over_and_voted_on_blind_and_the_tally_shows_it(vi
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
-def test_the_best_of_eight_answers_can_be_voted_for(visit, server):
-    page = visit()
+def test_the_best_of_eight_answers_can_be_voted_for(open_page, server):
+    page = open_page()
     page.get_by_role("tab", name="Compare").click()
     page.get_by_label("All eight").check()
     shorten(page, 4)
     attach(page, SIGN)
     send(page, "What does the sign say?")
     expect(page.get_by_role("button", name="A", exact=True)).to_be_visible()
+    answered(page)
     expect(page.locator("#answers section")).to_have_count(8)
     page.get_by_role("button", name="C", exact=True).click()
     expect(page.locator("#answers h3").nth(2)).to_contain_text("your vote")
@@ -79,22 +74,25 @@ def test_the_best_of_eight_answers_can_be_voted_for(visit, server):
     assert vote["vote"] == "best" and len(vote["others"]) == 7
 
 
-def test_many_photos_and_questions_give_a_table_a_chart_and_a_file(visit, tmp_path):
-    page = visit()
+def test_many_photos_and_questions_give_a_table_a_chart_and_a_file(open_page, tmp_path):
+    page = open_page()
     page.get_by_role("tab", name="Compare").click()
     shorten(page, 8)
     page.get_by_role("button", name="Many photos at once").click()
+    settled(page)
     table = tmp_path / "questions.csv"
     table.write_text("image,question,answer\nstreet-sign.webp,What does the sign say?,STOP\ncat.webp,Describe it.,\n")
     files = page.locator("#many-files")
     files.locator("input[type=file]").set_input_files([table, SIGN, EXAMPLES / "cat.webp"])
     expect(files.locator(".file-preview tr")).to_have_count(3)
+    settled(page)
     page.get_by_role("radio", name="Only off and on").check()
     page.get_by_role("button", name="Ask all").click()
     expect(page.get_by_text("All 2 questions are answered.")).to_be_visible()
     expect(page.locator("#many-table")).to_contain_text("street-sign.webp")
     expect(page.locator("#many-chart canvas, #many-chart svg.marks")).to_be_visible()
     expect(page.locator("#many-download")).to_be_visible()
+    settled(page)
     with page.expect_download() as download:
         page.locator("#many-download").click()
     lines = list(csv.DictReader(download.value.path().read_text(encoding="utf-8-sig").splitlines()))
@@ -105,10 +103,10 @@ def test_many_photos_and_questions_give_a_table_a_chart_and_a_file(visit, tmp_pa
     assert not (told := barriers(page)), "\n".join(told)
 
 
-def test_plain_words_carry_the_technical_term_and_what_only_researchers_need_stands_under_their_heading(visit):
-    page = visit()
+def test_plain_words_carry_the_technical_term_and_what_only_researchers_need_stands_under_their_heading(open_page):
+    page = open_page()
     page.locator("#examples .gallery-item").first.click()
-    expect(page.locator("#chat .lav2-verdict")).to_have_count(1)
+    answered(page)
     ocr = page.locator(".lav2-experts:visible b", has_text="Text")
     expect(ocr).to_have_attribute("title", re.compile("optical character recognition"))
     sure = page.locator(".lav2-table:visible .header-cell", has_text="Sure")

@@ -5,13 +5,13 @@ import json
 import re
 
 import pytest
-from live import PATIENCE, ROOT, attach, send
+from live import ROOT, answered, attach, send, settled
 from playwright.sync_api import expect
 
 from lav2.cli.main import main
 from lav2.ui.views import WORD
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.flaky(reruns=2)]
 
 SIGN = ROOT / "assets/examples/street-sign.webp"
 LEVELS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]
@@ -24,11 +24,10 @@ def asked(open_page):
 
     def start(**how):
         page = open_page(**how)
-        expect.set_options(timeout=PATIENCE * 1000)
         attach(page, SIGN)
         send(page, "What does the sign say?")
         expect(page.locator("#chat .lav2-verdict")).to_have_count(1)
-        expect(page.locator("button.submit-button:visible")).to_have_count(1)
+        answered(page)
         return page
 
     return start
@@ -42,6 +41,7 @@ def draw(page, left, top, right, bottom):
     """A box on the photo by the pointer; shares of its width and height."""
     photo = page.locator("#evidence .lav2-photo img:visible")
     photo.scroll_into_view_if_needed()
+    settled(page)
     at = photo.bounding_box()
     corners = [(at["x"] + x * at["width"], at["y"] + y * at["height"]) for x, y in ((left, top), (right, bottom))]
     page.mouse.move(*corners[0])
@@ -69,7 +69,11 @@ def test_a_finding_is_added_by_a_box_on_the_photo_and_both_answers_stand_side_by
     expect(rows(page)).to_have_count(before + 1)
     expect(page.locator("#evidence .lav2-photo img")).not_to_have_attribute("src", picture)
     expect(text).to_have_value("")
-    rows(page).nth(before - 1).locator("input[type=checkbox]").uncheck()
+    settled(page)
+    box = rows(page).nth(before - 1).locator("input[type=checkbox]")
+    box.click()
+    settled(page)
+    expect(box).not_to_be_checked()
     page.get_by_role("button", name="Answer again").click()
     sides = page.locator("#chat .lav2-before-after section p")
     expect(sides).to_have_count(2)
@@ -77,7 +81,7 @@ def test_a_finding_is_added_by_a_box_on_the_photo_and_both_answers_stand_side_by
     expect(rows(page)).to_have_count(before)
     expect(rows(page).filter(has_text="zebra")).to_contain_text("by you")
     expect(rows(page).filter(has_text="by you")).to_have_count(1)
-    expect(page.locator("button.submit-button:visible")).to_have_count(1)
+    answered(page)
     with page.expect_download() as download:
         page.locator(".lav2-receipt:visible").click()
     file = tmp_path / "receipt.json"
@@ -110,11 +114,15 @@ def test_a_rewritten_finding_is_marked_and_what_is_wrong_with_a_box_is_said(aske
     page.locator("#fix-corners :is(input, textarea)").fill("5, 70, 40, 80")
     add.click()
     expect(rows(page).last).to_contain_text("Text (by you)")
+    settled(page)
     sign = page.locator(".lav2-table:visible [data-testid$='-2']").filter(has_text=re.compile(r"^\s*STOP\s*$"))
     cell = page.locator(f".lav2-table:visible [data-testid={sign.get_attribute('data-testid')}]")
     cell.click()
+    settled(page)
     cell.press("Enter")
-    page.locator(".lav2-table textarea:visible, .lav2-table input[type=text]:visible").first.fill("STOPP")
+    box = page.locator(".lav2-table textarea:visible, .lav2-table input[type=text]:visible").first
+    box.fill("STOPP")
+    expect(box).to_have_value("STOPP")
     page.keyboard.press("Enter")
     expect(rows(page).filter(has_text="STOPP")).to_have_count(1)
     page.get_by_role("button", name="Answer again").click()
@@ -122,6 +130,7 @@ def test_a_rewritten_finding_is_marked_and_what_is_wrong_with_a_box_is_said(aske
     expect(changes).to_contain_text("You changed “STOP” to “STOPP” (Text).")
     expect(rows(page).filter(has_text="STOPP")).to_contain_text("by you")
     expect(rows(page).filter(has_text="EXIT")).to_contain_text("by you")
+    answered(page)
     page.get_by_role("button", name="Exact prompt").first.click()
     prompt = page.locator("textarea[disabled]:visible").last
     expect(prompt).to_have_value(re.compile(r"> STOPP"))
@@ -142,9 +151,10 @@ def test_the_form_of_corrections_has_no_barrier_and_fits(asked, scheme, width, l
     expect(rows(page).last).to_contain_text("zebra")
     page.locator(".lav2-again").click()
     expect(page.locator("#chat .lav2-before-after section")).to_have_count(2)
+    answered(page)
     page.locator("#chat .lav2-fix-link").click()
     expect(page.locator("#fix-text :is(input, textarea)")).to_be_focused()
-    page.wait_for_timeout(1000)  # what fades in has too little contrast on the way
+    settled(page)  # what fades in has too little contrast on the way
     found = Axe().run(page, options={"runOnly": LEVELS}).response["violations"]
     told = [f"{v['id']}: {[node['html'][:150] for node in v['nodes'][:3]]}" for v in found if v["id"] not in GRADIOS]
     assert not told, "\n".join(told)
