@@ -24,7 +24,7 @@ from lav2.text import claims
 EVIDENCE_BUDGET = 900  # tokens
 KINDS, PLACES = 4, 4  # told at most: kinds of object, places of each
 # Of a likely answer's first word: the share of its chance, against that of an answer which is not told, in the logit.
-FIRST_WORD, UNTOLD = 1.0, 0.05
+FIRST_WORD, UNTOLD = 2.0, 0.05
 LEAST_BUDGET = 64  # tokens of findings beside a computed line; below it the line goes
 
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
