@@ -38,6 +38,47 @@ def ray():
             yield started
 
 
+# before the replicas come up: they take all cores that the cluster has
+def test_a_batch_has_a_line_for_every_photo_when_a_worker_is_killed(ray, tmp_path):
+    count, folder, out = 60, tmp_path / "photos", tmp_path / "answers.jsonl"
+    folder.mkdir()
+    for number in range(count):
+        photo(number).save(folder / f"{number:03}.png")
+    (folder / "007.png").write_bytes(b"\x89PNG damaged")
+    common = batches.Asked(("caption",), Sampling(max_new_tokens=6))
+    stages = batches.Stages(ray=True, expert_batch=4, model_batch=4)
+    killed = []
+
+    def kill(rows):
+        for number, one in enumerate(rows):
+            if number == 8:
+                (pid,) = workers("ModelStage")
+                os.kill(pid, signal.SIGKILL)
+                killed.append(pid)
+            yield one
+
+    counts = batch.write(folder, out, batches.answers(LOADER, common, stages, kill), "w5 w6")
+    lines = [json.loads(line) for line in out.read_text().splitlines()]
+    assert killed and counts == (count - 1, 1)
+    assert sorted(line["id"] for line in lines) == [f"{number:03}.png" for number in range(count)]
+    assert [line["id"] for line in lines if "error" in line] == ["007.png"]
+    assert batch.write(folder, out, batches.answers(LOADER, common, stages), "w5 w6") == (count - 1, 1)
+
+
+def workers(name: str) -> list[int]:
+    """Process ids of Ray's actors that run a stage."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdecimal():
+            try:
+                title = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            except OSError:
+                continue
+            if title.startswith("ray::") and name in title:
+                found.append(int(folder.name))
+    return found
+
+
 @pytest.fixture(scope="module")
 def door(ray):
     """An assistant whose answers come from two replicas of the model; captions from one process of their own."""
@@ -89,8 +130,8 @@ def test_a_full_replica_tells_positions_and_then_that_it_is_busy(door):
     running, kinds = [], Counter()
     long = Sampling(max_new_tokens=1800)
     try:
-        for number in range(2 * 24 + 1):  # of two replicas: 8 at once and 16 who wait
-            running.append(door.answer(asked(3, 0, client=None, sampling=long, question=f"w{3 + number}")))
+        for number in range(4 * 24):  # of two replicas: 8 at once and 16 who wait, and some end meanwhile
+            running.append(door.answer(asked(3, 0, client=None, sampling=long, question=f"w{3 + number % 60}")))
             kinds[type(next(running[-1]))] += 1
         pytest.fail(f"nobody was told that the replicas are busy: {kinds}")
     except Busy as busy:
@@ -143,43 +184,3 @@ def test_what_is_wrong_with_a_question_is_told_by_a_replica_as_by_the_local_app(
                 list(assistant.answer(request))
             told.append((str(error.value), error.value.cause.key))
         assert told[0] == told[1]
-
-
-def test_a_batch_has_a_line_for_every_photo_when_a_worker_is_killed(ray, tmp_path):
-    count, folder, out = 60, tmp_path / "photos", tmp_path / "answers.jsonl"
-    folder.mkdir()
-    for number in range(count):
-        photo(number).save(folder / f"{number:03}.png")
-    (folder / "007.png").write_bytes(b"\x89PNG damaged")
-    common = batches.Asked(("caption",), Sampling(max_new_tokens=6))
-    stages = batches.Stages(ray=True, expert_batch=4, model_batch=4)
-    killed = []
-
-    def kill(rows):
-        for number, one in enumerate(rows):
-            if number == 8:
-                (pid,) = workers("ModelStage")
-                os.kill(pid, signal.SIGKILL)
-                killed.append(pid)
-            yield one
-
-    counts = batch.write(folder, out, batches.answers(LOADER, common, stages, kill), "w5 w6")
-    lines = [json.loads(line) for line in out.read_text().splitlines()]
-    assert killed and counts == (count - 1, 1)
-    assert sorted(line["id"] for line in lines) == [f"{number:03}.png" for number in range(count)]
-    assert [line["id"] for line in lines if "error" in line] == ["007.png"]
-    assert batch.write(folder, out, batches.answers(LOADER, common, stages), "w5 w6") == (count - 1, 1)
-
-
-def workers(name: str) -> list[int]:
-    """Process ids of Ray's actors that run a stage."""
-    found = []
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdecimal():
-            try:
-                title = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-            except OSError:
-                continue
-            if title.startswith("ray::") and name in title:
-                found.append(int(folder.name))
-    return found

@@ -169,11 +169,16 @@ def pipeline(ray: Any, loader: Loader, asked: Asked, stages: Stages, items: list
     resources = ray.cluster_resources()
     parts = share(resources, Cluster(str(stages.model_workers), expert_replicas=stages.expert_workers))
     blocks = max(1, min(len(items) // max(stages.expert_batch, stages.model_batch), 1000))
+    workers = ray.data.ActorPoolStrategy
     data = ray.data.from_items(items, override_num_blocks=blocks)
     options = {"fn_constructor_args": (loader, asked)}
     data = data.map_batches(
-        ExpertStage, batch_size=stages.expert_batch, concurrency=stages.expert_workers, **options, **parts.expert
+        ExpertStage,
+        batch_size=stages.expert_batch,
+        compute=workers(size=stages.expert_workers),
+        **options,
+        **parts.expert,
     )
     return data.map_batches(
-        ModelStage, batch_size=stages.model_batch, concurrency=stages.model_workers, **options, **parts.model
+        ModelStage, batch_size=stages.model_batch, compute=workers(size=stages.model_workers), **options, **parts.model
     )
