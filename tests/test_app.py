@@ -41,6 +41,7 @@ from lav2.events import (
     ExpertStarted,
     PromptReady,
     Queued,
+    Request,
     Routed,
     Sampling,
     Token,
@@ -791,7 +792,7 @@ def test_every_text_that_is_used_exists_and_every_one_is_used():
     made |= {f"term_{name}" for name in TERMS}
     made |= {f"fix_{expert}" for expert in ("detection", "ocr")}
     made |= {f"change_{done}" for done in ("removed", "rewritten", "added")}
-    made |= {f"colour_{word}" for word in (*colours.NAMES, "or")}
+    made |= {f"colour_{word}" for word in (*colours.NAMES, "or")} | {"concept", "candidate"}  # Item.kind
     assert set(texts.TEXTS["en"]) - made - set(EXPERT_NAMES) - set(COMPARE.SIDES) - {"auto"} <= constants
     assert made <= set(texts.TEXTS["en"])
 
@@ -911,12 +912,12 @@ def test_an_example_is_asked_in_the_pages_language_and_its_follow_up_waits_in_th
 def test_a_failing_side_does_not_hide_the_other(monkeypatch):
     class HalfBroken:
         def answer(self, request, cancel):
-            if request == "bad":
+            if request.question == "bad":
                 raise LAV2Error("Too long.", "Shorten it.")
             yield done()
 
     monkeypatch.setattr(answering, "ASSISTANT", HalfBroken())
-    events = dict(answering.stream({"left": "bad", "right": "good"}, threading.Event()))
+    events = dict(answering.stream({"left": Request("bad"), "right": Request("good")}, threading.Event()))
     assert isinstance(events["left"], LAV2Error) and events["right"] == done()
 
 
@@ -930,7 +931,7 @@ def test_both_sides_are_answered_at_the_same_time(monkeypatch):
             yield done()
 
     monkeypatch.setattr(answering, "ASSISTANT", Together())
-    events = list(answering.stream({"off": "asked", "on": "asked"}, threading.Event()))
+    events = list(answering.stream({"off": Request("asked"), "on": Request("asked")}, threading.Event()))
     assert sorted((side, type(event).__name__) for side, event in events) == [
         ("off", "Done"), ("off", "Token"), ("on", "Done"), ("on", "Token")
     ]  # fmt: skip

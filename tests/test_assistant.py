@@ -90,6 +90,8 @@ def test_the_same_seed_gives_the_same_answer(assistant, bus):
 
 
 def test_a_follow_up_question_reuses_evidence_and_features_and_carries_the_history(assistant, bus):
+    from dataclasses import replace
+
     from lav2.events import Turn
 
     first = events(assistant, "What is in this photo?", bus, sampling=short())[-1]
@@ -102,7 +104,9 @@ def test_a_follow_up_question_reuses_evidence_and_features_and_carries_the_histo
     finally:
         assistant._tower.encode = original
     assert not encoded
-    assert second.evidence["caption"] is first.evidence["caption"]
+    asked = {"candidates": (), "asked": ""}  # likely answers are those of each question
+    assert replace(second.evidence["caption"], **asked) == replace(first.evidence["caption"], **asked)
+    assert second.evidence["caption"].asked == "What colour is it?"
     assert f"{first.answer}<|im_end|>" in second.prompt
     assert second.prompt.index("What is in this photo?") < second.prompt.index("Findings")
 
@@ -423,7 +427,7 @@ def test_a_captioner_trained_on_another_image_encoder_looks_through_its_own(assi
     from dataclasses import replace
 
     from lav2.assistant.service import Assistant
-    from lav2.captioning import reranker
+    from lav2.captioning import candidates, reranker
     from lav2.config import EMBEDDED
 
     folder = tmp_path / "caption"
@@ -432,8 +436,10 @@ def test_a_captioner_trained_on_another_image_encoder_looks_through_its_own(assi
     settings["vision"]["channel_order"] = "bgr"
     (folder / "config.json").write_text(json.dumps(settings))
     judge = reranker.load(ASSETS / "caption", EMBEDDED.vision)
-    judge.vision = replace(EMBEDDED.vision, channel_order="bgr")
+    answers = candidates.load(ASSETS / "caption", EMBEDDED.vision)
+    judge.vision = answers.vision = replace(EMBEDDED.vision, channel_order="bgr")
     reranker.save(judge, folder)
+    candidates.save(answers, folder)
     other = Assistant.load(
         replace(EMBEDDED, caption_adapter=str(folder)), detector="/nonexistent/detector.pt", report=lambda line: None
     )

@@ -50,6 +50,7 @@ def test_candidates_are_learned_from_question_and_photo_and_a_question_about_a_t
     red, blue = torch.tensor(RED), torch.tensor(BLUE)
     assert [model.told(photo, "What color is the ball?")[0][0] for photo in (red, blue)] == ["red", "blue"]
     assert [model.told(photo, "Is it red?")[0][0] for photo in (red, blue)] == ["yes", "no"]
+    assert model.told(red, "What colour is the ball?") == model.told(red, "What color is the ball?")
     said = model.told(red, "How many legs has a dog?")
     assert said[0][0] == "four" and said[0][1] > 0.5
     assert model.told(red, "How much is the tea?") == ()

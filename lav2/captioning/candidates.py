@@ -67,8 +67,9 @@ class CandidateConfig:
 
 
 def words_of(question: str) -> list[str]:
-    """Words, pairs of neighbouring words and the first one, two and three words of a question."""
-    words = _WORDS.findall(question.lower())
+    """Words, pairs of neighbouring words and the first one, two and three words of a question, in American spelling as
+    the questions that are learned have it."""
+    words = _WORDS.findall(question.lower().replace("colour", "color").replace("grey", "gray"))
     pairs = [f"{one} {other}" for one, other in pairwise(words)]
     return words + pairs + [_BEGIN + " ".join(words[:n]) for n in (1, 2, 3) if len(words) >= n]
 
