@@ -205,7 +205,7 @@ def test_interrupted_anywhere_it_goes_on_to_the_same_result(whole, tiny, data, l
     assert list(again) == EVERY and again["evaluate"]["score"]["photos"] == 2
     for name, entry in manifest["stages"].items():
         for file, known in entry["outputs"].items():
-            if file.endswith("phrases.safetensors"):  # it names the encoder's file, which lies elsewhere
+            if file.endswith(("phrases.safetensors", "answers.safetensors")):  # it names the encoder's file, which lies elsewhere
                 one, other = (load_file(folder / name / file) for folder in (run.out, out))
                 assert all(torch.equal(one[key], other[key]) for key in one)
             elif not file.endswith("config.json"):  # times
@@ -219,21 +219,22 @@ def test_interrupted_anywhere_it_goes_on_to_the_same_result(whole, tiny, data, l
 def test_what_was_made_with_something_else_is_refused_and_named(whole):
     run, _, _ = whole
 
-    def changed(number, **changes):
-        stages = list(run.recipe.stages)
-        stages[number] = replace(stages[number], **changes)
-        return replace(run, recipe=replace(run.recipe, stages=tuple(stages)))
+    def changed(name, **changes):
+        stages = tuple(replace(stage, **changes) if stage.name == name else stage for stage in run.recipe.stages)
+        return replace(run, recipe=replace(run.recipe, stages=stages))
+
+    (chat,) = (stage for stage in run.recipe.stages if stage.name == "chat")
 
     with pytest.raises(LAV2Error, match=r"The stage encoder .* seed \(0 there, 1 now\)") as error:
         recipe.make(replace(run, seed=1))
     assert "another --out" in error.value.next_step and "--from encoder" in error.value.next_step
     with pytest.raises(LAV2Error, match=r"The stage chat .* steps \(4 there, 5 now\)"):
-        recipe.make(changed(6, settings={**run.recipe.stages[6].settings, "steps": 5}))
+        recipe.make(changed("chat", settings={**chat.settings, "steps": 5}))
     wider = replace(run.preset, adapter_config=replace(run.preset.adapter_config, prompt_length=4))
     with pytest.raises(LAV2Error, match=r"The stage start .* adapter_config \("):
         recipe.make(replace(run, preset=wider))
     with pytest.raises(LAV2Error, match=r"The stage judge .* version \(1 there, 2 now\)"):
-        recipe.make(changed(3, version=2))
+        recipe.make(changed("judge", version=2))
     file = run.data / "qa/photo_qa_own.jsonl"
     before = file.read_bytes()
     try:

@@ -112,7 +112,7 @@ def _decided(row: Mapping[str, Any]) -> list[tuple[Mapping[str, Any], Mapping[st
 def _pair(chosen: Mapping[str, Any], rejected: Mapping[str, Any]) -> dict[str, str] | None:
     if chosen["stopped"] or rejected["stopped"] or chosen["answer"] == rejected["answer"]:
         return None
-    richer = max(rejected, chosen, key=lambda side: len(side["experts"]))
+    richer = max(rejected, chosen, key=lambda side: len(side["evidence"]))
     return {"prompt": richer["prompt"], "chosen": chosen["answer"], "rejected": rejected["answer"]}
 
 

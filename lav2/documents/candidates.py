@@ -23,10 +23,11 @@ from tqdm import tqdm
 from lav2.captioning import candidates
 from lav2.captioning.candidates import CandidateConfig, Example
 from lav2.captioning.reranker import pooled
-from lav2.config import EMBEDDED
+from lav2.config import EMBEDDED, VisionConfig
 from lav2.data.features import FeatureCache
 from lav2.documents.priors import SOURCES
 from lav2.errors import LAV2Error
+from lav2.model import checkpoint
 from lav2.model.vision import VisionTower
 from lav2.options import Help
 from lav2.text.grounding import plural
@@ -95,11 +96,11 @@ def _presence(captions: Sequence[str]) -> list[Example]:
     ]
 
 
-def features(files: Sequence[str]) -> torch.Tensor:
+def features(files: Sequence[str], vision: VisionConfig = EMBEDDED.vision) -> torch.Tensor:
     """[files, 2C] pooled image features, encoded where the cache lacks them."""
-    cache = FeatureCache(cache_dir() / "features", EMBEDDED.vision, files, (), 1)
+    cache = FeatureCache(cache_dir() / "features", vision, files, (), 1)
     if not cache.complete:
-        cache.fill(VisionTower(EMBEDDED.vision).encode)
+        cache.fill(VisionTower(vision).encode)
     return torch.cat([pooled(cache.get(files[i : i + 256])).float() for i in range(0, len(files), 256)])
 
 
@@ -155,20 +156,23 @@ def teach(data: Path, rows: Sequence[Path], folder: Path, report: Callable[[str]
         folder: of a caption adapter.
 
     Raises:
-        LAV2Error: too few questions.
+        LAV2Error: too few questions, no adapter, or one without an image encoder.
     """
     asked = human(data)
     for file in rows:
         with file.open(encoding="utf-8") as lines:
             asked += of_rows(map(json.loads, lines), file.parent)
+    vision = checkpoint.read_vision(folder)
+    if vision is None:
+        raise LAV2Error(f"The adapter in {folder} is text only.", "Give the folder of a caption adapter.")
     files, settings = sorted({file for _, file in asked if file}), CandidateConfig()
-    model = candidates.learn(placed(asked, files), features(files), EMBEDDED.vision, settings, report)
+    model = candidates.learn(placed(asked, files), features(files, vision), vision, settings, report)
     candidates.save(model, folder, {"data": [str(data), *map(str, rows)], **asdict(settings)})
     held = human(data, "val")
     files = sorted({file for _, file in held})
     if not held:
         return 0.0, 0
-    seen, right = features(files), []
+    seen, right = features(files, vision), []
     for example in placed(held, files):
         told = model.told(seen[example.photo], example.question)
         right.append(_right(example, told[0][0]) if told else 0.0)
