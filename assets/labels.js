@@ -29,7 +29,7 @@
     }
     for (const plain of document.querySelectorAll(PLAIN)) { // plain words; the technical term is a tooltip
       const term = say.terms[plain.innerText.trim()];
-      if (term) set(plain, "title", term); // Gradio's own repeats the text of a cell
+      if (term) set(plain, "title", term); // also where Gradio says the word itself once more, sooner or later
     }
     const questions = document.querySelectorAll("#chat .user-row").length;
     const log = document.querySelector("#chat [role=log]");

@@ -66,6 +66,7 @@ async def events(replica, request):
 
 
 def test_a_replica_answers_as_the_local_assistant_with_an_expert_elsewhere(replica, local):
+    pytest.importorskip("ray", reason="needs Ray's extra: pip install -r requirements-cluster.txt")
     for number in range(3):
         ours, its = list(local.answer(asked(number))), asyncio.run(events(replica, asked(number)))
         assert [type(event) for event in its] == [type(event) for event in ours]

@@ -205,7 +205,7 @@ def test_interrupted_anywhere_it_goes_on_to_the_same_result(whole, tiny, data, l
     assert list(again) == EVERY and again["evaluate"]["score"]["photos"] == 2
     for name, entry in manifest["stages"].items():
         for file, known in entry["outputs"].items():
-            if file.endswith(("phrases.safetensors", "answers.safetensors")):  # it names the encoder's file, which lies elsewhere
+            if file.endswith(("phrases.safetensors", "answers.safetensors")):  # they name the encoder's file, elsewhere
                 one, other = (load_file(folder / name / file) for folder in (run.out, out))
                 assert all(torch.equal(one[key], other[key]) for key in one)
             elif not file.endswith("config.json"):  # times

@@ -19,7 +19,7 @@ import numpy as np
 from experts.evidence import Caption, Detections, Evidence, OcrLines
 from experts.prompt_block import Block, by_doubt, doubt, prompt_block
 from experts.render import LABEL_CHARS, Item, clean, numbered
-from lav2.text import claims
+from lav2.text import claims, routing
 
 EVIDENCE_BUDGET = 900  # tokens
 KINDS, PLACES = 4, 4  # told at most: kinds of object, places of each
@@ -84,9 +84,12 @@ def block(
 def filter_for_question(evidence: Evidence, question: str) -> Evidence:
     """Of an expert's findings those that an answer to `question` may rest on: the boxes that are sure, and of a kind
     that the question names and of which none is, the surest one. Who names a kind has a reason to: where "yes" and "no"
-    are as likely, a faint box makes "yes" the better answer. Of a caption: the candidates for answers to it."""
+    are as likely, a faint box makes "yes" the better answer. Of a caption: the candidates for answers to it, but not to
+    questions about a text."""
     if isinstance(evidence, Caption) and evidence.ask:
-        return replace(evidence, candidates=tuple(evidence.ask(question)), asked=question, ask=None)
+        of_text = "read" in routing.route(question).kinds  # what is written there, the text itself tells
+        told = () if of_text else tuple(evidence.ask(question))
+        return replace(evidence, candidates=told, asked=question, ask=None)
     if not isinstance(evidence, Detections):
         return evidence
     kept = evidence.confidence >= evidence.sure
