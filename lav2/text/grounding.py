@@ -52,6 +52,7 @@ _CONDITION = re.compile(
 _COUNT = re.compile(r"\b(?:how many|count|number of)\b", re.IGNORECASE)
 # Of what these ask for, a kind of object is a thing with a price, not something to look for in the photo.
 _PRICE = re.compile(r"\b(?:how much|costs?|prices?|cheap\w*|expensive|pay|paid|sell|buy|bought)\b", re.IGNORECASE)
+_PRESENCE = re.compile(r"\s*(?:is|are) there\b|\s*(?:do|can) you see\b", re.IGNORECASE)
 _ANYBODY = ("person", "people", "anybody", "anyone", "somebody", "someone", "persons")
 
 
@@ -85,10 +86,11 @@ def filter_for_question(evidence: Evidence, question: str) -> Evidence:
     """Of an expert's findings those that an answer to `question` may rest on: the boxes that are sure, and of a kind
     that the question names and of which none is, the surest one. Who names a kind has a reason to: where "yes" and "no"
     are as likely, a faint box makes "yes" the better answer. Of a caption: the candidates for answers to it, but not to
-    questions about a text."""
+    questions about a text or about what the boxes tell."""
     if isinstance(evidence, Caption) and evidence.ask:
         of_text = "read" in routing.route(question).kinds  # what is written there, the text itself tells
-        told = () if of_text else tuple(evidence.ask(question))
+        of_kinds = _PRESENCE.match(question) and claims.asked(question)  # and the boxes, whether a kind is there
+        told = () if of_text or of_kinds else tuple(evidence.ask(question))
         return replace(evidence, candidates=told, asked=question, ask=None)
     if not isinstance(evidence, Detections):
         return evidence
