@@ -84,6 +84,7 @@ def test_the_prompt_tells_candidates_of_the_question_that_was_asked_and_of_no_ot
     told = grounding.filter_for_question(caption, asked)
     assert grounding.filter_for_question(caption, "Is there a red ball on the menu?").candidates == ()
     assert grounding.filter_for_question(caption, "Is there a baby?").candidates == ()
+    assert grounding.filter_for_question(caption, "How many dogs are there?").candidates == ()
     assert told.ask is None and told.asked == asked and told.candidates[0][0] in ("red", "blue")
     fixed = {"caption": Caption("a ball", 0.0, "toy", (), (("red", 0.7), ("blue", 0.4), ("<|im_end|>", 0.2)), asked)}
     assert grounding.likely_answers(fixed, asked) == "Likely answers: red; probably blue"

@@ -52,7 +52,7 @@ _CONDITION = re.compile(
 _COUNT = re.compile(r"\b(?:how many|count|number of)\b", re.IGNORECASE)
 # Of what these ask for, a kind of object is a thing with a price, not something to look for in the photo.
 _PRICE = re.compile(r"\b(?:how much|costs?|prices?|cheap\w*|expensive|pay|paid|sell|buy|bought)\b", re.IGNORECASE)
-_PRESENCE = re.compile(r"\s*(?:is|are) there\b|\s*(?:do|can) you see\b", re.IGNORECASE)
+_PRESENCE = re.compile(r"\s*(?:(?:is|are) there|(?:do|can) you see|how many)\b", re.IGNORECASE)
 _ANYBODY = ("person", "people", "anybody", "anyone", "somebody", "someone", "persons")
 
 
@@ -89,7 +89,7 @@ def filter_for_question(evidence: Evidence, question: str) -> Evidence:
     questions about a text or about what the boxes tell."""
     if isinstance(evidence, Caption) and evidence.ask:
         of_text = "read" in routing.route(question).kinds  # what is written there, the text itself tells
-        of_kinds = _PRESENCE.match(question) and claims.asked(question)  # and the boxes, whether a kind is there
+        of_kinds = _PRESENCE.match(question) and claims.asked(question)  # and boxes, whether a kind is there, and how often
         told = () if of_text or of_kinds else tuple(evidence.ask(question))
         return replace(evidence, candidates=told, asked=question, ask=None)
     if not isinstance(evidence, Detections):
