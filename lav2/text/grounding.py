@@ -89,7 +89,7 @@ def filter_for_question(evidence: Evidence, question: str) -> Evidence:
     questions about a text or about what the boxes tell."""
     if isinstance(evidence, Caption) and evidence.ask:
         of_text = "read" in routing.route(question).kinds  # what is written there, the text itself tells
-        of_kinds = _PRESENCE.match(question) and claims.asked(question)  # and boxes, whether a kind is there, and how often
+        of_kinds = _PRESENCE.match(question) and claims.asked(question)  # boxes tell that
         told = () if of_text or of_kinds else tuple(evidence.ask(question))
         return replace(evidence, candidates=told, asked=question, ask=None)
     if not isinstance(evidence, Detections):
