@@ -10,7 +10,6 @@ Words: B batch, N image tokens, C their width, H hidden width, A answers.
 
 from __future__ import annotations
 
-import json
 import random
 import re
 from collections import Counter
@@ -19,15 +18,14 @@ from dataclasses import asdict, dataclass
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from lav2.captioning import layers
 from lav2.captioning.reranker import pooled
 from lav2.config import VisionConfig, from_json
 from lav2.errors import LAV2Error
@@ -252,9 +250,7 @@ def _truth(rows: Sequence[_Row], width: int) -> Tensor:
 def save(model: CandidateModel, folder: Path, notes: Mapping[str, object] | None = None) -> None:
     """Write the layers in float16 into a caption adapter's folder."""
     facts = {"words": model.words, "answers": model.answers, "vision": asdict(model.vision), "notes": notes or {}}
-    tensors = {name: tensor.half().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    save_file(tensors, folder / (CAPTION_ANSWERS + ".part"), {"answers": json.dumps(facts)})
-    (folder / (CAPTION_ANSWERS + ".part")).rename(folder / CAPTION_ANSWERS)
+    layers.save(model, folder / CAPTION_ANSWERS, "answers", facts)
 
 
 def load(folder: Path, vision: VisionConfig | None) -> CandidateModel | None:
@@ -269,15 +265,12 @@ def load(folder: Path, vision: VisionConfig | None) -> CandidateModel | None:
     file = folder / CAPTION_ANSWERS
     if vision is None or not file.exists():
         return None
-    try:
-        with safe_open(file, "pt") as stored:
-            facts = json.loads(stored.metadata()["answers"])
-            tensors = {name: stored.get_tensor(name).float() for name in stored.keys()}  # noqa: SIM118
+
+    def build(facts: dict[str, Any], tensors: dict[str, Tensor]) -> CandidateModel:
         if from_json(VisionConfig, facts["vision"]) != vision:
             raise LAV2Error(f"{file} was learned on another image encoder.", "Make it for this one, or delete it.")
-        model = CandidateModel(facts["words"], facts["answers"], vision, len(tensors["photo.bias"]))
-        model.load_state_dict(tensors)
-        model.folder = folder
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise LAV2Error(f"{file} cannot be read ({type(error).__name__}).", "Get it again.") from error
-    return model.eval()
+        return CandidateModel(facts["words"], facts["answers"], vision, len(tensors["photo.bias"]))
+
+    model = layers.load(file, "answers", build, "Get it again.")
+    model.folder = folder
+    return model

@@ -11,21 +11,20 @@ Words: B batch, N image tokens, C their width, P phrases.
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from lav2.captioning import layers
 from lav2.config import VisionConfig, from_json
 from lav2.errors import LAV2Error
 from lav2.image import MIRROR_WORDS
@@ -271,9 +270,7 @@ def save(model: ConceptReranker, folder: Path, notes: Mapping[str, object] | Non
     """Write the layers in float16 into a caption adapter's folder."""
     facts = {"phrases": [" ".join(name) for name in model.names], "unknown": model.unknown,
              "vision": asdict(model.vision), "notes": notes or {}}  # fmt: skip
-    tensors = {name: tensor.half().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    save_file(tensors, folder / (CAPTION_PHRASES + ".part"), {"phrases": json.dumps(facts)})
-    (folder / (CAPTION_PHRASES + ".part")).rename(folder / CAPTION_PHRASES)
+    layers.save(model, folder / CAPTION_PHRASES, "phrases", facts)
 
 
 def load(folder: Path, vision: VisionConfig | None) -> ConceptReranker | None:
@@ -288,10 +285,8 @@ def load(folder: Path, vision: VisionConfig | None) -> ConceptReranker | None:
     file = folder / CAPTION_PHRASES
     if vision is None or not file.exists():
         return None
-    try:
-        with safe_open(file, "pt") as stored:
-            facts = json.loads(stored.metadata()["phrases"])
-            tensors = {name: stored.get_tensor(name).float() for name in stored.keys()}  # noqa: SIM118
+
+    def build(facts: dict[str, Any], tensors: dict[str, Tensor]) -> ConceptReranker:
         own = from_json(VisionConfig, facts["vision"])
         if own != vision:
             raise LAV2Error(
@@ -300,9 +295,6 @@ def load(folder: Path, vision: VisionConfig | None) -> ConceptReranker | None:
                 "Make it for this one with `python -m lav2 phrases`, or delete it.",
             )
         names = [tuple(name.split(" ")) for name in facts["phrases"]]
-        model = ConceptReranker(names, tensors["rarity"], facts["unknown"], vision, len(tensors["input.bias"]))
-        model.load_state_dict(tensors)
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        step = "Get it again, or make it with `python -m lav2 phrases`."
-        raise LAV2Error(f"{file} cannot be read ({type(error).__name__}).", step) from error
-    return model.eval()
+        return ConceptReranker(names, tensors["rarity"], facts["unknown"], vision, len(tensors["input.bias"]))
+
+    return layers.load(file, "phrases", build, "Get it again, or make it with `python -m lav2 phrases`.")
