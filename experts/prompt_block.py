@@ -181,7 +181,25 @@ def _ocr_heading(evidence: Mapping[str, Evidence], rows: Sequence[_Row], unsure:
 
 
 def _rows(evidence: Mapping[str, Evidence], items: Sequence[Item], count_tokens: Callable[[str], int]) -> list[_Row]:
-    """The text's rows in reading order, without what cannot be read reliably."""
+    """The text's rows, as they are written into the prompt."""
+    rows = []
+    for row in _laid_out(evidence, items):
+        text = ROW + CELL.join(_cells(row))
+        rows.append(_Row(text, count_tokens(text) + 1, tuple(item.number for cell in row for item in cell)))
+    return rows
+
+
+def text_rows(evidence: Mapping[str, Evidence]) -> list[list[str]]:
+    """The cells of each row of the photo's text in reading order, without what cannot be read reliably."""
+    return [_cells(row) for row in _laid_out(evidence, numbered(evidence))]
+
+
+def _cells(row: Sequence[Sequence[Item]]) -> list[str]:
+    return [" ".join(item.text for item in cell) for cell in row]
+
+
+def _laid_out(evidence: Mapping[str, Evidence], items: Sequence[Item]) -> list[list[list[Item]]]:
+    """Rows in reading order, in each the cells from left to right, in each its findings."""
     lines = evidence.get("ocr")
     found = [item for item in items if item.expert == "ocr"]
     if not isinstance(lines, OcrLines) or not found:
@@ -189,13 +207,8 @@ def _rows(evidence: Mapping[str, Evidence], items: Sequence[Item], count_tokens:
     kept = [item for item, sure in zip(found, _reliable(lines), strict=True) if sure]
     if not kept:
         return []
-    rows = []
-    texts = [item.text for item in kept]
-    for row in rows_of(np.array([item.polygon for item in kept], np.float32), texts):
-        cells = [" ".join(kept[i].text for i in cell) for cell in row]
-        text = ROW + CELL.join(cells)
-        rows.append(_Row(text, count_tokens(text) + 1, tuple(kept[i].number for cell in row for i in cell)))
-    return rows
+    laid_out = rows_of(np.array([item.polygon for item in kept], np.float32), [item.text for item in kept])
+    return [[[kept[i] for i in cell] for cell in row] for row in laid_out]
 
 
 def _reliable(lines: OcrLines) -> list[bool]:

@@ -2,8 +2,8 @@
 line that computes what it asks: how many, on which side, which kinds the detector does not know. The budget is the one
 that answering, training and evaluation share. No torch.
 
-The computed line is true for the findings or it is not there. It says nothing of text, and drops no condition without
-saying so.
+The computed line is true for the findings or it is not there. Of text it compares prices (lav2.text.amounts), no more;
+it drops no condition without saying so.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from dataclasses import replace
 import numpy as np
 
 from experts.evidence import Caption, Detections, Evidence, OcrLines
-from experts.prompt_block import Block, by_doubt, doubt, prompt_block
+from experts.prompt_block import Block, by_doubt, doubt, prompt_block, text_rows
 from experts.render import LABEL_CHARS, Item, clean, numbered
-from lav2.text import claims, routing
+from lav2.text import amounts, claims, routing
 
 EVIDENCE_BUDGET = 900  # tokens
 KINDS, PLACES = 4, 4  # told at most: kinds of object, places of each
@@ -128,12 +128,15 @@ def first_words(evidence: Mapping[str, Evidence], question: str) -> dict[str, fl
 
 
 def computed(evidence: Mapping[str, Evidence], question: str) -> str:
-    """What the boxes say to the question, as one line; "" where they say nothing to it.
+    """What the boxes, or a list of prices, say to the question, as one line; "" where they say nothing to it.
 
     Kinds of object (those of claims.asked): how many and where, or that none was found, or that the detector does
     not look for them; of two kinds whose places are compared, on which side the surer ones lie. A part of the photo:
     what is there. What the boxes cannot tell of it (women, who wears a hat) is said, and what else the caption says.
+    Prices, where the question compares them: from low to high, or those within its limit.
     """
+    if amounts.compares(question) and (prices := amounts.compared(text_rows(evidence), question)):
+        return f"Computed: {prices}"
     detections = evidence.get("detection")
     if not isinstance(detections, Detections) or _PRICE.search(question):
         return ""

@@ -1,0 +1,86 @@
+"""Prices of a printed list are compared by arithmetic, or not at all (lav2.text.amounts)."""
+
+import numpy as np
+import pytest
+
+from experts.evidence import OcrLines
+from lav2.text import amounts, grounding
+
+RECEIPT = [
+    ["GREEN MARKET"],
+    ["14/03/2026", "10:33"],
+    ["Eggs", "3.95"],
+    ["2 x Olive oil", "E7.49"],
+    ["Bread", "2,20 A"],
+    ["Subtota l", "13.64"],
+    ["VAT 10%", "1.36"],
+    ["CASH", "20.00"],
+]
+
+
+def test_prices_stand_from_low_to_high_without_sums_dates_and_payments():
+    said = amounts.compared(RECEIPT, "What was the most expensive item?")
+    assert said == "prices from low to high: Bread 2,20, Eggs 3.95, Olive oil E7.49"
+
+
+@pytest.mark.parametrize(
+    ("question", "said"),
+    [
+        ("Which drinks cost less than 3?", "less than 3: Bread 2,20"),
+        ("What costs more than 3.50 euros?", "more than 3.50: Eggs 3.95, Olive oil E7.49"),
+        ("What can I get for under $2?", "under 2: none"),
+        ("Is there anything up to 2.20?", "up to 2.20: Bread 2,20"),
+        ("Which is cheaper, the eggs or the olive oil?", "prices from low to high: Eggs 3.95, Olive oil E7.49"),
+    ],
+)
+def test_a_limit_and_named_things_choose_among_the_prices(question, said):
+    assert amounts.compares(question)
+    assert amounts.compared(RECEIPT, question) == said
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "How much are the eggs?",
+        "What is under the table?",
+        "Is he under 3 years old?",
+        "Which is the tallest?",
+        "What is below?",
+    ],
+)
+def test_other_questions_are_no_comparison_of_prices(question):
+    assert not amounts.compares(question)
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [["Tea", "2", "2.50", "5.00"], ["Soup", "1", "4.50", "4.50"]],  # which of the two is the price?
+        [["Tea", "2.50"]],  # nothing to compare with
+        [["Open", "9"], ["Platform", "12"]],  # numbers without currency or cents
+        [["Monday 10.30 - 18.00"], ["Sunday 11.00 - 16.00"]],
+        [],
+    ],
+)
+def test_where_prices_are_not_clear_nothing_is_said(rows):
+    assert amounts.compared(rows, "What is the cheapest?") == ""
+
+
+def test_of_a_long_list_both_ends_are_told():
+    rows = [[f"Dish {chr(97 + i)}", f"{i + 1}.00"] for i in range(20)]
+    said = amounts.compared(rows, "What is the cheapest?")
+    assert said == (
+        "prices from low to high: Dish a 1.00, Dish b 2.00, Dish c 3.00, ..., Dish r 18.00, Dish s 19.00, Dish t 20.00"
+    )
+
+
+def test_the_prompt_has_the_comparison_where_a_question_asks_for_one_and_experts_read_the_prices():
+    rows = [("Bread", "2,20"), ("Eggs", "3.95")]
+    quads = np.array(
+        [[[x, y], [x + 60, y], [x + 60, y + 10], [x, y + 10]] for y in (0, 30) for x in (0, 200)], np.float32
+    )
+    ocr = OcrLines(quads, np.ones(4, np.float32), tuple(cell for row in rows for cell in row), 0.1, (300, 60))
+    line = "Computed: prices from low to high: Bread 2,20, Eggs 3.95"
+    assert grounding.block({"ocr": ocr}, "Which is the cheapest?", len).text.endswith(line)
+    assert "Computed" not in grounding.block({"ocr": ocr}, "How much are the eggs?", len).text
+    assert "Computed" not in grounding.block({"ocr": ocr}, "Which is the cheapest?", len, computed_line=False).text
