@@ -1,4 +1,6 @@
-"""Ultralytics' detection loss, where it only counts that a kind was not drawn as far as somebody looked for it."""
+"""Ultralytics' detection loss, where it only counts that a kind was not drawn as far as somebody looked for it, and
+which kinds the whole photo shows is learned as well.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +15,8 @@ from experts.detection import contained
 with contained(verbose=True):
     from ultralytics.utils.loss import v8DetectionLoss
     from ultralytics.utils.tal import make_anchors
+
+PRESENCE = 0.1  # of the loss of which kinds are there, beside the others
 
 
 class PartialLabelLoss(v8DetectionLoss):
@@ -35,7 +39,17 @@ class PartialLabelLoss(v8DetectionLoss):
         self.bce = partial(self._weighted_bce, weight)
         objects = {k: batch[k][~region] for k in ("batch_idx", "cls", "bboxes")}
         with torch.autocast(self.device.type, enabled=False):
-            return super().get_assigned_targets_and_loss(preds, batch | objects, **more)
+            targets, loss, _ = super().get_assigned_targets_and_loss(preds, batch | objects, **more)
+            loss[1] += PRESENCE * self.presence(preds["presence"], objects, weight)
+        return targets, loss, dict(zip(self.loss_names, loss.detach(), strict=True))
+
+    def presence(self, logits: Tensor, objects: dict[str, Tensor], weight: Tensor) -> Tensor:
+        """The loss of the kinds that each photo shows, logits [B, classes]; what was not drawn counts as at the cell
+        of the photo where it counts least."""
+        shown = torch.zeros_like(logits)
+        shown[objects["batch_idx"].long(), objects["cls"].view(-1).long()] = 1
+        counts = torch.where(shown > 0, 1.0, weight.amin(1))
+        return (self._plain_bce(logits, shown) * counts).sum() / len(logits)
 
     def weights(self, preds: dict[str, Any], regions: dict[str, Tensor]) -> Tensor:
         """[B, cells, classes] in 0..1: how much a kind's absence counts at a cell; of several regions the least."""

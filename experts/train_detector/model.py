@@ -1,7 +1,9 @@
 """The detector that is trained here: ImageNet EfficientNet-Lite backbone, depthwise PAN neck, ultralytics' Detect head.
 
-Photo [B, 3, S, S] in 0..1 -> features of stride 8, 16, 32 -> boxes and class scores at every cell. It is a
-DetectionModel of ultralytics, so that ultralytics' trainer, loss and exporter work on it as on any YOLO.
+Photo [B, 3, S, S] in 0..1 -> features of stride 8, 16, 32 -> boxes and class scores at every cell. What the photo as a
+whole makes likely adds to every cell's score (global context, as in ParseNet, arXiv 1506.04579): a small and blurred
+thing on a table in a kitchen is a cup. It is a DetectionModel of ultralytics, so that ultralytics' trainer, loss and
+exporter work on it as on any YOLO.
 """
 
 from __future__ import annotations
@@ -47,8 +49,8 @@ class LiteDetector(DetectionModel):
         layers = (
             Stem(net),
             Body(net),
-            Neck(channels, width),
-            Detect(classes, reg_max=reach, ch=(width,) * len(TAPS)),
+            Neck(channels, width, net.conv_head),
+            ContextDetect(classes, reach, (width,) * len(TAPS), net.conv_head.out_channels),
         )
         for i, layer in enumerate(layers):
             layer.i, layer.f, layer.type = i, -1, type(layer).__name__  # number, input, name: what BaseModel reads
@@ -102,22 +104,46 @@ class Body(nn.Module):
 
 
 class Neck(nn.Module):
-    """Down and up the pyramid with sums and depthwise 5x5 convolutions: three maps -> three maps of one width."""
+    """Down and up the pyramid with sums and depthwise 5x5 convolutions: three maps -> three maps of one width, and the
+    whole photo's features [B, C] after ImageNet's last convolution."""
 
-    def __init__(self, channels: list[int], width: int):
+    def __init__(self, channels: list[int], width: int, whole: nn.Module):
         super().__init__()
+        self.whole = whole
         self.lateral = nn.ModuleList(Conv(c, width, 1) for c in channels)
         self.down = nn.ModuleList(_separable(width) for _ in channels[1:])
         self.stride = nn.ModuleList(_separable(width, 2) for _ in channels[1:])
         self.up = nn.ModuleList(_separable(width) for _ in channels[1:])
 
     def forward(self, features: list[Tensor]) -> list[Tensor]:
+        whole = nn.functional.relu6(self.whole(features[-1])).mean((2, 3))
         maps = [layer(x) for layer, x in zip(self.lateral, features, strict=True)]
         for i in range(len(maps) - 1, 0, -1):  # coarse to fine
             maps[i - 1] = self.down[i - 1](maps[i - 1] + nn.functional.interpolate(maps[i], scale_factor=2.0))
         for i in range(1, len(maps)):  # fine to coarse
             maps[i] = self.up[i - 1](maps[i] + self.stride[i - 1](maps[i - 1]))
-        return maps
+        return [*maps, whole]
+
+
+class ContextDetect(Detect):
+    """Ultralytics' Detect, whose class scores at every cell also hear what the whole photo shows.
+
+    `presence` (logits [B, classes]: is there one?) is learned from the photo's kinds (PartialLabelLoss); `trust`
+    [classes] is how much of it adds to a cell's logit, nothing at first.
+    """
+
+    def __init__(self, classes: int, reach: int, channels: tuple[int, ...], whole: int):
+        super().__init__(classes, reg_max=reach, ch=channels)
+        self.presence, self.trust = nn.Linear(whole, classes), nn.Parameter(torch.zeros(classes))
+        nn.init.zeros_(self.presence.weight)
+        nn.init.constant_(self.presence.bias, -4.0)
+
+    def forward_head(self, x: list[Tensor], *heads: nn.Module, **named: nn.Module) -> dict[str, Tensor]:
+        *maps, whole = x
+        made = super().forward_head(maps, *heads, **named)
+        presence = self.presence(whole)
+        scores = made["scores"] + (self.trust * presence)[..., None]
+        return {**made, "scores": scores, "presence": presence}
 
 
 def _separable(width: int, stride: int = 1) -> nn.Sequential:
@@ -173,6 +199,7 @@ def adopt(model: LiteDetector, other: LiteDetector, names: list[str]) -> list[st
     """
     own, theirs = model.state_dict(), other.float().state_dict()
     last = {f"model.{HEAD}.cv3.{i}.2.{part}" for i in range(len(TAPS)) for part in ("weight", "bias")}
+    last |= {f"model.{HEAD}.{name}" for name in ("presence.weight", "presence.bias", "trust")}
     if own.keys() != theirs.keys() or any(own[k].shape != theirs[k].shape for k in own.keys() - last):
         raise ExpertError("The weights to start from are of another build.", f"They have {other.yaml}.")
     known = {name: i for i, name in other.names.items()}
@@ -197,6 +224,9 @@ def keep_classes(model: LiteDetector, names: list[str]) -> None:
         cut = nn.Conv2d(last.in_channels, len(names), 1)
         cut.weight.data, cut.bias.data = last.weight.data[rows].clone(), last.bias.data[rows].clone()
         branch[-1] = cut
+    whole = nn.Linear(head.presence.in_features, len(names))
+    whole.weight.data, whole.bias.data = head.presence.weight.data[rows].clone(), head.presence.bias.data[rows].clone()
+    head.presence, head.trust = whole, nn.Parameter(head.trust.data[rows].clone())
     head.nc = model.nc = len(names)
     head.no = head.nc + 4 * head.reg_max
     model.names = dict(enumerate(names))
