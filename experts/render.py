@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from experts.evidence import Caption, Detections, Evidence, OcrLines
+from experts.evidence import Caption, Detections, Evidence, Observations, OcrLines
 
 CAPTION_CHARS, LABEL_CHARS, LINE_CHARS = 200, 30, 160
 
@@ -40,8 +40,8 @@ class Item:
 
 
 def numbered(evidence: Mapping[str, Evidence]) -> list[Item]:
-    """Every finding with its number: caption, objects by falling confidence, text lines, and last what has no place in
-    the photo, the caption expert's candidates for answers and its concepts.
+    """Every finding with its number: caption, objects by falling confidence, text lines, what experts of other packages
+    found, and last what has no place in the photo, the caption expert's candidates for answers and its concepts.
 
     Texts are cleaned. A text of which nothing is left gets no number.
     """
@@ -51,18 +51,34 @@ def numbered(evidence: Mapping[str, Evidence]) -> list[Item]:
         found.append(("caption", clean(caption.text, CAPTION_CHARS), None, None, ""))
     if isinstance(detections, Detections):
         for i in np.argsort(-detections.confidence, kind="stable"):
-            left, top, right, bottom = detections.xyxy[i]
-            polygon = np.array([(left, top), (right, top), (right, bottom), (left, bottom)], np.float32)
+            polygon = _corners(detections.xyxy[i])
             label, confidence = clean(detections.labels[i], LABEL_CHARS), float(detections.confidence[i])
             colour = clean(detections.colours[i], LABEL_CHARS) if detections.colours else ""
             found.append(("detection", label, confidence, polygon, placed(polygon, detections.size), colour))
     if isinstance(lines, OcrLines):
         for text, confidence, quad in zip(lines.texts, lines.confidence, lines.quads, strict=True):
             found.append(("ocr", clean(text, LINE_CHARS), float(confidence), quad, placed(quad, lines.size)))
+    for name, other in evidence.items():
+        if isinstance(other, Observations):
+            for text, confidence, box in zip(other.texts, other.confidence, other.boxes, strict=True):
+                polygon = None if box is None else _corners(box)
+                place = "" if polygon is None else placed(polygon, other.size)
+                found.append((name, clean(text, LINE_CHARS), float(confidence), polygon, place))
     if isinstance(caption, Caption):
         for kind, told in (("candidate", caption.candidates), ("concept", caption.concepts)):
             found += [("caption", clean(text, LABEL_CHARS), chance, None, "", "", kind) for text, chance in told]
     return [Item(number, *rest) for number, rest in enumerate((f for f in found if f[1]), start=1)]
+
+
+def _corners(box: Sequence[float]) -> np.ndarray:
+    """[4,2] of (left, top, right, bottom)."""
+    left, top, right, bottom = box
+    return np.array([(left, top), (right, top), (right, bottom), (left, bottom)], np.float32)
+
+
+def label_of(expert: str) -> str:
+    """How an expert of another package is called where people and the model read it: bar_code is Bar code."""
+    return expert.replace("_", " ").capitalize()
 
 
 def placed(polygon: np.ndarray, size: tuple[int, int]) -> str:

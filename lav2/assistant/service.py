@@ -18,8 +18,9 @@ from PIL import Image
 from torch import Tensor
 
 from experts import caption, ocr
-from experts.evidence import EXPERT_NAMES, Evidence, Expert, ExpertFailure
+from experts.evidence import Evidence, Expert, ExpertFailure
 from experts.orchestrator import Orchestrator, fingerprint
+from experts.registry import added, in_order
 from lav2 import config
 from lav2.assistant.admission import AT_ONCE, WAITING, AdmissionQueue
 from lav2.assistant.context import ContextWindow
@@ -108,6 +109,7 @@ class Assistant:
             ),
             "detection": detector,
             "ocr": ocr.build(device=str(chat.device)),
+            **added(str(chat.device)),
         }
         self._experts = {**own, **(experts or {})}
         self.experts = tuple(self._experts)
@@ -216,7 +218,7 @@ class Assistant:
         with self._admission.slot(client) as place:
             for _ in self._admission.positions(place, cancel):
                 pass
-            return {} if cancel.is_set() else _ordered(dict(self._orchestrator.run(image, experts, cancel=cancel)))
+            return {} if cancel.is_set() else in_order(dict(self._orchestrator.run(image, experts, cancel=cancel)))
 
     def concepts(self, image: Image.Image) -> tuple[tuple[str, float], ...]:
         """The words that the captioner's judge expects of a photo (lav2.captioning.reranker), the likeliest first."""
@@ -333,7 +335,7 @@ class Assistant:
             for name, found in self._orchestrator.run(request.image, request.experts, photo, cancel):
                 evidence[name] = grounding.filter_for_question(found, question)
                 yield EvidenceFound(name, evidence[name], name in remembered)
-        evidence = _ordered(evidence)
+        evidence = in_order(evidence)
         timings = {name: found.seconds for name, found in evidence.items()}
         timings["queued"], timings["experts"] = begin - start, time.perf_counter() - begin
 
@@ -426,7 +428,3 @@ class Assistant:
     def _text_only_prompt_kv(self) -> tuple:
         """Prompts of a question without a photo."""
         return self._chat.prompt_kv()
-
-
-def _ordered(evidence: dict[str, Evidence]) -> dict[str, Evidence]:
-    return {name: evidence[name] for name in EXPERT_NAMES if name in evidence}

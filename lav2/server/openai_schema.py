@@ -21,8 +21,8 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import from_json
 
-from experts.evidence import EXPERT_NAMES
 from experts.messages import cut
+from experts.registry import EXPERT_NAMES
 from lav2.errors import LAV2Error
 from lav2.events import AUTO, RANGES, Request, Sampling, Turn
 from lav2.image import open_image

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from experts.evidence import Caption, Detections, Evidence, OcrLines
+from experts.evidence import Caption, Detections, Evidence, Observations, OcrLines
 from experts.render import CAPTION_CHARS, LABEL_CHARS, LINE_CHARS, Item, clean, numbered, placed
 from lav2.events import Change
 
@@ -84,6 +84,10 @@ def corrected(
                 texts=texts,
                 reliable=np.array(reliable, bool),
             )
+        elif isinstance(found, Observations):
+            texts = tuple(kept[item.number].strip() for item in own)
+            boxes = [None if item.polygon is None else (*item.polygon.min(0), *item.polygon.max(0)) for item in own]
+            result[name] = replace(found, texts=texts, confidence=_confidence(own, texts), boxes=tuple(boxes))
         else:
             result[name] = found
     return result
@@ -125,7 +129,7 @@ def _characters(item: Item) -> int:
     """How many of a finding's text `numbered` keeps."""
     if item.expert == "caption":
         return CAPTION_CHARS if item.confidence is None else LABEL_CHARS
-    return ADDABLE[item.expert]
+    return ADDABLE.get(item.expert, LINE_CHARS)
 
 
 def by_reader(evidence: Mapping[str, Evidence], told: Sequence[Change]) -> frozenset[int]:
