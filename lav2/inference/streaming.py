@@ -142,7 +142,7 @@ def read_ahead(
     read, or `kept` holds all of it and perhaps more of the prompt.
 
     Args:
-        beginning: of the prompt; its whole pieces are read, but for those that `kept` holds.
+        beginning: of the prompt; its whole chunks are read, but for those that `kept` holds.
         prompt_kv, kept, photo, scheduler: as of `stream`.
         cancel: ends the reading early.
     """
