@@ -122,7 +122,7 @@ class Help(argparse.HelpFormatter):
     def _get_help_string(self, action):
         text, default = action.help or "", action.default
         switch = action.nargs == 0
-        if not action.option_strings or action.required or switch or default in (None, "", argparse.SUPPRESS):
+        if not action.option_strings or action.required or switch or default in (None, "", argparse.SUPPRESS, []):
             return text
         told = " ".join(map(str, default)) if isinstance(default, list | tuple) else default
         return f"{text} (default: {told})".strip().replace("%", "%%")
