@@ -43,7 +43,7 @@ class Caption:
     asked: str = ""
     ask: Callable[[str], Sequence[tuple[str, float]]] | None = field(default=None, repr=False, compare=False)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not isinstance(self.text, str):
             raise ValueError(f"Caption.text is {self.text!r}, and must be a text.")
         for name in ("concepts", "candidates"):
@@ -78,7 +78,7 @@ class Detections:
     sure: float = 0.0
     colours: tuple[str, ...] = ()
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         n = len(self.labels)
         object.__setattr__(self, "xyxy", _array("Detections.xyxy", self.xyxy, (n, 4)))
         object.__setattr__(self, "confidence", _confidence("Detections.confidence", self.confidence, n))
@@ -118,9 +118,9 @@ class OcrLines:
     texts: tuple[str, ...]
     seconds: float
     size: tuple[int, int]
-    reliable: np.ndarray | None = None
+    reliable: np.ndarray = None  # type: ignore[assignment]  # __post_init__ makes it
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         n = len(self.texts)
         reliable = np.ones(n, bool) if self.reliable is None else np.array(self.reliable)  # a copy
         if reliable.shape != (n,) or reliable.dtype != bool:
@@ -152,7 +152,7 @@ class Observations:
     size: tuple[int, int]
     boxes: tuple[tuple[float, ...] | None, ...] = ()
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         n = len(self.texts)
         if isinstance(self.texts, str) or not all(isinstance(text, str) for text in self.texts):
             raise ValueError("Observations.texts must be a sequence of texts.")
@@ -213,9 +213,9 @@ class LazyExpert:
     """
 
     name: str
-    kind: type
+    kind: Callable[..., Evidence]
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._lock = threading.RLock()
         self._model: Any = None
 
@@ -293,8 +293,9 @@ def from_json(name: str, value: dict[str, Any]) -> Evidence:
     if "error" in value:
         return ExpertFailure(name, value["error"], value["next_step"], value["seconds"])
     if name == "caption":
-        told = {key: tuple(map(tuple, value.get(key, ()))) for key in ("concepts", "candidates")}
-        return Caption(value["text"], value["seconds"], value["source"], **told, asked=value.get("asked", ""))
+        concepts, candidates = (tuple(map(tuple, value.get(key, ()))) for key in ("concepts", "candidates"))
+        facts = value["text"], value["seconds"], value["source"]
+        return Caption(*facts, concepts=concepts, candidates=candidates, asked=value.get("asked", ""))
     items = value["items"]
     confidence = np.array([i["confidence"] for i in items], np.float32)
     size = tuple(value["size"])

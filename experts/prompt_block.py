@@ -72,8 +72,8 @@ def prompt_block(
     if not rows:
         text = "\n".join((*head, *body))
         fits = count_tokens(text) <= budget
-        lost = frozenset(item.number for item in items if item.expert != "ocr") - listed
-        return Block(text if fits else "\n".join(head), lost if fits else everything - listed)
+        unlisted = frozenset(item.number for item in items if item.expert != "ocr") - listed
+        return Block(text if fits else "\n".join(head), unlisted if fits else everything - listed)
     room = budget - count_tokens("\n".join((*head, *body))) - 12  # for the line that says how many are left out
     kept = _chosen(rows, room, question)
     while True:
@@ -100,7 +100,7 @@ def _head(evidence: Mapping[str, Evidence], items: Sequence[Item], plural: Calla
         said = next((item.text for item in own if not item.kind), "")
         lines.append(f"Caption: {_missing(evidence, 'caption') or (said and chr(34) + said + chr(34)) or 'none'}")
         if concepts := [item for item in own if item.kind == "concept"]:
-            lines.append(f"Concepts: {by_doubt([(item.text, item.confidence) for item in concepts])}")
+            lines.append(f"Concepts: {by_doubt([(item.text, item.chance) for item in concepts])}")
     if "detection" in evidence:
         found = [item for item in items if item.expert == "detection"]
         lines.append(f"Objects: {_missing(evidence, 'detection') or _objects(found, plural) or 'none found'}")
@@ -115,7 +115,7 @@ def _observed(found: Sequence[Item]) -> tuple[str, frozenset[int]]:
     """("EAN 40063" (bottom left), probably "UPC 1234", numbers): the first ones that OBSERVED_CHARS have room for."""
     told: list[str] = []
     for item in found:
-        told.append(f'{_doubt(item.confidence)}"{item.text}"{f" ({item.place})" if item.place else ""}')
+        told.append(f'{_doubt(item.chance)}"{item.text}"{f" ({item.place})" if item.place else ""}')
         if sum(map(len, told)) > OBSERVED_CHARS:
             told[-1] = "..."
             break
@@ -141,7 +141,7 @@ def by_doubt(told: Sequence[tuple[str, float]]) -> str:
 
 def doubt(found: Sequence[Item]) -> str:
     """How sure the surest of some boxes is, in a word before their number: "", "probably " or "perhaps "."""
-    return _doubt(max(item.confidence for item in found))
+    return _doubt(max(item.chance for item in found))
 
 
 def _doubt(chance: float) -> str:

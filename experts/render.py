@@ -7,6 +7,7 @@ import unicodedata
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -38,6 +39,18 @@ class Item:
     colour: str = ""
     kind: str = ""
 
+    @property
+    def chance(self) -> float:
+        """The confidence; 1 where the expert tells none."""
+        return 1.0 if self.confidence is None else self.confidence
+
+    @property
+    def outline(self) -> np.ndarray:
+        """The polygon [k,2] of a finding that has a place. Raises ValueError for another."""
+        if self.polygon is None:
+            raise ValueError(f"Finding {self.number} has no place in the photo.")
+        return self.polygon
+
 
 def numbered(evidence: Mapping[str, Evidence]) -> list[Item]:
     """Every finding with its number: caption, objects by falling confidence, text lines, what experts of other packages
@@ -45,7 +58,7 @@ def numbered(evidence: Mapping[str, Evidence]) -> list[Item]:
 
     Texts are cleaned. A text of which nothing is left gets no number.
     """
-    found = []  # (expert, text, confidence, polygon, place)
+    found: list[tuple[Any, ...]] = []  # fields of Item behind its number
     caption, detections, lines = (evidence.get(name) for name in ("caption", "detection", "ocr"))
     if isinstance(caption, Caption):
         found.append(("caption", clean(caption.text, CAPTION_CHARS), None, None, ""))
@@ -61,9 +74,8 @@ def numbered(evidence: Mapping[str, Evidence]) -> list[Item]:
     for name, other in evidence.items():
         if isinstance(other, Observations):
             for text, confidence, box in zip(other.texts, other.confidence, other.boxes, strict=True):
-                polygon = None if box is None else _corners(box)
-                place = "" if polygon is None else placed(polygon, other.size)
-                found.append((name, clean(text, LINE_CHARS), float(confidence), polygon, place))
+                where = (None, "") if box is None else (_corners(box), placed(_corners(box), other.size))
+                found.append((name, clean(text, LINE_CHARS), float(confidence), *where))
     if isinstance(caption, Caption):
         for kind, told in (("candidate", caption.candidates), ("concept", caption.concepts)):
             found += [("caption", clean(text, LABEL_CHARS), chance, None, "", "", kind) for text, chance in told]
@@ -155,13 +167,13 @@ def draw(image: Image.Image, evidence: Mapping[str, Evidence], added: Sequence[I
     font = ImageFont.load_default(size=max(11, round(max(image.size) / 45)))
     items = [i for i in (*numbered(evidence), *added) if i.polygon is not None]
     for item in items:
-        pen.polygon([tuple(p) for p in item.polygon.tolist()], outline=_colour(item), width=width)
+        pen.polygon([tuple(p) for p in item.outline.tolist()], outline=_colour(item), width=width)
     for item in reversed(items):  # tags last, over all outlines; the surest on top
         tag = f"{item.number} {item.text}" if item.expert == "detection" else str(item.number)
         left, top, right, bottom = pen.textbbox((0, 0), tag, font=font)
         pad = max(1, width)
         tag_width, tag_height = right - left + 2 * pad, bottom - top + 2 * pad
-        x, y = item.polygon.min(0).tolist()
+        x, y = item.outline.min(0).tolist()
         x = max(0, min(x, image.width - tag_width))
         y = y - tag_height if item.expert == "ocr" else y  # above a text line, so that it stays readable
         y = max(0, min(y, image.height - tag_height))

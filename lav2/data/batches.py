@@ -150,10 +150,12 @@ class Rows:
             if sample.branch:
                 branches[row, : len(tokens)] = torch.tensor(sample.branch)
         branch = branches if branches.any() else None
-        shown = [sample for sample in samples if sample.image is not None]
+        shown = [(sample.image, sample.view) for sample in samples if sample.image is not None]
         if not shown:
             return Batch(input_ids, attention_mask, labels, None, None, branch)
-        tokens = self._features.get([sample.image for sample in shown], [sample.view for sample in shown])
+        if self._features is None:
+            raise ValueError("Samples with photos need their features.")
+        tokens = self._features.get([image for image, _ in shown], [view for _, view in shown])
         if len(shown) == len(samples):
             return Batch(input_ids, attention_mask, labels, tokens, None, branch)
         has_image = torch.tensor([sample.image is not None for sample in samples])
@@ -167,7 +169,8 @@ class _Batches:
 
     def __init__(self, rows: Rows, size: int, seed: int):
         self._rows, self._size, self._seed = rows, size, seed
-        self._place, self._epoch, self._groups = 0, -1, []
+        self._place, self._epoch = 0, -1
+        self._groups: list[list[Sample]] = []
 
     def skip(self, count: int) -> None:
         self._place += count

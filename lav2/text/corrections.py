@@ -55,14 +55,14 @@ def corrected(
         if isinstance(found, Caption):
             said = next((kept[item.number] for item in own if not item.kind), "")
             concepts, candidates = (
-                tuple((kept[item.number], item.confidence if kept[item.number] == item.text else 1.0)
+                tuple((kept[item.number], item.chance if kept[item.number] == item.text else 1.0)
                       for item in own if item.kind == kind) for kind in ("concept", "candidate")
             )  # fmt: skip
             if own:
                 result[name] = replace(found, text=said, concepts=concepts, candidates=candidates)
         elif isinstance(found, Detections):
             texts = tuple(kept[item.number].strip() for item in own)
-            corners = [(*item.polygon.min(0), *item.polygon.max(0)) for item in own]
+            corners = [(*item.outline.min(0), *item.outline.max(0)) for item in own]
             result[name] = replace(
                 found,
                 xyxy=np.array(corners, np.float32).reshape(-1, 4),
@@ -94,6 +94,8 @@ def corrected(
 
 
 def _nothing(expert: str, size: tuple[int, int] | None) -> Evidence:
+    if size is None:
+        raise ValueError("Where findings are added, the size of the photo is needed.")
     if expert == "detection":
         return Detections(np.zeros((0, 4)), np.zeros(0), (), 0.0, BY_READER, (), size)
     return OcrLines(np.zeros((0, 4, 2)), np.zeros(0), (), 0.0, size)
@@ -101,7 +103,7 @@ def _nothing(expert: str, size: tuple[int, int] | None) -> Evidence:
 
 def _confidence(items: Sequence[Item], texts: Sequence[str]) -> np.ndarray:
     pairs = zip(items, texts, strict=True)
-    return np.array([item.confidence if text == item.text else 1.0 for item, text in pairs], np.float32)
+    return np.array([item.chance if text == item.text else 1.0 for item, text in pairs], np.float32)
 
 
 def changes(

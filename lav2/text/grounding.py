@@ -197,11 +197,11 @@ def side(one: Sequence[float], other: Sequence[float], size: tuple[int, int]) ->
 
 
 def _centre(item: Item) -> tuple[float, float]:
-    return tuple((item.polygon.min(0) + item.polygon.max(0)) / 2)
+    return tuple((item.outline.min(0) + item.outline.max(0)) / 2)
 
 
 def _area(item: Item) -> float:
-    width, height = item.polygon.max(0) - item.polygon.min(0)
+    width, height = item.outline.max(0) - item.outline.min(0)
     return float(width * height)
 
 

@@ -35,8 +35,8 @@ RULES: dict[str, tuple[tuple[str, ...], str]] = {
 
 def route(question: str) -> Route:
     """The experts that `question` needs, and why. Those of other packages always look, as no rule is about them."""
-    found = {kind: re.search(pattern, question, re.IGNORECASE) for kind, (_, pattern) in RULES.items()}
-    found = {kind: match[0].lower() for kind, match in found.items() if match}
+    matches = {kind: re.search(pattern, question, re.IGNORECASE) for kind, (_, pattern) in RULES.items()}
+    found = {kind: match[0].lower() for kind, match in matches.items() if match}
     if not found:
         return Route(EXPERT_NAMES, ("other",), ())
     chosen = {name for kind in found for name in RULES[kind][0]} | set(ADDED)

@@ -106,6 +106,7 @@ class _Held:
 
     def __init__(self, items: Sequence[Item], left_out: Set[int], detections: Evidence | None, question: str):
         self.detections = detections if isinstance(detections, Detections) else None
+        self.boxed: dict[str, Evidence] = {"detection": self.detections} if self.detections else {}
         self.classes = self.detections.classes if self.detections else ()
         self.question = question
         self.captions = [item for item in items if item.expert == "caption"]
@@ -132,7 +133,7 @@ class _Held:
             clause = f"{clause} {_counts(self.question)}"
         mentions = claims.asked_words(clause, self.classes)
         if not bare or _only(clause, [word for word, _ in mentions]):
-            wrong = claims.miscounted(clause, self.question, {"detection": self.detections})
+            wrong = claims.miscounted(clause, self.question, self.boxed)
             kinds = {kind for _, kind in mentions} - {conflict.label for conflict in wrong}
             named = [item for item in self.boxes if item.text in kinds]
             named = self._coloured(clause, named)
