@@ -74,8 +74,8 @@ def prompt_block(
         fits = count_tokens(text) <= budget
         unlisted = frozenset(item.number for item in items if item.expert != "ocr") - listed
         return Block(text if fits else "\n".join(head), unlisted if fits else everything - listed)
-    room = budget - count_tokens("\n".join((*head, *body))) - 12  # for the line that says how many are left out
-    kept = _chosen(rows, room, question)
+    remaining = budget - count_tokens("\n".join((*head, *body))) - 12  # for the line that says how many are left out
+    kept = _chosen(rows, remaining, question)
     while True:
         lost = len(rows) - len(kept)
         note = [f"({lost} more row{'s' if lost > 1 else ''} left out)"] if lost else []
@@ -131,10 +131,10 @@ def _objects(found: Sequence[Item], plural: Callable[[str], str]) -> str:
     return ", ".join(f"{doubt(own[label])}{_kind(label, own[label], plural)}" for label in kinds[:KINDS])
 
 
-def by_doubt(told: Sequence[tuple[str, float]]) -> str:
+def by_doubt(chances: Sequence[tuple[str, float]]) -> str:
     """Texts with their chances: clock, tower, building; probably city; perhaps large, street."""
     doubted: dict[str, list[str]] = {}
-    for text, chance in told:
+    for text, chance in chances:
         doubted.setdefault(_doubt(chance), []).append(text)
     return "; ".join(f"{word}{', '.join(doubted[word])}" for word in ("", "probably ", "perhaps ") if word in doubted)
 
@@ -235,9 +235,9 @@ _COMMON = frozenset((
 ))  # fmt: skip
 
 
-def _chosen(rows: Sequence[_Row], room: int, question: str) -> frozenset[int]:
+def _chosen(rows: Sequence[_Row], remaining: int, question: str) -> frozenset[int]:
     """Which rows are told: all that fit, those that share words with the question before the others."""
-    if sum(row.tokens for row in rows) <= room:
+    if sum(row.tokens for row in rows) <= remaining:
         return frozenset(range(len(rows)))
     asked = {word for word in _WORD.findall(question.lower()) if word not in _COMMON}
     shared = [len(asked & set(_WORD.findall(row.text.lower()))) for row in rows]
@@ -246,9 +246,9 @@ def _chosen(rows: Sequence[_Row], room: int, question: str) -> frozenset[int]:
     near = [at + step for at in best[:8] for step in (-1, 1) if 0 <= at + step < len(rows)]
     kept: set[int] = set()
     for at in dict.fromkeys((*best[:8], *ends, *near, *best, *range(len(rows)))):
-        if rows[at].tokens <= room:
+        if rows[at].tokens <= remaining:
             kept.add(at)
-            room -= rows[at].tokens
+            remaining -= rows[at].tokens
     return frozenset(kept)
 
 

@@ -60,10 +60,10 @@ ADDED = installed(_entry_points())  # when the app starts
 EXPERT_NAMES = (*BUILT_IN, *ADDED)  # the order in the prompt
 
 
-def in_order(found: Mapping[str, Found]) -> dict[str, Found]:
+def in_order(by_expert: Mapping[str, Found]) -> dict[str, Found]:
     """Values by expert in the order of EXPERT_NAMES; those of experts that are not installed here come last."""
-    names = (*EXPERT_NAMES, *sorted(found.keys() - set(EXPERT_NAMES)))
-    return {name: found[name] for name in names if name in found}
+    names = (*EXPERT_NAMES, *sorted(by_expert.keys() - set(EXPERT_NAMES)))
+    return {name: by_expert[name] for name in names if name in by_expert}
 
 
 class AddedExpert:

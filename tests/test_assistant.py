@@ -227,7 +227,7 @@ def test_what_the_prompt_begins_with_is_read_while_the_experts_look(assistant, b
     whole = assistant.count_tokens(prompts.beginning(assistant.settings.template, history)) // 128 * 128
     used = next(event.tokens for event in found if isinstance(event, PromptReady))
     assert whole >= 128 and known == whole and sum(read) == used - whole
-    monkeypatch.setattr(assistant, "_kept", prefix_cache.PrefixCache(assistant._kept.lead))
+    monkeypatch.setattr(assistant, "_prefixes", prefix_cache.PrefixCache(assistant._prefixes.lead))
     read.clear()
     given = events(assistant, "What is it?", photo, history, evidence=found[-1].evidence, sampling=short())
     assert sum(read) == used and given[-1].answer == found[-1].answer

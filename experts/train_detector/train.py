@@ -125,7 +125,7 @@ class LiteTrainer(DetectionTrainer):
         return batch
 
 
-def train(data: Path, out: Path, how: DetectorTraining) -> Path:
+def train(data: Path, out: Path, config: DetectorTraining) -> Path:
     """Train until all epochs are done and return the last checkpoint.
 
     A run that was cut off goes on after its last whole epoch, with the settings it began with. In the last epochs,
@@ -134,29 +134,30 @@ def train(data: Path, out: Path, how: DetectorTraining) -> Path:
     Args:
         data: data.yaml of `data.write`.
         out: folder of the run: weights/last.pt after every epoch, results.csv.
-        how: its settings; where no checkpoint is named to start from, the backbone has ImageNet's weights.
+        config: its settings; where no checkpoint is named to start from, the backbone has ImageNet's weights.
     """
     last = out / "weights" / "last.pt"
-    grown = how.epochs - DEFAULTS["close_mosaic"]  # epochs before the final size
+    grown = config.epochs - DEFAULTS["close_mosaic"]  # epochs before the final size
     done = 0
-    settings = {**DEFAULTS, "data": str(data), "epochs": how.epochs, "model": "lite.yaml"}
-    settings |= {"lr0": how.lr, "time": how.hours}
+    settings = {**DEFAULTS, "data": str(data), "epochs": config.epochs, "model": "lite.yaml"}
+    settings |= {"lr0": config.lr, "time": config.hours}
     if last.is_file():
         done = load_checkpoint(last)[1]["epoch"] + 1
         if done == 0:  # ultralytics marks a finished run so
             return last
         settings = {"resume": str(last), "data": str(data)}
-    side = how.final_size if how.final_size and done >= grown else how.size
-    shared = {"task": "detect", "imgsz": side, "batch": how.batch, "device": _device(), "save_dir": str(out)}
+    side = config.final_size if config.final_size and done >= grown else config.size
+    shared = {"task": "detect", "imgsz": side, "batch": config.batch, "device": _device(), "save_dir": str(out)}
     trainer = LiteTrainer(overrides=settings | shared)
-    trainer.trunk, trainer.loaders, trainer.init, trainer.photos = how.backbone, how.loaders, how.init, how.photos
-    if how.final_size and done < grown:
+    trainer.trunk, trainer.loaders = config.backbone, config.loaders
+    trainer.init, trainer.photos = config.init, config.photos
+    if config.final_size and done < grown:
         trainer.add_callback("on_model_save", partial(_cut, grown))
-    torch.set_num_threads(how.threads or len(os.sched_getaffinity(0)))  # ultralytics leaves a core idle
+    torch.set_num_threads(config.threads or len(os.sched_getaffinity(0)))  # ultralytics leaves a core idle
     try:
         trainer.train()
     except _TimeToGrow:
-        return train(data, out, how)
+        return train(data, out, config)
     return last
 
 

@@ -120,7 +120,7 @@ class Assistant:
         self._features = FeatureCache(chat, tower, self._encoder)
         self._readers = ThreadPoolExecutor(at_once, thread_name_prefix="ahead")  # they take turns with the answers
         lead = len(streaming.encode(tokenizer, prompts.beginning(preset.template)))
-        self._kept = prefix_cache.PrefixCache(lead, chat.device)
+        self._prefixes = prefix_cache.PrefixCache(lead, chat.device)
 
     @classmethod
     def load(
@@ -348,7 +348,7 @@ class Assistant:
                         "likely": grounding.first_words(evidence, question)}  # fmt: skip
                 sampling = replace(request.sampling, max_new_tokens=min(asked, self.context - used))
                 stream = streaming.stream(
-                    self._chat, self._tokenizer, prompt, given, sampling, self._kept, seen, **more
+                    self._chat, self._tokenizer, prompt, given, sampling, self._prefixes, seen, **more
                 )
                 held.enter_context(contextlib.closing(stream))
             while not cancel.is_set():
@@ -395,7 +395,7 @@ class Assistant:
             history = ()
         beginning, given = prompts.beginning(template, history), seen.prompt_kv()
         return streaming.read_ahead(
-            self._chat, self._tokenizer, beginning, given, self._kept, seen, self._scheduler, cancel
+            self._chat, self._tokenizer, beginning, given, self._prefixes, seen, self._scheduler, cancel
         )
 
     @property

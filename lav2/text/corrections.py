@@ -134,9 +134,9 @@ def _characters(item: Item) -> int:
     return ADDABLE.get(item.expert, LINE_CHARS)
 
 
-def by_reader(evidence: Mapping[str, Evidence], told: Sequence[Change]) -> frozenset[int]:
+def by_reader(evidence: Mapping[str, Evidence], made: Sequence[Change]) -> frozenset[int]:
     """Numbers of the findings that a reader rewrote or added."""
-    own = {(change.expert, change.after, change.corners) for change in told}
+    own = {(change.expert, change.after, change.corners) for change in made}
     return frozenset(item.number for item in numbered(evidence) if (item.expert, item.text, corners(item)) in own)
 
 
