@@ -190,7 +190,7 @@ def test_a_second_question_reads_only_what_its_prompt_does_not_share_with_the_fi
     found = events(assistant, "What is in this photo?", bus, experts=("caption",), sampling=short())[-1].evidence
     given = {**found, "ocr": signs(40)}
     read.clear()
-    monkeypatch.setattr(assistant, "_prompts", lambda clip_tokens: pytest.fail("they are known"))
+    monkeypatch.setattr(assistant._features, "_prompt_kv", lambda clip_tokens: pytest.fail("they are known"))
     events(assistant, "Where is it?", bus, evidence=given, sampling=short())
     first, _ = sum(read), read.clear()
     events(assistant, "What is written there?", bus, evidence=given, sampling=short())
