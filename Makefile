@@ -16,6 +16,7 @@ test: .venv/.dev
 lint: .venv/.dev
 	$(PY) -m ruff check .
 	.venv/bin/lint-imports
+	$(PY) -m mypy
 
 bench: .venv/.app
 	$(PY) -m lav2.bench

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -15,7 +16,8 @@ from experts.messages import Message
 if TYPE_CHECKING:
     from PIL import Image
 
-EXPERT_NAMES = ("caption", "detection", "ocr")  # the order in the prompt
+BUILT_IN = ("caption", "detection", "ocr")  # the experts of this package, in the order of the prompt
+EXPERT_NAME = r"[a-z][a-z0-9_]{0,29}"  # of an expert that another package adds (experts.registry)
 
 # Python's import system can hand one thread a half-made module when two threads import big libraries that
 # share parts (torch, torchvision, cv2). Experts start side by side, so each does its heavy imports while
@@ -41,7 +43,7 @@ class Caption:
     asked: str = ""
     ask: Callable[[str], Sequence[tuple[str, float]]] | None = field(default=None, repr=False, compare=False)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not isinstance(self.text, str):
             raise ValueError(f"Caption.text is {self.text!r}, and must be a text.")
         for name in ("concepts", "candidates"):
@@ -76,7 +78,7 @@ class Detections:
     sure: float = 0.0
     colours: tuple[str, ...] = ()
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         n = len(self.labels)
         object.__setattr__(self, "xyxy", _array("Detections.xyxy", self.xyxy, (n, 4)))
         object.__setattr__(self, "confidence", _confidence("Detections.confidence", self.confidence, n))
@@ -116,9 +118,9 @@ class OcrLines:
     texts: tuple[str, ...]
     seconds: float
     size: tuple[int, int]
-    reliable: np.ndarray | None = None
+    reliable: np.ndarray = None  # type: ignore[assignment]  # __post_init__ makes it
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         n = len(self.texts)
         reliable = np.ones(n, bool) if self.reliable is None else np.array(self.reliable)  # a copy
         if reliable.shape != (n,) or reliable.dtype != bool:
@@ -133,6 +135,41 @@ class OcrLines:
         object.__setattr__(self, "size", _size("OcrLines.size", self.size))
 
 
+@dataclass(frozen=True, eq=False)
+class Observations:
+    """What an expert of another package finds (experts.registry): short texts, the most important first.
+
+    Shapes: `texts` n strings; `confidence` [n] float32 in 0..1; `size` the width and height of the upright original in
+    pixels; `boxes` n of (left, top, right, bottom) in pixels of the upright original, None for what has no place in the
+    photo; () where nothing has one. The array is read-only.
+
+    Raises ValueError when shapes or ranges do not fit.
+    """
+
+    texts: tuple[str, ...]
+    confidence: np.ndarray
+    seconds: float
+    size: tuple[int, int]
+    boxes: tuple[tuple[float, ...] | None, ...] = ()
+
+    def __post_init__(self) -> None:
+        n = len(self.texts)
+        if isinstance(self.texts, str) or not all(isinstance(text, str) for text in self.texts):
+            raise ValueError("Observations.texts must be a sequence of texts.")
+        object.__setattr__(self, "texts", tuple(self.texts))
+        object.__setattr__(self, "confidence", _confidence("Observations.confidence", self.confidence, n))
+        object.__setattr__(self, "size", _size("Observations.size", self.size))
+        boxes = tuple(self.boxes) or (None,) * n
+        if len(boxes) != n:
+            raise ValueError(f"Observations.boxes has {len(boxes)} entries for {n} texts.")
+        found = _array("Observations.boxes", [box for box in boxes if box is not None] or np.zeros((0, 4)),
+                       (sum(box is not None for box in boxes), 4))  # fmt: skip
+        if (found[:, :2] > found[:, 2:]).any():
+            raise ValueError("Observations.boxes has a box whose left/top lies beyond its right/bottom.")
+        plain = tuple(box if box is None else tuple(float(side) for side in box) for box in boxes)
+        object.__setattr__(self, "boxes", plain)
+
+
 @dataclass(frozen=True)
 class ExpertFailure:
     """An expert that gave nothing: why, what the user can do, and how long it ran."""
@@ -143,7 +180,7 @@ class ExpertFailure:
     seconds: float
 
 
-Evidence = Caption | Detections | OcrLines | ExpertFailure
+Evidence = Caption | Detections | OcrLines | Observations | ExpertFailure
 
 
 class ExpertError(Exception):
@@ -176,9 +213,9 @@ class LazyExpert:
     """
 
     name: str
-    kind: type
+    kind: Callable[..., Evidence]
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._lock = threading.RLock()
         self._model: Any = None
 
@@ -239,19 +276,26 @@ def to_json(evidence: Evidence) -> dict[str, Any]:
             )
         ]
         return {"items": items, "seconds": evidence.seconds, "size": list(evidence.size)}
+    if isinstance(evidence, Observations):
+        items = [
+            {"text": text, "confidence": round(float(c), 4), "xyxy": box and [round(side, 2) for side in box]}
+            for text, c, box in zip(evidence.texts, evidence.confidence, evidence.boxes, strict=True)
+        ]
+        return {"items": items, "seconds": evidence.seconds, "size": list(evidence.size)}
     return {"error": evidence.cause, "next_step": evidence.next_step, "seconds": evidence.seconds}
 
 
 def from_json(name: str, value: dict[str, Any]) -> Evidence:
-    """The evidence of expert `name` that `to_json` wrote. Raises ValueError for an unknown name or wrong
-    shape."""
+    """The evidence of expert `name` that `to_json` wrote; of one that is not BUILT_IN, Observations, whether it is
+    installed here or not. Raises ValueError for what is no name of an expert, or a wrong shape."""
+    if not re.fullmatch(EXPERT_NAME, name):
+        raise ValueError(f"{name!r} is no name of an expert: those are of a-z, 0-9 and _.")
     if "error" in value:
         return ExpertFailure(name, value["error"], value["next_step"], value["seconds"])
     if name == "caption":
-        told = {key: tuple(map(tuple, value.get(key, ()))) for key in ("concepts", "candidates")}
-        return Caption(value["text"], value["seconds"], value["source"], **told, asked=value.get("asked", ""))
-    if name not in ("detection", "ocr"):
-        raise ValueError(f"No expert is called {name!r}. Known: {', '.join(EXPERT_NAMES)}.")
+        concepts, candidates = (tuple(map(tuple, value.get(key, ()))) for key in ("concepts", "candidates"))
+        facts = value["text"], value["seconds"], value["source"]
+        return Caption(*facts, concepts=concepts, candidates=candidates, asked=value.get("asked", ""))
     items = value["items"]
     confidence = np.array([i["confidence"] for i in items], np.float32)
     size = tuple(value["size"])
@@ -266,6 +310,14 @@ def from_json(name: str, value: dict[str, Any]) -> Evidence:
             size=size,
             sure=value.get("sure", 0.0),  # evidence recorded before 2026-11-25 has none
             colours=tuple(i["colour"] for i in items) if all("colour" in i for i in items) else (),
+        )
+    if name not in BUILT_IN:
+        return Observations(
+            texts=tuple(i["text"] for i in items),
+            confidence=confidence,
+            seconds=value["seconds"],
+            size=size,
+            boxes=tuple(i["xyxy"] and tuple(i["xyxy"]) for i in items),
         )
     return OcrLines(
         quads=np.array([i["quad"] for i in items], np.float32).reshape(-1, 4, 2),

@@ -161,7 +161,7 @@ def _skew(quads: np.ndarray, height: np.ndarray) -> float:
         at = (middle[:, 1] - slope * middle[:, 0]) / step
         counts = np.bincount((at - at.min()).astype(int)).astype(float)
         apart = range(min(5, len(counts)))
-        return sum((1 + (k > 0)) * (1 - k / 5) * counts[k:] @ counts[: len(counts) - k] for k in apart) - n
+        return float(sum((1 + (k > 0)) * (1 - k / 5) * counts[k:] @ counts[: len(counts) - k] for k in apart)) - n
 
     slopes = np.linspace(-MOST_SKEW, MOST_SKEW, 41)
     found = [beside(slope) for slope in slopes]
@@ -248,8 +248,8 @@ def _gutter(rows: list[Row], boxes: _Boxes) -> tuple[float, int, int] | None:
         at_ends, at_starts = np.searchsorted(of[ends], bounds), np.searchsorted(of[starts], bounds)
         for k in np.flatnonzero(np.minimum(np.diff(at_ends), np.diff(at_starts)) > best):
             # the row that crosses begins the next stretch: its own cell may lie on either side
-            sides = ends[of[ends] > bounds[k]], starts[of[starts] > bounds[k]]
-            sides = [side[of[side] < bounds[k + 1]] for side in sides]
+            behind = ends[of[ends] > bounds[k]], starts[of[starts] > bounds[k]]
+            sides = [side[of[side] < bounds[k + 1]] for side in behind]
             lines = min(len(side) for side in sides)
             if lines > best and all(_prose(flat.only(side)) for side in sides):
                 best, found = lines, (at, int(bounds[k]) + 1, int(bounds[k + 1]))
@@ -276,4 +276,4 @@ def _prose(cells: _Cells) -> bool:
 
 def _rank(values: np.ndarray, share: float) -> float:
     """The value that `share` of the values are below (np.quantile takes a hundred times as long for a few)."""
-    return np.sort(values)[int(share * len(values))]
+    return float(np.sort(values)[int(share * len(values))])

@@ -7,11 +7,12 @@ import unicodedata
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from experts.evidence import Caption, Detections, Evidence, OcrLines
+from experts.evidence import Caption, Detections, Evidence, Observations, OcrLines
 
 CAPTION_CHARS, LABEL_CHARS, LINE_CHARS = 200, 30, 160
 
@@ -38,31 +39,58 @@ class Item:
     colour: str = ""
     kind: str = ""
 
+    @property
+    def chance(self) -> float:
+        """The confidence; 1 where the expert tells none."""
+        return 1.0 if self.confidence is None else self.confidence
+
+    @property
+    def outline(self) -> np.ndarray:
+        """The polygon [k,2] of a finding that has a place. Raises ValueError for another."""
+        if self.polygon is None:
+            raise ValueError(f"Finding {self.number} has no place in the photo.")
+        return self.polygon
+
 
 def numbered(evidence: Mapping[str, Evidence]) -> list[Item]:
-    """Every finding with its number: caption, objects by falling confidence, text lines, and last what has no place in
-    the photo, the caption expert's candidates for answers and its concepts.
+    """Every finding with its number: caption, objects by falling confidence, text lines, what experts of other packages
+    found, and last what has no place in the photo, the caption expert's candidates for answers and its concepts.
 
     Texts are cleaned. A text of which nothing is left gets no number.
     """
-    found = []  # (expert, text, confidence, polygon, place)
+    found: list[tuple[Any, ...]] = []  # fields of Item behind its number
     caption, detections, lines = (evidence.get(name) for name in ("caption", "detection", "ocr"))
     if isinstance(caption, Caption):
         found.append(("caption", clean(caption.text, CAPTION_CHARS), None, None, ""))
     if isinstance(detections, Detections):
         for i in np.argsort(-detections.confidence, kind="stable"):
-            left, top, right, bottom = detections.xyxy[i]
-            polygon = np.array([(left, top), (right, top), (right, bottom), (left, bottom)], np.float32)
+            polygon = _corners(detections.xyxy[i])
             label, confidence = clean(detections.labels[i], LABEL_CHARS), float(detections.confidence[i])
             colour = clean(detections.colours[i], LABEL_CHARS) if detections.colours else ""
             found.append(("detection", label, confidence, polygon, placed(polygon, detections.size), colour))
     if isinstance(lines, OcrLines):
         for text, confidence, quad in zip(lines.texts, lines.confidence, lines.quads, strict=True):
             found.append(("ocr", clean(text, LINE_CHARS), float(confidence), quad, placed(quad, lines.size)))
+    for name, other in evidence.items():
+        if isinstance(other, Observations):
+            for text, confidence, box in zip(other.texts, other.confidence, other.boxes, strict=True):
+                where = (None, "") if box is None else (_corners(box), placed(_corners(box), other.size))
+                found.append((name, clean(text, LINE_CHARS), float(confidence), *where))
     if isinstance(caption, Caption):
         for kind, told in (("candidate", caption.candidates), ("concept", caption.concepts)):
             found += [("caption", clean(text, LABEL_CHARS), chance, None, "", "", kind) for text, chance in told]
     return [Item(number, *rest) for number, rest in enumerate((f for f in found if f[1]), start=1)]
+
+
+def _corners(box: Sequence[float]) -> np.ndarray:
+    """[4,2] of (left, top, right, bottom)."""
+    left, top, right, bottom = box
+    return np.array([(left, top), (right, top), (right, bottom), (left, bottom)], np.float32)
+
+
+def label_of(expert: str) -> str:
+    """How an expert of another package is called where people and the model read it: bar_code is Bar code."""
+    return expert.replace("_", " ").capitalize()
 
 
 def placed(polygon: np.ndarray, size: tuple[int, int]) -> str:
@@ -139,13 +167,13 @@ def draw(image: Image.Image, evidence: Mapping[str, Evidence], added: Sequence[I
     font = ImageFont.load_default(size=max(11, round(max(image.size) / 45)))
     items = [i for i in (*numbered(evidence), *added) if i.polygon is not None]
     for item in items:
-        pen.polygon([tuple(p) for p in item.polygon.tolist()], outline=_colour(item), width=width)
+        pen.polygon([tuple(p) for p in item.outline.tolist()], outline=_colour(item), width=width)
     for item in reversed(items):  # tags last, over all outlines; the surest on top
         tag = f"{item.number} {item.text}" if item.expert == "detection" else str(item.number)
         left, top, right, bottom = pen.textbbox((0, 0), tag, font=font)
         pad = max(1, width)
         tag_width, tag_height = right - left + 2 * pad, bottom - top + 2 * pad
-        x, y = item.polygon.min(0).tolist()
+        x, y = item.outline.min(0).tolist()
         x = max(0, min(x, image.width - tag_width))
         y = y - tag_height if item.expert == "ocr" else y  # above a text line, so that it stays readable
         y = max(0, min(y, image.height - tag_height))

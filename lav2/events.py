@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 from PIL import Image
 
-from experts.evidence import EXPERT_NAMES, Evidence
+from experts.evidence import Evidence
+from experts.registry import EXPERT_NAMES
 from lav2.errors import LAV2Error
 from lav2.options import setting
 

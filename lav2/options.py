@@ -62,7 +62,7 @@ def add_options(
             _add(group, made, hints[made.name], (changed or {}).get(made.name, made.default))
 
 
-def _add(group: Any, made: Field, hint: Any, default: Any) -> None:
+def _add(group: Any, made: Field[Any], hint: Any, default: Any) -> None:
     about = made.metadata
     name = about["option"] or f"--{made.name.replace('_', '-')}"
     more = {"dest": made.name, **_value(hint, about["metavar"])}
@@ -88,7 +88,8 @@ def _value(hint: Any, metavar: str | None) -> dict[str, Any]:
 
 def chosen(settings: Callable[..., T], options: argparse.Namespace, **values: Any) -> T:
     """The dataclass as the options say, those of its fields that are among them; `values` take their place."""
-    given = {made.name: getattr(options, made.name) for made in fields(settings) if hasattr(options, made.name)}
+    names = [made.name for made in fields(settings)]  # type: ignore[arg-type]  # a dataclass, whose type is T
+    given = {name: getattr(options, name) for name in names if hasattr(options, name)}
     given = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
     return settings(**given | values)
 
@@ -96,7 +97,7 @@ def chosen(settings: Callable[..., T], options: argparse.Namespace, **values: An
 class Renamed(argparse.Action):
     """An option's value under its earlier name, with a notice. `const` is the new name."""
 
-    def __call__(self, parser, namespace, values, option_string=None):
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
         print(f"{option_string} is now called {self.const}; the old name will go.", file=sys.stderr)
         setattr(namespace, self.dest, values)
 
@@ -112,24 +113,27 @@ class Help(argparse.HelpFormatter):
     def __init__(self, prog: str, **more: Any):
         super().__init__(prog, max_help_position=28, **more)
 
-    def add_usage(self, usage, actions, groups, prefix=None):
+    def add_usage(self, usage: Any, actions: Any, groups: Any, prefix: str | None = None) -> None:
         if usage is None and prefix is None:  # else argparse makes the name of a command
             rest = argparse.Action([], "options", nargs="?", metavar="options")
             needed = [action for action in actions if action.required or not action.option_strings]
             actions, groups = [*needed, rest], []
         super().add_usage(usage, actions, groups, prefix)
 
-    def _get_help_string(self, action):
+    def _get_help_string(self, action: argparse.Action) -> str:
         text, default = action.help or "", action.default
         switch = action.nargs == 0
-        if not action.option_strings or action.required or switch or default in (None, "", argparse.SUPPRESS):
+        if not action.option_strings or action.required or switch or default in (None, "", argparse.SUPPRESS, []):
             return text
         told = " ".join(map(str, default)) if isinstance(default, list | tuple) else default
         return f"{text} (default: {told})".strip().replace("%", "%%")
 
 
 def command_parser(
-    commands: argparse._SubParsersAction, name: str, text: str, run: Callable
+    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+    name: str,
+    text: str,
+    run: Callable[[argparse.Namespace], int | None],
 ) -> argparse.ArgumentParser:
     """A command's parser; `text` says what it is for, in the list of commands and above its own help."""
     parser = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.", formatter_class=Help)

@@ -28,9 +28,10 @@ from PIL import Image
 import app
 import lav2.image
 from experts import colours
-from experts.evidence import EXPERT_NAMES, Caption, Detections, ExpertFailure, OcrLines
+from experts.evidence import Caption, Detections, ExpertFailure, OcrLines
 from experts.messages import Message
 from experts.orchestrator import Orchestrator
+from experts.registry import EXPERT_NAMES
 from lav2.assistant import receipt, votes
 from lav2.assistant.admission import Busy
 from lav2.errors import LAV2Error
@@ -844,7 +845,7 @@ def holes(text: str) -> set[str]:
 
 def test_every_message_that_visitors_meet_has_its_key_in_both_languages_and_no_other_key_is_kept():
     used = set()
-    experts = ("caption", "detection", "ocr", "orchestrator")
+    experts = ("caption", "detection", "ocr", "orchestrator", "registry")
     assistant = (f"assistant/{name}" for name in ("admission", "context", "receipt", "service", "loading"))
     lav2 = ("image", "events", "inference/sampler", *assistant)
     makers = dict.fromkeys([*(f"lav2/{name}.py" for name in lav2), *(f"experts/{name}.py" for name in experts)],

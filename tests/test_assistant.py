@@ -190,7 +190,7 @@ def test_a_second_question_reads_only_what_its_prompt_does_not_share_with_the_fi
     found = events(assistant, "What is in this photo?", bus, experts=("caption",), sampling=short())[-1].evidence
     given = {**found, "ocr": signs(40)}
     read.clear()
-    monkeypatch.setattr(assistant, "_prompts", lambda clip_tokens: pytest.fail("they are known"))
+    monkeypatch.setattr(assistant._features, "_prompt_kv", lambda clip_tokens: pytest.fail("they are known"))
     events(assistant, "Where is it?", bus, evidence=given, sampling=short())
     first, _ = sum(read), read.clear()
     events(assistant, "What is written there?", bus, evidence=given, sampling=short())
@@ -227,7 +227,7 @@ def test_what_the_prompt_begins_with_is_read_while_the_experts_look(assistant, b
     whole = assistant.count_tokens(prompts.beginning(assistant.settings.template, history)) // 128 * 128
     used = next(event.tokens for event in found if isinstance(event, PromptReady))
     assert whole >= 128 and known == whole and sum(read) == used - whole
-    monkeypatch.setattr(assistant, "_kept", prefix_cache.PrefixCache(assistant._kept.lead))
+    monkeypatch.setattr(assistant, "_prefixes", prefix_cache.PrefixCache(assistant._prefixes.lead))
     read.clear()
     given = events(assistant, "What is it?", photo, history, evidence=found[-1].evidence, sampling=short())
     assert sum(read) == used and given[-1].answer == found[-1].answer

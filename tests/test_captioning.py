@@ -98,8 +98,8 @@ def test_cold_drafts_are_the_greedy_answer(kind):
 
 def test_a_cache_that_was_given_less_room_refuses_what_does_not_fit():
     engine = Engine(open_gates(adapted()))
-    cache = engine.begin(1, photo_prompts(engine), room=5)
-    assert cache.room == 5
+    cache = engine.begin(1, photo_prompts(engine), capacity=5)
+    assert cache.capacity == 5
     engine(token_ids(1, 5), (), cache=cache)
     with pytest.raises(LAV2Error, match="6 tokens do not fit into 5"):
         engine(token_ids(1, 1), (), cache=cache)

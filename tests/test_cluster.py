@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from tiny_cluster import TinyLoader, photo
 
-from experts.evidence import EXPERT_NAMES, ExpertError, ExpertFailure
+from experts.evidence import BUILT_IN, ExpertError, ExpertFailure
 from experts.messages import Message
 from lav2.assistant import batch
 from lav2.assistant.admission import Busy, Crowding
@@ -264,4 +264,4 @@ def test_a_parquet_file_has_the_rows_of_its_json_lines(tmp_path):
 
 def test_every_expert_that_auto_may_choose_looks_in_the_stage_before():
     stage = batches.ExpertStage(TinyLoader(), batches.Asked(("auto",), SHORT))
-    assert tuple(stage._orchestrator._experts) == EXPERT_NAMES
+    assert tuple(stage._orchestrator._experts) == BUILT_IN

@@ -84,7 +84,7 @@ def test_what_is_no_conversation_is_dropped(kept):
     for change in (
         {"state": "odd"},
         {"question": "x" * 5000},
-        {"findings": {"states": {"nobody": "done"}}},
+        {"findings": {"states": {"No expert": "done"}}},
         {"findings": {"receipt": {"answer": "x"}}},
         {"findings": {"part": ["sheet", 2]}},
         {"findings": {"route": {"experts": ["ocr"], "kinds": ["odd"], "words": []}}},

@@ -11,7 +11,7 @@ from lav2.ui import api
 
 DOORS = (api.ask, api.compare, api.examine)
 FUNCTIONS = {block.api_name: block for block in app.demo.fns.values() if block.fn in DOORS}
-DEFAULTS = [list(evidence.EXPERT_NAMES), 0.0, 0.9, 128, 0]
+DEFAULTS = [list(evidence.BUILT_IN), 0.0, 0.9, 128, 0]
 
 
 def given(name, *inputs):

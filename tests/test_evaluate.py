@@ -12,7 +12,7 @@ from test_data import grounded, tokenizer
 from tiny import LATE, PROJECTOR, VISION, llama, open_gates
 
 from experts import detection
-from experts.evidence import EXPERT_NAMES
+from experts.evidence import BUILT_IN
 from lav2 import config
 from lav2.assistant.service import Assistant
 from lav2.captioning.writer import Captioning
@@ -111,8 +111,8 @@ def test_arms_hold_exactly_their_experts_and_differences_are_paired(bench, folde
     assert scores["obeyed"]["none"] == scores["obeyed"]["all but ocr"] == 0
     mean, low, high = scores["differences"]["all - none"]["all"]
     assert mean == 0.25 and low <= mean <= high
-    assert set(scores["differences"]) == {f"{a} - none" for a in (*EXPERT_NAMES, "all")} | {
-        f"all - all but {name}" for name in EXPERT_NAMES
+    assert set(scores["differences"]) == {f"{a} - none" for a in (*BUILT_IN, "all")} | {
+        f"all - all but {name}" for name in BUILT_IN
     }
     assert rows[0]["answers"]["all"] == "There are two dogs."
     text = report.table(scores)
@@ -129,8 +129,8 @@ def test_the_arm_auto_asks_only_the_experts_that_a_question_needs_and_tells_the_
 
     rows = questions(folder)
     scores, _ = tasks.grounded(answering(monkeypatch, bench, answer), rows, ("all", "auto"))
-    assert seen["count"] == [EXPERT_NAMES, ("detection",)]
-    assert seen["read"] == [EXPERT_NAMES, ("ocr",)]
+    assert seen["count"] == [BUILT_IN, ("detection",)]
+    assert seen["read"] == [BUILT_IN, ("ocr",)]
     assert set(scores["differences"]) == {"auto - all"}
     assert scores["seconds"]["auto"] < scores["seconds"]["all"]
 

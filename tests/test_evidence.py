@@ -127,9 +127,10 @@ def test_what_is_not_reliable_stays_so_and_old_records_are_taken_as_reliable():
     assert from_json("ocr", old).reliable.all()
 
 
-def test_an_unknown_expert_is_refused_with_the_known_names():
-    with pytest.raises(ValueError, match="caption, detection, ocr"):
-        from_json("smell", {"items": []})
+@pytest.mark.parametrize("name", ["", "Smell", "smell!", "9", "a+b", "smell\n", "x" * 31])
+def test_evidence_under_what_is_no_name_of_an_expert_is_refused(name):
+    with pytest.raises(ValueError, match="is no name of an expert"):
+        from_json(name, {"items": [], "seconds": 0.0, "size": [9, 9]})
 
 
 def test_an_expert_error_reads_as_cause_and_next_step():

@@ -14,7 +14,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from experts import caption, craft, detection, marks, ocr
-from experts.evidence import EXPERT_NAMES, ExpertError, from_json, to_json
+from experts.evidence import BUILT_IN, ExpertError, from_json, to_json
 from lav2.config import EMBEDDED
 from lav2.instruct.signs import fonts
 from lav2.weights import find
@@ -58,7 +58,7 @@ def test_faint_boxes_come_beside_the_sure_ones_and_change_none_of_them(bus):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", EXPERT_NAMES)
+@pytest.mark.parametrize("name", BUILT_IN)
 def test_every_expert_meets_one_contract_on_a_real_photo(name, experts, bus):
     expert, before = experts[name], bus.tobytes()
     assert expert.name == name
@@ -74,7 +74,7 @@ def test_every_expert_meets_one_contract_on_a_real_photo(name, experts, bus):
 
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 900), (900, 2)])
-@pytest.mark.parametrize("name", EXPERT_NAMES)
+@pytest.mark.parametrize("name", BUILT_IN)
 def test_no_expert_stumbles_over_a_strange_size(name, size, experts):
     assert isinstance(experts[name](Image.new("RGB", size, "orange")), experts[name].kind)
 

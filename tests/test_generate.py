@@ -38,7 +38,7 @@ def test_the_engine_and_transformers_own_forward_have_what_decoding_asks_of_eith
     for model in (adapted(LATE), Engine(adapted(LATE), compiled=False)):
         assert isinstance(model, backend.DecoderBackend)
         prompt_kv, ids = model.prompt_kv(model.visual_prompt(clip_tokens())), token_ids(1, 6)
-        begun = model.begin(1, prompt_kv, room=8)
+        begun = model.begin(1, prompt_kv, capacity=8)
         with torch.no_grad():
             fresh, _ = backend.prefill(model, ids, prompt_kv)
             given, cache = backend.prefill(model, ids, prompt_kv, None, begun)

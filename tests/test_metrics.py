@@ -216,7 +216,7 @@ def test_bootstrap_covers_the_truth_about_95_times_in_100():
     rng = np.random.default_rng(1)
     covered = 0
     for seed in range(200):
-        low, high = bootstrap.bootstrap_interval(rng.random(60) < 0.7, n=500, seed=seed)[1:]
+        low, high = bootstrap.bootstrap_interval(rng.random(60) < 0.7, resamples=500, seed=seed)[1:]
         covered += low <= 0.7 <= high
     assert 180 <= covered <= 199
 

@@ -23,7 +23,8 @@ from experts.evidence import Caption
 from lav2.assistant.admission import Busy
 from lav2.events import Done, PromptReady, Queued, Routed, Token
 from lav2.server import openai_api
-from lav2.server.openai_schema import ChatBody, Refused, parse, to_asked
+from lav2.server.openai_refusal import Refused
+from lav2.server.openai_schema import ChatBody, parse, to_asked
 from lav2.text import routing
 
 SIGN = ROOT / "assets/examples/street-sign.webp"

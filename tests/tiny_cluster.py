@@ -7,7 +7,7 @@ from PIL import Image
 from tiny import LATE, llama, tokenizer
 
 from experts import detection
-from experts.evidence import EXPERT_NAMES, Caption
+from experts.evidence import BUILT_IN, Caption
 from lav2.assistant.loading import fast_backends
 from lav2.assistant.service import Assistant
 from lav2.config import EMBEDDED
@@ -47,7 +47,7 @@ class TinyLoader:
         model = AdaptedLlama(llama(), LATE).eval()
         chat, captioner, _ = fast_backends(model, model)
         preset = replace(EMBEDDED, template="alpaca", question_rules=False)
-        looking = {name: TinyExpert(name, self.seconds) for name in EXPERT_NAMES} | dict(experts)
+        looking = {name: TinyExpert(name, self.seconds) for name in BUILT_IN} | dict(experts)
         parts = ({}, {"adapter": "a"})
         return Assistant(preset, chat, captioner, tokenizer(), None, detection.build(""), *parts, experts=looking)
 

@@ -8,7 +8,9 @@ from pathlib import Path
 
 from experts.evidence import ExpertError
 from experts.train_detector import data
+from experts.train_detector.settings import DetectorTraining
 from lav2.errors import LAV2Error, missing_package
+from lav2.options import Help, add_options, chosen
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -16,7 +18,7 @@ def main(arguments: list[str] | None = None) -> int:
     commands = parser.add_subparsers(required=True)
 
     def command(name: str, action, text: str) -> argparse.ArgumentParser:
-        sub = commands.add_parser(name, help=text, description=text)
+        sub = commands.add_parser(name, help=text, description=text, formatter_class=Help)
         sub.set_defaults(action=action)
         return sub
 
@@ -27,35 +29,24 @@ def main(arguments: list[str] | None = None) -> int:
     sub.add_argument("--teacher", required=True, help="any detector that ultralytics loads")
     sub.add_argument("--photos", type=Path, required=True, help="folder, searched through")
     sub.add_argument("--out", type=Path, required=True, help=".jsonl to write or to go on with")
-    sub.add_argument("--confidence", type=float, default=0.25, help="least confidence of a box")
+    sub.add_argument("--confidence", type=float, default=data.TEACHER_CONFIDENCE, help="least of a box")
 
     sub = command("train", _train, "train, or go on with a run that was cut off (same command)")
     _sources(sub)
     sub.add_argument("--out", type=Path, required=True, help="folder of the run")
-    sub.add_argument("--epochs", type=int, default=10)
-    sub.add_argument("--photos", type=int, help="sampled in an epoch; as many as there are by default")
-    sub.add_argument("--hours", type=float, help="stop after these, with as many epochs as fit in them (not --epochs)")
-    sub.add_argument("--size", type=int, default=320, help="px, side of the square photos are fitted into (32 n)")
-    sub.add_argument("--final-size", type=int, help="px, in the last two epochs and of the export (--size by default)")
-    sub.add_argument("--batch", type=int, default=16)
-    sub.add_argument("--lr", type=float, default=1e-3, help="peak rate of AdamW")
-    sub.add_argument("--backbone", default="tf_efficientnet_lite0", help="tf_efficientnet_lite0 or _lite2")
-    sub.add_argument("--init", type=Path, help="checkpoint whose weights to start from, of any classes")
-    sub.add_argument("--repeat-human", type=float, default=2, help="times as often a photo that a person labelled")
-    sub.add_argument("--loaders", type=int, default=0, help="processes that load and augment photos beside the step")
-    sub.add_argument("--threads", type=int, help="of the step; all cores that the process may use by default")
+    add_options(sub, DetectorTraining)
 
     sub = command("export", _export, "write a checkpoint as ONNX, for --detector and assets/detector/")
     sub.add_argument("--checkpoint", type=Path, required=True, help="weights/last.pt of a run")
     sub.add_argument("--out", type=Path, required=True, help="NAME.onnx")
-    sub.add_argument("--size", type=int, default=320, help="px, side of the square photos are fitted into")
+    add_options(sub, DetectorTraining, only=("size",))
     sub.add_argument("--classes", help="names, separated by commas; all by default")
 
     sub = command("calibrate", _calibrate, "fit what its scores are worth, kind by kind, into a file beside it")
     sub.add_argument("--detector", type=Path, required=True)
     sub.add_argument("--data", type=Path, action="append", required=True, help="photos with human boxes that it was not"
                      " trained on")  # fmt: skip
-    sub.add_argument("--split", choices=("train", "val"), default="train", help="of those photos (default %(default)s)")
+    sub.add_argument("--split", choices=("train", "val"), default="train", help="of those photos")
 
     sub = command("evaluate", _evaluate, "score detectors on human boxes and print a table")
     sub.add_argument("--detector", action="append", required=True, help="repeat to compare; classes of the first")
@@ -120,22 +111,9 @@ def _train(options: argparse.Namespace) -> None:
     if not dataset.is_file():  # a run that goes on keeps its classes
         photos, classes = _photos(options)
         data.write(photos, classes, dataset.parent, options.repeat_human)
-    last = train(
-        dataset,
-        options.out,
-        epochs=options.epochs,
-        size=options.size,
-        photos=options.photos,
-        final_size=options.final_size,
-        batch=options.batch,
-        trunk=options.backbone,
-        init=options.init,
-        loaders=options.loaders,
-        threads=options.threads,
-        lr0=options.lr,
-        time=options.hours,
-    )
-    print(f"exported to {export(last, options.out / 'detector.onnx', options.final_size or options.size)}")
+    how = chosen(DetectorTraining, options)
+    last = train(dataset, options.out, how)
+    print(f"exported to {export(last, options.out / 'detector.onnx', how.final_size or how.size)}")
 
 
 def _export(options: argparse.Namespace) -> None:

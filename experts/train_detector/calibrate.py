@@ -76,9 +76,10 @@ def asked_examples(photos: Sequence[Photo], found: Sequence[Detections]) -> Exam
     return Examples(np.array(score), kind, right, weight)
 
 
-def surest(d: Detections, kind: str) -> float:
+def surest(found: Detections, kind: str) -> float:
     """The score of the kind's surest box; LEAST where there is none."""
-    return max((float(c) for label, c in zip(d.labels, d.confidence, strict=True) if label == kind), default=LEAST)
+    pairs = zip(found.labels, found.confidence, strict=True)
+    return max((float(score) for label, score in pairs if label == kind), default=LEAST)
 
 
 def fit(examples: Examples, kinds: int) -> tuple[np.ndarray, np.ndarray]:

@@ -30,6 +30,7 @@ VOC20 = frozenset((
     "dog", "horse", "motorcycle", "person", "potted plant", "sheep", "train", "tv",
 ))
 # fmt: on
+TEACHER_CONFIDENCE = 0.25  # least of a box that another detector draws
 SEARCHED = 0.5  # how much it counts that a detector, which misses half of the small objects, did not find a kind
 FREQUENT = 0.05  # share of the photos; kinds that fewer show are sampled more often
 
@@ -303,7 +304,7 @@ def _relative(xyxy: Sequence[float], photo: Photo) -> str:
     return f"{(left + right) / 2:.6f} {(top + bottom) / 2:.6f} {right - left:.6f} {bottom - top:.6f}"
 
 
-def label(teacher: str, folder: Path, out: Path, confidence: float = 0.25) -> int:
+def label(teacher: str, folder: Path, out: Path, confidence: float = TEACHER_CONFIDENCE) -> int:
     """Label every photo below `folder` by another detector into a .jsonl; photos already in it are kept.
 
     Returns how many photos are new; damaged ones are told and left out.

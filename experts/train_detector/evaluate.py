@@ -85,10 +85,10 @@ def evaluate(detector: str, photos: Sequence[Photo], classes: Sequence[str] | No
     )
 
 
-def counted(d: Detections, kind: str) -> int:
+def counted(found: Detections, kind: str) -> int:
     """How many of a kind a detector answers: the boxes that are sure, else one if there is a faint one."""
-    own = d.confidence[[label == kind for label in d.labels]] if d.labels else np.zeros(0)
-    return max(int((own >= d.sure).sum()), min(len(own), 1))
+    own = found.confidence[[label == kind for label in found.labels]] if found.labels else np.zeros(0)
+    return max(int((own >= found.sure).sum()), min(len(own), 1))
 
 
 def _open(photo: Photo) -> Image.Image:

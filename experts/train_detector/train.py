@@ -19,6 +19,7 @@ from experts.detection import contained
 from experts.evidence import ExpertError
 from experts.train_detector.loss import PartialLabelLoss
 from experts.train_detector.model import BODY, STEM, LiteDetector, adopt, keep_classes
+from experts.train_detector.settings import DetectorTraining
 
 with contained(verbose=True):
     from ultralytics import YOLO
@@ -30,7 +31,6 @@ EMA_DECAY, EMA_STEPS = 0.998, 300  # ultralytics' own (0.9999, 2,000) averages n
 BACKBONE_LR = 0.3  # of the rest's rate: it starts from ImageNet
 DEFAULTS: dict[str, Any] = {  # ultralytics' settings that differ from its own defaults
     "optimizer": "AdamW",
-    "lr0": 1e-3,
     "lrf": 0.01,
     "cos_lr": True,
     "momentum": 0.9,
@@ -125,57 +125,39 @@ class LiteTrainer(DetectionTrainer):
         return batch
 
 
-def train(
-    data: Path,
-    out: Path,
-    *,
-    epochs: int,
-    size: int,
-    photos: int | None = None,
-    final_size: int | None = None,
-    batch: int = 16,
-    trunk: str = "tf_efficientnet_lite0",
-    init: Path | None = None,
-    loaders: int = 0,
-    threads: int | None = None,
-    **more: Any,
-) -> Path:
-    """Train until `epochs` are done and return the last checkpoint.
+def train(data: Path, out: Path, config: DetectorTraining) -> Path:
+    """Train until all epochs are done and return the last checkpoint.
 
-    A run that was cut off goes on after its last whole epoch, with the settings it began with.
+    A run that was cut off goes on after its last whole epoch, with the settings it began with. In the last epochs,
+    those without mosaics, photos have the final size: most of the run is cheaper on small ones.
 
     Args:
         data: data.yaml of `data.write`.
         out: folder of the run: weights/last.pt after every epoch, results.csv.
-        size: px, side of the square that photos are fitted into.
-        photos: sampled in an epoch; as many as there are if None.
-        init: checkpoint whose weights to start from, of any classes; ImageNet's backbone alone if None.
-        final_size: px, in the last epochs, those without mosaics: most of the run is cheaper on small photos.
-        loaders: processes that load and augment photos beside the training step; 0: none.
-        threads: of the training step; all cores that this process may use by default.
-        more: further settings of ultralytics' trainer.
+        config: its settings; where no checkpoint is named to start from, the backbone has ImageNet's weights.
     """
     last = out / "weights" / "last.pt"
-    grown = epochs - DEFAULTS["close_mosaic"]  # epochs before the final size
+    grown = config.epochs - DEFAULTS["close_mosaic"]  # epochs before the final size
     done = 0
-    settings = {**DEFAULTS, "data": str(data), "epochs": epochs, "model": "lite.yaml", **more}
+    settings = {**DEFAULTS, "data": str(data), "epochs": config.epochs, "model": "lite.yaml"}
+    settings |= {"lr0": config.lr, "time": config.hours}
     if last.is_file():
         done = load_checkpoint(last)[1]["epoch"] + 1
         if done == 0:  # ultralytics marks a finished run so
             return last
         settings = {"resume": str(last), "data": str(data)}
-    side = final_size if final_size and done >= grown else size
-    shared = {"task": "detect", "imgsz": side, "batch": batch, "device": _device(), "save_dir": str(out)}
+    side = config.final_size if config.final_size and done >= grown else config.size
+    shared = {"task": "detect", "imgsz": side, "batch": config.batch, "device": _device(), "save_dir": str(out)}
     trainer = LiteTrainer(overrides=settings | shared)
-    trainer.trunk, trainer.loaders, trainer.init, trainer.photos = trunk, loaders, init, photos
-    if final_size and done < grown:
+    trainer.trunk, trainer.loaders = config.backbone, config.loaders
+    trainer.init, trainer.photos = config.init, config.photos
+    if config.final_size and done < grown:
         trainer.add_callback("on_model_save", partial(_cut, grown))
-    torch.set_num_threads(threads or len(os.sched_getaffinity(0)))  # ultralytics leaves a core idle
+    torch.set_num_threads(config.threads or len(os.sched_getaffinity(0)))  # ultralytics leaves a core idle
     try:
         trainer.train()
     except _TimeToGrow:
-        rest = {"batch": batch, "trunk": trunk, "loaders": loaders, "threads": threads, "photos": photos}
-        return train(data, out, epochs=epochs, size=size, final_size=final_size, **rest)
+        return train(data, out, config)
     return last
 
 

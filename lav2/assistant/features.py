@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import threading
+from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from typing import Any, NamedTuple
 
+import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from experts.orchestrator import fingerprint
 from lav2.errors import no_thread
+from lav2.inference.backend import DecoderBackend
 from lav2.model.vision import VisionTower
 
 
@@ -47,6 +51,43 @@ def encoded_views(
         return Lazy(lambda: submit(encoder, lambda: tower.encode([view()])).result())
 
     return encoded(small), encoded(lambda: ImageOps.mirror(small()))
+
+
+class FeatureCache:
+    """Features of the newest PHOTOS photos, remembered by their pixels and made once for all who ask.
+
+    Args:
+        chat: the adapted LLaMA that answers.
+        tower: its image encoder; nobody asks where there is none.
+        encoder: one thread, see `encoded_views`.
+    """
+
+    PHOTOS = 32
+
+    def __init__(self, chat: DecoderBackend, tower: VisionTower | None, encoder: Executor):
+        self._chat, self._tower, self._encoder = chat, tower, encoder
+        self._kept: OrderedDict[bytes, ImageFeatures] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def of(self, image: Image.Image, photo: bytes | None = None) -> ImageFeatures:
+        """What the models make of an upright RGB image; `photo`: its fingerprint, where it is known already."""
+        photo = photo or fingerprint(image)
+        with self._lock:
+            if photo not in self._kept:
+                clip_tokens, mirrored = encoded_views(self._tower, image, self._encoder)
+                self._kept[photo] = ImageFeatures(clip_tokens, mirrored, Lazy(lambda: self._prompt_kv(clip_tokens())))
+                while len(self._kept) > self.PHOTOS:
+                    self._kept.popitem(last=False)
+            self._kept.move_to_end(photo)
+            return self._kept[photo]
+
+    @torch.inference_mode()
+    def prompt_kv_without_photo(self) -> tuple:
+        return self._chat.prompt_kv()
+
+    @torch.inference_mode()
+    def _prompt_kv(self, clip_tokens: Tensor) -> tuple:
+        return self._chat.prompt_kv(self._chat.visual_prompt(clip_tokens))
 
 
 def submit(pool: Executor, work: Callable[..., Any], *given: Any) -> Future:

@@ -99,7 +99,7 @@ def fast_backends(
 
 def load_parts(
     settings: config.Preset,
-    most: int,
+    limit: int,
     *,
     detector: str | None,
     device: str | None,
@@ -111,20 +111,20 @@ def load_parts(
     """The arguments of Assistant behind its preset, and how the engine computes; see Assistant.load.
 
     Args:
-        most: questions that are answered at once where there is memory for as many.
+        limit: questions that are answered at once where there is memory for as many.
     """
     place = torch.device(preflight.device(device))
     dtype = dtype or preflight.precision(str(place))
-    kind, room = getattr(torch, dtype), device_map or str(place)
+    kind, placing = getattr(torch, dtype), device_map or str(place)
     native.share_arenas()
-    report(f"         memory: {preflight.check(settings, dtype, room, quantize)}")
-    at_once = preflight.at_once(most, settings, dtype, room, quantize)
+    report(f"         memory: {preflight.check(settings, dtype, placing, quantize)}")
+    at_once = preflight.at_once(limit, settings, dtype, placing, quantize)
     clock = _Clock(report)
     int8 = quantize == "8bit" and place.type == "cpu"  # the engine packs them once the adapter is folded
     llm, tokenizer = load_llm(settings.llm, kind, place, None if int8 else quantize, device_map)
     base = base_identity(llm, tokenizer, "")
     hashes = {"base": base["weights"]}
-    clock.lap("language model", f"{settings.llm} on {room}, {quantize or dtype}")
+    clock.lap("language model", f"{settings.llm} on {placing}, {quantize or dtype}")
     # The captioner shares every frozen matrix with the chat model; only norms and adapters are its own. The twin is
     # made before an adapter is put on the model.
     second = None if settings.caption_adapter == settings.adapter else share_frozen(llm)

@@ -42,8 +42,8 @@ class Answer(TypedDict):
 
 def answer(done: Done, image: Image.Image | None = None) -> Answer:
     """`route`: why these experts, where AUTO chose them. `left_out`: numbers of the findings that the model was not
-    given for want of room; they count the caption, the objects by falling confidence, the texts and the caption's
-    words from 1. `photo`: what of its file `image` shows."""
+    given for want of room; they count the caption, the objects by falling confidence, the texts, what experts of
+    other packages found and the caption's words from 1. `photo`: what of its file `image` shows."""
     return Answer(
         answer=done.answer,
         evidence={name: to_json(found) for name, found in done.evidence.items()},

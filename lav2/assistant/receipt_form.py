@@ -6,6 +6,7 @@ from typing import Annotated, Literal, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, Strict, create_model
 
+from experts.evidence import EXPERT_NAME
 from lav2.events import Sampling
 
 FORMAT = "lav2 receipt 1"
@@ -23,6 +24,7 @@ class _Closed(_Part):
     model_config = ConfigDict(extra="forbid")
 
 
+ExpertName = Annotated[str, Field(pattern=f"^{EXPERT_NAME}$")]  # of one that need not be installed here
 Seconds = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Size = Annotated[list[Annotated[int, Field(ge=1, le=1_000_000)]], Field(min_length=2, max_length=2)]  # px
@@ -76,14 +78,30 @@ class _Read(_Part):
     size: Size
 
 
+class _Observation(_Part):
+    text: str
+    confidence: Share
+    xyxy: Annotated[list[float], Field(min_length=4, max_length=4)] | None
+
+
+class _Observed(_Part):
+    items: list[_Observation]
+    seconds: Seconds
+    size: Size
+
+
 class _Found(_Closed):
+    """What the built-in experts found, and by name what those of other packages did."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[ExpertName, _Observed | _Failed]
     caption: _Captioned | _Failed = Field(None)
     detection: _Detected | _Failed = Field(None)
     ocr: _Read | _Failed = Field(None)
 
 
 class _Change(_Closed):
-    expert: Literal["caption", "detection", "ocr"]
+    expert: ExpertName
     before: str | None
     after: str | None
     corners: list[Point] = []
@@ -111,7 +129,7 @@ class Receipt(_Part):
     image: _Photo | None
     question: str
     history: list[_Turn]
-    experts: list[Literal["caption", "detection", "ocr"]]
+    experts: list[ExpertName]
     corrections: list[_Change] = []
     evidence: _Found
     prompt: str

@@ -7,7 +7,6 @@ import contextlib
 import dataclasses
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -18,12 +17,13 @@ from PIL import Image
 from torch import Tensor
 
 from experts import caption, ocr
-from experts.evidence import EXPERT_NAMES, Evidence, Expert, ExpertFailure
+from experts.evidence import Evidence, Expert, ExpertFailure
 from experts.orchestrator import Orchestrator, fingerprint
+from experts.registry import added, in_order
 from lav2 import config
 from lav2.assistant.admission import AT_ONCE, WAITING, AdmissionQueue
 from lav2.assistant.context import ContextWindow
-from lav2.assistant.features import ImageFeatures, Lazy, encoded_views, submit
+from lav2.assistant.features import FeatureCache, ImageFeatures, encoded_views, submit
 from lav2.assistant.history import newest_turns
 from lav2.assistant.loading import LoadedModels, context_length, load_parts, versions
 from lav2.captioning import reranker, writer
@@ -48,8 +48,6 @@ from lav2.inference import backend, native, prefix_cache, scheduler, streaming
 from lav2.model.llm import Quantize
 from lav2.model.vision import VisionTower
 from lav2.text import grounding, language, prompts, routing
-
-PHOTOS = 32  # whose features are kept
 
 
 class Assistant:
@@ -108,6 +106,7 @@ class Assistant:
             ),
             "detection": detector,
             "ocr": ocr.build(device=str(chat.device)),
+            **added(str(chat.device)),
         }
         self._experts = {**own, **(experts or {})}
         self.experts = tuple(self._experts)
@@ -115,14 +114,13 @@ class Assistant:
         self._at_once, self._admission = at_once, AdmissionQueue(at_once, WAITING)
         self._scheduler = scheduler.Scheduler(at_once)
         self.context = context_length(chat.llm)  # tokens of prompt and answer together at most
-        self._seen: OrderedDict[bytes, ImageFeatures] = OrderedDict()  # by photo, the newest PHOTOS
-        self._seen_lock = threading.Lock()
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="vision")
         self._encoder = ThreadPoolExecutor(1, thread_name_prefix="encoder")  # see encoded_views; like all
         # threads here, it must not have worked before ZeroGPU forks the process that answers
+        self._features = FeatureCache(chat, tower, self._encoder)
         self._readers = ThreadPoolExecutor(at_once, thread_name_prefix="ahead")  # they take turns with the answers
         lead = len(streaming.encode(tokenizer, prompts.beginning(preset.template)))
-        self._kept = prefix_cache.PrefixCache(lead, chat.device)
+        self._prefixes = prefix_cache.PrefixCache(lead, chat.device)
 
     @classmethod
     def load(
@@ -216,7 +214,7 @@ class Assistant:
         with self._admission.slot(client) as place:
             for _ in self._admission.positions(place, cancel):
                 pass
-            return {} if cancel.is_set() else _ordered(dict(self._orchestrator.run(image, experts, cancel=cancel)))
+            return {} if cancel.is_set() else in_order(dict(self._orchestrator.run(image, experts, cancel=cancel)))
 
     def concepts(self, image: Image.Image) -> tuple[tuple[str, float], ...]:
         """The words that the captioner's judge expects of a photo (lav2.captioning.reranker), the likeliest first."""
@@ -229,7 +227,7 @@ class Assistant:
     def _caption_views(self, image: Image.Image) -> Sequence[Callable[[], Tensor]]:
         """The photo and its mirror image, each [1, N, C] once it is wanted, as the captioner sees them."""
         shared = self._caption_tower is self._tower
-        return self._look(image)[:2] if shared else encoded_views(self._caption_tower, image, self._encoder)
+        return self._features.of(image)[:2] if shared else encoded_views(self._caption_tower, image, self._encoder)
 
     @torch.inference_mode()
     def caption(self, image: Image.Image) -> str:
@@ -285,9 +283,7 @@ class Assistant:
                 experts=", ".join(self.experts),
             )
 
-    def _answer(
-        self, request: Request, question: str, cancel: threading.Event, route: Route | None
-    ) -> Iterator[Event]:
+    def _answer(self, request: Request, question: str, cancel: threading.Event, route: Route | None) -> Iterator[Event]:
         start = time.perf_counter()
         with self._admission.slot(request.client) as place:
             if route:
@@ -318,7 +314,7 @@ class Assistant:
         if request.image is not None and not cancel.is_set():
             photo = fingerprint(request.image)
             if self._tower is not None:
-                seen = self._look(request.image, photo)
+                seen = self._features.of(request.image, photo)
                 prompt_kv = submit(self._pool, seen.prompt_kv)  # beside the experts
                 if self._chat.continuous and request.evidence is None and request.experts:
                     ahead = submit(self._readers, self._prefill_prefix, seen, question, history, request, cancel)
@@ -333,7 +329,7 @@ class Assistant:
             for name, found in self._orchestrator.run(request.image, request.experts, photo, cancel):
                 evidence[name] = grounding.filter_for_question(found, question)
                 yield EvidenceFound(name, evidence[name], name in remembered)
-        evidence = _ordered(evidence)
+        evidence = in_order(evidence)
         timings = {name: found.seconds for name, found in evidence.items()}
         timings["queued"], timings["experts"] = begin - start, time.perf_counter() - begin
 
@@ -347,12 +343,12 @@ class Assistant:
         count = 0
         with contextlib.ExitStack() as held:  # what reads the answer is closed also where the caller is gone
             if not cancel.is_set():
-                given = prompt_kv.result() if prompt_kv else self._text_only_prompt_kv()
+                given = prompt_kv.result() if prompt_kv else self._features.prompt_kv_without_photo()
                 more = {"scheduler": self._scheduler, "cancel": cancel, "ahead": ahead.result() if ahead else None,
                         "likely": grounding.first_words(evidence, question)}  # fmt: skip
                 sampling = replace(request.sampling, max_new_tokens=min(asked, self.context - used))
                 stream = streaming.stream(
-                    self._chat, self._tokenizer, prompt, given, sampling, self._kept, seen, **more
+                    self._chat, self._tokenizer, prompt, given, sampling, self._prefixes, seen, **more
                 )
                 held.enter_context(contextlib.closing(stream))
             while not cancel.is_set():
@@ -399,34 +395,9 @@ class Assistant:
             history = ()
         beginning, given = prompts.beginning(template, history), seen.prompt_kv()
         return streaming.read_ahead(
-            self._chat, self._tokenizer, beginning, given, self._kept, seen, self._scheduler, cancel
+            self._chat, self._tokenizer, beginning, given, self._prefixes, seen, self._scheduler, cancel
         )
 
     @property
     def _window(self) -> ContextWindow:
         return ContextWindow(self.settings.template, self.context, self.count_tokens)
-
-    def _look(self, image: Image.Image, photo: bytes | None = None) -> ImageFeatures:
-        """What the models make of a photo, remembered by its pixels and made once for all who ask."""
-        photo = photo or fingerprint(image)
-        with self._seen_lock:
-            if photo not in self._seen:
-                clip_tokens, mirrored = encoded_views(self._tower, image, self._encoder)
-                self._seen[photo] = ImageFeatures(clip_tokens, mirrored, Lazy(lambda: self._prompts(clip_tokens())))
-                while len(self._seen) > PHOTOS:
-                    self._seen.popitem(last=False)
-            self._seen.move_to_end(photo)
-            return self._seen[photo]
-
-    @torch.inference_mode()
-    def _prompts(self, clip_tokens: Tensor) -> tuple:
-        return self._chat.prompt_kv(self._chat.visual_prompt(clip_tokens))
-
-    @torch.inference_mode()
-    def _text_only_prompt_kv(self) -> tuple:
-        """Prompts of a question without a photo."""
-        return self._chat.prompt_kv()
-
-
-def _ordered(evidence: dict[str, Evidence]) -> dict[str, Evidence]:
-    return {name: evidence[name] for name in EXPERT_NAMES if name in evidence}

@@ -13,7 +13,7 @@ from typing import Any
 
 from PIL import Image
 
-from experts.evidence import EXPERT_NAMES
+from experts.registry import EXPERT_NAMES
 from lav2 import files
 from lav2.errors import LAV2Error
 from lav2.weights import cache_dir

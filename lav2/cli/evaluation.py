@@ -8,6 +8,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+from experts.evidence import BUILT_IN
 from lav2.cli.options import add_experts, chosen_preset, expert_names
 from lav2.config import Models, Placing
 from lav2.errors import LAV2Error
@@ -23,7 +24,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
                           "rows of lav2.instruct, or of `distil` (chat)")  # fmt: skip
     evaluate.add_argument("--out", type=Path, required=True, metavar="FILE", help="JSON with scores and all that they "
                           "depend on")  # fmt: skip
-    add_experts(evaluate, "for benchmarks: names with commas, none")
+    add_experts(evaluate, "for benchmarks: names with commas, none", BUILT_IN)
     add_options(evaluate, EvaluationConfig)
     add_options(evaluate, Models)
 
@@ -33,7 +34,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     examine.add_argument("data", type=Path, help='JSON lines with "image"')
     examine.add_argument("--out", type=Path, required=True, metavar="FILE", help="findings, a line each; an unfinished "
                          "file is resumed")  # fmt: skip
-    add_experts(examine, "names with commas")
+    add_experts(examine, "names with commas", BUILT_IN)
     add_options(examine, RowsConfig)
     add_options(examine, Models, without=("adapter",))
     examine.set_defaults(adapter=None, what="photos")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from experts.evidence import EXPERT_NAMES
+from experts.registry import EXPERT_NAMES
 from lav2 import config
 from lav2.options import chosen
 
@@ -48,8 +49,9 @@ def chosen_preset(options: argparse.Namespace, adapter: str | None = None) -> co
     return preset
 
 
-def add_experts(command: argparse.ArgumentParser, text: str) -> None:
-    command.add_argument("--experts", default=",".join(EXPERT_NAMES), metavar="NAMES", help=text)
+def add_experts(command: argparse.ArgumentParser, text: str, names: Sequence[str] = EXPERT_NAMES) -> None:
+    """The option --experts; `names` look where it is not given."""
+    command.add_argument("--experts", default=",".join(names), metavar="NAMES", help=text)
 
 
 def expert_names(text: str) -> tuple[str, ...]:

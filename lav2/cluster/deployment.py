@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from experts.evidence import EXPERT_NAMES
+from experts.evidence import BUILT_IN
 from lav2.assistant.admission import AT_ONCE, WAITING
 from lav2.cluster import engine
 from lav2.cluster.parts import Loader
@@ -64,7 +64,7 @@ def share(resources: dict[str, float], cluster: Cluster) -> Share:
     Without GPUs all cores are divided among the replicas; experts work while their model waits, so they count as a
     tenth of a core.
     """
-    experts = cluster.expert_replicas * len(EXPERT_NAMES)
+    experts = cluster.expert_replicas * len(BUILT_IN)
     gpus, cores = int(resources.get("GPU", 0)), resources.get("CPU", 1.0)
     fixed = None if cluster.replicas in (None, AUTO) else int(cluster.replicas)
     if gpus:
@@ -76,7 +76,7 @@ def share(resources: dict[str, float], cluster: Cluster) -> Share:
     return Share({"num_cpus": each if each < 1 else math.floor(each)}, {"num_cpus": 0.1}, most)
 
 
-def deploy(loader: Loader, cluster: Cluster, experts: tuple[str, ...] = EXPERT_NAMES) -> Any:
+def deploy(loader: Loader, cluster: Cluster, experts: tuple[str, ...] = BUILT_IN) -> Any:
     """Bring the deployments up, or roll them over to `loader` where they run already; the handle of the models'.
 
     Args:

@@ -227,8 +227,8 @@ def _rows(tensor: Tensor, heads: int | None) -> Tensor:
 
 def _pair(name: str, side: int) -> str:
     """Released name of a LoRA matrix: side 1 goes down to the rank, side 2 up from it."""
-    room, _, linear = name.partition(".")
-    return f"{room}.lora_{linear}_l{side}.weight"
+    block, _, linear = name.partition(".")
+    return f"{block}.lora_{linear}_l{side}.weight"
 
 
 def _other_base(llm: LlamaConfig) -> str:

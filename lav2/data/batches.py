@@ -50,14 +50,14 @@ class Sample:
 JOINED = 640  # tokens of samples joined into one, at most: the memory of attention grows with their square
 
 
-def join(samples: Sequence[Sample], most: int) -> list[Sample]:
+def join(samples: Sequence[Sample], limit: int) -> list[Sample]:
     """Samples about the same photo that begin alike (rule, findings), as one sample: what they share is read once.
 
     A question sees what is shared and itself, never the others, so that the losses are those of the samples alone
     (AdaptedLlama.loss). On a CPU, where reading tokens is what costs, this is two to three times as fast.
 
     Args:
-        most: samples that are joined into one; 1: they stay as they are.
+        limit: samples that are joined into one; 1: they stay as they are.
     """
     by_photo: dict[str | None, list[Sample]] = {}
     for sample in samples:
@@ -69,7 +69,7 @@ def join(samples: Sequence[Sample], most: int) -> list[Sample]:
         for sample in sorted(rows, key=lambda row: row.tokens):
             shared = _shared(run[0], sample, common) if run else 0
             length = own + len(sample.tokens) - shared * len(run)  # of all joined, with what they share once
-            if len(run) == most or 2 * shared < len(sample.tokens) or length > JOINED:
+            if len(run) == limit or 2 * shared < len(sample.tokens) or length > JOINED:
                 found += [merge_samples(run, common)] if run else []
                 run, own, shared = [], 0, sample.learned.index(True) - 1
             run.append(sample)
@@ -150,10 +150,12 @@ class Rows:
             if sample.branch:
                 branches[row, : len(tokens)] = torch.tensor(sample.branch)
         branch = branches if branches.any() else None
-        shown = [sample for sample in samples if sample.image is not None]
+        shown = [(sample.image, sample.view) for sample in samples if sample.image is not None]
         if not shown:
             return Batch(input_ids, attention_mask, labels, None, None, branch)
-        tokens = self._features.get([sample.image for sample in shown], [sample.view for sample in shown])
+        if self._features is None:
+            raise ValueError("Samples with photos need their features.")
+        tokens = self._features.get([image for image, _ in shown], [view for _, view in shown])
         if len(shown) == len(samples):
             return Batch(input_ids, attention_mask, labels, tokens, None, branch)
         has_image = torch.tensor([sample.image is not None for sample in samples])
@@ -167,7 +169,8 @@ class _Batches:
 
     def __init__(self, rows: Rows, size: int, seed: int):
         self._rows, self._size, self._seed = rows, size, seed
-        self._place, self._epoch, self._groups = 0, -1, []
+        self._place, self._epoch = 0, -1
+        self._groups: list[list[Sample]] = []
 
     def skip(self, count: int) -> None:
         self._place += count

@@ -53,7 +53,7 @@ class FeatureCache:
     ):
         encoder = json.dumps(asdict(vision)).encode()
         if (vision.weights or "").endswith(".safetensors"):  # tuned by someone, and perhaps again under the same name
-            encoder += hashlib.sha256(weights.find(vision.weights).read_bytes()).digest()
+            encoder += hashlib.sha256(weights.find(str(vision.weights)).read_bytes()).digest()
         self.folder = folder / hashlib.sha256(encoder).hexdigest()[:16]
         self.folder.mkdir(parents=True, exist_ok=True)
         self._views = dict.fromkeys(augmented, views)
@@ -96,7 +96,7 @@ class FeatureCache:
     def complete(self) -> bool:
         return not self._wanted()
 
-    def fill(self, encode: Callable[[list], Tensor]) -> None:
+    def fill(self, encode: Callable[[list[Image.Image]], Tensor]) -> None:
         """Encode what is missing; `encode` is VisionTower.encode. Interrupt it and it goes on where it was.
 
         Raises:
@@ -172,7 +172,7 @@ def without_damaged(
     """The rows whose photos could be read; the others are told, each photo once, and counted."""
     damaged = features.damaged if features is not None else {}
     left = [row for row in rows if row.image in damaged]
-    for image in dict.fromkeys(row.image for row in left):
+    for image in dict.fromkeys(row.image for row in left if row.image is not None):
         report(f"{image}: left out. {damaged[image]}")
     if left:
         report(f"{len(left)} of {len(rows)} rows are left out for their damaged photos.")

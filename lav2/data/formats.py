@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from experts.evidence import Caption, Evidence, from_json
 from lav2 import files
@@ -42,7 +42,7 @@ class InstructionRow:
     evidence: Mapping[str, Evidence] = field(default_factory=dict)
     split: str = "train"  # or val, test
     kind: str = "chat"  # lav2.instruct's kinds; chat: rows of other formats
-    facts: Mapping = field(default_factory=dict, compare=False)
+    facts: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
 
 Row = CaptionRow | InstructionRow
@@ -98,7 +98,7 @@ def _json_list(text: str) -> Iterator[tuple[int, object]]:
     """The elements of a JSON list one by one, each with its line; nothing can be read behind a broken one."""
     place, line, counted = text.index("[") + 1, 1, 0
     between = re.compile(r"[\s,]*")
-    while (place := between.match(text, place).end()) < len(text) and text[place] != "]":
+    while (found := between.match(text, place)) and (place := found.end()) < len(text) and text[place] != "]":
         line, counted = line + text.count("\n", counted, place), place
         try:
             row, place = files.parse_from(text, place)
@@ -108,9 +108,10 @@ def _json_list(text: str) -> Iterator[tuple[int, object]]:
         yield line, row
 
 
-def _coco_captions(document: dict) -> Iterator[tuple[int | str, object]]:
+def _coco_captions(document: dict[str, Any]) -> Iterator[tuple[int | str, object]]:
     """Rows of COCO's captions, and what is wrong with single images or annotations."""
-    names, captions = {}, {}
+    names: dict[Any, Any] = {}
+    captions: dict[Any, list[Any]] = {}
     for part in ("images", "annotations"):
         if not isinstance(document.get(part), list):
             yield part, ValueError("a list is missing")
@@ -133,7 +134,7 @@ def _coco_captions(document: dict) -> Iterator[tuple[int | str, object]]:
         yield number, {"image": names.get(image_id), "captions": texts}
 
 
-def _karpathy_captions(document: dict) -> Iterator[tuple[int | str, object]]:
+def _karpathy_captions(document: dict[str, Any]) -> Iterator[tuple[int | str, object]]:
     """Rows of Karpathy's split file, and what is wrong with single images."""
     if not isinstance(document["images"], list):
         yield "images", ValueError("a list is missing")
@@ -160,6 +161,8 @@ def _rows(raw: object, folder: Path) -> list[Row]:
         return [_with_candidates(row) if isinstance(row, InstructionRow) else row]
     shared = {name: value for name, value in raw.items() if name != "questions"}
     first = _row({**shared, **raw["questions"][0]}, folder)
+    if not isinstance(first, InstructionRow):
+        raise ValueError("questions beside captions")
     rows = [first]
     for question in raw["questions"][1:]:  # the findings are read and checked once
         history = [(turn[0], turn[1]) for turn in question.get("history", ())]
@@ -217,7 +220,7 @@ def _row(raw: object, folder: Path) -> Row:
 _ASKING, _ANSWERING = ("human", "user"), ("gpt", "chatgpt", "assistant", "bing", "bard")
 
 
-def _exchanges(messages: list[dict]) -> Iterator[tuple[str, str]]:
+def _exchanges(messages: list[dict[str, str]]) -> Iterator[tuple[str, str]]:
     """(question, answer) pairs; ShareGPT's system messages and what is said before the first question are left out."""
     question = None
     for message in messages:
@@ -234,7 +237,7 @@ def _exchanges(messages: list[dict]) -> Iterator[tuple[str, str]]:
             raise ValueError(f"an unknown speaker {speaker!r}")
 
 
-def _turns(pairs) -> tuple[Turn, ...]:
+def _turns(pairs: Iterable[tuple[str, str]]) -> tuple[Turn, ...]:
     turns = tuple(Turn(prompts.clean(question), prompts.clean(answer)) for question, answer in pairs)
     if not turns or not all(turn.question and turn.answer for turn in turns):
         raise ValueError("an empty question or answer")

@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from experts.evidence import EXPERT_NAMES
+from experts.evidence import BUILT_IN
 from lav2.documents.kinds import READ_QUESTIONS, Ask
 from lav2.documents.layout import ocr_json
 from lav2.documents.phrases import phrases
@@ -110,7 +110,7 @@ def evidence_of(
         return {}
     found = evidence_for(photo, "", None, SIMULATED, rng, world)
     found["caption"] = {"text": captioned(photo, alike, rng, captions, asks), "seconds": 0.0, "source": "simulated"}
-    return {name: found[name] for name in EXPERT_NAMES if name in found and rng.random() >= DROPPED}
+    return {name: found[name] for name in BUILT_IN if name in found and rng.random() >= DROPPED}
 
 
 def generate(

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from experts.evidence import EXPERT_NAMES, Evidence
+from experts.evidence import BUILT_IN, Evidence
 from lav2.data.formats import InstructionRow
 from lav2.errors import LAV2Error
 from lav2.evaluation.record import examine
@@ -187,7 +187,7 @@ def _run(
     found: Findings | None,
 ) -> tuple[dict, list[dict]]:
     if found is None:
-        needed = [name for name in EXPERT_NAMES if any(name in _experts(arm) for arm in arms)]
+        needed = [name for name in BUILT_IN if any(name in _experts(arm) for arm in arms)]
         found = examine(bench, [row.image for row in rows], needed)
     answers, right = {}, {}
     for arm in arms:
@@ -222,4 +222,4 @@ def _run(
 
 
 def _experts(arm: str) -> tuple[str, ...]:
-    return EXPERT_NAMES if arm == NO_LINE else ARMS[arm]
+    return BUILT_IN if arm == NO_LINE else ARMS[arm]

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from experts.evidence import EXPERT_NAMES, Evidence, ExpertFailure, from_json, to_json
+from experts.evidence import Evidence, ExpertFailure, from_json, to_json
+from experts.registry import EXPERT_NAMES
 from lav2 import files
 from lav2.errors import LAV2Error
 from lav2.evaluation.runner import EvaluationRunner

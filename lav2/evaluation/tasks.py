@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from experts.evidence import EXPERT_NAMES, Evidence
+from experts.evidence import BUILT_IN, Evidence
 from lav2.data.formats import InstructionRow, read_rows
 from lav2.errors import LAV2Error
 from lav2.evaluation.record import examine
@@ -33,9 +33,9 @@ AUTO = routing.AUTO  # an arm whose experts lav2.text.routing chooses for each q
 # Which experts are on: none, each alone, all but one, all.
 ARMS: dict[str, tuple[str, ...]] = {
     "none": (),
-    **{name: (name,) for name in EXPERT_NAMES},
-    **{f"all but {name}": tuple(n for n in EXPERT_NAMES if n != name) for name in EXPERT_NAMES},
-    "all": EXPERT_NAMES,
+    **{name: (name,) for name in BUILT_IN},
+    **{f"all but {name}": tuple(n for n in BUILT_IN if n != name) for name in BUILT_IN},
+    "all": BUILT_IN,
 }
 
 
@@ -89,7 +89,7 @@ def benchmark(
     name: str,
     source: Path,
     images: Path | None = None,
-    experts: Sequence[str] = EXPERT_NAMES,
+    experts: Sequence[str] = BUILT_IN,
     suffix: str = "",
     limit: int | None = None,
 ) -> tuple[dict, dict[str | int, str]]:
@@ -193,7 +193,7 @@ def grounded(
     rows = [row for row in rows if row.image not in damaged]
     if not rows:
         raise LAV2Error(f"No photo of {data} can be read.", "See the lines above.")
-    if any("caption" in ARMS.get(arm, EXPERT_NAMES) for arm in arms):
+    if any("caption" in ARMS.get(arm, BUILT_IN) for arm in arms):
         rows = with_captions(runner, rows)
     asked = [replace(row, evidence=_only(row.evidence, _on(arm, row))) for arm in arms for row in rows]
     said = runner.answers(asked)
@@ -254,7 +254,7 @@ def _only(evidence: Mapping[str, Evidence], names: Sequence[str]) -> dict[str, E
 
 def _comparisons(arms: Sequence[str]) -> list[tuple[str, str]]:
     """Arms that differ by experts that are the point: each against none, all against all but one."""
-    pairs = [(arm, "none") for arm in arms if arm in (*EXPERT_NAMES, "all") and "none" in arms]
+    pairs = [(arm, "none") for arm in arms if arm in (*BUILT_IN, "all") and "none" in arms]
     if AUTO in arms and "all" in arms:
         pairs.append((AUTO, "all"))
     return pairs + [("all", arm) for arm in arms if arm.startswith("all but") and "all" in arms]

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from experts.evidence import EXPERT_NAMES
+from experts.evidence import BUILT_IN
 from lav2 import config
 from lav2.config import AdapterConfig, Preset
 
@@ -52,7 +52,7 @@ class Experiment:
     sizes: Mapping[str, int]  # photos `learned` from, of the split val `scored`; plain questions of `chat`
     train: Mapping[str, Any]
     evaluate: Mapping[str, Any]
-    experts: tuple[str, ...] = EXPERT_NAMES
+    experts: tuple[str, ...] = BUILT_IN
 
     @property
     def default(self) -> Arm:

@@ -36,10 +36,10 @@ class DecoderBackend(Protocol):
         rows: int,
         prompt_kv: Prompts,
         attention_mask: Tensor | None = None,
-        room: int | None = None,
+        capacity: int | None = None,
         lead: int = 0,
     ) -> Any:
-        """An empty cache for texts with these prompts, of `room` tokens at most; it is reordered as transformers'."""
+        """An empty cache for texts with these prompts, of `capacity` tokens at most, reordered as transformers'."""
 
     def prefill(
         self, input_ids: Tensor, prompt_kv: Prompts, attention_mask: Tensor | None = None, cache: Any = None

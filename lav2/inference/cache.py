@@ -10,8 +10,8 @@ from torch import Tensor
 
 from lav2.model.adapter import LayerPrompt
 
-PREFILL_CHUNK = 128  # tokens of a long prompt at once, cut at multiples (and behind Cache.lead): what a piece computes
-# depends only on what stands before it, so that an answer is the same to the last bit whether or not earlier pieces
+PREFILL_CHUNK = 128  # tokens of a long prompt at once, cut at multiples (and behind Cache.lead): what a chunk computes
+# depends only on what stands before it, so that an answer is the same to the last bit whether or not earlier chunks
 # were kept
 GPU_PREFILL_CHUNK = 512  # a GPU reads as many in 16 ms (7B on an H200), of which launching the kernels is most
 
@@ -34,42 +34,42 @@ def packed(prompt: LayerPrompt | None, dtype: torch.dtype) -> tuple[Tensor, Tens
 class Cache:
     """Keys and values of the tokens so far, and the prompts that their photos gave."""
 
-    kv: Tensor  # [layers, B, room, 2G, A]
+    kv: Tensor  # [layers, B, capacity, 2G, A]
     prompts: list[tuple[Tensor, Tensor] | None]  # per layer keys and values [B or 1, K, 2G, A] and gates
     # [B or 1, H, 1, 1]
     first: Tensor  # [B] where each row's text begins (left padding)
-    lead: int = 0  # tokens of a beginning that many texts share: a piece ends behind it as well
+    lead: int = 0  # tokens of a beginning that many texts share: a chunk ends behind it as well
     length: int = 0
     state: Tensor = field(init=False)  # [layers, B, 4] the addresses that decode.c and kernels.py read
     begins: list[int] = field(init=False)  # `first`
 
     def __post_init__(self) -> None:
-        def places(part: Tensor, count: int) -> list[int]:  # of `count` rows; one of which may stand for all
+        def addresses(part: Tensor, count: int) -> list[int]:  # of `count` rows; one of which may stand for all
             step = part.stride(0) * part.element_size() if len(part) > 1 else 0
             return [part.data_ptr() + row * step for row in range(count)]
 
         layers = []
         for kv, prompt in zip(self.kv, self.prompts, strict=True):
-            columns = [places(kv, len(kv))] + [[0] * len(kv)] * 3
+            columns = [addresses(kv, len(kv))] + [[0] * len(kv)] * 3
             if prompt is not None:
-                columns[1:] = [places(part, len(kv)) for part in prompt] + [[prompt[0].shape[1]] * len(kv)]
+                columns[1:] = [addresses(part, len(kv)) for part in prompt] + [[prompt[0].shape[1]] * len(kv)]
             layers.append(list(zip(*columns, strict=True)))
         self.state = torch.tensor(layers, device=self.kv.device)
         self.begins = self.first.tolist()
 
     def where(self, row: int, ahead: int) -> tuple[int, int, int, int]:
-        """What decode.c wants to know of the token `ahead` of the next: its place in the cache, where its text begins
-        there, the address of the row's state, and how far apart two layers' are."""
+        """What decode.c wants to know of the token `ahead` of the next: its position in the cache, where its text
+        begins there, the address of the row's state, and how far apart two layers' are."""
         return self.length + ahead, self.begins[row], self.state.data_ptr() + row * 4 * 8, self.state.stride(0)
 
     @property
-    def room(self) -> int:
+    def capacity(self) -> int:
         """Tokens that it holds at most."""
         return self.kv.shape[2]
 
     @property
-    def piece(self) -> int:
-        """Tokens to the next place where pieces are cut."""
+    def chunk(self) -> int:
+        """Tokens to the end of the chunk of a prompt that the next token is in."""
         size = prefill_chunk(self.kv.device)
         end = self.length // size * size + size
         return (min(end, self.lead) if self.length < self.lead else end) - self.length
@@ -94,8 +94,8 @@ class Cache:
 
 
 def addresses_of(caches: Sequence[Cache]) -> tuple[Tensor, Tensor, Tensor]:
-    """Of all rows of the caches: addresses [layers, B, 4] (Cache.state), the next token's place in the row's cache [B],
-    and where the row's text begins there [B]."""
+    """Of all rows of the caches: addresses [layers, B, 4] (Cache.state), the next token's position in the row's cache
+    [B], and where the row's text begins there [B]."""
     return (
         torch.cat([cache.state for cache in caches], dim=1),
         torch.cat([torch.full_like(cache.first, cache.length) for cache in caches]),

@@ -11,9 +11,7 @@ A head width, F width of the feed-forward, V vocabulary.
 
 from __future__ import annotations
 
-import ctypes
 import logging
-import math
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,15 +28,12 @@ from lav2.inference import native
 from lav2.inference.cache import Cache, addresses_of, packed
 from lav2.inference.cuda_graph import CudaGraphStep
 from lav2.inference.folding import BLOCK, Arena, Folded, Matrix, folded, quantised
-from lav2.inference.forward import NATIVE_ROWS, TorchForward
+from lav2.inference.native_forward import MAX_NATIVE_TOKENS, NativeForward
+from lav2.inference.torch_forward import NATIVE_ROWS, TorchForward
 from lav2.model.adapted import AdaptedLlama
 from lav2.model.adapter import LayerPrompt, transformer_linears
 
 FAMILIES = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
-
-KV_BLOCK = 128  # tokens that are attended to at once, as in vectors.h
-MAX_NATIVE_TOKENS = 128  # tokens that decode.c takes in one call
-
 
 
 def refusal(model: AdaptedLlama) -> str:
@@ -75,7 +70,7 @@ class Layer:
     norms: list[Tensor | None]  # before attention [D], before the feed-forward [D], of queries and of keys [A]
 
 
-class Engine(TorchForward):
+class Engine(TorchForward, NativeForward):
     """The fast forward of an adapted LLaMA: `engine(input_ids, prompt_kv) -> (logits, cache)`.
 
     It stands in for the model wherever answers are generated: `visual_prompt`, `prompt_kv` and the settings are the
@@ -134,13 +129,13 @@ class Engine(TorchForward):
         self.fused = self.device.type == "cuda" and compiled and aligned and find_spec("triton") is not None
         self._steps: dict[int, CudaGraphStep] = {}  # by rows
         self._recording = threading.Lock()
-        self._room, self._spare = Arena(), torch.empty(0)
+        self._arena, self._spare = Arena(), torch.empty(0)
         with torch.inference_mode():
             self.layers = [self._layer(layer, model.config, release) for layer in model.decoder.layers]
             self.norm = self._weight(model.decoder.norm)
             self.head = head or self._vocabulary_matrix(model.llm.get_output_embeddings())
-            places = torch.arange(context, device=self.device)[None]
-            cosine, sine = model.decoder.rotary_emb(torch.zeros(1, device=self.device), places)  # [1, context, A]
+            positions = torch.arange(context, device=self.device)[None]
+            cosine, sine = model.decoder.rotary_emb(torch.zeros(1, device=self.device), positions)  # [1, context, A]
             # What no photo changes is projected and packed once: with early fusion all but the visual layers' prompts.
             self._text_only = model.prompt_kv()
             self._packed = [packed(prompt, self.cache_dtype) for prompt in self._text_only]
@@ -151,7 +146,7 @@ class Engine(TorchForward):
         self.cosine, self.sine = cosine[0].float(), sine[0].float()
         self.signed = torch.cat([-self.sine[:, :half], self.sine[:, half:]], -1)  # of x rolled by half a head
         if self.library is not None:
-            self._prepare(config.intermediate_size)
+            self._native_tables(config.intermediate_size)
             native.trim()
 
     @property
@@ -192,56 +187,23 @@ class Engine(TorchForward):
         sizes = [linear.weight.numel() if hasattr(linear, "lora_a") else 0 for linear in linears]
         if self._spare.numel() < sum(sizes):  # the same for all layers: memory that is new each time takes longer
             self._spare = torch.empty(sum(sizes), device=self.device)
-        rooms = self._spare[: sum(sizes)].split(sizes)
-        parts = [folded(linear, config, room) for linear, room in zip(linears, rooms, strict=True)]
+        scratch = self._spare[: sum(sizes)].split(sizes)
+        parts = [folded(linear, config, memory) for linear, memory in zip(linears, scratch, strict=True)]
         bias = torch.cat([part.bias for part in parts])
         kept = bias.to(self.dtype) if bias.any() else None
         if self.int8:
-            return quantised(parts, kept, self._room)
+            return quantised(parts, kept, self._arena)
         weight = torch.cat([part.whole() for part in parts])
         if self.library is None:
             return Matrix(weight.to(self.cache_dtype), kept)
-        return Matrix(self._room.take(self.cache_dtype, *weight.shape).copy_(weight), kept)
+        return Matrix(self._arena.take(self.cache_dtype, *weight.shape).copy_(weight), kept)
 
     def _weight(self, norm: nn.Module) -> Tensor:
         return norm.weight.detach().to(self.dtype).clone()
 
     def _vocabulary_matrix(self, linear: nn.Linear) -> Matrix:
         weight = linear.weight.detach()
-        return quantised([Folded(weight)], None, self._room) if self.int8 else Matrix(weight)
-
-    def _prepare(self, hidden: int) -> None:
-        """The tables that decode.c reads; biases and norms there are float32."""
-        self._exact: list[Tensor] = []  # kept alive for their addresses
-
-        def exact(part: Tensor | None) -> int:
-            if part is None:
-                return 0
-            self._exact.append(part.float().contiguous())
-            return self._exact[-1].data_ptr()
-
-        layers = []
-        for layer in self.layers:
-            row = []
-            for matrix in (layer.qkv, layer.out, layer.gate_up, layer.down):
-                factor = 0 if matrix.factor is None else matrix.factor.data_ptr()
-                row += [matrix.weight.data_ptr(), factor, exact(matrix.bias)]
-            layers.append(row + [exact(norm) for norm in layer.norms])
-        width, wide = self.embedding.shape[1], self.heads * self.head_width
-        # a row's, of its attention: parts of its text and prompt, with what puts them together
-        parts = sum(4 * math.ceil(n / (4 * KV_BLOCK)) for n in (self.context, self.model.config.prompt_length))
-        shape = (width, self.heads, self.groups, self.head_width, hidden, len(self.embedding), len(layers), parts,
-                 1 if self.int8 else 2)  # fmt: skip
-        head = (self.head.weight.data_ptr(), 0 if self.head.factor is None else self.head.factor.data_ptr())
-        tables = (shape, layers, (self.epsilon, self.scaling), self.cosine, self.sine, self.norm.float(), head)
-        self._exact += [part if isinstance(part, Tensor) else torch.tensor(part) for part in tables]
-        self._tables = [part.data_ptr() for part in self._exact[-len(tables):]]
-        # numbers of scratch memory: for each row, for each row and thread, for each thread
-        self._scratch = (
-            width + wide + 2 * self.groups * self.head_width + hidden + parts * self.heads * (self.head_width + 16),
-            2 * max(hidden, wide, width),
-            self.heads * (KV_BLOCK + 16) + 16,
-        )
+        return quantised([Folded(weight)], None, self._arena) if self.int8 else Matrix(weight)
 
     def __call__(
         self,
@@ -273,10 +235,10 @@ class Engine(TorchForward):
             cache.length += 1
             return logits, cache
         while cache.length < end:
-            piece = min(end - cache.length, cache.piece)
-            ids, input_ids = input_ids[:, :piece], input_ids[:, piece:]
+            chunk = min(end - cache.length, cache.chunk)
+            ids, input_ids = input_ids[:, :chunk], input_ids[:, chunk:]
             logits = self._read(ids, cache)
-            cache.length += piece
+            cache.length += chunk
         return logits, cache
 
     prefill = __call__  # as every DecoderBackend calls it
@@ -300,8 +262,8 @@ class Engine(TorchForward):
         Raises:
             LAV2Error: so many more tokens are more than the cache holds.
         """
-        if cache.length + count > cache.room:
-            raise LAV2Error(f"{cache.length + count} tokens do not fit into {cache.room}.", "Shorten the prompt.")
+        if cache.length + count > cache.capacity:
+            raise LAV2Error(f"{cache.length + count} tokens do not fit into {cache.capacity}.", "Shorten the prompt.")
 
     @torch.inference_mode()
     def begin(
@@ -309,13 +271,13 @@ class Engine(TorchForward):
         rows: int,
         prompt_kv: tuple[LayerPrompt | None, ...],
         attention_mask: Tensor | None = None,
-        room: int | None = None,
+        capacity: int | None = None,
         lead: int = 0,
     ) -> Cache:
-        """An empty cache for texts with these prompts; attention_mask [B, T] tells the left padding, `room` how many
-        tokens will be enough (all of the context if None), `lead` see Cache."""
-        room = min(room or self.context, self.context)
-        shape = (len(self.layers), rows, room, 2 * self.groups, self.head_width)
+        """An empty cache for texts with these prompts; attention_mask [B, T] tells the left padding, `capacity` how
+        many tokens will be enough (all of the context if None), `lead` see Cache."""
+        capacity = min(capacity or self.context, self.context)
+        shape = (len(self.layers), rows, capacity, 2 * self.groups, self.head_width)
         # A CPU's pages take no memory until they are written.
         cached = torch.empty(shape, dtype=self.cache_dtype, device=self.device)
         first = torch.zeros(rows, dtype=torch.int64, device=self.device)
@@ -328,14 +290,14 @@ class Engine(TorchForward):
         return Cache(cached, prompts, first, lead)
 
     def _read(self, input_ids: Tensor, cache: Cache) -> Tensor:
-        """Logits [B, V] after a piece [B, T] of prompts, by what is fastest here."""
-        native = self.reads and len(input_ids) <= MAX_NATIVE_TOKENS
-        return self._rows(input_ids, cache) if native else self._forward(input_ids, cache)
+        """Logits [B, V] after a chunk [B, T] of prompts, by what is fastest here."""
+        by_c = self.reads and len(input_ids) <= MAX_NATIVE_TOKENS
+        return self._native_prompt(input_ids, cache) if by_c else self._forward(input_ids, cache)
 
     def _fastest_step(self, ids: Sequence[int] | Tensor, caches: Sequence[Cache]) -> Tensor:
         """One more token of each of a few rows, by what is fastest here."""
         if self.library is not None and len(ids) <= NATIVE_ROWS:
-            return self._step(ids, caches)
+            return self._native_step(ids, caches)
         tokens = torch.as_tensor(ids, device=self.device)[:, None]
         if self.fused and len(ids) <= NATIVE_ROWS:
             tell = logging.getLogger("lav2.inference.engine").warning
@@ -352,7 +314,7 @@ class Engine(TorchForward):
         """Compile and record the fused steps of 1, 2, 4 ... `rows` rows, so that nobody waits for it in an answer."""
         for size in (1 << power for power in range(rows.bit_length())):
             if self.fused:
-                caches = [self.begin(1, (None,) * len(self.layers), room=1) for _ in range(size)]
+                caches = [self.begin(1, (None,) * len(self.layers), capacity=1) for _ in range(size)]
                 self.decode_step([0] * size, caches)
 
     @torch.inference_mode()
@@ -361,17 +323,17 @@ class Engine(TorchForward):
         rows = len(tokens)
         size = 1 << (rows - 1).bit_length()
         where = addresses_of(caches)
-        with self._recording:  # a recorded step has one place for what goes in and one for what comes out
+        with self._recording:  # a recorded step has one input and one output buffer
             if size not in self._steps:
                 self._steps[size] = CudaGraphStep(self, size)
             return self._steps[size](tokens, *where)[:rows].clone()
 
-    def fused_step(self, tokens: Tensor, state: Tensor, places: Tensor, first: Tensor) -> Tensor:
+    def fused_step(self, tokens: Tensor, state: Tensor, positions: Tensor, first: Tensor) -> Tensor:
         """Logits [B, V] after one more token [B, 1] by kernels.py; nothing moves between processor and GPU.
 
         Args:
             state: [layers, B, 4], see Cache.
-            places, first: [B] the token's place in the row's cache, and where the row's text begins there.
+            positions, first: [B] the token's position in the row's cache, and where the row's text begins there.
         """
         from lav2.inference import kernels
 
@@ -380,47 +342,10 @@ class Engine(TorchForward):
         next_norms = [layer.norms[0] for layer in self.layers[1:]] + [self.norm]
         for number, (layer, next_norm) in enumerate(zip(self.layers, next_norms, strict=True)):
             mixed = kernels.attend(
-                layer.qkv(normed), state[number], places, first, self.cosine, self.signed, tuple(layer.norms[2:]),
+                layer.qkv(normed), state[number], positions, first, self.cosine, self.signed, tuple(layer.norms[2:]),
                 self.epsilon, self.scaling, self.heads, self.groups,
             )  # fmt: skip
             normed = kernels.add_norm(x, layer.out(mixed), layer.norms[1], self.epsilon)
             active = kernels.silu_times(layer.gate_up(normed))
             normed = kernels.add_norm(x, layer.down(active), next_norm, self.epsilon)
         return self.head(normed)
-
-    def _step(self, ids: Sequence[int], caches: Sequence[Cache]) -> Tensor:
-        """`_forward` of one token of each row by decode.c. Little torch: with the processor's caches full of weights,
-        an operation takes 10 to 50 microseconds, and so does entering inference mode."""
-        rows = [(cache, row) for cache in caches for row in range(len(cache.begins))]
-        return self._native([number for token, (cache, row) in zip(ids, rows, strict=True)
-                             for number in (token, *cache.where(row, 0))], len(rows))  # fmt: skip
-
-    def _rows(self, input_ids: Tensor, cache: Cache) -> Tensor:
-        """`_forward` by decode.c: every token is a row, but for padding."""
-        columns, rows = input_ids.T.tolist(), len(input_ids)
-        begun = cache.length + len(columns) > max(cache.begins)  # by then; else there is nothing to choose from yet
-        most = max(1, MAX_NATIVE_TOKENS // rows)
-        for begin in range(0, len(columns), most):
-            where: list[int] = []
-            for ahead, column in enumerate(columns[begin : begin + most], begin):
-                for row, token in enumerate(column):
-                    if cache.length + ahead >= cache.begins[row]:
-                        where += token, *cache.where(row, ahead)
-            logits = self._native(where, rows if begun and begin + most >= len(columns) else 0)
-        return logits
-
-    def _native(self, where: list[int], wanted: int) -> Tensor:
-        """Logits [wanted, V] of the last of some tokens: for each its id and Cache.where."""
-        rows, threads = len(where) // 5, torch.get_num_threads()
-        if strange := [token for token in where[::5] if not 0 <= token < len(self.embedding)]:
-            raise LAV2Error(f"Token {strange[0]} is none of the model's {len(self.embedding)}.",
-                            "Use the tokenizer that belongs to the model.")  # fmt: skip
-        if not wanted <= rows <= MAX_NATIVE_TOKENS:  # decode.c has room for no more
-            raise ValueError(f"{wanted} of {rows} rows, at most {MAX_NATIVE_TOKENS}")
-        scratch = torch.empty(rows * self._scratch[0] + threads * (rows * self._scratch[1] + self._scratch[2]))
-        logits = torch.empty(wanted, len(self.embedding))
-        self.library.lav2_step(
-            *self._tables, self.embedding.data_ptr(), rows, (ctypes.c_int64 * len(where))(*where), wanted,
-            scratch.data_ptr(), logits.data_ptr(), threads,
-        )  # fmt: skip
-        return logits

@@ -21,11 +21,11 @@ class PrefixCache:
 
     def __init__(self, lead: int = 0, device: torch.device | str = "cpu"):
         self.lead, self._device, self._lock = lead, torch.device(device), threading.Lock()
-        self._size = 4 if self._device.type == "cpu" else 1  # only a GPU pays for unused room
+        self._size = 4 if self._device.type == "cpu" else 1  # only a GPU pays for unused capacity
         self._entries: list[tuple[object, list[int], Cache]] = []  # the oldest first
 
     def take(self, photo: object, ids: list[int]) -> Cache | None:
-        """The cache with the most whole pieces (prefill_chunk) of `ids`, cut to them; the last token is left."""
+        """The cache with the most whole chunks (prefill_chunk) of `ids`, cut to them; the last token is left."""
         with self._lock:
             best = max(self._entries, key=lambda entry: self._shared(entry, photo, ids[:-1]), default=None)
             if best is None or not (length := self._shared(best, photo, ids[:-1])):
@@ -45,9 +45,9 @@ class PrefixCache:
             return any(entry[0] is photo and entry[1][: len(ids)] == ids for entry in self._entries)
 
     def whole(self, length: int) -> int:
-        """So many of `length` tokens are whole pieces."""
-        piece = prefill_chunk(self._device)
-        return max(length // piece * piece, self.lead if length >= self.lead else 0)
+        """So many of `length` tokens are whole chunks."""
+        chunk = prefill_chunk(self._device)
+        return max(length // chunk * chunk, self.lead if length >= self.lead else 0)
 
     def _shared(self, entry: tuple[object, list[int], Cache], photo: object, ids: list[int]) -> int:
         if entry[0] is not photo:

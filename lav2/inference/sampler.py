@@ -15,9 +15,9 @@ LOOP, PERIOD = 8, 16  # tokens of a repetition, and of what is repeated at most,
 
 
 def sample(
-    logits: Tensor, sampling: Sampling, generator: torch.Generator, said: Sequence[Sequence[int]] = ()
+    logits: Tensor, sampling: Sampling, generator: torch.Generator, earlier: Sequence[Sequence[int]] = ()
 ) -> list[int]:
-    """Next token of each row of logits [B, vocabulary], which may be overwritten; `said` are the tokens of each row
+    """Next token of each row of logits [B, vocabulary], which may be overwritten; `earlier` are the tokens of each row
     that get the penalty for coming again.
 
     Raises:
@@ -27,7 +27,7 @@ def sample(
     here = logits.device.type == "cpu"
     # numpy looks through a row of 49,152 numbers in a tenth of torch's time, and its operations start at once.
     rows = logits.numpy() if here else logits
-    for row, ids in zip(rows, said if sampling.repetition_penalty != 1 else (), strict=False):
+    for row, ids in zip(rows, earlier if sampling.repetition_penalty != 1 else (), strict=False):
         for some in ids if here else [ids] if ids else []:  # one by one is faster than numpy for less than 200
             row[some] *= sampling.repetition_penalty ** (1.0 - 2.0 * (row[some] > 0))
     if sampling.temperature < 1e-4:  # anything between 0 and this leaves the likeliest alone, and may overflow

@@ -1,4 +1,4 @@
-"""Continuous batching: prompts a piece at a time, and one decode step for all answers that go on."""
+"""Continuous batching: prompts a chunk at a time, and one decode step for all answers that go on."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class Cancelled(Exception):
 
 
 class Scheduler:
-    """The processor, shared by answers in threads of their own: prompts in order of arrival, a piece at a time, and
-    between two pieces one step for the next tokens of all answers that go on, so that the weights are read once for all
+    """The processor, shared by answers in threads of their own: prompts in order of arrival, a chunk at a time, and
+    between two chunks one step for the next tokens of all answers that go on, so that the weights are read once for all
     of them and nobody's answer stands still while another's prompt is read. Steps and the choice of tokens are the work
     of one thread, which does not wait for those that read the answers."""
 
@@ -39,11 +39,11 @@ class Scheduler:
         self._going: list[ActiveSequence] = []  # answers, the next to get a token first
         self._stepping: list[ActiveSequence] = []  # those in the step that is computed now
         self._prompts: list[object] = []  # being read or waiting for it, the first to come first
-        self._steps_turn = False  # the last to compute was a piece of a prompt: answers come next
+        self._steps_turn = False  # the last to compute was a chunk of a prompt: answers come next
         self._worker: threading.Thread | None = None  # while answers go on
 
     @contextmanager
-    def _piece(self, prompt: object, cancel: threading.Event | None) -> Iterator[None]:
+    def _chunk(self, prompt: object, cancel: threading.Event | None) -> Iterator[None]:
         """Around work that no other answer shares, for the first of the prompts."""
 
         def ready() -> bool:
@@ -84,9 +84,9 @@ class Scheduler:
             self._prompts.append(prompt)
         try:
             while True:
-                piece = cache.piece if model.continuous else input_ids.shape[1]
-                now, input_ids = input_ids[:, :piece], input_ids[:, piece:]
-                with self._piece(prompt, cancel):
+                chunk = cache.chunk if model.continuous else input_ids.shape[1]
+                now, input_ids = input_ids[:, :chunk], input_ids[:, chunk:]
+                with self._chunk(prompt, cancel):
                     logits, cache = prefill(model, now, prompt_kv, attention_mask, cache)
                 if not input_ids.shape[1]:
                     return logits, cache

@@ -138,7 +138,7 @@ def _short(
     model: DecoderBackend, input_ids: Tensor, prompt_kv: tuple[LayerPrompt | None, ...], max_new_tokens: int
 ) -> DynamicCache | Cache:
     """A cache for a prompt [1, T] and so many tokens, as it will have many rows."""
-    return model.begin(1, prompt_kv, room=input_ids.shape[1] + max_new_tokens)
+    return model.begin(1, prompt_kv, capacity=input_ids.shape[1] + max_new_tokens)
 
 
 def _repeats(ids: list[int], length: int) -> bool:

@@ -81,7 +81,7 @@ def stream(
     prompt: str,
     prompt_kv: tuple[LayerPrompt | None, ...],
     sampling: Sampling,
-    kept: PrefixCache | None = None,
+    prefixes: PrefixCache | None = None,
     photo: object = None,
     scheduler: Scheduler | None = None,
     cancel: threading.Event | None = None,
@@ -92,7 +92,7 @@ def stream(
     one may be empty.
 
     Args:
-        kept: with an engine, where the beginning of an earlier prompt about the same `photo` is taken up.
+        prefixes: with an engine, where the beginning of an earlier prompt about the same `photo` is taken up.
         scheduler, cancel: as of `tokens`.
         ahead: of `read_ahead`.
         likely: answers that are likely for another reason, see `first_tokens`.
@@ -101,10 +101,10 @@ def stream(
     ids: list[int] = []
     shown, counted = "", 0
     cache = None
-    if model.continuous and kept is not None:
+    if model.continuous and prefixes is not None:
         if ahead is not None:
-            kept.put(photo, *ahead)
-        cache = kept.take(photo, begin) or model.begin(1, prompt_kv, lead=kept.lead)
+            prefixes.put(photo, *ahead)
+        cache = prefixes.take(photo, begin) or model.begin(1, prompt_kv, lead=prefixes.lead)
     whole = torch.tensor([begin], device=model.device)
     input_ids = whole[:, cache.length if cache else 0 :]
     first = (first_tokens(tokenizer, likely or {}),)
@@ -124,7 +124,7 @@ def stream(
     finally:  # also when the answer is stopped
         chosen.close()  # the cache is in use until then
         if cache is not None:
-            kept.put(photo, begin, cache)
+            prefixes.put(photo, begin, cache)
 
 
 @torch.inference_mode()
@@ -133,24 +133,25 @@ def read_ahead(
     tokenizer: PreTrainedTokenizerBase,
     beginning: str,
     prompt_kv: tuple[LayerPrompt | None, ...],
-    kept: PrefixCache,
+    prefixes: PrefixCache,
     photo: object,
     scheduler: Scheduler,
     cancel: threading.Event | None = None,
 ) -> Ahead | None:
     """Read what a prompt begins with before the rest is known; `stream` goes on from there. None: there is nothing to
-    read, or `kept` holds all of it and perhaps more of the prompt.
+    read, or `prefixes` holds all of it and perhaps more of the prompt.
 
     Args:
-        beginning: of the prompt; its whole pieces are read, but for those that `kept` holds.
+        beginning: of the prompt; its whole chunks are read, but for those that `prefixes` holds.
         prompt_kv, kept, photo, scheduler: as of `stream`.
         cancel: ends the reading early.
     """
     ids = encode(tokenizer, beginning)[: model.context - 1]
-    ids = ids[: kept.whole(len(ids))]
-    if not ids or kept.knows(photo, ids):
+    ids = ids[: prefixes.whole(len(ids))]
+    if not ids or prefixes.knows(photo, ids):
         return None
-    cache = kept.take(photo, [*ids, -1]) or model.begin(1, prompt_kv, lead=kept.lead)  # the last one is never taken
+    # the last token is never taken
+    cache = prefixes.take(photo, [*ids, -1]) or model.begin(1, prompt_kv, lead=prefixes.lead)
     left = torch.tensor([ids[cache.length :]], device=model.device)
     with suppress(Cancelled):
         scheduler.run(model, left, prompt_kv, cache=cache, cancel=cancel)

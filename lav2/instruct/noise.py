@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from experts.evidence import EXPERT_NAMES, Caption, Detections, OcrLines, from_json, to_json
+from experts.evidence import BUILT_IN, Caption, Detections, OcrLines, from_json, to_json
+from experts.registry import in_order
 from lav2.instruct.photos import DETECTED, Box, EvidenceSource, Photo
 from lav2.instruct.questions import side_of
 from lav2.instruct.reading import speaks_of_text
@@ -120,7 +121,7 @@ _LOOKALIKES = {
 def corrupt(evidence: Mapping[str, dict], noise: Noise, rng: random.Random, world: World) -> dict[str, dict]:
     """A copy of the evidence (JSON form) with the errors of `noise`; failures stay as they are."""
     result = json.loads(json.dumps(evidence))
-    caption, objects, lines = (result.get(name, {}) for name in EXPERT_NAMES)
+    caption, objects, lines = (result.get(name, {}) for name in BUILT_IN)
     if "text" in caption and world.captions and rng.random() < noise.wrong_caption:
         caption["text"] = sentence(rng.choice(world.captions)).lower().rstrip(".")
     if "items" in objects:
@@ -197,7 +198,7 @@ def drop_experts(evidence: Mapping[str, dict], augment: Augment, rng: random.Ran
     depend on it."""
     if rng.random() < augment.no_experts:
         return {}
-    return {name: evidence[name] for name in EXPERT_NAMES if name in evidence and rng.random() >= augment.drop_expert}
+    return {name: found for name, found in in_order(evidence).items() if rng.random() >= augment.drop_expert}
 
 
 def is_misled(row: Row, evidence: Mapping[str, dict]) -> bool:

@@ -18,23 +18,25 @@ class Interval(NamedTuple):
 
 
 def bootstrap_interval(
-    a: Sequence[float], b: Sequence[float] | None = None, n: int = 10_000, seed: int = 0
+    scores: Sequence[float], others: Sequence[float] | None = None, resamples: int = 10_000, seed: int = 0
 ) -> Interval:
-    """95 % percentile bootstrap interval of mean(a), or of mean(a - b) when `b` scores the same questions in
-    the same order.
+    """95 % percentile bootstrap interval of the mean of `scores`, or of their differences to `others`, which score
+    the same questions in the same order.
 
     Raises LAV2Error for no values or unequal lengths.
     """
-    values = np.asarray(a, np.float64)  # [m]
-    if b is not None:
-        if len(a) != len(b):
-            raise LAV2Error(f"{len(a)} and {len(b)} scores are not pairs.", "Score both on the same questions.")
-        values = values - np.asarray(b, np.float64)
+    values = np.asarray(scores, np.float64)  # [m]
+    if others is not None:
+        if len(scores) != len(others):
+            raise LAV2Error(
+                f"{len(scores)} and {len(others)} scores are not pairs.", "Score both on the same questions."
+            )
+        values = values - np.asarray(others, np.float64)
     if len(values) == 0:
         raise LAV2Error("There are no scores to average.", "Give at least one.")
     rng = np.random.default_rng(seed)
     # A resample is how often each question is drawn; in slices, so that 10,000 of them stay small in memory.
-    slices = [min(500, n - done) for done in range(0, n, 500)]
+    slices = [min(500, resamples - done) for done in range(0, resamples, 500)]
     uniform = np.full(len(values), 1 / len(values))
     means = np.concatenate([rng.multinomial(len(values), uniform, size=k) @ values for k in slices]) / len(values)
     low, high = np.percentile(means, [2.5, 97.5])

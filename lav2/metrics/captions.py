@@ -89,7 +89,7 @@ class CiderD:
 
     def weigh(self, tokens: Sequence[str]) -> Weighed:
         """A caption, ready to be compared."""
-        weights: list[dict] = [{} for _ in range(MAX_N)]
+        weights: list[dict[tuple[str, ...], float]] = [{} for _ in range(MAX_N)]
         for gram, count in grams(tokens).items():
             weight = 1.0 if self._seen is None else self._photos - math.log(max(1, self._seen[gram]))
             weights[len(gram) - 1][gram] = count * weight
@@ -106,10 +106,10 @@ class CiderD:
         length = guess.norms * truth.norms  # [4]
         cosine = np.divide(dots, length, out=np.zeros(MAX_N), where=length != 0)
         delta = max(guess.words - 1, 0) - max(truth.words - 1, 0)
-        return 10.0 * cosine.mean() * math.exp(-(delta**2) / (2 * 6.0**2))
+        return 10.0 * float(cosine.mean()) * math.exp(-(delta**2) / (2 * 6.0**2))
 
 
-def grams(tokens: Sequence[str], longest: int = MAX_N) -> Counter:
+def grams(tokens: Sequence[str], longest: int = MAX_N) -> Counter[tuple[str, ...]]:
     """How often each group of 1 to `longest` neighbouring words comes."""
     return Counter(tuple(tokens[i : i + n]) for n in range(1, longest + 1) for i in range(len(tokens) - n + 1))
 
@@ -119,7 +119,7 @@ def _bleu(pairs: Sequence[tuple[list[str], list[list[str]]]]) -> list[float]:
     right, made = np.zeros(MAX_N), np.zeros(MAX_N)
     guess_length = true_length = 0
     for guess, ts in pairs:
-        most = Counter()
+        most: Counter[tuple[str, ...]] = Counter()
         for t in ts:
             most |= grams(t)
         for gram, count in grams(guess).items():

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from lav2.metrics.questions import (
     Id,
@@ -22,7 +23,7 @@ def read_docvqa(path: str | Path, images: str | Path | None = None) -> list[Ques
     """
     path = Path(path)
     rows = checked_rows(path, field_of(path, read_benchmark_json(path), "data"), ("question", "answers"))
-    ids = [row.get("questionId", row.get("question_id")) for row in rows]
+    ids: list[Any] = [row.get("questionId", row.get("question_id")) for row in rows]
     names = {i: Path(row.get("image") or row.get("file_path", "")).name for i, row in zip(ids, rows, strict=True)}
     photos = locate_photos(names, Path(images or path.parent))
     return [Question(i, photos[i], r["question"], tuple(r["answers"])) for i, r in zip(ids, rows, strict=True)]

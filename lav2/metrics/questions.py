@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -47,21 +48,21 @@ def mean_by_subset(questions: Sequence[Question], scores: Sequence[float]) -> di
     return {"all": float(np.mean(scores))} | {name: float(np.mean(part)) for name, part in groups.items()}
 
 
-def read_benchmark_json(path: str | Path):
+def read_benchmark_json(path: str | Path) -> Any:
     return read_json(path, "Check that the download is complete.")
 
 
-def json_lines(path: str | Path) -> list[dict]:
+def json_lines(path: str | Path) -> list[dict[str, Any]]:
     return [row for _, row in json_rows(path)]
 
 
-def field_of(path: str | Path, content, name: str):
+def field_of(path: str | Path, content: Any, name: str) -> Any:
     if not isinstance(content, dict) or name not in content:
         raise LAV2Error(f'{path} has no "{name}".', "Check that this is the benchmark's file of that kind.")
     return content[name]
 
 
-def checked_rows(path: str | Path, rows, fields: Iterable[str]) -> list[dict]:
+def checked_rows(path: str | Path, rows: Any, fields: Iterable[str]) -> list[dict[str, Any]]:
     """The rows, once each is known to have the fields."""
     if not isinstance(rows, list):
         raise LAV2Error(f"{path} is not a list of rows.", "Check that this is the benchmark's file of that kind.")

@@ -116,7 +116,7 @@ class AdaptedLlama(nn.Module):
         rows: int,
         prompt_kv: tuple[LayerPrompt | None, ...],
         attention_mask: Tensor | None = None,
-        room: int | None = None,
+        capacity: int | None = None,
         lead: int = 0,
     ) -> DynamicCache:
         """As lav2.inference.backend.DecoderBackend has it; this cache grows by itself."""

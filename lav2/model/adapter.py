@@ -327,13 +327,13 @@ def group(name: str, config: AdapterConfig) -> Group | None:
     `visual`: what captions train, `language`: what instructions train (Sec. 4.2). With late fusion (and
     both) prompts and gates carry the image, so they are visual, as in the released code's pretraining stage.
     """
-    room, _, rest = name.partition(".")
+    owner, _, rest = name.partition(".")
     leaf = rest.rpartition(".")[2]
-    if room == "projector":
+    if owner == "projector":
         return "visual"
-    if room == "adapter":
+    if owner == "adapter":
         return "visual" if config.fusion != "early" or leaf == "visual_gate" else "language"
-    if room == "llm":
+    if owner == "llm":
         if leaf in TUNING:
             return "language"
         parent = rest.split(".")[-2]

@@ -126,14 +126,14 @@ def cache_bytes(config: Mapping, dtype: str) -> float:
     return 2.0 * config["num_hidden_layers"] * _key_width(config) * context * BYTES[dtype]
 
 
-def at_once(most: int, preset: Preset, dtype: str, device: str, quantize: str | None = None) -> int:
-    """How many questions may be answered at once: `most` on a CPU, where caches take memory as they fill; on a GPU as
+def at_once(limit: int, preset: Preset, dtype: str, device: str, quantize: str | None = None) -> int:
+    """How many questions may be answered at once: `limit` on a CPU, where caches take memory as they fill; on a GPU as
     many as have room beside the weights, at least one."""
     config = _config(preset)
     if device == "cpu" or config is None:
-        return most
+        return limit
     left = free(device) - needed(preset, dtype, quantize, device)
-    return max(1, min(most, 1 + int(left // cache_bytes(config, dtype))))
+    return max(1, min(limit, 1 + int(left // cache_bytes(config, dtype))))
 
 
 def _config(preset: Preset) -> Mapping | None:

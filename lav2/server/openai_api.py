@@ -28,7 +28,8 @@ from lav2.assistant.admission import Busy
 from lav2.errors import LAV2Error, Unavailable, no_thread
 from lav2.events import Done, Event, PromptReady, Request, Token
 from lav2.image import facts
-from lav2.server.openai_schema import Asked, Refused, parse, to_asked
+from lav2.server.openai_refusal import Refused
+from lav2.server.openai_schema import Asked, parse, to_asked
 
 if TYPE_CHECKING:
     from lav2.assistant.service import Assistant

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from experts.evidence import Caption, Detections, Evidence, OcrLines
+from experts.evidence import Caption, Detections, Evidence, Observations, OcrLines
 from experts.render import CAPTION_CHARS, LABEL_CHARS, LINE_CHARS, Item, clean, numbered, placed
 from lav2.events import Change
 
@@ -55,14 +55,14 @@ def corrected(
         if isinstance(found, Caption):
             said = next((kept[item.number] for item in own if not item.kind), "")
             concepts, candidates = (
-                tuple((kept[item.number], item.confidence if kept[item.number] == item.text else 1.0)
+                tuple((kept[item.number], item.chance if kept[item.number] == item.text else 1.0)
                       for item in own if item.kind == kind) for kind in ("concept", "candidate")
             )  # fmt: skip
             if own:
                 result[name] = replace(found, text=said, concepts=concepts, candidates=candidates)
         elif isinstance(found, Detections):
             texts = tuple(kept[item.number].strip() for item in own)
-            corners = [(*item.polygon.min(0), *item.polygon.max(0)) for item in own]
+            corners = [(*item.outline.min(0), *item.outline.max(0)) for item in own]
             result[name] = replace(
                 found,
                 xyxy=np.array(corners, np.float32).reshape(-1, 4),
@@ -84,12 +84,18 @@ def corrected(
                 texts=texts,
                 reliable=np.array(reliable, bool),
             )
+        elif isinstance(found, Observations):
+            texts = tuple(kept[item.number].strip() for item in own)
+            boxes = [None if item.polygon is None else (*item.polygon.min(0), *item.polygon.max(0)) for item in own]
+            result[name] = replace(found, texts=texts, confidence=_confidence(own, texts), boxes=tuple(boxes))
         else:
             result[name] = found
     return result
 
 
 def _nothing(expert: str, size: tuple[int, int] | None) -> Evidence:
+    if size is None:
+        raise ValueError("Where findings are added, the size of the photo is needed.")
     if expert == "detection":
         return Detections(np.zeros((0, 4)), np.zeros(0), (), 0.0, BY_READER, (), size)
     return OcrLines(np.zeros((0, 4, 2)), np.zeros(0), (), 0.0, size)
@@ -97,7 +103,7 @@ def _nothing(expert: str, size: tuple[int, int] | None) -> Evidence:
 
 def _confidence(items: Sequence[Item], texts: Sequence[str]) -> np.ndarray:
     pairs = zip(items, texts, strict=True)
-    return np.array([item.confidence if text == item.text else 1.0 for item, text in pairs], np.float32)
+    return np.array([item.chance if text == item.text else 1.0 for item, text in pairs], np.float32)
 
 
 def changes(
@@ -125,12 +131,12 @@ def _characters(item: Item) -> int:
     """How many of a finding's text `numbered` keeps."""
     if item.expert == "caption":
         return CAPTION_CHARS if item.confidence is None else LABEL_CHARS
-    return ADDABLE[item.expert]
+    return ADDABLE.get(item.expert, LINE_CHARS)
 
 
-def by_reader(evidence: Mapping[str, Evidence], told: Sequence[Change]) -> frozenset[int]:
+def by_reader(evidence: Mapping[str, Evidence], made: Sequence[Change]) -> frozenset[int]:
     """Numbers of the findings that a reader rewrote or added."""
-    own = {(change.expert, change.after, change.corners) for change in told}
+    own = {(change.expert, change.after, change.corners) for change in made}
     return frozenset(item.number for item in numbered(evidence) if (item.expert, item.text, corners(item)) in own)
 
 

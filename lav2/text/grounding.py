@@ -72,11 +72,11 @@ def block(
     lines = (likely_answers(evidence, question), computed(evidence, question) if computed_line else "")
     line = "\n".join(filter(None, lines))
     told = {item.number for item in numbered(evidence) if item.kind == "candidate"}
-    room = budget - count_tokens(line) - 1 if line else budget  # 1: the line's end
-    if not line or room < LEAST_BUDGET:
+    remaining = budget - count_tokens(line) - 1 if line else budget  # 1: the line's end
+    if not line or remaining < LEAST_BUDGET:
         found = prompt_block(evidence, count_tokens, budget, question, plural)
         return Block(found.text, found.left_out | told)
-    found = prompt_block(evidence, count_tokens, room, question, plural)
+    found = prompt_block(evidence, count_tokens, remaining, question, plural)
     if not found.text:
         return Block("", found.left_out | told)
     return Block(f"{found.text}\n{line}", found.left_out if lines[0] else found.left_out | told)
@@ -200,11 +200,11 @@ def side(one: Sequence[float], other: Sequence[float], size: tuple[int, int]) ->
 
 
 def _centre(item: Item) -> tuple[float, float]:
-    return tuple((item.polygon.min(0) + item.polygon.max(0)) / 2)
+    return tuple((item.outline.min(0) + item.outline.max(0)) / 2)
 
 
 def _area(item: Item) -> float:
-    width, height = item.polygon.max(0) - item.polygon.min(0)
+    width, height = item.outline.max(0) - item.outline.min(0)
     return float(width * height)
 
 
@@ -242,13 +242,13 @@ def a(label: str) -> str:
     return f"{'an' if label[0] in 'aeiou' else 'a'} {named(label)}"
 
 
-def several(n: int, label: str) -> str:
-    """n of a class: a dog, two dogs, 14 dogs."""
-    if n > 1 and label in PLURAL_ONLY:
+def several(count: int, label: str) -> str:
+    """So many of a class: a dog, two dogs, 14 dogs."""
+    if count > 1 and label in PLURAL_ONLY:
         return f"some {label}"
-    if n == 1 or label in UNCOUNTED:
+    if count == 1 or label in UNCOUNTED:
         return a(label)
-    return f"{_number(n)} {plural(label)}"
+    return f"{_number(count)} {plural(label)}"
 
 
 def _number(n: int) -> str:
@@ -261,8 +261,8 @@ def listed(counts: Mapping[str, int]) -> str:
     return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
 
 
-def is_or_are(n: int, label: str) -> str:
-    return "are" if n > 1 and label != "broccoli" else "is"
+def is_or_are(count: int, label: str) -> str:
+    return "are" if count > 1 and label != "broccoli" else "is"
 
 
 def named(label: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 HANGUL = re.compile(r"[\u1100-\u11ff\u3130-\u318f\uac00-\ud7af]")
 LONGEST = 200  # characters of a question that the forms are held against
@@ -30,7 +31,7 @@ _DAYS = {
 }  # fmt: skip
 
 
-def _any(names) -> str:
+def _any(names: Iterable[str]) -> str:
     return "|".join(sorted(names, key=len, reverse=True))
 
 

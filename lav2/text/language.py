@@ -85,7 +85,7 @@ _ENGLISH, _ASKING, _BEGINNING, _FUNCTION = (
 )
 
 
-def _letters(text: str, kind: re.Pattern) -> int:
+def _letters(text: str, kind: re.Pattern[str]) -> int:
     return len(kind.findall(text))
 
 

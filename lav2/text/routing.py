@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from experts.evidence import EXPERT_NAMES
+from experts.registry import ADDED, EXPERT_NAMES
 from lav2.events import AUTO, Request, Route, check_length
 
 # Kind of question -> (experts, words that show it; English and Korean). Several kinds add up; none means all experts.
@@ -34,12 +34,12 @@ RULES: dict[str, tuple[tuple[str, ...], str]] = {
 
 
 def route(question: str) -> Route:
-    """The experts that `question` needs, and why."""
-    found = {kind: re.search(pattern, question, re.IGNORECASE) for kind, (_, pattern) in RULES.items()}
-    found = {kind: match[0].lower() for kind, match in found.items() if match}
+    """The experts that `question` needs, and why. Those of other packages always look, as no rule is about them."""
+    matches = {kind: re.search(pattern, question, re.IGNORECASE) for kind, (_, pattern) in RULES.items()}
+    found = {kind: match[0].lower() for kind, match in matches.items() if match}
     if not found:
         return Route(EXPERT_NAMES, ("other",), ())
-    chosen = {name for kind in found for name in RULES[kind][0]}
+    chosen = {name for kind in found for name in RULES[kind][0]} | set(ADDED)
     return Route(tuple(n for n in EXPERT_NAMES if n in chosen), tuple(found), tuple(found.values()))
 
 

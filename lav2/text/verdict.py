@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from experts.colours import NAMES as COLOURS
-from experts.evidence import Detections, Evidence, OcrLines
+from experts.evidence import BUILT_IN, Detections, Evidence, OcrLines
 from experts.reading_order import rows_of
 from experts.render import CAPTION_CHARS, Item, clean, numbered
 from lav2.text import claims, routing
@@ -106,14 +106,17 @@ class _Held:
 
     def __init__(self, items: Sequence[Item], left_out: Set[int], detections: Evidence | None, question: str):
         self.detections = detections if isinstance(detections, Detections) else None
+        self.boxed: dict[str, Evidence] = {"detection": self.detections} if self.detections else {}
         self.classes = self.detections.classes if self.detections else ()
         self.question = question
         self.captions = [item for item in items if item.expert == "caption"]
         self.boxes = [item for item in items if item.expert == "detection"]
         self.texts = [item for item in items if item.expert == "ocr"]
-        self.rows = _rows(self.texts)
-        self.words = {item.number: [_stem(word) for word in _tokens(item.text)] for item in self.texts}
-        self.content = {item.number: _content(item.text) for item in self.texts}
+        others = [item for item in items if item.expert not in BUILT_IN]
+        self.written = [*self.texts, *others]  # findings that are text
+        self.rows = [*_rows(self.texts), *([item] for item in others)]
+        self.words = {item.number: [_stem(word) for word in _tokens(item.text)] for item in self.written}
+        self.content = {item.number: _content(item.text) for item in self.written}
         self.left_out = left_out
         self.rests_on: set[int] = set()
         self.against: set[int] = set()
@@ -130,7 +133,7 @@ class _Held:
             clause = f"{clause} {_counts(self.question)}"
         mentions = claims.asked_words(clause, self.classes)
         if not bare or _only(clause, [word for word, _ in mentions]):
-            wrong = claims.miscounted(clause, self.question, {"detection": self.detections})
+            wrong = claims.miscounted(clause, self.question, self.boxed)
             kinds = {kind for _, kind in mentions} - {conflict.label for conflict in wrong}
             named = [item for item in self.boxes if item.text in kinds]
             named = self._coloured(clause, named)
@@ -236,7 +239,7 @@ class _Held:
         for item in (*self.captions, *self.boxes):
             known |= set(claims.words(item.text)) | set(item.place.split())
             known |= {word for word in item.colour.split() if item.number in self.rests_on}
-        for item in self.texts:
+        for item in self.written:
             known |= {word for word in self.words[item.number] if not word[0].isdigit()} | set(item.place.split())
         counts = Counter(item.text for item in self.boxes)
         known |= {str(count) for count in (*counts.values(), len(self.boxes))} | self.numbers

@@ -85,8 +85,8 @@ def train(
         for name, parameter in named.items():
             parameter.requires_grad_(trainable(name, model.config, config.stage, kind))
         factor = learning_rate(progress.step, config)
-        for room in optim.param_groups:
-            room["lr"] = room["peak"] * factor
+        for group in optim.param_groups:
+            group["lr"] = group["peak"] * factor
         torch.manual_seed(config.seed * 1_000_003 + progress.step)  # dropout: the same after a resume
         if critic:
             loss = _critical_step(model, optim, critic, rows[kind], batches[kind].draw(), config, progress.step)
@@ -156,7 +156,7 @@ def _descend(
         loss = model.loss(**part.to(model.device), label_smoothing=config.label_smoothing) * (count / learned)
         loss.backward()
         total += loss.item()
-    parameters = [p for room in optim.param_groups for p in room["params"] if p.requires_grad]
+    parameters = [p for group in optim.param_groups for p in group["params"] if p.requires_grad]
     for parameter in parameters if process_count() > 1 else ():
         if parameter.grad is None:  # of a process without rows; all must add the same tensors
             parameter.grad = torch.zeros_like(parameter)

@@ -54,7 +54,7 @@ def parameter_table(model: AdaptedLlama, stage: str) -> str:
     return "\n".join(lines)
 
 
-def training_precision(place: torch.device) -> str:
+def training_precision(device: torch.device) -> str:
     """bfloat16 on a GPU that has it, else float32: float16 would need its losses scaled."""
-    real = place.type != "cpu" and preflight.precision(str(place)) == "bfloat16"
+    real = device.type != "cpu" and preflight.precision(str(device)) == "bfloat16"
     return "bfloat16" if real else "float32"

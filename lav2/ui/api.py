@@ -10,7 +10,8 @@ from gradio.components.api_component import Api
 from gradio.context import LocalContext
 from gradio_client.utils import python_type_to_json_schema
 
-from experts.evidence import EXPERT_NAMES, to_json
+from experts.evidence import to_json
+from experts.registry import EXPERT_NAMES
 from lav2.assistant import receipt
 from lav2.errors import LAV2Error
 from lav2.events import Done, Request, Sampling
@@ -76,8 +77,8 @@ def ask(  # the defaults make `image` optional for MCP and clients; the componen
     Args:
         image: the photo (up to 30 MB and 50 megapixels); none for a question without a photo.
         question: what you want to know.
-        experts: which programs look at the photo first: caption, detection, ocr; an empty list for none; auto to
-            choose them by the question.
+        experts: which programs look at the photo first: caption, detection, ocr, and those that this server adds; an
+            empty list for none; auto to choose them by the question.
         temperature: 0 always takes the likeliest word.
         top_p: only the likeliest words that together have this probability are drawn from.
         max_new_tokens: the longest answer, in tokens.
@@ -103,8 +104,8 @@ def compare(
     Args:
         image: the photo (up to 30 MB and 50 megapixels).
         question: what you want to know.
-        experts: which programs look at the photo on the side with experts: caption, detection, ocr; auto to choose
-            them by the question.
+        experts: which programs look at the photo on the side with experts: caption, detection, ocr, and those that
+            this server adds; auto to choose them by the question.
         temperature: 0 always takes the likeliest word.
         top_p: only the likeliest words that together have this probability are drawn from.
         max_new_tokens: the longest answer, in tokens.
@@ -123,7 +124,7 @@ def examine(image: str | None, experts: list[str], asking: gr.Request = None) ->
 
     Args:
         image: the photo (up to 30 MB and 50 megapixels).
-        experts: which programs look: caption, detection, ocr.
+        experts: which programs look: caption, detection, ocr, and those that this server adds.
     """
     if not image:
         raise api_error(LAV2Error("There is no photo for the experts.", "Send one as `image`."))

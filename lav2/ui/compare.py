@@ -15,7 +15,7 @@ from typing import Any
 import gradio as gr
 from PIL import Image
 
-from experts.evidence import EXPERT_NAMES
+from experts.evidence import BUILT_IN
 from lav2.assistant import receipt, votes
 from lav2.errors import LAV2Error
 from lav2.events import Done, Queued, Token
@@ -67,7 +67,7 @@ class CompareTab:
     """One photo and question, the same seed: without and with the experts side by side, or every choice of them."""
 
     SIDES = ("off", "on")
-    GRID = tuple("+".join(names) or "off" for n in range(4) for names in itertools.combinations(EXPERT_NAMES, n))
+    GRID = tuple("+".join(names) or "off" for n in range(4) for names in itertools.combinations(BUILT_IN, n))
 
     def __init__(self):
         self.cancel = gr.State(None)

@@ -6,25 +6,24 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError, field_validator
 
-from experts.evidence import EXPERT_NAMES, Caption, Detections, Evidence, ExpertFailure
+from experts.evidence import Caption, Detections, Evidence, ExpertFailure
+from experts.registry import in_order
 from lav2.assistant import receipt
-from lav2.assistant.receipt_form import Receipt
+from lav2.assistant.receipt_form import ExpertName, Receipt
 from lav2.errors import LAV2Error
 from lav2.events import QUESTION_CHARACTERS, REASONS, Route
 from lav2.ui.examples import EXAMPLES
 from lav2.ui.messages import display_answer
 from lav2.ui.state import Correction, Exchange, Exchanges, Findings
-from lav2.ui.texts import translated
+from lav2.ui.texts import expert_label, translated
 
 QUESTIONS = 100  # of one conversation
 ROOM = 2_000_000  # characters of JSON: browsers keep about 5 million for a site, and Gradio's encryption adds a third
 FORMAT = "lav2 conversation 1"
 
-Expert = Literal["caption", "detection", "ocr"]
-
 
 class _Route(BaseModel):
-    experts: tuple[Expert, ...]
+    experts: tuple[ExpertName, ...]
     kinds: tuple[str, ...]
     words: tuple[str, ...]
 
@@ -39,7 +38,7 @@ class _Route(BaseModel):
 class _Findings(BaseModel):
     """Of `Findings`, what its receipt does not hold."""
 
-    states: dict[Expert, Literal["waiting", "running", "done", "failed", "stopped"]] = {}
+    states: dict[ExpertName, Literal["waiting", "running", "done", "failed", "stopped"]] = {}
     tokens: int = 0
     context: int = 0
     trimmed: int = 0
@@ -50,7 +49,7 @@ class _Findings(BaseModel):
     left_out: list[int] = []
     rule: str = ""
     part: tuple[Literal["", "page", "frame", "picture"], int] = ("", 1)
-    experts: tuple[Expert, ...] = ()
+    experts: tuple[ExpertName, ...] = ()
     receipt: Receipt | None = None
 
 
@@ -114,7 +113,7 @@ def _exchange(told: _Exchange, kept: Mapping[str, Any] | None, uploads: Path) ->
     if kept is not None:
         asked = receipt.request(kept, None)
         evidence, values["changes"] = asked.evidence, asked.corrections
-        values["evidence"] = {name: evidence[name] for name in EXPERT_NAMES if name in evidence}
+        values["evidence"] = in_order(evidence)
         values["prompt"] = kept["prompt"]
     findings = Findings(**values)
     correction = Correction(findings.experts, findings.evidence, findings.changes) if findings.corrected else None
@@ -154,7 +153,7 @@ def to_markdown(exchanges: Exchanges, texts: Mapping[str, str]) -> str:
         lines += [f"**{_plain(exchange.question)}**", ""]
         lines += [_plain(display_answer(exchange.answer, exchange.state, texts)), ""]
         for name, found in exchange.findings.evidence.items():
-            lines += [f"- {texts[name]}: {_plain(_said(found, texts))}"]
+            lines += [f"- {expert_label(name, texts)}: {_plain(_said(found, texts))}"]
         lines += [""] if exchange.findings.evidence else []
     return "\n".join(lines)
 

@@ -10,7 +10,8 @@ from typing import Any
 import gradio as gr
 from PIL import Image
 
-from experts.evidence import EXPERT_NAMES
+from experts.registry import ADDED, EXPERT_NAMES
+from experts.render import label_of
 from lav2.errors import LAV2Error
 from lav2.events import AUTO, Request, Sampling, Turn, check_length
 from lav2.image import open_image
@@ -66,7 +67,7 @@ class Settings:
 
     def __init__(self):
         self.experts = gr.CheckboxGroup(
-            [(T(name), name) for name in (*EXPERT_NAMES, AUTO)],
+            [(label_of(name) if name in ADDED else T(name), name) for name in (*EXPERT_NAMES, AUTO)],
             value=list(EXPERT_NAMES),
             label=T("experts"),
             info=T("auto_info"),

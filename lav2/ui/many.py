@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 from gradio.processing_utils import save_bytes_to_cache
 
-from experts.evidence import EXPERT_NAMES
+from experts.registry import EXPERT_NAMES
 from lav2.errors import LAV2Error
 from lav2.events import Done
 from lav2.ui.answering import MODEL, stream

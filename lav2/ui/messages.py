@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lav2.ui.state import Exchange, Exchanges, Findings
+from lav2.ui.texts import expert_label
 from lav2.ui.views import before_after_html, route_text, status, verdict_html
 
 
@@ -71,7 +72,7 @@ def escape_html(text: str) -> str:
 def _step(findings: Findings, texts: Mapping[str, str]) -> dict[str, Any]:
     """The fold in the conversation that says what the experts did: on a phone, the panel is far below."""
     busy = any(state in ("waiting", "running") for state in findings.states.values())
-    lines = [escape_html(f"{texts[name]}: {status(findings, name, texts)}") for name in findings.states]
+    lines = [escape_html(f"{expert_label(name, texts)}: {status(findings, name, texts)}") for name in findings.states]
     if findings.route:
         lines.insert(0, escape_html(route_text(findings.route, texts)))
     if findings.corrected:

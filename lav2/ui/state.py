@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from experts.evidence import EXPERT_NAMES, Evidence, ExpertFailure
+from experts.evidence import Evidence, ExpertFailure
+from experts.registry import in_order
 from experts.render import Item
 from lav2.events import AUTO, Change, Done, Event, EvidenceFound, ExpertStarted, PromptReady, Route, Routed, Turn
 
@@ -51,11 +52,10 @@ class Findings:
             case EvidenceFound(name, found, known):
                 state = "failed" if isinstance(found, ExpertFailure) else "done"
                 evidence = {**self.evidence, name: found}
-                ordered = {expert: evidence[expert] for expert in EXPERT_NAMES if expert in evidence}
                 remembered = self.remembered | {name} if known and name in self.seen else self.remembered
                 untimed = self.untimed | {name} if known and name not in self.seen else self.untimed
                 states = {**self.states, name: state}
-                return replace(self, states=states, evidence=ordered, remembered=remembered, untimed=untimed)
+                return replace(self, states=states, evidence=in_order(evidence), remembered=remembered, untimed=untimed)
             case PromptReady(prompt, tokens, context, trimmed, left_out, parts):
                 told = {"prompt": prompt, "tokens": tokens, "context": context, "trimmed": trimmed}
                 return replace(self, **told, left_out=left_out, token_breakdown=parts)

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import gradio as gr
 
-from experts.evidence import EXPERT_NAMES
+from experts.evidence import BUILT_IN
 from experts.messages import Message
+from experts.render import label_of
 from lav2.errors import LAV2Error
 
 ASSETS = Path(__file__).parents[2] / "assets"
@@ -40,9 +41,14 @@ def translated(text: str, texts: Mapping[str, str]) -> str:
     if template is None or (not text.values and "{" in template):
         return text
     values = {name: translated(value, texts) for name, value in text.values.items()}
-    if values.get("expert") in EXPERT_NAMES:
+    if values.get("expert") in BUILT_IN:
         values["expert"] = texts[values["expert"]]
     return template.format(**values)
+
+
+def expert_label(name: str, texts: Mapping[str, str]) -> str:
+    """An expert in the page's language; one that another package adds has its name alone."""
+    return texts[name] if name in BUILT_IN else label_of(name)
 
 
 def queue_notice(position: int, texts: Mapping[str, str]) -> tuple[str, str]:

@@ -12,12 +12,12 @@ import gradio as gr
 from PIL import Image, ImageDraw
 
 from experts import render
-from experts.evidence import Caption, Detections, Evidence, ExpertFailure, OcrLines
+from experts.evidence import Caption, Detections, Evidence, ExpertFailure
 from experts.messages import cut
 from lav2.events import Change, Route
 from lav2.text import claims, corrections, korean, verdict
 from lav2.ui.state import Findings
-from lav2.ui.texts import translated
+from lav2.ui.texts import expert_label, translated
 
 PANEL_SIDE = 1280  # pixels: the longer side of the photo in the evidence panel
 STATUS_ITEMS, STATUS_CHARACTERS = 4, 24  # what an expert's line names of its findings, and how much of each
@@ -62,7 +62,7 @@ def detector_tooltip(found: Evidence | None, texts: Mapping[str, str]) -> str:
 
 def route_text(route: Route, texts: Mapping[str, str]) -> str:
     """Which experts `auto` chose, and why."""
-    names = ", ".join(texts[name] for name in route.experts)
+    names = ", ".join(expert_label(name, texts) for name in route.experts)
     reasons = "; ".join(texts[f"route_{kind}"] for kind in route.kinds)
     quoted = f" (“{'”, “'.join(route.words)}”)" if route.words else ""
     return f"{texts['auto']}: {names}. {reasons}{quoted}"
@@ -76,7 +76,8 @@ def status_html(findings: Findings, texts: Mapping[str, str]) -> str:
     for name, state in findings.states.items():
         text = html.escape(status(findings, name, texts))
         title = html.escape(detector_tooltip(findings.evidence.get(name), texts))
-        lines += f'<li class="{state}" title="{title}"><b>{html.escape(texts[name])}</b><span>{text}</span></li>'
+        label = html.escape(expert_label(name, texts))
+        lines += f'<li class="{state}" title="{title}"><b>{label}</b><span>{text}</span></li>'
     where = html.escape(json.dumps(finding_outlines(findings)))
     return f'<div role="status"><ul class="lav2-experts" data-places="{where}">{lines}</ul></div>'
 
@@ -85,7 +86,7 @@ def finding_outlines(findings: Findings) -> dict[int, list[list[float]]]:
     """Number -> corners [x, y] of every finding that has a place, in shares of the photo's width and height; what
     labels.js lights up while the pointer is on a finding."""
     evidence = findings.evidence
-    sizes = {name: found.size for name, found in evidence.items() if isinstance(found, Detections | OcrLines)}
+    sizes = {name: found.size for name, found in evidence.items() if not isinstance(found, Caption | ExpertFailure)}
     if findings.added:  # once there is an answer
         sizes |= dict.fromkeys(corrections.ADDABLE, tuple(findings.receipt["image"]["size"]))
     found = [item for item in (*render.numbered(evidence), *findings.added) if item.polygon is not None]
@@ -138,7 +139,7 @@ def findings_table(findings: Findings, texts: Mapping[str, str]) -> list[list[st
 
 def source_of(item: render.Item, texts: Mapping[str, str]) -> str:
     """Who found it, as the table says; a captioner's words and likely answers are told from its sentence."""
-    return texts[item.kind or item.expert]
+    return texts[item.kind] if item.kind else expert_label(item.expert, texts)
 
 
 def colour_words(colour: str, texts: Mapping[str, str]) -> str:
@@ -263,7 +264,7 @@ def change_text(change: Change, texts: Mapping[str, str]) -> str:
     """One line: what a reader did to a finding."""
     kind = "removed" if change.after is None else "added" if change.before is None else "rewritten"
     quoted = {name: cut(getattr(change, name) or "", RESTS_CHARACTERS) for name in ("before", "after")}
-    return texts[f"change_{kind}"].format(expert=texts[change.expert], **quoted)
+    return texts[f"change_{kind}"].format(expert=expert_label(change.expert, texts), **quoted)
 
 
 def draw_findings(

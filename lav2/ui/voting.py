@@ -10,7 +10,7 @@ from lav2.assistant import votes
 from lav2.errors import LAV2Error
 from lav2.metrics.wilson import wilson_interval
 from lav2.ui.inputs import QUIET
-from lav2.ui.texts import T, error_texts, texts_for
+from lav2.ui.texts import T, error_texts, expert_label, texts_for
 from lav2.ui.views import notice
 
 LETTERS = "ABCDEFGH"  # of the answers while nobody may know which is which
@@ -69,7 +69,9 @@ class TallyFold:
 
 def names(choice: str, texts: Mapping[str, str]) -> str:
     """A choice of experts as the page calls it."""
-    return texts["off"] if choice == votes.OFF else " + ".join(texts[name] for name in choice.split("+"))
+    if choice in (votes.OFF, "on"):
+        return texts[choice]
+    return " + ".join(expert_label(name, texts) for name in choice.split("+"))
 
 
 def share_chart(title: Any, elem_id: str) -> gr.BarPlot:

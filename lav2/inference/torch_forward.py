@@ -23,20 +23,20 @@ class TorchForward:
     def _forward(self, input_ids: Tensor, cache: Cache) -> Tensor:
         begin, end = cache.length, cache.length + input_ids.shape[1]
         mask = self._mask(cache, begin, end)
-        places = (torch.arange(begin, end, device=self.device) - cache.first[:, None]).clamp(min=0)  # [B, T]
-        return self._decoder_layers(input_ids, places, lambda layer, qkv: self._attended(layer, qkv, cache, mask))
+        positions = (torch.arange(begin, end, device=self.device) - cache.first[:, None]).clamp(min=0)  # [B, T]
+        return self._decoder_layers(input_ids, positions, lambda layer, qkv: self._attended(layer, qkv, cache, mask))
 
     @torch.inference_mode()
     def _shared(self, tokens: Tensor, caches: Sequence[Cache]) -> Tensor:
         """`_forward` of one token of texts that have a cache each: all but the attention is done together."""
-        places = torch.cat([cache.length - cache.first for cache in caches])[:, None]  # [B, 1]
+        positions = torch.cat([cache.length - cache.first for cache in caches])[:, None]  # [B, 1]
         masks = [self._mask(cache, cache.length, cache.length + 1) for cache in caches]
 
         def attended(layer: int, qkv: Tensor) -> Tensor:
             rows = zip(qkv.split([len(cache.first) for cache in caches]), caches, masks, strict=True)
             return torch.cat([self._attended(layer, row, cache, mask) for row, cache, mask in rows])
 
-        return self._decoder_layers(tokens, places, attended)
+        return self._decoder_layers(tokens, positions, attended)
 
     def _attended(self, layer: int, qkv: Tensor, cache: Cache, mask: Tensor | None) -> Tensor:
         """[B, T, H + 2G, A] -> [B, H, T, A]; the new keys and values go into the cache."""
@@ -60,22 +60,25 @@ class TorchForward:
             mixed = torch.addcmul(mixed, of_prompt, gate)
         return mixed
 
-    def _decoder_layers(self, input_ids: Tensor, places: Tensor, attended: Callable[[int, Tensor], Tensor]) -> Tensor:
-        """All layers on tokens at `places` [B, T] of their texts; logits [B, V] after the last."""
+    def _decoder_layers(
+        self, input_ids: Tensor, positions: Tensor, attended: Callable[[int, Tensor], Tensor]
+    ) -> Tensor:
+        """All layers on tokens at `positions` [B, T] of their texts; logits [B, V] after the last."""
         rows, count = input_ids.shape
         heads, groups = self.heads, self.groups
         cosine, sine = (
-            torch.cat([table[places][:, :, None].expand(-1, -1, heads + groups, -1), rest], 2).to(self.dtype)
+            torch.cat([table[positions][:, :, None].expand(-1, -1, heads + groups, -1), rest], 2).to(self.dtype)
             for table, rest in (
                 (self.cosine, torch.ones(rows, count, groups, self.head_width, device=self.device)),
                 (self.signed, torch.zeros(rows, count, groups, self.head_width, device=self.device)),
             )  # values are "rotated" by nothing, so that queries, keys and values stay one tensor
         )
         x = F.embedding(input_ids, self.embedding).to(self.dtype)
-        room = torch.empty(self._largest, dtype=self.matmul_dtype) if self.int8 else None
+        scratch = torch.empty(self._largest, dtype=self.matmul_dtype) if self.int8 else None
         for number, layer in enumerate(self.layers):
             before, after, of_queries, of_keys = layer.norms
-            qkv = layer.qkv(self._normed(x, before), room).view(rows, count, -1, self.head_width)  # [B, T, H + 2G, A]
+            # [B, T, H + 2G, A]
+            qkv = layer.qkv(self._normed(x, before), scratch).view(rows, count, -1, self.head_width)
             if of_queries is not None:
                 qkv = torch.cat([
                     self._normed(qkv[:, :, :heads], of_queries),
@@ -84,9 +87,9 @@ class TorchForward:
                 ], 2)  # fmt: skip
             qkv = torch.addcmul(qkv * cosine, qkv.roll(self.head_width // 2, -1), sine)
             mixed = attended(number, qkv)
-            x = x + layer.out(mixed.transpose(1, 2).reshape(rows, count, -1).to(self.dtype), room)
-            gate, up = layer.gate_up(self._normed(x, after), room).chunk(2, -1)
-            x = x + layer.down(F.silu(gate) * up, room)
+            x = x + layer.out(mixed.transpose(1, 2).reshape(rows, count, -1).to(self.dtype), scratch)
+            gate, up = layer.gate_up(self._normed(x, after), scratch).chunk(2, -1)
+            x = x + layer.down(F.silu(gate) * up, scratch)
         return self._vocabulary(self._normed(x[:, -1], self.norm))
 
     def _mask(self, cache: Cache, begin: int, end: int) -> Tensor | None:
