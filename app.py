@@ -24,11 +24,11 @@ if __name__ == "__main__":  # what is made at the start stays; to look for garba
     os.environ["GRADIO_TEMP_DIR"] = str(SCRATCH)  # read when gradio is imported
 
 from lav2.cluster.deployment import Cluster
-from lav2.config import Models, Placing
+from lav2.config import Beside, Models, Placing
 from lav2.errors import LAV2Error
 from lav2.options import Help, add_options, chosen
 from lav2.server import gate, logs, monitoring, openai_api, serving
-from lav2.ui.answering import MONITOR, ON_SPACES, ON_ZERO_GPU, answer, assistant, connect, load, warm
+from lav2.ui.answering import MONITOR, ON_SPACES, ON_ZERO_GPU, answer, assistant, connect, load, load_beside, warm
 from lav2.ui.examples import EXAMPLES
 from lav2.ui.inputs import upload_folder
 from lav2.ui.page import build, labels_js, theme
@@ -55,6 +55,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     add_options(parser, serving.Serving, changed={"mcp": os.environ.get("LAV2_MCP", "") not in ("", "0")})
     given = {"preset": os.environ.get("LAV2_PRESET", Models.preset), "detector": os.environ.get("LAV2_DETECTOR")}
     add_options(parser, Models, only=("preset", "detector"), changed=given)
+    add_options(parser, Beside)
     add_options(parser, Placing)
     add_options(parser, Cluster)
     options = parser.parse_args(argv)
@@ -72,6 +73,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             connect(options.preset, options.detector, cluster, **placing)
         else:
             load(options.preset, options.detector, **placing)
+        if options.beside:
+            load_beside(options.beside, chosen(Placing, options))
     except LAV2Error as error:
         sys.exit(f"error: {error}")
     warming = threading.Thread(target=warm, daemon=True)

@@ -227,6 +227,16 @@ class Placing:
 
 
 @dataclass(frozen=True)
+class Beside:
+    """What the assistant is compared with."""
+
+    beside: str | None = setting(
+        None, "another preset, or an image-text-to-text model of transformers by name or folder (LLaVA, SmolVLM, "
+        "Qwen-VL ...): more sides on the Compare tab", metavar="MODEL",
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
 class Prompts:
     """Where the prompts of a new adapter go, in place of what the preset says (AdapterConfig)."""
 

@@ -116,6 +116,7 @@ class Request:
     `evidence`, where given, is used in place of running the experts: corrected by a reader, or kept in a receipt;
     `corrections` are what the reader did.
     `client` is who asks, where several do: they take turns (lav2.assistant.admission).
+    `model` is who answers where another one is loaded beside the assistant (--beside), by its name.
     """
 
     question: str
@@ -126,6 +127,7 @@ class Request:
     evidence: Mapping[str, Evidence] | None = None
     client: str | None = None
     corrections: tuple[Change, ...] = ()
+    model: str = ""
 
 
 @dataclass(frozen=True)

@@ -213,9 +213,13 @@ def unreadable(file: Path, error: BaseException, next_step: str) -> LAV2Error:
         return LAV2Error(
             f"There is not enough free memory to read {file}.", "Close other programs, or use a smaller model."
         )
+    return LAV2Error(f"{file} cannot be read ({first_line(error)}).", next_step)
+
+
+def first_line(error: BaseException) -> str:
+    """The kind of an error and the first line of what it says."""
     lines = str(error).strip().splitlines()
-    why = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
-    return LAV2Error(f"{file} cannot be read ({why}).", next_step)
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
 
 
 def is_out_of_memory(error: BaseException) -> bool:

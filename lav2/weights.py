@@ -16,7 +16,7 @@ from pathlib import Path
 from experts.folders import cache_dir
 from lav2.config import LLAMA_7B_V1_MULTIMODAL, RELEASED
 from lav2.errors import LAV2Error
-from lav2.files import is_lfs_pointer, lfs_error
+from lav2.files import first_line, is_lfs_pointer, lfs_error
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = {  # import name -> name on the package index
@@ -100,18 +100,24 @@ def _in_package(name: str) -> Path:
 
 def _from_hub(repository: str) -> Path:
     from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
+    wanted = ["*.json", "*.jinja", "*.safetensors", "tokenizer*", "*.txt", "*.model"]
     try:
-        return Path(
-            snapshot_download(repository, allow_patterns=["*.json", "*.safetensors", "tokenizer*", "*.txt", "*.model"])
-        )
-    except Exception as error:  # the Hub's client raises a dozen types: no network, gated, no such repository
+        return Path(snapshot_download(repository, allow_patterns=wanted))
+    except GatedRepoError as error:
         raise LAV2Error(
-            f"{repository} could not be fetched from the Hugging Face Hub ({_short(error)}).",
+            f"{repository} is given out by its owner only to who asks.",
+            f"Ask at https://huggingface.co/{repository}, then log in with `hf auth login`.",
+        ) from error
+    except RepositoryNotFoundError as error:
+        raise LAV2Error(
+            f"There is no {repository} on the Hugging Face Hub, or it is private.",
+            "Check the name, log in with `hf auth login` if it is private, or give a local folder.",
+        ) from error
+    except Exception as error:  # the Hub's client raises a dozen types: no network, a full disk
+        raise LAV2Error(
+            f"{repository} could not be fetched from the Hugging Face Hub ({first_line(error)}).",
             "Check the network and the name, log in with `hf auth login` if it is gated, "
             "or give a local folder; the preset `embedded` needs no Hub.",
         ) from error
-
-
-def _short(error: Exception) -> str:
-    return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"

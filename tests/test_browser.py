@@ -134,10 +134,10 @@ def test_compare_answers_on_both_sides_takes_a_vote_and_shows_all_eight_choices(
     attach(page, ROOT / "assets/examples/street-sign.webp")
     send(page, "What does the sign say?")
     answered(page)
-    for side in ("off", "on"):
-        expect(page.locator(f"#answer-{side} p")).to_have_text(re.compile(r"\S"))
-    off, on = (page.locator(f"#answer-{side} p").inner_text().split() for side in ("off", "on"))
-    assert (page.locator("#answers mark").count() > 0) == (off != on)
+    for side in ("a", "b"):
+        expect(page.locator(f"#side-{side} p")).to_have_text(re.compile(r"\S"))
+    one, other = (page.locator(f"#side-{side} p").inner_text().split() for side in ("a", "b"))
+    assert (page.locator("#answers mark").count() > 0) == (one != other)
     expect(page.locator(".lav2-experts:visible li")).to_have_count(3)
     page.get_by_role("button", name="Right is better").click()
     page.get_by_text("Your vote is stored").wait_for()

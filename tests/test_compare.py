@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from collections import Counter
 
 import pytest
@@ -54,6 +55,7 @@ def test_sides_are_random_and_nothing_that_is_read_tells_which_is_which_before_t
         answers = page[COMPARE.answers]
         orders[tuple(page[COMPARE.shown].answers)] += 1
         assert "Experts o" not in answers and "receipt" not in answers and "<h3>A</h3>" in answers
+        assert re.findall('id="(.*?)"', answers) == ["side-a", "side-b"]
         assert not page[COMPARE.panel.claims].get("visible") and page[COMPARE.voting.two]["visible"]
     assert set(orders) == {("off", "on"), ("on", "off")}
     voted = COMPARE.vote("left", page[COMPARE.shown], ENGLISH)
@@ -153,7 +155,7 @@ def sent(tmp_path):
 
 def run(files, question="", mode="each", cancel=None):
     many = COMPARE.many
-    return page_of(many.run(files, question, mode, cancel or Cancellation(), ENGLISH, *SETTINGS))
+    return page_of(many.run(files, question, mode, (), cancel or Cancellation(), ENGLISH, *SETTINGS))
 
 
 def test_a_table_a_chart_and_a_file_tell_which_expert_helps_on_which_kind_of_question(by_experts, sent):
@@ -187,7 +189,7 @@ def test_a_broken_photo_is_that_rows_failure_and_stop_keeps_what_is_there(by_exp
     page, many = run(sent), COMPARE.many
     assert "✓ ocr" in page[many.table]["value"][0] and "b.png is not a picture" in page[many.table]["value"][1][4]
     cancel = Cancellation()
-    steps = many.run(sent, "", "pair", cancel, ENGLISH, *SETTINGS)
+    steps = many.run(sent, "", "pair", (), cancel, ENGLISH, *SETTINGS)
     first = [next(steps) for _ in range(2)]
     cancel.set()
     page = page_of([*first, *steps])
@@ -249,4 +251,4 @@ def test_a_second_click_while_questions_are_asked_changes_nothing(by_experts, se
     running = Cancellation()
     assert "still being answered" in COMPARE.many.begin(running, ENGLISH)[COMPARE.many.notice]["value"]
     running.begun = True
-    assert list(COMPARE.many.run(sent, "", "each", running, ENGLISH, *SETTINGS)) == [inputs.NOTHING]
+    assert list(COMPARE.many.run(sent, "", "each", (), running, ENGLISH, *SETTINGS)) == [inputs.NOTHING]

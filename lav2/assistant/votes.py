@@ -21,6 +21,7 @@ from lav2.weights import cache_dir
 CHOICES = ("left", "right", "tie", "both bad")
 BEST = "best"  # the vote for one of several answers
 OFF = "off"  # the choice of no expert
+FOREIGN = "image_text_to_text"  # among a receipt's weights: of a model of transformers, which no adapter was put on
 FILE = "votes.jsonl"
 _APPEND = threading.Lock()
 
@@ -74,7 +75,8 @@ def _append(vote: Mapping[str, Any], receipt: Mapping[str, Any], photo: Image.Im
 
 
 def pairs(report: Callable[[str], None] = print) -> Iterator[dict[str, str]]:
-    """Preference pairs as TRL's DPO reads them. Left out: ties, two bad, stopped and equal answers.
+    """Preference pairs as TRL's DPO reads them. Left out: ties, two bad, stopped and equal answers, and those of two
+    models or of one that is no preset: a pair teaches the model whose prompt it has.
 
     Both answers get the prompt of the side with more evidence: that is how the assistant will be asked. The best of
     several answers is paired with each of the others.
@@ -112,14 +114,16 @@ def _decided(row: Mapping[str, Any]) -> list[tuple[Mapping[str, Any], Mapping[st
 def _pair(chosen: Mapping[str, Any], rejected: Mapping[str, Any]) -> dict[str, str] | None:
     if chosen["stopped"] or rejected["stopped"] or chosen["answer"] == rejected["answer"]:
         return None
+    if chosen["preset"] != rejected["preset"] or FOREIGN in chosen["weights"]:
+        return None
     richer = max(rejected, chosen, key=lambda side: len(side["evidence"]))
     return {"prompt": richer["prompt"], "chosen": chosen["answer"], "rejected": rejected["answer"]}
 
 
 @dataclass
 class Tally:
-    """Votes so far. `wins`: choice of experts ("off", "caption+ocr") -> [preferred, of how many decided votes]; of two
-    answers, and of several. `undecided`: votes by CHOICES[2:]."""
+    """Votes so far: choice of experts ("off", "caption+ocr", and of votes between several models "off@MODEL") ->
+    [preferred, of how many decided votes]; of `two` answers, and of `several`. `undecided`: votes by CHOICES[2:]."""
 
     two: dict[str, list[int]] = field(default_factory=dict)
     several: dict[str, list[int]] = field(default_factory=dict)
@@ -142,7 +146,9 @@ def tally() -> Tally:
             wins = counted.several if row["vote"] == BEST else counted.two
             ballots = _decided(row)
             sides = [ballots[0][0], *(worse for _, worse in ballots)]
-            for place, choice in enumerate(map(experts_of, sides)):
+            several_models = len({side["preset"] for side in sides}) > 1
+            for place, side in enumerate(sides):
+                choice = f"{experts_of(side)}@{side['preset']}" if several_models else experts_of(side)
                 won, of = wins.get(choice, (0, 0))
                 wins[choice] = [won + (place == 0), of + 1]
         except (KeyError, TypeError, IndexError):

@@ -12,7 +12,7 @@ from lav2.cli.options import add_experts, chosen_preset, expert_names, load_assi
 from lav2.cluster import engine
 from lav2.cluster.batches import Stages
 from lav2.cluster.deployment import Cluster
-from lav2.config import Models, Placing
+from lav2.config import Beside, Models, Placing
 from lav2.errors import LAV2Error
 from lav2.events import Sampling
 from lav2.options import add_options, chosen, command_parser
@@ -35,6 +35,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     serve = command_parser(commands, "serve", "the page and its API, as app.py; with --replicas on Ray", run_serve)
     add_options(serve, Serving)
     add_options(serve, Models, only=("preset", "detector"))
+    add_options(serve, Beside)
     add_options(serve, Placing)
     add_options(serve, Cluster)
 

@@ -130,7 +130,7 @@ def load_llm(
     """
     options: dict = {}
     if quantize:
-        options = {"quantization_config": _packing(quantize, dtype), "device_map": {"": device}}
+        options = {"quantization_config": packing(quantize, dtype), "device_map": {"": device}}
     if device_map:
         options["device_map"] = device_map
     path = _folder(source)
@@ -156,7 +156,7 @@ def keep_norms_exact(llm: PreTrainedModel) -> None:
             module.float()
 
 
-def _packing(quantize: Quantize, dtype: torch.dtype) -> BitsAndBytesConfig:
+def packing(quantize: Quantize, dtype: torch.dtype) -> BitsAndBytesConfig:
     if not is_bitsandbytes_available():
         raise LAV2Error(
             f"{quantize} weights need bitsandbytes, which is not installed (or too old).",

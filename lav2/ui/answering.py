@@ -16,7 +16,7 @@ from experts.evidence import Evidence
 from lav2 import config
 from lav2.assistant.partial import PartialAnswer
 from lav2.cluster.deployment import Cluster
-from lav2.config import DEFAULT_PRESET
+from lav2.config import DEFAULT_PRESET, Placing
 from lav2.errors import LAV2Error, no_thread
 from lav2.events import Done, Event, Request
 from lav2.server import monitoring, serving
@@ -24,6 +24,7 @@ from lav2.ui.state import Cancellation
 from lav2.ui.texts import PROBLEMS, TEXTS
 
 if TYPE_CHECKING:
+    from lav2.assistant.image_text import ImageTextModel
     from lav2.assistant.service import Assistant
 
 if find_spec("spaces"):  # only on Hugging Face Spaces; it has to come before torch
@@ -37,6 +38,7 @@ ON_ZERO_GPU = ON_SPACES and find_spec("spaces") is not None and bool(os.environ.
 MODEL = {"concurrency_id": "model", "concurrency_limit": 2 if ON_ZERO_GPU else QUEUE_SIZE}
 
 ASSISTANT: "Assistant | None" = None  # the only thing that users share; main() loads it
+BESIDE: "Assistant | ImageTextModel | None" = None  # what it is compared with (--beside)
 MONITOR = monitoring.Monitor(PROBLEMS["ko"])  # whose keys are the messages that were written beforehand
 FALLBACK: dict[str, str] = {}  # the preset that was asked for and why another one is running, where that is so
 
@@ -47,10 +49,24 @@ def assistant() -> "Assistant":
     return ASSISTANT
 
 
+def answerer(request: Request) -> "Assistant | ImageTextModel":
+    """Who answers the request. Raises LAV2Error where that model is not loaded."""
+    if not request.model:
+        return assistant()
+    if BESIDE is None or BESIDE.preset != request.model:
+        raise LAV2Error(TEXTS["en"]["no_model"].format(model=request.model), TEXTS["en"]["no_model_next"])
+    return BESIDE
+
+
+def beside() -> str:
+    """The name of what the assistant is compared with; "" where there is nothing."""
+    return BESIDE.preset if BESIDE is not None else ""
+
+
 def zerogpu_answer(request: Request) -> Iterator[Event]:
     """On ZeroGPU this runs in a process of its own that has the GPU; requests and events go there and back as they
     are, but a Cancellation cannot."""
-    yield from assistant().answer(request)
+    yield from answerer(request).answer(request)
 
 
 def zerogpu_examine(
@@ -73,7 +89,7 @@ def answer(request: Request, cancel: threading.Event) -> Iterator[Event]:
     Close it where it is not read to its end (contextlib.closing): it holds a place in line.
     """
     if not ON_ZERO_GPU:
-        yield from assistant().answer(request, cancel)
+        yield from answerer(request).answer(request, cancel)
         return
     heard = PartialAnswer()
     with closing(zerogpu_answer(request)) as events:
@@ -81,7 +97,7 @@ def answer(request: Request, cancel: threading.Event) -> Iterator[Event]:
             yield event
             heard.take(event)
             if cancel.is_set() and not isinstance(event, Done):
-                yield heard.stopped(assistant(), request)
+                yield heard.stopped(answerer(request), request)
                 return
 
 
@@ -134,6 +150,32 @@ def load(preset: str, detector: str | None, **placing: str | None) -> None:
         FALLBACK = {"preset": preset, "reason": error.cause}
         print(TEXTS["en"]["fallback"].format(**FALLBACK))
         ASSISTANT = Assistant.load(DEFAULT_PRESET, detector=detector, report=print)
+
+
+def load_beside(name: str, placing: Placing) -> None:
+    """Loads what the assistant is compared with: another preset, with the assistant's own detector and reader, or an
+    image-text-to-text model of transformers, which gets what the assistant's experts find.
+
+    Raises:
+        LAV2Error: it cannot be loaded, or is the assistant's own preset.
+    """
+    global BESIDE
+    if name == assistant().preset:
+        raise LAV2Error(f"{name} is the model that is compared already.", "Give --beside another one.")
+    if name in config.PRESETS:
+        from lav2.assistant.service import Assistant
+
+        shared = {expert: assistant().expert(expert) for expert in ("detection", "ocr")} if not _remote() else None
+        BESIDE = Assistant.load(name, experts=shared, report=print, **vars(placing))
+        return
+    from lav2.assistant.image_text import ImageTextModel
+    from lav2.assistant.image_text_loading import load as load_model
+
+    BESIDE = ImageTextModel(*load_model(name, placing), assistant().examine)
+
+
+def _remote() -> bool:
+    return not hasattr(assistant(), "expert")
 
 
 def connect(preset: str, detector: str | None, cluster: Cluster, **placing: str | None) -> None:

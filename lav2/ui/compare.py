@@ -6,7 +6,7 @@ import itertools
 import random
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -39,10 +39,11 @@ from lav2.ui.inputs import (
 from lav2.ui.many import ManyFold
 from lav2.ui.messages import display_answer
 from lav2.ui.panel import EvidencePanel
+from lav2.ui.sides import BesideChoice, names, sides
 from lav2.ui.state import Cancellation, Findings
 from lav2.ui.texts import T, error_texts, queue_notice, texts_for
 from lav2.ui.views import draw_findings, mark_differences, notice, receipt_link
-from lav2.ui.voting import LETTERS, TallyFold, VotingRow, names
+from lav2.ui.voting import LETTERS, TallyFold, VotingRow
 
 SHUFFLED = random.SystemRandom()  # of the answers' order: no seed of the page or a test may foretell it
 
@@ -77,6 +78,7 @@ class CompareTab:
         self.mode = gr.Radio(
             [(T("mode_pair"), "pair"), (T("mode_grid"), "grid")], value="pair", show_label=False, label=T("compare_tab")
         )
+        self.also = BesideChoice()
         self.box = question_box()
         self.settings = Settings()
         self.answers = gr.HTML(padding=False, elem_id="answers")
@@ -85,14 +87,14 @@ class CompareTab:
         gr.HTML(T("evidence"), elem_classes="lav2-title", padding=False)
         self.panel = EvidencePanel()
         self.examples = example_strip("compare-examples")
-        self.many = ManyFold(self.settings, self.GRID)
+        self.many = ManyFold(self.settings, self.also.box, self.GRID)
         page = [self.cancel, self.shown, self.notice, self.box, self.answers]
         page += [*self.voting.all, *self.panel.all]
         at_once = {**QUIET, "queue": False, "outputs": page}
         taken = self.box.submit(self.take, [self.box, self.mode, self.cancel], **at_once)
         answered = taken.then(
             self.reply,
-            [self.box, self.mode, self.cancel, *self.settings.all],
+            [self.box, self.mode, self.also.box, self.cancel, *self.settings.all],
             page,
             api_visibility="private",
             show_progress="minimal",
@@ -114,9 +116,6 @@ class CompareTab:
         """An example for the box. Only its number is believed: a path from the browser could be any file's."""
         chosen = EXAMPLES[event.index]
         return gr.update(value={"text": chosen.question[texts_for(request)["language"]], "files": [str(chosen.photo)]})
-
-    def sides(self, mode: str) -> tuple[str, ...]:
-        return self.GRID if mode == "grid" else self.SIDES
 
     def take(
         self, message: dict[str, Any], mode: str, cancel: Cancellation | None, request: gr.Request
@@ -141,7 +140,13 @@ class CompareTab:
         }
 
     def reply(
-        self, message: dict[str, Any], mode: str, cancel: Cancellation | None, request: gr.Request, *settings: Any
+        self,
+        message: dict[str, Any],
+        mode: str,
+        also: Sequence[str],
+        cancel: Cancellation | None,
+        request: gr.Request,
+        *settings: Any,
     ) -> Iterator[dict[Any, Any]]:
         """Streams the answers together, in an order that says nothing; a side that fails says so in its place, the
         others go on. The evidence shown is that of the side that has the most."""
@@ -155,11 +160,12 @@ class CompareTab:
             question, path = read_message(message, texts)
             photo = open_uploaded_photo(path, texts)
             experts, *sampling = settings
-            chosen = {side: side.split("+") for side in self.GRID} if mode == "grid" else {"off": (), "on": experts}
+            compared_sides = sides(self.GRID if mode == "grid" else self.SIDES, experts, also)
             requests = {
-                side: make_request(question, photo, (), chosen[side], *sampling, asking=request) for side in chosen
+                key: make_request(question, photo, (), side.experts, *sampling, asking=request, model=side.model)
+                for key, side in compared_sides.items()
             }
-            *_, richest = requests
+            *_, richest = (key for key, side in compared_sides.items() if not side.model)
             findings = Findings.waiting(requests[richest].experts)
             answers = dict.fromkeys(SHUFFLED.sample(list(requests), len(requests)), "")
             receipts: dict[str, Mapping[str, Any]] = {}
@@ -219,7 +225,7 @@ class CompareTab:
         sides = [side for side in answers if side not in failed]
         marked = compared.ended and len(sides) > 1
         cards = ""
-        for letter, (side, text) in zip(LETTERS, answers.items(), strict=False):
+        for letter, (side, text) in zip(LETTERS, answers.items(), strict=False):  # ids too say nothing
             shown = html.escape(failed.get(side, text))
             if marked and side in sides:
                 shown = mark_differences(text, answers[sides[-1] if side == sides[0] else sides[0]])
@@ -230,7 +236,7 @@ class CompareTab:
                 link = receipt_link(compared.receipts[side], texts) if side in compared.receipts else ""
             kind = ' class="failed"' if side in failed else ""
             heading = f"<h3>{html.escape(title)}</h3>"
-            cards += f'<section id="answer-{side}">{heading}<p{kind}>{shown}</p>{link}</section>'
+            cards += f'<section id="side-{letter.lower()}">{heading}<p{kind}>{shown}</p>{link}</section>'
         live = "off" if compared.ended else "polite"
         legend = f'<p class="lav2-hint">{html.escape(texts["differing"])}</p>' if marked else ""
         return f'<div class="lav2-answers" aria-live="{live}">{cards}</div>{legend}'

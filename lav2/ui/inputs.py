@@ -97,11 +97,13 @@ def make_request(
     max_new_tokens: float,
     seed: float | None,
     asking: gr.Request | None = None,
+    model: str = "",
 ) -> Request:
     """The values of `Settings.all`, in that order, as a request; experts need a photo."""
     sampling = Sampling(float(temperature), float(top_p), int(max_new_tokens), int(seed or 0))  # None: left empty
     chosen = (AUTO,) if AUTO in experts else tuple(name for name in EXPERT_NAMES if name in experts)
-    return Request(question, photo, turns, chosen if photo is not None else (), sampling, client=client_key(asking))
+    looking = chosen if photo is not None else ()
+    return Request(question, photo, turns, looking, sampling, client=client_key(asking), model=model)
 
 
 def question_box() -> gr.MultimodalTextbox:

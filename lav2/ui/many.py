@@ -15,10 +15,11 @@ from lav2.ui.answering import MODEL, stream
 from lav2.ui.inputs import NOTHING, QUIET, Settings, make_request, open_uploaded_photo, stop_answer
 from lav2.ui.many_rows import QuestionRow, Result, read_rows, shares, to_csv
 from lav2.ui.messages import display_answer
+from lav2.ui.sides import Side, names, sides
 from lav2.ui.state import Cancellation
 from lav2.ui.texts import TEXTS, T, error_texts, texts_for
 from lav2.ui.views import notice
-from lav2.ui.voting import names, plot, share_chart, share_text
+from lav2.ui.voting import plot, share_chart, share_text
 
 EACH = ("off", *EXPERT_NAMES, "+".join(EXPERT_NAMES))
 
@@ -26,7 +27,7 @@ EACH = ("off", *EXPERT_NAMES, "+".join(EXPERT_NAMES))
 class ManyFold:
     """Photos with a CSV of questions, or a folder of photos and one question for all."""
 
-    def __init__(self, settings: Settings, grid: Sequence[str]):
+    def __init__(self, settings: Settings, also: gr.CheckboxGroup, grid: Sequence[str]):
         self.choices = {"each": EACH, "pair": ("off", "on"), "grid": tuple(grid)}
         self.cancel = gr.State(None)
         with gr.Accordion(T("many"), open=False, elem_id="many"):
@@ -64,7 +65,7 @@ class ManyFold:
         page = [self.cancel, self.notice, self.start, self.stop, self.table, self.chart, self.download]
         self.folder.upload(lambda files: files, [self.folder], [self.files], queue=False, **QUIET)
         begun = self.start.click(self.begin, [self.cancel], page, queue=False, **QUIET)
-        asked = [self.files, self.question, self.mode, self.cancel, *settings.all]
+        asked = [self.files, self.question, self.mode, also, self.cancel, *settings.all]
         shown = {"show_progress": "minimal", "show_progress_on": self.table}
         ran = begun.then(self.run, asked, page, api_visibility="private", **shown, **MODEL)
         ran.failure(self.ended, [self.cancel], page, queue=False, **QUIET)  # for example: the queue is full
@@ -95,6 +96,7 @@ class ManyFold:
         files: Sequence[str] | None,
         question: str,
         mode: str,
+        also: Sequence[str],
         cancel: Cancellation | None,
         request: gr.Request,
         *settings: Any,
@@ -104,22 +106,23 @@ class ManyFold:
             yield NOTHING
             return
         cancel.begun = True
-        texts, sides, results = texts_for(request), self.choices[mode], []
+        texts, results, (experts, *sampling) = texts_for(request), [], settings
+        asked = sides(self.choices[mode], experts, also)
         try:
             rows = read_rows(files or (), question or "", texts)
             for row in rows:
                 told = texts["many_running"].format(n=len(results) + 1, of=len(rows))
                 yield {self.notice: notice(told, Path(row.photo).name, good=True)}
-                result = self.answered(row, sides, settings, cancel, request)
+                result = self.answered(row, asked, sampling, cancel, request)
                 if cancel.is_set():
                     break
                 results.append(result)
-                yield self.shown(results, sides, texts)
+                yield self.shown(results, tuple(asked), texts)
             told = texts["many_done" if len(results) == len(rows) else "many_stopped"]
             last = {**self.ended(cancel), self.notice: notice(told.format(n=len(results), of=len(rows)), good=True)}
             if results:
                 file = save_bytes_to_cache(to_csv(results).encode(), "lav2-compare.csv", self.download.GRADIO_CACHE)
-                last |= {**self.shown(results, sides, texts), self.download: gr.update(value=file, visible=True)}
+                last |= {**self.shown(results, tuple(asked), texts), self.download: gr.update(value=file, visible=True)}
             yield last  # all at once: a busy browser may lose what came before
         except Exception as error:
             yield {**self.ended(cancel), self.notice: notice(*error_texts(error, texts))}
@@ -127,18 +130,22 @@ class ManyFold:
             cancel.set()
 
     def answered(
-        self, row: QuestionRow, sides: Sequence[str], settings: Sequence[Any], cancel: Cancellation, request: gr.Request
+        self,
+        row: QuestionRow,
+        asked: Mapping[str, Side],
+        sampling: Sequence[Any],
+        cancel: Cancellation,
+        request: gr.Request,
     ) -> Result:
         """One row's answers; a photo that cannot be read is that row's failure."""
         texts = texts_for(request)
-        chosen, *sampling = settings
         try:
             photo = open_uploaded_photo(row.photo, texts)
         except LAV2Error as error:
-            return Result(row, {}, dict.fromkeys(sides, " ".join(error_texts(error, texts))))
-        experts = {side: chosen if side == "on" else () if side == "off" else side.split("+") for side in sides}
+            return Result(row, {}, dict.fromkeys(asked, " ".join(error_texts(error, texts))))
         requests = {
-            side: make_request(row.question, photo, (), experts[side], *sampling, asking=request) for side in sides
+            key: make_request(row.question, photo, (), side.experts, *sampling, asking=request, model=side.model)
+            for key, side in asked.items()
         }
         answers, failed = {}, {}
         with closing(stream(requests, cancel)) as events:
@@ -147,29 +154,29 @@ class ManyFold:
                     answers[side] = event.answer
                 elif isinstance(event, Exception):
                     failed[side] = " ".join(error_texts(event, texts))
-        ordered = {side: answers[side] for side in sides if side in answers}
+        ordered = {side: answers[side] for side in asked if side in answers}
         return Result(row, ordered, failed)
 
-    def shown(self, results: Sequence[Result], sides: Sequence[str], texts: Mapping[str, str]) -> dict[Any, Any]:
+    def shown(self, results: Sequence[Result], keys: Sequence[str], texts: Mapping[str, str]) -> dict[Any, Any]:
         """Table and chart of what has been answered."""
         cells = []
         for result in results:
             row = result.row
             kinds = ", ".join(texts[f"kind_{kind}"] for kind in row.kinds)
             said = []
-            for side in sides:
+            for side in keys:
                 mark = {True: "✓ ", False: "✗ ", None: ""}[result.right(side)]
                 told = result.failed.get(side)
                 said.append(told or mark + display_answer(result.answers.get(side, ""), "done", texts))
             cells.append([Path(row.photo).name, row.question, kinds, " | ".join(row.truths), *said])
-        known, found = shares(results, sides)
+        known, found = shares(results, keys)
         bars = [(texts[f"kind_{kind}"], names(side, texts), so / of) for (kind, side), (so, of) in found.items()]
         if known:
-            graded = [[right for one in results if (right := one.right(side)) is not None] for side in sides]
+            graded = [[right for one in results if (right := one.right(side)) is not None] for side in keys]
             told = [share_text(sum(right), len(right)) if right else "" for right in graded]
             cells.append(["", texts["many_right"], "", "", *told])
         return {
-            self.table: gr.update(value=cells, headers=self.headers(sides, texts), visible=True),
+            self.table: gr.update(value=cells, headers=self.headers(keys, texts), visible=True),
             self.chart: gr.update(
                 value=plot(bars), label=texts["many_chart_right" if known else "many_chart_changed"], visible=bool(bars)
             ),

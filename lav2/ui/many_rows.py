@@ -139,13 +139,14 @@ def to_csv(results: Sequence[Result]) -> str:
     """A line for each answer, with a byte order mark, so that spreadsheets read it as UTF-8."""
     out = io.StringIO()
     writer = csv.writer(out)
-    writer.writerow(("image", "question", "kind", "expected", "experts", "answer", "right", "error"))
+    writer.writerow(("image", "question", "kind", "expected", "model", "experts", "answer", "right", "error"))
     for result in results:
         row = result.row
         for side in (*result.answers, *result.failed):
             right = result.right(side)
             told = ("" if right is None else int(right), result.failed.get(side, ""))
-            cells = (Path(row.photo).name, row.question, " ".join(row.kinds), "|".join(row.truths), side)
+            experts, _, model = side.partition("@")  # "": the assistant
+            cells = (Path(row.photo).name, row.question, " ".join(row.kinds), "|".join(row.truths), model, experts)
             writer.writerow([_harmless(cell) for cell in (*cells, result.answers.get(side, ""), *told)])
     return "\ufeff" + out.getvalue()
 

@@ -34,6 +34,7 @@ def build() -> gr.Blocks:
         carried = [tabs, blocks.compare.box, chat.notice]
         chat.compare_this.click(chat.carried, [chat.exchanges, chat.opened], carried, queue=False, **QUIET)
         connect_api(blocks.chat.settings)
+        blocks.load(blocks.compare.also.shown, None, [blocks.compare.also.box], queue=False, **QUIET)
         blocks.load(fallback_notice, None, [fallback], queue=False, **QUIET)
     return blocks.queue(max_size=QUEUE_SIZE, default_concurrency_limit=8)
 

@@ -47,7 +47,8 @@ class ReplayFold:
             before = receipt.read(Path(file))
             image = open_image(photo) if photo else None
             receipt.check_image(before, image)
-            asked = replace(receipt.request(before, image), client=client_key(request))
+            model = before["preset"] if before["preset"] == answering.beside() else ""
+            asked = replace(receipt.request(before, image), client=client_key(request), model=model)
             with closing(answering.answer(asked, cancel)) as events:
                 *_, done = events
             after = receipt.receipt(asked, done)

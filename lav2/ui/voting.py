@@ -10,10 +10,11 @@ from lav2.assistant import votes
 from lav2.errors import LAV2Error
 from lav2.metrics.wilson import wilson_interval
 from lav2.ui.inputs import QUIET
-from lav2.ui.texts import T, error_texts, expert_label, texts_for
+from lav2.ui.sides import names
+from lav2.ui.texts import T, error_texts, texts_for
 from lav2.ui.views import notice
 
-LETTERS = "ABCDEFGH"  # of the answers while nobody may know which is which
+LETTERS = "ABCDEFGHIJ"  # of the answers while nobody may know which is which
 
 
 class VotingRow:
@@ -27,7 +28,7 @@ class VotingRow:
             gr.HTML(T("vote_best_info"), elem_classes="lav2-hint", padding=False)
             self.best = [gr.Button(letter, size="sm", min_width=40) for letter in LETTERS]
         self.unveil = gr.Button(T("unveil"), size="sm", visible=False)
-        self.all = [self.two, self.several, self.unveil]
+        self.all = [self.two, self.several, self.unveil, *self.best]
 
     def shown(self, sides: int) -> dict[Any, Any]:
         """For that many answers; 0 hides all."""
@@ -35,6 +36,7 @@ class VotingRow:
             self.two: gr.update(visible=sides == 2),
             self.several: gr.update(visible=sides > 2),
             self.unveil: gr.update(visible=sides > 1),
+            **{button: gr.update(visible=place < sides) for place, button in enumerate(self.best)},
         }
 
 
@@ -65,13 +67,6 @@ class TallyFold:
             self.table: tally_html(rows, counted.undecided, texts),
             self.chart: gr.update(value=plot(bars), visible=bool(rows)),
         }
-
-
-def names(choice: str, texts: Mapping[str, str]) -> str:
-    """A choice of experts as the page calls it."""
-    if choice in (votes.OFF, "on"):
-        return texts[choice]
-    return " + ".join(expert_label(name, texts) for name in choice.split("+"))
 
 
 def share_chart(title: Any, elem_id: str) -> gr.BarPlot:
