@@ -296,7 +296,7 @@ def test_a_photo_that_was_deleted_meanwhile_locks_no_conversation(play, photo):
     assert len(scripted.requests) == 1
     assert page[CHAT.box].value["text"] == "Two?" and "no longer kept" in page[CHAT.notice]["value"]
     assert [exchange.state for exchange in page[CHAT.exchanges]] == ["done"]
-    assert CHAT.choose(page[CHAT.exchanges], None, SimpleNamespace(row_value=["true", "1"])) == inputs.NOTHING
+    assert CHAT.evidence.choose(page[CHAT.exchanges], None, SimpleNamespace(row_value=["true", "1"])) == inputs.NOTHING
     undone = CHAT.undo(page[CHAT.exchanges], ENGLISH)
     assert undone[CHAT.exchanges] == () and undone[CHAT.box].value["files"] == []
     CHAT.chat.postprocess(page[CHAT.chat])
@@ -308,7 +308,7 @@ def test_while_an_answer_comes_nothing_is_taken_back_and_the_drawn_findings_stay
     undone = CHAT.undo(asked, ENGLISH)
     assert "stop it first" in undone[CHAT.notice]["value"] and CHAT.exchanges not in undone
     assert undone[CHAT.chat] == messages.messages(asked, texts.TEXTS["en"])
-    assert CHAT.choose(asked, None, SimpleNamespace(row_value=["true", "1"])) == inputs.NOTHING
+    assert CHAT.evidence.choose(asked, None, SimpleNamespace(row_value=["true", "1"])) == inputs.NOTHING
 
 
 @pytest.mark.parametrize("name", ["undo", "choose", "vote", "reply"])
@@ -377,18 +377,18 @@ def test_every_answer_opens_its_own_evidence_and_receipt(play, photo):
     index = next(i for i, m in enumerate(shown) if m["content"] == "A dog.")
 
     def click(i, opened):
-        return CHAT.open(exchanges, opened, SimpleNamespace(index=i), ENGLISH)
+        return CHAT.evidence.open(exchanges, opened, SimpleNamespace(index=i), ENGLISH)
 
     opened = click(index, None)
-    assert opened[CHAT.opened] == 0 and "“What?”" in opened[CHAT.heading]
+    assert opened[CHAT.evidence.opened] == 0 and "“What?”" in opened[CHAT.evidence.heading]
     assert opened[CHAT.panel.table]["value"][0][2] == "dog" and opened[CHAT.panel.prompt]["value"] == "p"
     assert not opened[CHAT.panel.again]["visible"]  # it would ask the last question
     data = re.search(r'base64,([^"]+)"', value(opened[CHAT.panel.researchers]))[1]
     assert json.loads(base64.b64decode(data))["answer"] == "A dog."
-    picture = CHAT.choose(exchanges, 0, SimpleNamespace(row_value=["true", "1"]))[CHAT.panel.picture]
+    picture = CHAT.evidence.choose(exchanges, 0, SimpleNamespace(row_value=["true", "1"]))[CHAT.panel.picture]
     assert max(picture.getpixel((90, 90))) < 100
     back = click(len(shown) - 1, 0)
-    assert back[CHAT.opened] == 1 and back[CHAT.panel.again]["visible"]
+    assert back[CHAT.evidence.opened] == 1 and back[CHAT.panel.again]["visible"]
     assert click(index, 0) == inputs.NOTHING and click(len(shown) - 1, None) == inputs.NOTHING
 
 
@@ -406,7 +406,7 @@ def test_good_news_is_no_alert(play, photo, tmp_path):
     kept = ask("What?", photo)[CHAT.exchanges][0].findings.receipt
     for answer, good in (("A dog.", True), ("A cat.", False)):
         file.write_text(json.dumps({**kept, "answer": answer}))
-        told = CHAT.replaying.replay(str(file), photo, ENGLISH)["value"]
+        told = CHAT.evidence.replaying.replay(str(file), photo, ENGLISH)["value"]
         assert ("good" in told, "alert" in told) == (good, not good)
 
 
@@ -456,7 +456,8 @@ def test_untrusted_text_is_escaped_everywhere(play, photo):
 def test_choosing_a_row_dims_the_rest_of_the_photo(play, photo):
     play(EvidenceFound("detection", OBJECTS), PromptReady("p", 1, 2, 0), done())
     page = ask("Q", photo)
-    chosen = CHAT.choose(page[CHAT.exchanges], None, SimpleNamespace(row_value=["true", "1 ✓"]))[CHAT.panel.picture]
+    event = SimpleNamespace(row_value=["true", "1 ✓"])
+    chosen = CHAT.evidence.choose(page[CHAT.exchanges], None, event)[CHAT.panel.picture]
     assert chosen.getpixel((35, 70)) == (255, 255, 255)
     assert max(chosen.getpixel((90, 90))) < 100
 
@@ -556,20 +557,20 @@ def test_an_answer_shows_what_it_rests_on_and_offers_its_receipt(play, photo):
 
 
 def test_a_receipt_is_replayed_on_the_page(play, photo, tmp_path):
-    assert "no receipt" in CHAT.replaying.replay(None, None, ENGLISH)["value"]
+    assert "no receipt" in CHAT.evidence.replaying.replay(None, None, ENGLISH)["value"]
     found = {"detection": OBJECTS}
     scripted = play(EvidenceFound("detection", OBJECTS), PromptReady("p", 1, 2, 0), done("A dog.", found))
     kept = ask("What?", photo)[CHAT.exchanges][0].findings.receipt
     file = tmp_path / "receipt.json"
     file.write_text(json.dumps(kept))
-    assert "The answer is the same." in CHAT.replaying.replay(str(file), photo, ENGLISH)["value"]
+    assert "The answer is the same." in CHAT.evidence.replaying.replay(str(file), photo, ENGLISH)["value"]
     assert scripted.requests[-1].evidence["detection"].labels == ("dog",)
     file.write_text(json.dumps({**kept, "answer": "<b>A cat.</b>"}))
-    other = CHAT.replaying.replay(str(file), photo, ENGLISH)["value"]
+    other = CHAT.evidence.replaying.replay(str(file), photo, ENGLISH)["value"]
     assert "another one" in other and "A cat." in other and "<b>A cat" not in other
-    assert "another one (none)" in CHAT.replaying.replay(str(file), None, ENGLISH)["value"]
+    assert "another one (none)" in CHAT.evidence.replaying.replay(str(file), None, ENGLISH)["value"]
     file.write_text("{}")
-    assert "no receipt" in CHAT.replaying.replay(str(file), photo, ENGLISH)["value"]
+    assert "no receipt" in CHAT.evidence.replaying.replay(str(file), photo, ENGLISH)["value"]
 
 
 def test_corrected_findings_replace_the_experts_in_the_next_answer(play, photo):

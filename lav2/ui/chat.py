@@ -2,7 +2,7 @@
 
 import html
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
@@ -14,12 +14,14 @@ from lav2.assistant import receipt
 from lav2.errors import LAV2Error
 from lav2.events import Done, EvidenceFound, Queued, Token
 from lav2.image import facts
-from lav2.text import corrections, routing
+from lav2.text import corrections
 from lav2.ui import answering, fixing
 from lav2.ui.answering import MODEL
 from lav2.ui.conversation import QUESTIONS, from_storage, to_storage
+from lav2.ui.evidence_column import EvidenceColumn
 from lav2.ui.examples import EXAMPLES
 from lav2.ui.inputs import (
+    EMPTY,
     IDLE,
     NOTHING,
     QUIET,
@@ -38,8 +40,6 @@ from lav2.ui.inputs import (
 )
 from lav2.ui.keeping import KeepingRow
 from lav2.ui.messages import messages, owner
-from lav2.ui.panel import EvidencePanel
-from lav2.ui.replay import ReplayFold
 from lav2.ui.state import (
     Cancellation,
     Correction,
@@ -52,7 +52,7 @@ from lav2.ui.state import (
     history,
 )
 from lav2.ui.texts import T, error_texts, queue_notice, texts_for
-from lav2.ui.views import draw_findings, notice
+from lav2.ui.views import notice
 
 
 class ChatTab:
@@ -61,7 +61,6 @@ class ChatTab:
     def __init__(self):
         self.exchanges = gr.State(())
         self.cancel = gr.State(None)  # the Cancellation of the newest answer
-        self.opened = gr.State(None)  # whose evidence is shown: the number of an exchange, None for the last
         self.cleared = gr.State(())  # the conversation before Clear
         # Not random, so that it survives a new start of the server; the encryption hides nothing from this machine.
         self.stored = gr.BrowserState(None, storage_key="lav2-conversation", secret="lav2-conversation")
@@ -86,6 +85,7 @@ class ChatTab:
                     elem_id="chat",
                 )
                 self.notice = gr.HTML(visible=False)
+                self.each = gr.Button(T("each"), size="sm", visible=False, elem_id="each")
                 self.unclear = gr.Button(T("unclear"), size="sm", visible=False)
                 self.upload = gr.UploadButton(
                     T("upload"), file_types=["image"], size="md", variant="primary", elem_id="upload"
@@ -95,20 +95,18 @@ class ChatTab:
                 self.settings = Settings()
                 self.keeping = KeepingRow(self.exchanges)
             with gr.Column(scale=8, min_width=320, elem_id="evidence"):
-                self.heading = gr.HTML(T("evidence"), elem_classes="lav2-title", padding=False)
-                self.panel = EvidencePanel(correctable=True)
-                self.compare_this = gr.Button(T("compare_this"), size="sm", visible=False, elem_id="compare-this")
-                self.replaying = ReplayFold()
+                self.evidence = EvidenceColumn()
+                self.panel = self.evidence.panel
         self._connect()
 
     def _connect(self) -> None:
-        page = [self.exchanges, self.cancel, self.opened, self.cleared, self.stored, self.chat, self.notice]
-        page += [self.unclear, self.upload, self.box, self.heading, self.keeping.fold, *self.panel.all]
-        page += [self.compare_this]
+        page = [self.exchanges, self.cancel, self.cleared, self.stored, self.chat, self.notice, self.each]
+        page += [self.unclear, self.upload, self.box, self.keeping.fold, *self.evidence.all]
         self.page = page
         at_once = {**QUIET, "queue": False, "outputs": page}
         asked = [
             self.box.submit(self.take, [self.box, self.exchanges], **at_once),
+            self.each.click(self.take_each, [self.box, self.exchanges], **at_once),
             self.examples.select(self.example, [self.exchanges], **at_once),
             self.chat.retry(self.retry, [self.exchanges], **at_once),
             self.chat.edit(self.edit, [self.exchanges], **at_once),
@@ -135,9 +133,9 @@ class ChatTab:
         cleared.then(self.redraw, [self.exchanges], **at_once)
         self.unclear.click(self.restore, [self.cleared], **at_once)
         self.upload.upload(self.attach, [self.upload, self.box], [self.box], queue=False, **QUIET)
-        self.chat.select(self.open, [self.exchanges, self.opened], **at_once)
-        chosen = [self.exchanges, self.opened]
-        self.panel.table.select(self.choose, chosen, [self.panel.picture], queue=False, **QUIET)
+        chosen = [self.exchanges, self.evidence.opened]
+        self.chat.select(self.evidence.open, chosen, **at_once)
+        self.panel.table.select(self.evidence.choose, chosen, [self.panel.picture], queue=False, **QUIET)
 
     def take(self, message: dict[str, Any], exchanges: Exchanges, request: gr.Request) -> dict[Any, Any]:
         """A question was sent. If it cannot be asked, it stays in the box and the reason stands above it."""
@@ -149,11 +147,27 @@ class ChatTab:
             if len(exchanges) >= QUESTIONS:
                 raise LAV2Error(texts["conversation_full"].format(n=QUESTIONS), texts["conversation_full_next"])
         except LAV2Error as error:
-            return {self.notice: notice(*error_texts(error, texts))}
-        empty = gr.MultimodalTextbox(value={"text": "", "files": []}, **RUNNING)
+            several = gr.update(visible=len(message["files"]) > 1)
+            return {self.notice: notice(*error_texts(error, texts)), self.each: several}
         correction = exchanges[-1].correction if exchanges and not photo else None
         asked = Exchange(question, photo, correction)
-        return {**self._pending(exchanges, asked, texts), self.box: empty}
+        return {**self._pending(exchanges, asked, texts), self.box: gr.MultimodalTextbox(**EMPTY, **RUNNING)}
+
+    def take_each(self, message: dict[str, Any], exchanges: Exchanges, request: gr.Request) -> dict[Any, Any]:
+        """A question was sent about each of the photos in the box: they are asked about in turn, an answer a photo. One
+        that cannot be read is told before any is asked about."""
+        texts, photos = texts_for(request), list(dict.fromkeys(message["files"]))
+        if len(photos) < 2 or busy(exchanges):
+            return self.take({**message, "files": photos}, exchanges, request)
+        try:
+            for photo in photos:
+                question, _ = read_message({**message, "files": [photo]}, texts)
+            if len(exchanges) + len(photos) > QUESTIONS:
+                raise LAV2Error(texts["conversation_full"].format(n=QUESTIONS), texts["conversation_full_next"])
+        except LAV2Error as error:
+            return {self.notice: notice(*error_texts(error, texts))}
+        asked = Exchange(question, photos[0], following=tuple(photos[1:]))
+        return {**self._pending(exchanges, asked, texts), self.box: gr.MultimodalTextbox(**EMPTY, **RUNNING)}
 
     def example(self, exchanges: Exchanges, event: gr.SelectData, request: gr.Request) -> dict[Any, Any]:
         """An example was chosen. Only its number is believed: a path from the browser could be any file's."""
@@ -225,51 +239,59 @@ class ChatTab:
             self.cancel: Cancellation(),
             self.chat: messages(exchanges, texts),
             self.notice: notice(),
-            self.heading: self._heading(asked, texts),
-            self.opened: None,
+            **self.evidence.asked(asked, texts),
             **self._begun(True),
         }
 
     def _begun(self, begun: bool) -> dict[Any, Any]:
         """What is there before a conversation only, and during one."""
         return {
-            self.compare_this: gr.update(visible=begun),
+            self.evidence.compare_this: gr.update(visible=begun),
+            self.each: gr.update(visible=False),
             self.upload: gr.update(visible=not begun),
             self.unclear: gr.update(visible=False),
             self.keeping.fold: gr.update(visible=begun, open=False),  # its files are made when it is opened
         }
 
-    @staticmethod
-    def _heading(exchange: Exchange | None, texts: Mapping[str, str]) -> str:
-        return html.escape(texts["evidence_for"].format(question=exchange.question) if exchange else texts["evidence"])
-
     def reply(
         self, exchanges: Exchanges, cancel: Cancellation, request: gr.Request, *settings: Any
     ) -> Iterator[dict[Any, Any]]:
-        """Streams the answer to the pending question, the experts' findings first."""
+        """Streams the answer to the pending question, the experts' findings first; then to the same question about each
+        of the photos that follow, until one is stopped."""
         if cancel is None or cancel.begun or not busy(exchanges):
             yield NOTHING
             return
         cancel.begun = True
         texts = texts_for(request)
-        *earlier, pending = exchanges
-        held = ExitStack()
         try:
+            while True:
+                exchanges = yield from self._answered(exchanges, cancel, request, *settings)
+                last = exchanges[-1]
+                if cancel.is_set() or cancel.discarded or not last.following:
+                    break
+                photo, *following = last.following
+                asked = Exchange(last.question, photo, following=tuple(following))
+                exchanges = (*exchanges[:-1], replace(last, following=()), asked)
+                next_one = self._pending(exchanges[:-1], asked, texts)
+                yield {**next_one, self.cancel: cancel}
+            if last.following and not cancel.discarded:  # stopped between two photos
+                yield {self.box: gr.MultimodalTextbox(**IDLE)}
+        except Exception as error:
+            yield {**self.give_back(exchanges, request), self.notice: notice(*error_texts(error, texts))}
+        finally:
+            cancel.set()  # a closed page must not keep the model busy
+
+    def _answered(
+        self, exchanges: Exchanges, cancel: Cancellation, request: gr.Request, *settings: Any
+    ) -> Generator[dict[Any, Any], None, Exchanges]:
+        """The pending question's answer, as updates of the page; the exchanges with it."""
+        texts, (*earlier, pending) = texts_for(request), exchanges
+        with ExitStack() as held:
             path = current_photo(exchanges)
             photo = open_uploaded_photo(path, texts) if path else None
             asked = make_request(pending.question, photo, history(exchanges), *settings, asking=request)
             findings = Findings.waiting(asked.experts, experts_seen(exchanges))
-            if correction := pending.correction:
-                experts, _ = routing.choose(asked.experts, pending.question)
-                experts = experts if pending.before is None else correction.experts
-                given = correction.of(experts)
-                if given is not None:
-                    asked = replace(asked, experts=tuple(given), evidence=given)
-                    told = tuple(one for one in correction.changes if one.expert in (*experts, *given))
-                    asked = replace(asked, corrections=told)
-                    findings = Findings(
-                        dict.fromkeys(given, "waiting"), experts=experts, corrected=True, changes=told
-                    )
+            asked, findings = fixing.corrected(pending, asked, findings)
             taken = facts(photo) if photo else None
             findings = replace(findings, part=(taken["part"], taken["number"])) if taken else findings
             pending = replace(pending, findings=findings)
@@ -278,7 +300,7 @@ class ChatTab:
             for event in held.enter_context(closing(answering.answer(asked, cancel))):
                 update = {}
                 if cancel.discarded:
-                    return
+                    return exchanges
                 if queued and not isinstance(event, Queued):
                     queued, start = False, time.monotonic()
                     yield {self.notice: notice()}
@@ -299,7 +321,9 @@ class ChatTab:
                         update = self.panel.changed(event, findings, photo, texts)
                         now = (*earlier, pending)
                         update |= {self.exchanges: now, self.stored: to_storage(now)}
-                        update |= {self.box: gr.MultimodalTextbox(**IDLE), self.keeping.fold: gr.update(open=False)}
+                        if event.stopped or not pending.following:
+                            update |= {self.box: gr.MultimodalTextbox(**IDLE)}
+                        update |= {self.keeping.fold: gr.update(open=False)}
                     case _:
                         findings = pending.findings.after(event)
                         if isinstance(event, EvidenceFound):
@@ -307,11 +331,7 @@ class ChatTab:
                         pending = replace(pending, findings=findings)
                         update = self.panel.changed(event, pending.findings, photo, texts)
                 yield {self.chat: messages((*earlier, pending), texts), **update}
-        except Exception as error:
-            yield {**self.give_back(exchanges, request), self.notice: notice(*error_texts(error, texts))}
-        finally:
-            cancel.set()  # a closed page must not keep the model busy
-            held.close()
+        return (*earlier, pending)
 
     def give_back(self, exchanges: Exchanges, request: gr.Request) -> dict[Any, Any]:
         """An unanswered question goes back into the box, and the conversation is as it was before."""
@@ -330,7 +350,8 @@ class ChatTab:
     def _taken_back(self, exchanges: Exchanges, request: gr.Request) -> dict[Any, Any]:
         """The page without the last exchange: its question and photo return to the box."""
         *earlier, last = exchanges
-        value = {"text": last.question, "files": [last.photo] if last.photo and Path(last.photo).is_file() else []}
+        photos = [photo for photo in (last.photo, *last.following) if photo and Path(photo).is_file()]
+        value = {"text": last.question, "files": photos}
         return {**self._show(tuple(earlier), texts_for(request)), self.box: gr.MultimodalTextbox(value=value, **IDLE)}
 
     def clear(self, cancel: Cancellation | None, exchanges: Exchanges, request: gr.Request) -> dict[Any, Any]:
@@ -358,7 +379,7 @@ class ChatTab:
 
     def redraw(self, exchanges: Exchanges, request: gr.Request) -> dict[Any, Any]:
         texts = texts_for(request)
-        return {self.chat: messages(exchanges, texts), **self._evidence(exchanges, texts)}
+        return {self.chat: messages(exchanges, texts), **self.evidence.of(exchanges, texts)}
 
     def _show(self, exchanges: Exchanges, texts: Mapping[str, str]) -> dict[Any, Any]:
         return {
@@ -366,48 +387,7 @@ class ChatTab:
             self.stored: to_storage(exchanges),
             self.chat: messages(exchanges, texts),
             self.notice: notice(),
-            self.opened: None,
+            self.evidence.opened: None,
             **self._begun(bool(exchanges)),
-            **self._evidence(exchanges, texts),
+            **self.evidence.of(exchanges, texts),
         }
-
-    def _evidence(self, exchanges: Exchanges, texts: Mapping[str, str]) -> dict[Any, Any]:
-        """The panel on the last of these exchanges."""
-        if not exchanges:
-            return {self.heading: self._heading(None, texts), **self.panel.empty(texts)}
-        last = exchanges[-1]
-        shown = self.panel.whole(last.findings, shown_photo(exchanges), texts)
-        return {self.heading: self._heading(last, texts), **shown}
-
-    def open(
-        self, exchanges: Exchanges, opened: int | None, event: gr.SelectData, request: gr.Request
-    ) -> dict[Any, Any]:
-        """A message was clicked: the panel shows the evidence and receipt of its answer."""
-        texts = texts_for(request)
-        if busy(exchanges) or not exchanges:
-            return NOTHING
-        i = owner(exchanges, event.index, texts)
-        last = len(exchanges) - 1
-        if i == (last if opened is None else opened):
-            return NOTHING
-        shown = {self.opened: i, **self._evidence(exchanges[: i + 1], texts)}
-        return shown if i == last else {**shown, **self.panel.fixed()}
-
-    def carried(self, exchanges: Exchanges, opened: int | None, request: gr.Request) -> list[Any]:
-        """The photo and the question whose evidence is shown, for the Compare tab and its box; a notice here where
-        there is none."""
-        shown = exchanges if opened is None else exchanges[: opened + 1]
-        photo, texts = current_photo(shown), texts_for(request)
-        if photo is None or not Path(photo).is_file():
-            told = ("photo_gone", "photo_gone_next") if photo else ("no_compare_photo", "no_compare_photo_next")
-            return [gr.skip(), gr.skip(), notice(*(texts[key] for key in told))]
-        return [gr.Tabs(selected="compare"), {"text": shown[-1].question, "files": [photo]}, notice()]
-
-    def choose(self, exchanges: Exchanges, opened: int | None, event: gr.SelectData) -> dict[Any, Any]:
-        """A row of the table was chosen: its place in the photo stays bright."""
-        shown = exchanges if opened is None else exchanges[: opened + 1]
-        photo = shown_photo(shown)
-        if photo is None or busy(exchanges):  # while an answer comes, its findings are not in the session yet
-            return NOTHING
-        number, found = self.panel.number(event.row_value), shown[-1].findings
-        return {self.panel.picture: draw_findings(photo, found.evidence, number, found.added)}

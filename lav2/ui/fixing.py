@@ -1,4 +1,4 @@
-"""The form with which a reader adds a finding of their own: what it is, and a box drawn on the photo."""
+"""What a reader corrects: the form for a finding of their own, with a box drawn on the photo, and the next question."""
 
 import math
 import re
@@ -11,8 +11,9 @@ import gradio as gr
 from experts import render
 from experts.render import Item
 from lav2.errors import LAV2Error
-from lav2.text import corrections
-from lav2.ui.state import Findings
+from lav2.events import Request
+from lav2.text import corrections, routing
+from lav2.ui.state import Exchange, Findings
 from lav2.ui.texts import T
 
 ADDED = 20  # findings of a reader's own at once
@@ -76,6 +77,22 @@ def added(
     number = len(render.numbered(findings.evidence)) + len(findings.added) + 1
     item = corrections.added(expert, text, box, size, number)
     return replace(findings, added=(*findings.added, item)), item
+
+
+def corrected(pending: Exchange, asked: Request, findings: Findings) -> tuple[Request, Findings]:
+    """A pending question's request and findings, on what a reader corrected where that stands in place of what its
+    experts find; else as they are."""
+    correction = pending.correction
+    if correction is None:
+        return asked, findings
+    experts, _ = routing.choose(asked.experts, pending.question)
+    experts = experts if pending.before is None else correction.experts
+    given = correction.of(experts)
+    if given is None:
+        return asked, findings
+    told = tuple(one for one in correction.changes if one.expert in (*experts, *given))
+    asked = replace(asked, experts=tuple(given), evidence=given, corrections=told)
+    return asked, Findings(dict.fromkeys(given, "waiting"), experts=experts, corrected=True, changes=told)
 
 
 def shares(corners: str, texts: Mapping[str, str]) -> Sequence[float]:

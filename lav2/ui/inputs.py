@@ -137,6 +137,7 @@ def example_strip(elem_id: str) -> gr.Dataset:
 NOTHING: dict[Any, Any] = gr.skip()
 RUNNING = {"submit_btn": False, "stop_btn": True}
 IDLE = {"submit_btn": True, "stop_btn": False}
+EMPTY = {"value": {"text": "", "files": []}}
 
 
 def stop_answer(cancel: Cancellation | None) -> None:

@@ -19,7 +19,7 @@ from lav2.ui.sides import Side, names, sides
 from lav2.ui.state import Cancellation
 from lav2.ui.texts import TEXTS, T, error_texts, texts_for
 from lav2.ui.views import notice
-from lav2.ui.voting import plot, share_chart, share_text
+from lav2.ui.voting import bars_html, share_chart, share_text
 
 EACH = ("off", *EXPERT_NAMES, "+".join(EXPERT_NAMES))
 
@@ -60,7 +60,7 @@ class ManyFold:
                 elem_classes="lav2-table",
                 elem_id="many-table",
             )
-            self.chart = share_chart(T("many_results"), "many-chart")
+            self.chart = share_chart("many-chart")
             self.download = gr.DownloadButton(T("many_download"), size="sm", visible=False, elem_id="many-download")
         page = [self.cancel, self.notice, self.start, self.stop, self.table, self.chart, self.download]
         self.folder.upload(lambda files: files, [self.folder], [self.files], queue=False, **QUIET)
@@ -170,7 +170,7 @@ class ManyFold:
                 said.append(told or mark + display_answer(result.answers.get(side, ""), "done", texts))
             cells.append([Path(row.photo).name, row.question, kinds, " | ".join(row.truths), *said])
         known, found = shares(results, keys)
-        bars = [(texts[f"kind_{kind}"], names(side, texts), so / of) for (kind, side), (so, of) in found.items()]
+        bars = [(texts[f"kind_{kind}"], names(side, texts), so, of) for (kind, side), (so, of) in found.items()]
         if known:
             graded = [[right for one in results if (right := one.right(side)) is not None] for side in keys]
             told = [share_text(sum(right), len(right)) if right else "" for right in graded]
@@ -178,6 +178,6 @@ class ManyFold:
         return {
             self.table: gr.update(value=cells, headers=self.headers(keys, texts), visible=True),
             self.chart: gr.update(
-                value=plot(bars), label=texts["many_chart_right" if known else "many_chart_changed"], visible=bool(bars)
+                value=bars_html(texts["many_chart_right" if known else "many_chart_changed"], bars), visible=bool(bars)
             ),
         }

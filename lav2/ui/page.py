@@ -31,8 +31,9 @@ def build() -> gr.Blocks:
                 blocks.compare = CompareTab()
         chat = blocks.chat
         blocks.load(chat.reload, [chat.stored, chat.exchanges], chat.page, queue=False, **QUIET)
+        shown = [chat.exchanges, chat.evidence.opened]
         carried = [tabs, blocks.compare.box, chat.notice]
-        chat.compare_this.click(chat.carried, [chat.exchanges, chat.opened], carried, queue=False, **QUIET)
+        chat.evidence.compare_this.click(chat.evidence.carried, shown, carried, queue=False, **QUIET)
         connect_api(blocks.chat.settings)
         blocks.load(blocks.compare.also.shown, None, [blocks.compare.also.box], queue=False, **QUIET)
         blocks.load(fallback_notice, None, [fallback], queue=False, **QUIET)

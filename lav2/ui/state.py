@@ -86,7 +86,8 @@ class Correction:
 @dataclass(frozen=True)
 class Exchange:
     """One question and its answer. `photo` is the file sent with it, None where the earlier one is meant; `before` the
-    answer that was given to the same question before the findings were corrected."""
+    answer that was given to the same question before the findings were corrected; `following` the photos that are asked
+    about next, in the same words."""
 
     question: str
     photo: str | None = None
@@ -95,6 +96,7 @@ class Exchange:
     answer: str = ""
     state: str = "pending"  # pending | done | stopped
     findings: Findings = Findings()
+    following: tuple[str, ...] = ()
 
 
 Exchanges = tuple[Exchange, ...]

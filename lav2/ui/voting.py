@@ -46,7 +46,7 @@ class TallyFold:
     def __init__(self):
         with gr.Accordion(T("tally"), open=False, elem_id="tally") as self.fold:
             self.table = gr.HTML(padding=False)
-            self.chart = share_chart(T("tally_share"), "tally-chart")
+            self.chart = share_chart("tally-chart")
         self.all = [self.fold, self.table, self.chart]
         self.fold.expand(self.count, None, self.all, queue=False, **QUIET)
 
@@ -61,41 +61,29 @@ class TallyFold:
             for kind, wins in (("tally_two", counted.two), ("tally_several", counted.several))
             for choice, (won, of) in sorted(wins.items())
         ]
-        bars = [(kind, name, won / of) for name, kind, won, of in rows]
+        bars = [(kind, name, won, of) for name, kind, won, of in rows]
         return {
             self.fold: gr.update(open=True),
             self.table: tally_html(rows, counted.undecided, texts),
-            self.chart: gr.update(value=plot(bars), visible=bool(rows)),
+            self.chart: gr.update(value=bars_html(texts["tally_share"], bars), visible=bool(rows)),
         }
 
 
-def share_chart(title: Any, elem_id: str) -> gr.BarPlot:
-    """Bars of shares, 0 to 1, side by side: Gradio 6.31 would stack those of one x. Its value is `plot`."""
-    return gr.BarPlot(
-        x="bar",
-        y="share",
-        color="series",
-        x_title=" ",
-        y_title=" ",
-        color_title=" ",
-        y_lim=[0, 1],
-        y_axis_format=".0%",
-        x_label_angle=-30,
-        sort=None,
-        tooltip="all",
-        height=300,
-        label=title,
-        visible=False,
-        buttons=["export"],
-        elem_id=elem_id,
-    )
+def share_chart(elem_id: str) -> gr.HTML:
+    """A place for `bars_html`. Not a BarPlot: Gradio 6.31 cuts off and turns the names below its bars, which on a phone
+    leaves nothing to read."""
+    return gr.HTML(visible=False, padding=False, elem_id=elem_id)
 
 
-def plot(bars: Sequence[tuple[str, str, float]]) -> dict[str, Any]:
-    """(group, series, share) of each bar as Gradio draws them, without pandas."""
-    kinds = {"bar": "nominal", "series": "nominal", "share": "quantitative"}
-    data = [[f"{group}: {series}", series, share] for group, series, share in bars]
-    return {"columns": list(kinds), "data": data, "datatypes": kinds, "mark": "bar"}
+def bars_html(title: str, bars: Sequence[tuple[str, str, int, int]]) -> str:
+    """Bars of (group, name, so many, of how many) below each other, with each name above its bar; a heading a group."""
+    groups: dict[str, str] = {}
+    for group, name, so_many, of in bars:
+        share = round(100 * so_many / of)
+        told = f"<span>{html.escape(name)}</span><b>{html.escape(share_text(so_many, of))}</b>"
+        groups[group] = groups.get(group, "") + f'<li>{told}<i style="width: {share}%" aria-hidden="true"></i></li>'
+    parts = "".join(f"<h5>{html.escape(group)}</h5><ul>{rows}</ul>" for group, rows in groups.items())
+    return f'<div class="lav2-bars"><h4>{html.escape(title)}</h4>{parts}</div>'
 
 
 def tally_html(
