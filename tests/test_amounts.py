@@ -19,8 +19,9 @@ RECEIPT = [
 
 
 def test_prices_stand_from_low_to_high_without_sums_dates_and_payments():
-    said = amounts.compared(RECEIPT, "What was the most expensive item?")
-    assert said == "prices from low to high: Bread 2,20, Eggs 3.95, Olive oil E7.49"
+    told = amounts.compared(RECEIPT, "What was the most expensive item?")
+    assert told.begins == "Olive oil"
+    assert told.line == "prices from low to high: Bread 2,20, Eggs 3.95, Olive oil E7.49"
 
 
 @pytest.mark.parametrize(
@@ -35,7 +36,27 @@ def test_prices_stand_from_low_to_high_without_sums_dates_and_payments():
 )
 def test_a_limit_and_named_things_choose_among_the_prices(question, said):
     assert amounts.compares(question)
-    assert amounts.compared(RECEIPT, question) == said
+    assert amounts.compared(RECEIPT, question).line == said
+
+
+@pytest.mark.parametrize(
+    ("question", "begins"),
+    [
+        ("What is the cheapest item?", "Bread"),
+        ("How much is the most expensive one?", "E7.49"),
+        ("What is the lowest price?", "2,20"),
+        ("Which costs more, eggs or bread?", "Eggs"),
+        ("Which things are under 4?", "Bread"),
+        ("Is there anything under 4?", ""),
+        ("What costs more than 100?", ""),
+    ],
+)
+def test_how_the_answer_begins_is_computed_where_it_is_one_thing_or_price(question, begins):
+    assert amounts.compared(RECEIPT, question).begins == begins
+
+
+def test_of_two_things_that_cost_the_same_none_is_said_to_be_the_cheapest():
+    assert amounts.compared([["Tea", "2.00"], ["Milk", "2.00"], ["Soup", "4.50"]], "What is the cheapest?").begins == ""
 
 
 @pytest.mark.parametrize(
@@ -63,13 +84,13 @@ def test_other_questions_are_no_comparison_of_prices(question):
     ],
 )
 def test_where_prices_are_not_clear_nothing_is_said(rows):
-    assert amounts.compared(rows, "What is the cheapest?") == ""
+    assert amounts.compared(rows, "What is the cheapest?") is None
 
 
 def test_of_a_long_list_both_ends_are_told():
     rows = [[f"Dish {chr(97 + i)}", f"{i + 1}.00"] for i in range(20)]
-    said = amounts.compared(rows, "What is the cheapest?")
-    assert said == (
+    told = amounts.compared(rows, "What is the cheapest?")
+    assert told.line == (
         "prices from low to high: Dish a 1.00, Dish b 2.00, Dish c 3.00, ..., Dish r 18.00, Dish s 19.00, Dish t 20.00"
     )
 
@@ -84,3 +105,13 @@ def test_the_prompt_has_the_comparison_where_a_question_asks_for_one_and_experts
     assert grounding.block({"ocr": ocr}, "Which is the cheapest?", len).text.endswith(line)
     assert "Computed" not in grounding.block({"ocr": ocr}, "How much are the eggs?", len).text
     assert "Computed" not in grounding.block({"ocr": ocr}, "Which is the cheapest?", len, computed_line=False).text
+
+
+def test_the_first_word_of_the_answer_is_weighed_by_what_prices_compute():
+    rows = [("Bread", "2,20"), ("Eggs", "3.95")]
+    quads = np.array(
+        [[[x, y], [x + 60, y], [x + 60, y + 10], [x, y + 10]] for y in (0, 30) for x in (0, 200)], np.float32
+    )
+    ocr = OcrLines(quads, np.ones(4, np.float32), tuple(cell for row in rows for cell in row), 0.1, (300, 60))
+    assert list(grounding.first_words({"ocr": ocr}, "Which is the cheapest?")) == ["Bread"]
+    assert grounding.first_words({"ocr": ocr}, "How much are the eggs?") == {}

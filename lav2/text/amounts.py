@@ -6,6 +6,7 @@ every row says clearly what costs how much. No torch.
 
 from __future__ import annotations
 
+import operator
 import re
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -36,6 +37,12 @@ _LIMIT = re.compile(
 )
 
 
+_MEETS = {"up to": operator.le, "at most": operator.le, "at least": operator.ge, "more than": operator.gt,
+          "over": operator.gt, "above": operator.gt}  # fmt: skip
+_LEAST = re.compile(r"\b(?:cheap\w*|least|less|lowest)\b", re.IGNORECASE)
+_VALUE = re.compile(r"\bhow much\b|\bwhat(?:'s| is| was)? the (?:lowest|highest) (?:price|cost|amount)", re.IGNORECASE)
+
+
 class Priced(NamedTuple):
     """A thing of a list and its price, as they are written; `value` in the list's own currency."""
 
@@ -49,8 +56,15 @@ def compares(question: str) -> bool:
     return bool(_LIMIT.search(question) or _COMPARES.search(question))
 
 
-def compared(rows: Sequence[Sequence[str]], question: str) -> str:
-    """What the prices say to a question that `compares` them; "" where they are not clear.
+class Comparison(NamedTuple):
+    """What prices say to a question: `line` for the prompt, `begins` how its answer begins ("" where that is open)."""
+
+    line: str
+    begins: str
+
+
+def compared(rows: Sequence[Sequence[str]], question: str) -> Comparison | None:
+    """What the prices say to a question that `compares` them; None where they are not clear.
 
     Args:
         rows: cells of each row of the text.
@@ -58,21 +72,19 @@ def compared(rows: Sequence[Sequence[str]], question: str) -> str:
     limit = _LIMIT.search(question)
     things = sorted(priced(rows), key=lambda thing: thing.value)
     if len(things) < 2:
-        return ""
+        return None
     if not limit:
         named = [thing for thing in things if _names(question, thing.name)]
-        return f"prices from low to high: {_told(named if len(named) > 1 else things)}"
+        things = named if len(named) > 1 else things
+        best = things[0] if _LEAST.search(question) else things[-1]
+        tied = sum(thing.value == best.value for thing in things) > 1
+        begins = best.price if _VALUE.search(question) else best.name
+        return Comparison(f"prices from low to high: {_told(things)}", "" if tied else begins)
     way, most = limit["way"].lower(), float(limit["limit"].replace(",", "."))
-    meets = {
-        "up to": lambda value: value <= most,
-        "at most": lambda value: value <= most,
-        "at least": lambda value: value >= most,
-        "more than": lambda value: value > most,
-        "over": lambda value: value > most,
-        "above": lambda value: value > most,
-    }.get(way, lambda value: value < most)
-    found = [thing for thing in things if meets(thing.value)]
-    return f"{way} {limit['limit']}: {_told(found) if found else 'none'}"
+    found = [thing for thing in things if _MEETS.get(way, operator.lt)(thing.value, most)]
+    line = f"{way} {limit['limit']}: {_told(found) if found else 'none'}"
+    whichever = re.match(r"\s*(?:which|what)\b", question, re.IGNORECASE)
+    return Comparison(line, found[0].name if found and whichever else "")
 
 
 def priced(rows: Sequence[Sequence[str]]) -> list[Priced]:

@@ -25,6 +25,7 @@ EVIDENCE_BUDGET = 900  # tokens
 KINDS, PLACES = 4, 4  # told at most: kinds of object, places of each
 # Of a likely answer's first word: the share of its chance, against that of an answer which is not told, in the logit.
 FIRST_WORD, UNTOLD = 2.0, 0.05
+SURE = 0.95  # how often arithmetic on prices is right (docs/LOG.md)
 LEAST_BUDGET = 64  # tokens of findings beside a computed line; below it the line goes
 
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
@@ -114,7 +115,10 @@ def likely_answers(evidence: Mapping[str, Evidence], question: str) -> str:
 
 def first_words(evidence: Mapping[str, Evidence], question: str) -> dict[str, float]:
     """The answers of `likely_answers` as the chat writes them -> what each adds to the logit of its first token. The
-    model has read them; this keeps how sure the caption expert is, which words tell roughly."""
+    model has read them; this keeps how sure the caption expert is, which words tell roughly. Likewise how the answer
+    begins that prices compute."""
+    if amounts.compares(question) and (prices := amounts.compared(text_rows(evidence), question)):
+        return {prices.begins: FIRST_WORD * math.log(SURE / UNTOLD)} if prices.begins else {}
     caption = evidence.get("caption")
     if isinstance(caption, Caption) and caption.ask:  # not yet asked (evaluation)
         caption = filter_for_question(caption, question)
@@ -136,7 +140,7 @@ def computed(evidence: Mapping[str, Evidence], question: str) -> str:
     Prices, where the question compares them: from low to high, or those within its limit.
     """
     if amounts.compares(question) and (prices := amounts.compared(text_rows(evidence), question)):
-        return f"Computed: {prices}"
+        return f"Computed: {prices.line}"
     detections = evidence.get("detection")
     if not isinstance(detections, Detections) or _PRICE.search(question):
         return ""
