@@ -47,6 +47,7 @@ def test_a_limit_and_named_things_choose_among_the_prices(question, said):
         ("What is the lowest price?", "2,20"),
         ("Which costs more, eggs or bread?", "Eggs"),
         ("Which things are under 4?", "Bread"),
+        ("What did I pay the most for?", "Olive oil"),
         ("Is there anything under 4?", ""),
         ("What costs more than 100?", ""),
     ],

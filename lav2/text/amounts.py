@@ -25,7 +25,8 @@ _WHOLE = re.compile(
     re.IGNORECASE,
 )
 _COMPARES = re.compile(
-    r"\b(?:cheap(?:er|est)?|(?:most|more|least|less) expensive|dear(?:er|est)|costs? (?:the )?(?:most|least|more|less)|"
+    r"\b(?:cheap(?:er|est)?|(?:most|more|least|less) expensive|pric(?:ier|iest)|"
+    r"(?:pay|paid|spend|spent) the (?:most|least)|dear(?:er|est)|costs? (?:the )?(?:most|least|more|less)|"
     r"(?:lowest|highest) (?:price|cost|amount)|(?:lowest|highest) priced?)\b",
     re.IGNORECASE,
 )
