@@ -130,7 +130,7 @@ def test_a_page_that_is_closed_leaves_no_place_behind(talker, photo):
     chat, compared = app.demo.chat, app.demo.compare
     for replies in (
         chat.reply((state.Exchange("Q", photo),), state.Cancellation(), ASKING, *SETTINGS),
-        compared.reply(message, "grid", state.Cancellation(), ASKING, *SETTINGS),
+        compared.reply(message, "grid", (), state.Cancellation(), ASKING, *SETTINGS),
     ):
         next(replies)
         next(replies)
