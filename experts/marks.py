@@ -13,6 +13,7 @@ Line = tuple[np.ndarray, str, float]  # quad [4,2] px, text, confidence
 PRICE = re.compile(r"\bS ?(?=[O\d]*\d)((?:\d{1,3},(?=\d{3}))*[O\d]+) ?[.,] ?([O\d]{2})\b")
 SPACED = re.compile(r"(?<=\d) ([.,:]) ?(?=\d\d\b)")  # 18 . 00, 18 : 42
 HOURS = re.compile(r"\b(\d{1,2}h)[oO]{2}\b")  # 19h00
+OCLOCK = re.compile(r"\b[0O]['’`]? ?(clock)\b", re.IGNORECASE)  # 3 0'clock
 CLOCK = re.compile(r"([01]?\d|2[0-4])[.,]([0-5]\d)")  # what a time becomes: EasyOCR takes most colons for points
 DIGITS = str.maketrans("iIlO", "1110")  # of a time, where letters are read
 LEGIBLE = 96  # px: height that a line has at least, to tell its dots
@@ -23,13 +24,15 @@ FLAT = 1.5  # width over height of a dash, at least
 
 
 def priced(text: str) -> str:
-    """The text, its prices with their dollar signs, these and hours with their noughts, and numbers in one piece."""
+    """The text, its prices with their dollar signs, these and hours with their noughts, o'clock with its letter, and
+    numbers in one piece."""
 
     def price(found: re.Match) -> str:
         whole, cents = (part.replace("O", "0") for part in found.groups())
         return f"${whole}.{cents}"
 
-    return SPACED.sub(r"\1", HOURS.sub(r"\g<1>00", PRICE.sub(price, text.strip())))
+    text = OCLOCK.sub(r"o'\1", HOURS.sub(r"\g<1>00", PRICE.sub(price, text.strip())))
+    return SPACED.sub(r"\1", text)
 
 
 def timed(line: Line, grey: np.ndarray) -> Line:
