@@ -62,8 +62,8 @@ class Detections:
     of `classes`. `detector` is the weight file's name, `classes` every class that this detector knows (so
     that "no dog found" and "dogs are not in my classes" differ), `size` the width and height of the upright
     original in pixels. Boxes less confident than `sure` are kept for questions that name their kind
-    (lav2.text.grounding.told). `colours`: of each box, "" where none stands out (experts.colours); () if nobody looked.
-    The arrays are read-only: the same value is handed to every user of the cache.
+    (lav2.text.grounding.filter_for_question). `colours`: of each box, "" where none stands out (experts.colours);
+    () if nobody looked. The arrays are read-only: the same value is handed to every user of the cache.
 
     Raises ValueError when shapes, ranges or names do not fit.
     """

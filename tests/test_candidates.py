@@ -9,7 +9,7 @@ import pytest
 import torch
 from tiny import adapted, clip_tokens, open_gates, tokenizer
 
-from experts.evidence import Caption, from_json, to_json
+from experts.evidence import Caption, Detections, from_json, to_json
 from experts.render import numbered
 from lav2 import weights
 from lav2.captioning import candidates
@@ -84,7 +84,6 @@ def test_the_prompt_tells_candidates_of_the_question_that_was_asked_and_of_no_ot
     told = grounding.filter_for_question(caption, asked)
     assert grounding.filter_for_question(caption, "Is there a red ball on the menu?").candidates == ()
     assert grounding.filter_for_question(caption, "Is there a baby?").candidates == ()
-    assert grounding.filter_for_question(caption, "How many dogs are there?").candidates == ()
     assert told.ask is None and told.asked == asked and told.candidates[0][0] in ("red", "blue")
     fixed = {"caption": Caption("a ball", 0.0, "toy", (), (("red", 0.7), ("blue", 0.4), ("<|im_end|>", 0.2)), asked)}
     assert grounding.likely_answers(fixed, asked) == "Likely answers: red; probably blue"
@@ -94,6 +93,21 @@ def test_the_prompt_tells_candidates_of_the_question_that_was_asked_and_of_no_ot
     assert from_json("caption", json.loads(json.dumps(to_json(fixed["caption"])))) == fixed["caption"]
     with pytest.raises(ValueError, match="outside"):
         Caption("a ball", 0.0, "toy", (), (("red", 1.7),), asked)
+
+
+@pytest.mark.parametrize(
+    ("found", "told"), [(("dog",), ""), (("cat",), "Likely answers: three"), (None, "Likely answers: three")]
+)
+def test_how_many_there_are_of_a_kind_the_boxes_tell_and_a_likely_answer_where_they_found_none(found, told):
+    asked = "How many dogs are there?"
+    evidence = {"caption": Caption("dogs", 0.0, "toy", (), (("three", 0.7),), asked)}
+    if found:
+        box = np.array([[0, 0, 9, 9]], np.float32)
+        evidence["detection"] = Detections(
+            box, np.ones(1, np.float32), found, 0.1, "toy", ("dog", "cat"), (20, 20), 0.5
+        )
+    assert grounding.likely_answers(evidence, asked) == told
+    assert bool(grounding.first_words(evidence, asked)) == bool(told)
 
 
 def test_rows_are_told_candidates_of_each_of_their_questions_by_a_model_that_knows_other_photos(

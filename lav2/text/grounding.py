@@ -53,7 +53,7 @@ _CONDITION = re.compile(
 _COUNT = re.compile(r"\b(?:how many|count|number of)\b", re.IGNORECASE)
 # Of what these ask for, a kind of object is a thing with a price, not something to look for in the photo.
 _PRICE = re.compile(r"\b(?:how much|costs?|prices?|cheap\w*|expensive|pay|paid|sell|buy|bought)\b", re.IGNORECASE)
-_PRESENCE = re.compile(r"\s*(?:(?:is|are) there|(?:do|can) you see|how many)\b", re.IGNORECASE)
+_PRESENCE = re.compile(r"\s*(?:(?:is|are) there|(?:do|can) you see)\b", re.IGNORECASE)
 _ANYBODY = ("person", "people", "anybody", "anyone", "somebody", "someone", "persons")
 
 
@@ -105,10 +105,7 @@ def filter_for_question(evidence: Evidence, question: str) -> Evidence:
 
 def likely_answers(evidence: Mapping[str, Evidence], question: str) -> str:
     """What the caption expert thinks that the answer is, as one line; "" where it was asked something else."""
-    caption = evidence.get("caption")
-    if not isinstance(caption, Caption) or caption.asked != question:
-        return ""
-    told = [(clean(answer, LABEL_CHARS), chance) for answer, chance in caption.candidates]
+    told = [(clean(answer, LABEL_CHARS), chance) for answer, chance in _candidates(evidence, question)]
     said = by_doubt([pair for pair in told if pair[0]])
     return f"Likely answers: {said}" if said else ""
 
@@ -119,16 +116,23 @@ def first_words(evidence: Mapping[str, Evidence], question: str) -> dict[str, fl
     begins that prices compute."""
     if amounts.compares(question) and (prices := amounts.compared(text_rows(evidence), question)):
         return {prices.begins: FIRST_WORD * math.log(SURE / UNTOLD)} if prices.begins else {}
-    caption = evidence.get("caption")
-    if isinstance(caption, Caption) and caption.ask:  # not yet asked (evaluation)
-        caption = filter_for_question(caption, question)
-    if not isinstance(caption, Caption) or caption.asked != question:
-        return {}
     weights = {}
-    for answer, chance in caption.candidates:
+    for answer, chance in _candidates(evidence, question):
         said = f"{answer.capitalize()}." if answer in ("yes", "no") else answer[:1].upper() + answer[1:]
         weights[said] = FIRST_WORD * max(0.0, math.log(max(chance, 1e-3) / UNTOLD))
     return weights
+
+
+def _candidates(evidence: Mapping[str, Evidence], question: str) -> tuple[tuple[str, float], ...]:
+    """The caption expert's answers with their chances; none of how many there are of a kind that the detector found."""
+    caption, detections = evidence.get("caption"), evidence.get("detection")
+    if isinstance(caption, Caption) and caption.ask:  # not yet asked (evaluation)
+        caption = filter_for_question(caption, question)
+    if not isinstance(caption, Caption) or caption.asked != question:
+        return ()
+    found = set(detections.labels) if isinstance(detections, Detections) else set()
+    counted = _COUNT.search(question) and found & set(claims.asked(question))
+    return () if counted else caption.candidates
 
 
 def computed(evidence: Mapping[str, Evidence], question: str) -> str:
