@@ -382,7 +382,7 @@ def test_marks_and_conflicts_are_those_of_the_evidence_and_html_in_a_finding_sta
     evidence = {name: from_json(name, found) for name, found in receipt["evidence"].items()}
     numbers = page.locator(".lav2-table [data-testid^=cell-][data-testid$='-1']:visible").all_inner_texts()
     marked = {int(number.split()[0]) for number in numbers if "✓" in number}
-    held = verdict(receipt["answer"], receipt["question"], evidence)
+    held = verdict(receipt["answer"], receipt["question"], evidence, frozenset(receipt["left_out"]))
     assert marked == held.rests_on & {int(number.split()[0]) for number in numbers}
     expect(page.locator(".lav2-claims:visible .alone mark")).to_have_text(list(held.missing))
     rewrite(page, 0, "seven people <img src=x onerror=\"document.title='taken'\">")
