@@ -12,9 +12,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from lav2.inference import kernels
 
 DTYPE = sys.argv[1]
-OF_KEYS = {"ADDS": True, "HEADS": 9, "GROUPS": 3, "HEAD": 64, "NORMS": True, "PARTS": 4, "AT_ONCE": 128}
-TYPES = {"state": "*i64", "places": "*i64", "first": "*i64", "cosine": "*fp32", "signed": "*fp32", "seen": "*fp32",
-         "weighed": "*fp32", "width": "i32", "epsilon": "fp32", "scaling": "fp32"}  # fmt: skip
+OF_KEYS = {"ADDS": True, "HEADS": 9, "GROUPS": 3, "HEAD": 64, "NORMS": True, "SPLITS": 4, "KEY_BLOCK": 128}
+TYPES = {"state": "*i64", "positions": "*i64", "first": "*i64", "cosine": "*fp32", "signed": "*fp32", "stats": "*fp32",
+         "partials": "*fp32", "width": "i32", "epsilon": "fp32", "scaling": "fp32"}  # fmt: skip
 
 
 def made(kernel, size: int, warps: int) -> str:
@@ -27,6 +27,6 @@ def made(kernel, size: int, warps: int) -> str:
     return compile(source, target=GPUTarget("cuda", 80, 32), options={"num_warps": warps}).asm["ptx"]
 
 
-SHAPES = {kernels._add_norm: (1024, 4), kernels._silu_times: (1024, 4), kernels._attend: (64, 8),
-          kernels._merge: (64, 1)}  # fmt: skip
+SHAPES = {kernels._add_norm: (1024, 4), kernels._silu_times: (1024, 4), kernels._attend_split: (64, 8),
+          kernels._merge_partials: (64, 1)}  # fmt: skip
 print(json.dumps({kernel.__name__: made(kernel, *shape) for kernel, shape in SHAPES.items()}))

@@ -58,7 +58,7 @@ answering.assistant().load_experts(lambda line: None)
 door = TestClient(Starlette(routes=openai_api.routes(answering.assistant, answering.answer)))
 told = {"openai": door.post("/v1/chat/completions", json=body).json()["lav2"]}
 labels = [part["props"] for part in app.demo.get_config_file()["components"] if part["type"] == "checkboxgroup"]
-told["boxes"] = [[part["choices"], part["value"]] for part in labels]
+told["boxes"] = [[part["choices"], part["value"]] for part in labels if "caption" in dict(part["choices"]).values()]
 photo = read_photo(sys.argv[1])
 findings = Findings.waiting(body["experts"])
 for event in answering.answer(make_request("What?", photo, (), body["experts"], 0, 0.9, 2, 0), threading.Event()):

@@ -89,7 +89,7 @@ def test_a_damaged_receipt_is_told_whatever_part_is_damaged(tmp_path, value):
     path.write_text(json.dumps(whole))
     assert receipt.read(path) == whole
     may_be = {"question": str, "answer": str, "prompt": str, "preset": str, "history": list, "experts": list,
-              "corrections": list, "evidence": dict, "weights": dict, "versions": dict, "sampling": dict}  # fmt: skip
+              "corrections": list, "left_out": list, "evidence": dict, "weights": dict, "versions": dict, "sampling": dict}  # fmt: skip
     for name in sorted(whole.keys() - {"format", "corrected"}):
         if name in ("history", "experts") and value in ("x", {}):
             continue  # what can be gone through
@@ -97,7 +97,7 @@ def test_a_damaged_receipt_is_told_whatever_part_is_damaged(tmp_path, value):
             continue
         path.write_text(json.dumps({**whole, name: value}))
         told(path)
-    for name in sorted(whole.keys() - {"corrected", "corrections"}):
+    for name in sorted(whole.keys() - {"corrected", "corrections", "left_out"}):
         path.write_text(json.dumps({key: one for key, one in whole.items() if key != name}))
         told(path)
 

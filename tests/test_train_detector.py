@@ -144,6 +144,26 @@ def test_classes_can_be_cut_without_touching_the_others():
     torch.testing.assert_close(after, before[:, [0, 1, 2, 3, 4 + 3, 4 + 1]])
 
 
+def test_a_second_size_adds_the_boxes_of_the_mirrored_photo_where_the_photo_has_them():
+    from experts.train_detector import model
+
+    built = model.LiteDetector(2).eval()
+    head = built.model[model.HEAD]
+    for branch in (*head.cv2, *head.cv3):
+        torch.nn.init.normal_(branch[-1].weight)
+    head.export = True  # the cells alone, as in an ONNX file
+    pixels = torch.nn.functional.interpolate(torch.rand(1, 3, 8, 8), (128, 128), mode="bicubic")
+    smaller = torch.nn.functional.interpolate(pixels, (64, 64), mode="bilinear").flip(3)
+    with torch.inference_mode():
+        once, mirrored = built(pixels).clone(), built(smaller).clone()
+        built.second_size = 64
+        twice = built(pixels)
+    cells = once.shape[2]
+    torch.testing.assert_close(twice[:, :, :cells], once)
+    x, y, width, height, *scores = mirrored[0]
+    torch.testing.assert_close(twice[0, :, cells:], torch.stack([128 - 2 * x, 2 * y, 2 * width, 2 * height, *scores]))
+
+
 def test_a_detector_starts_from_anothers_weights_class_by_class():
     from experts.train_detector import model
 
@@ -212,9 +232,12 @@ def test_a_cut_off_training_goes_on_learns_and_its_export_is_an_expert(garden, t
     assert command("7") == 0  # finished: exported again, not trained
     assert (tmp_path / "weights/last.pt").read_bytes() == before
     out = tmp_path / "two.onnx"
-    assert main(["export", "--checkpoint", str(tmp_path / "weights/last.pt"), "--out", str(out), "--size", "96",
-                 "--classes", "plum,lime"]) == 0  # fmt: skip
-    assert set(detection.build(str(out))(Image.new("RGB", (50, 90))).classes) == {"plum", "lime"}
+    assert main(["export", "--checkpoint", str(tmp_path / "weights/last.pt"), "--out", str(out), "--size", "128",
+                 "--second-size", "96", "--classes", "plum,lime"]) == 0  # fmt: skip
+    shows = next(p for p in photos if p.boxes[0].label in ("plum", "lime"))
+    found = detection.build(str(out))(Image.open(shows.file).convert("RGB"))
+    assert set(found.classes) == {"plum", "lime"} and found.labels == (shows.boxes[0].label,)
+    np.testing.assert_allclose(found.xyxy[0], shows.boxes[0].xyxy, atol=8)
 
 
 def found_at(photo, *boxes):

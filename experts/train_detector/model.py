@@ -40,6 +40,8 @@ class LiteDetector(DetectionModel):
         ExpertError: the package that carries the backbone's ImageNet weights is not installed.
     """
 
+    second_size: int | None = None  # px; an export's, see _at_two_sizes
+
     def __init__(self, classes: int, backbone: str = "tf_efficientnet_lite0", width: int = 96, reach: int = 8):
         """`width`: channels of the neck; `reach`: bins of the box head (a side is at most reach - 1 cells away)."""
         super(DetectionModel, self).__init__()  # past DetectionModel's own, which parses a YAML
@@ -68,7 +70,22 @@ class LiteDetector(DetectionModel):
         if self.training and x.device.type == "cpu" and torch.cpu._is_amx_tile_supported():
             with torch.autocast("cpu", torch.bfloat16), QuickDepthwise():
                 return super().predict(x, *args, **kwargs)
+        if self.second_size and not self.training:
+            return self._at_two_sizes(x, self.second_size)
         return super().predict(x, *args, **kwargs)
+
+    def _at_two_sizes(self, pixels: Tensor, second: int) -> Tensor:
+        """Multi-scale testing in one pass, for the export: the cells of the photo [B, 3, S, S] and of its mirror image at
+        `second` px, boxes in px of the first: [B, 4 + classes, cells]. What suppresses overlapping boxes takes the
+        better of the two."""
+        first = super().predict(pixels)
+        smaller = nn.functional.interpolate(pixels.flip(3), (second, second), mode="bilinear")
+        mirrored = super().predict(smaller)
+        side = pixels.shape[3]
+        x, others = mirrored.split((1, mirrored.shape[1] - 1), 1)
+        yhw, scores = others.split((3, others.shape[1] - 3), 1)
+        scale = side / second
+        return torch.cat([first, torch.cat([side - x * scale, yhw * scale, scores], 1)], 2)
 
     def depthwise_of_backbone(self) -> list[str]:
         """Names of the tuned stages' depthwise convolutions, as the trainer's `freeze` takes them."""

@@ -174,8 +174,11 @@ def _device() -> str:
     return "0" if torch.cuda.is_available() else "cpu"
 
 
-def export(checkpoint: Path, out: Path, size: int, classes: Sequence[str] | None = None) -> Path:
-    """A checkpoint as the ONNX file that ultralytics loads (names, stride and size are in it), cut to `classes`.
+def export(
+    checkpoint: Path, out: Path, size: int, classes: Sequence[str] | None = None, second_size: int | None = None
+) -> Path:
+    """A checkpoint as the ONNX file that ultralytics loads (names, stride and size are in it), cut to `classes`. With
+    `second_size` it also looks at the photo's mirror image at that many px.
 
     Raises:
         ExpertError: a class is not among those that were trained.
@@ -188,6 +191,7 @@ def export(checkpoint: Path, out: Path, size: int, classes: Sequence[str] | None
     yolo.model = deepcopy(yolo.model).to(memory_format=torch.contiguous_format)
     if classes:
         keep_classes(yolo.model, [name for name in names if name in set(classes)])
+    yolo.model.second_size = second_size
     with contained():  # without installing packages by itself
         made = Path(yolo.export(format="onnx", imgsz=size, simplify=False, device="cpu"))
     _halve(made)

@@ -66,7 +66,7 @@ def image_hash(image: Image.Image) -> str:
 
 def receipt(request: Request, done: Done) -> dict[str, Any]:
     """Plain JSON. `evidence` is what the prompt was made of, whether the experts found it or a reader corrected it
-    (`corrected`; `corrections` has each change)."""
+    (`corrected`; `corrections` has each change). `left_out`: as in `answer`."""
     image = request.image
     return {
         "format": FORMAT,
@@ -77,6 +77,7 @@ def receipt(request: Request, done: Done) -> dict[str, Any]:
         "corrected": request.evidence is not None,
         "corrections": [asdict(change) for change in request.corrections],
         "evidence": {name: _exactly(found) for name, found in done.evidence.items()},
+        "left_out": sorted(done.left_out),
         "prompt": done.prompt,
         "sampling": asdict(request.sampling),
         "preset": done.preset,

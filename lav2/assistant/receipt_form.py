@@ -132,6 +132,7 @@ class Receipt(_Part):
     experts: list[ExpertName]
     corrections: list[_Change] = []
     evidence: _Found
+    left_out: list[int] = []
     prompt: str
     sampling: _Sampling
     preset: str
