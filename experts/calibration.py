@@ -18,51 +18,66 @@ import numpy as np
 from experts.evidence import ExpertError
 
 ROUNDED = 1e-6  # scores nearer to 0 or 1 count as this near
+NO_BOX = 0.005  # score of a kind of which there is no box
 
 
 class Kind(NamedTuple):
     """chance = sigmoid(slope * logit(score) + offset).
 
-    `asked`: the least score (0..1) of a box that makes "yes" the better answer to "is there one?" where "yes" and "no"
-    are as likely. It depends on how often the detector sees the kind where there is none, so kinds differ.
+    `needed`: the least logit of the score of the surest box, plus Calibration.presence times that of the whole photo's
+    chance, that makes "yes" the better answer to "is there one?" where "yes" and "no" are as likely. It depends on how
+    often the detector sees the kind where there is none, so kinds differ.
     """
 
     slope: float
     offset: float
-    asked: float
+    needed: float
 
 
 @dataclass(frozen=True)
 class Calibration:
     """`kinds` by name; `sure`: chance (0..1) from which a box is listed; `overlap`: IoU from which two boxes of a kind
-    are one object; `weights`: SHA-256 of their file."""
+    are one object; `weights`: SHA-256 of their file; `presence`: what the chance counts that the whole photo gives a
+    kind, beside the score of its surest box (0: the detector gives none, see `of_whole_photo`)."""
 
     kinds: Mapping[str, Kind]
     sure: float
     overlap: float
     weights: str
+    presence: float = 0.0
 
     def chances(self, labels: Sequence[str], scores: np.ndarray) -> np.ndarray:
         """Scores [n] in 0..1 -> chances [n] float32, of boxes with these labels."""
         slope, offset, _ = self._columns(labels)
         return sigmoid(slope * logit(scores) + offset).astype(np.float32)
 
-    def answering(self, labels: Sequence[str], scores: np.ndarray) -> np.ndarray:
-        """[n] bool: boxes sure enough to answer a question that asks for their kind."""
-        return scores >= self._columns(labels)[2]
+    def answering(self, labels: Sequence[str], scores: np.ndarray, shown: np.ndarray) -> np.ndarray:
+        """[n] bool: whether a box of score `scores` [n], where the whole photo gives its kind the chance `shown` [n],
+        answers "is there one?" with yes."""
+        return logit(scores) + self.presence * logit(shown) >= self._columns(labels)[2]
 
     def least(self, sure: float, faint: bool) -> float:
         """The least score of any kind that matters: of a box that is listed or, if `faint`, that answers."""
         listed = [float(sigmoid((logit(sure) - kind.offset) / kind.slope)) for kind in self.kinds.values()]
-        return min(listed + [kind.asked for kind in self.kinds.values()] if faint else listed)
+        if not faint:
+            return min(listed)
+        needed = min(NO_BOX, *listed) if self.presence else min(float(sigmoid(k.needed)) for k in self.kinds.values())
+        return min(needed, *listed)
 
     def _columns(self, labels: Sequence[str]) -> np.ndarray:
         return np.array([self.kinds[label] for label in labels], float).reshape(-1, 3).T
 
     def write(self, file: Path) -> None:
         rows = {name: {k: round(v, 4) for k, v in kind._asdict().items()} for name, kind in self.kinds.items()}
-        content = {"weights": self.weights, "sure": self.sure, "overlap": self.overlap, "kinds": rows}
+        content = {"weights": self.weights, "sure": self.sure, "overlap": self.overlap}
+        content |= {"presence": round(self.presence, 4), "kinds": rows}
         file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def of_whole_photo(xyxy: np.ndarray) -> np.ndarray:
+    """[n] bool: boxes [n,4] of no size, which our own detector gives for each kind: their score is the chance that the
+    photo as a whole shows the kind (experts.train_detector.model)."""
+    return (xyxy[:, 2:] <= xyxy[:, :2]).all(1)
 
 
 def beside(weights: Path) -> Path:
@@ -87,7 +102,8 @@ def read(weights: Path, classes: Sequence[str]) -> Calibration | None:
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
         kinds = {name: Kind(**{k: float(v) for k, v in row.items()}) for name, row in content["kinds"].items()}
-        found = Calibration(kinds, float(content["sure"]), float(content["overlap"]), content["weights"])
+        numbers = (float(content[name]) for name in ("sure", "overlap"))
+        found = Calibration(kinds, *numbers, content["weights"], float(content.get("presence", 0)))
         if any(kind.slope <= 0 for kind in kinds.values()):
             raise ValueError("a slope is not above 0")
     except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
+from itertools import compress
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -30,6 +31,7 @@ SURE = 0.25  # of a detector without calibration: ultralytics' default
 # questions whether a kind is in a COCO val photo, half of them yes, a box of 0.05 tells better than one of the usual
 # threshold: 85 instead of 78 % right with YOLOv8n (docs/LOG.md, 2026-11-25).
 FAINT = 0.05
+ELSEWHERE = 0.9  # share of Detections.sure that the chance of a kind without a box is at most: no box of it is right
 
 
 def build(
@@ -49,8 +51,8 @@ def build(
             says, or SURE.
         device: of torch; None: a GPU if there is one.
         least: boxes that are not sure are reported from this score on; with a calibration, of a kind without a sure box
-            the surest one if it answers whether there is one (Calibration.answering). None: not at all.
-        calibrated: False leaves the scores as they are.
+            the surest one if there is one of the kind (Calibration.answering). None: not at all.
+        calibrated: False leaves boxes and scores as the weights give them, for a calibration.
         overlap: IoU (0..1) from which two boxes of a kind are one object; None: what the calibration says, or
             ultralytics' own.
 
@@ -140,25 +142,47 @@ class Detector(LazyExpert):
         boxes = result.boxes
         labels = np.array([names[int(c)] for c in boxes.cls], object)
         confidence = np.clip(boxes.conf.float().cpu().numpy(), 0, 1)  # [n]
-        kept = np.ones(len(labels), bool)
-        if self._calibration:
-            answering = self._calibration.answering(labels, confidence)
-            confidence = self._calibration.chances(labels, confidence)
-            kept = confidence >= self._sure
-            if self._least is not None:
-                for label in set(labels[answering]) - set(labels[kept]):
-                    kept[np.argmax(np.where(labels == label, confidence, -1))] = True
-        xyxy = boxes.xyxy.float().cpu().numpy().reshape(-1, 4)[kept]  # [n,4] px of `image`
+        xyxy = boxes.xyxy.float().cpu().numpy().reshape(-1, 4)  # [n,4] px of `image`
+        if self._calibrated:
+            labels, confidence, xyxy = self._told(labels, confidence, xyxy, image.size)
         return {
             "xyxy": xyxy,
-            "confidence": confidence[kept],
-            "labels": tuple(labels[kept]),
-            "colours": tuple(colour_of(image, box, label) for box, label in zip(xyxy, labels[kept], strict=True)),
+            "confidence": confidence,
+            "labels": tuple(labels),
+            "colours": tuple(colour_of(image, box, label) for box, label in zip(xyxy, labels, strict=True)),
             "detector": Path(self._weights).name,
             "classes": tuple(names.values()),
             "size": image.size,
             "sure": self._sure,
         }
+
+    def _told(
+        self, labels: np.ndarray, scores: np.ndarray, xyxy: np.ndarray, size: tuple[int, int]
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Boxes [n] as the weights give them -> (labels, chances, xyxy) of those that are sure, and of a kind that has
+        none but is there the surest one, or a faint one around the photo, of `size` px, where it has no box."""
+        whole = calibration.of_whole_photo(xyxy)
+        shown = dict(zip(labels[whole], scores[whole], strict=True))
+        labels, scores, xyxy = labels[~whole], scores[~whole], xyxy[~whole]
+        if not self._calibration:
+            return labels, scores, xyxy
+        chances = self._calibration.chances(labels, scores)
+        kept = chances >= self._sure
+        if self._least is None:
+            return labels[kept], chances[kept], xyxy[kept]
+        by_photo = np.array([shown.get(label, calibration.NO_BOX) for label in labels])
+        answering = self._calibration.answering(labels, scores, by_photo)
+        for label in set(labels[answering]) - set(labels[kept]):
+            kept[np.argmax(np.where(labels == label, chances, -1))] = True
+        found = labels[kept], chances[kept], xyxy[kept]
+        boxless = sorted(shown.keys() - set(labels))
+        by_photo = np.array([shown[label] for label in boxless])
+        yes = self._calibration.answering(boxless, np.full(len(boxless), calibration.NO_BOX), by_photo)
+        there = list(compress(boxless, yes))
+        faint = np.array([min(shown[label], ELSEWHERE * self._sure) for label in there], np.float32)
+        around = np.tile(np.array([0, 0, *size], np.float32), (len(there), 1))
+        parts = zip(found, (np.array(there, object), faint, around), strict=True)
+        return tuple(np.concatenate(pair) for pair in parts)
 
 
 @contextlib.contextmanager

@@ -65,10 +65,28 @@ def test_every_kind_has_a_threshold_of_its_own_where_yes_and_no_are_as_likely():
         scores = {"cat": (0.3, 0.6), "dog": (0.05, 0.2), "owl": (0.1, 0.1)}
         found.append(found_by(*((k, scores[k][k in shown], box) for k in KINDS)))
     file = weights.find(config.EMBEDDED.detector)
-    made = calibrate.calibrate(file, photos, found)
-    assert 0.3 < made.kinds["cat"].asked < 0.6 and 0.05 < made.kinds["dog"].asked < 0.2
-    assert made.answering(["cat", "dog", "dog"], np.array([0.25, 0.25, 0.03])).tolist() == [False, True, False]
+    made = calibrate.calibrate(file, photos, [calibrate.separated(one) for one in found])
+    cat, dog = (calibration.sigmoid(made.kinds[kind].needed) for kind in ("cat", "dog"))
+    assert 0.3 < cat < 0.6 and 0.05 < dog < 0.2 and made.presence == 0
+    scores = np.array([0.25, 0.25, 0.03])
+    assert made.answering(["cat", "dog", "dog"], scores, np.array([0.9] * 3)).tolist() == [False, True, False]
     assert made.weights == calibration.digest(file)
+
+
+def test_what_the_whole_photo_tells_of_a_kind_answers_beside_its_surest_box():
+    box, whole = (0, 0, 40, 40), (50, 50, 50, 50)
+    photos, found = [], []
+    for i in range(60):  # every kind has the same box everywhere; the whole photo knows
+        shown = ("cat", "dog") if i % 4 == 0 else (("cat",), ("dog",), ("owl",))[i % 3]
+        photos.append(photo_of(*((label, box) for label in shown)))
+        boxes = [(kind, 0.1, box) for kind in KINDS[:2]] + [(kind, (0.1, 0.4)[kind in shown], whole) for kind in KINDS]
+        found.append(calibrate.separated(found_by(*boxes)))
+    assert found[0].boxes.labels == KINDS[:2]
+    assert found[0].shown == pytest.approx({"cat": 0.4, "dog": 0.4, "owl": 0.1})
+    made = calibrate.calibrate(weights.find(config.EMBEDDED.detector), photos, found)
+    answers = made.answering(["cat", "cat", "owl"], np.array([0.1, 0.1, calibration.NO_BOX]), np.array([0.1, 0.4, 0.4]))
+    assert made.presence > 0.5 and answers.tolist() == [False, True, True]
+    assert made.least(0.5, True) <= calibration.NO_BOX < made.least(0.5, False)
 
 
 def test_presence_is_asked_half_yes_and_no_about_what_goes_together():
@@ -114,8 +132,8 @@ def test_the_expert_says_chances_and_keeps_for_each_kind_what_answers_a_question
     plain = detection.build(str(own), 0.01, overlap=0.5)(bus)
     assert len(plain.labels) < len(detection.build(str(own), 0.01)(bus).labels)  # fewer doubles
     people = plain.confidence[[label == "person" for label in plain.labels]]
-    kinds = {name: Kind(1.0, -50.0, 0.999) for name in plain.classes}  # never
-    kinds["person"] = Kind(2.0, 1.0, float(np.median(people)))
+    kinds = {name: Kind(1.0, -50.0, 7.0) for name in plain.classes}  # never
+    kinds["person"] = Kind(2.0, 1.0, float(calibration.logit(np.median(people))))
     Calibration(kinds, 0.8, 0.5, calibration.digest(own)).write(calibration.beside(own))
     found = detection.build(str(own), least=detection.FAINT)(bus)
     expected = calibration.sigmoid(2 * calibration.logit(people) + 1)
@@ -127,9 +145,21 @@ def test_the_expert_says_chances_and_keeps_for_each_kind_what_answers_a_question
     assert detection.build(str(own), 0.9999)(bus).labels == ()
 
 
+def test_a_kind_that_only_the_whole_photo_shows_is_a_faint_box_around_it(own, bus):
+    raw = calibrate.separated(detection.build(str(own), calibration.NO_BOX, calibrated=False)(bus))
+    boxless = max(raw.shown.keys() - set(raw.boxes.labels), key=raw.shown.get)
+    kinds = {name: Kind(1.0, -50.0, 99.0) for name in raw.boxes.classes}  # never
+    kinds[boxless] = Kind(1.0, -50.0, -99.0)
+    Calibration(kinds, 0.5, 0.7, calibration.digest(own), 1.0).write(calibration.beside(own))
+    found = detection.build(str(own), least=detection.FAINT)(bus)
+    assert found.labels == (boxless,) and found.xyxy.tolist() == [[0, 0, *bus.size]]
+    assert found.confidence[0] == pytest.approx(min(raw.shown[boxless], 0.45), abs=1e-3)
+    assert detection.build(str(own))(bus).labels == ()
+
+
 def test_the_shipped_calibration_fits_its_weights_and_says_less_than_certain():
     file = weights.find(config.EMBEDDED.detector)
     found = calibration.read(file, ())
     assert found.sure < 0.6 and len(found.kinds) >= 45
     for kind in found.kinds.values():
-        assert 0 < kind.asked < 0.6 and 0.05 < found.chances([*found.kinds][:1], np.array([0.5]))[0] < 0.95
+        assert kind.needed < 0 and 0.05 < found.chances([*found.kinds][:1], np.array([0.5]))[0] < 0.95

@@ -89,7 +89,8 @@ def test_a_damaged_receipt_is_told_whatever_part_is_damaged(tmp_path, value):
     path.write_text(json.dumps(whole))
     assert receipt.read(path) == whole
     may_be = {"question": str, "answer": str, "prompt": str, "preset": str, "history": list, "experts": list,
-              "corrections": list, "left_out": list, "evidence": dict, "weights": dict, "versions": dict, "sampling": dict}  # fmt: skip
+              "corrections": list, "left_out": list, "evidence": dict, "weights": dict, "versions": dict,
+              "sampling": dict}  # fmt: skip
     for name in sorted(whole.keys() - {"format", "corrected"}):
         if name in ("history", "experts") and value in ("x", {}):
             continue  # what can be gone through

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
-from experts import detection
+from experts import calibration, detection
 from experts.evidence import Detections, ExpertError
 from experts.train_detector import data, evaluate, matching
 from experts.train_detector.__main__ import main
@@ -144,24 +144,46 @@ def test_classes_can_be_cut_without_touching_the_others():
     torch.testing.assert_close(after, before[:, [0, 1, 2, 3, 4 + 3, 4 + 1]])
 
 
-def test_a_second_size_adds_the_boxes_of_the_mirrored_photo_where_the_photo_has_them():
+def exported(classes):
+    """A new detector that gives what an ONNX file of it gives, and a photo."""
     from experts.train_detector import model
 
-    built = model.LiteDetector(2).eval()
+    torch.manual_seed(0)
+    built = model.LiteDetector(classes).eval()
     head = built.model[model.HEAD]
     for branch in (*head.cv2, *head.cv3):
         torch.nn.init.normal_(branch[-1].weight)
-    head.export = True  # the cells alone, as in an ONNX file
-    pixels = torch.nn.functional.interpolate(torch.rand(1, 3, 8, 8), (128, 128), mode="bicubic")
+    torch.nn.init.normal_(head.presence.weight, std=0.1)
+    head.export = True
+    return built, torch.nn.functional.interpolate(torch.rand(1, 3, 8, 8), (128, 128), mode="bicubic")
+
+
+def test_an_export_tells_of_each_kind_whether_the_whole_photo_shows_it_in_a_box_of_no_size():
+    built, pixels = exported(3)
+    with torch.inference_mode():
+        cells = built(pixels)[0]
+        told = built.model[-1].presence(built.model[:-1](pixels)[-1])[0].sigmoid()
+    centre, size = cells[:2].T, cells[2:4].T
+    whole = calibration.of_whole_photo(torch.cat([centre - size / 2, centre + size / 2], 1).numpy())
+    assert whole.nonzero()[0].tolist() == [len(whole) - 3, len(whole) - 2, len(whole) - 1]
+    torch.testing.assert_close(
+        cells[:, -3:], torch.cat([torch.tensor([[64.0], [64], [0], [0]]).expand(4, 3), told.diag()])
+    )
+
+
+def test_a_second_size_adds_the_boxes_of_the_mirrored_photo_where_the_photo_has_them():
+    built, pixels = exported(2)
     smaller = torch.nn.functional.interpolate(pixels, (64, 64), mode="bilinear").flip(3)
     with torch.inference_mode():
-        once, mirrored = built(pixels).clone(), built(smaller).clone()
+        once, mirrored = built(pixels)[0], built(smaller)[0]
         built.second_size = 64
-        twice = built(pixels)
-    cells = once.shape[2]
-    torch.testing.assert_close(twice[:, :, :cells], once)
-    x, y, width, height, *scores = mirrored[0]
-    torch.testing.assert_close(twice[0, :, cells:], torch.stack([128 - 2 * x, 2 * y, 2 * width, 2 * height, *scores]))
+        twice = built(pixels)[0]
+    x, y, width, height, *scores = mirrored
+    added = torch.stack([128 - 2 * x, 2 * y, 2 * width, 2 * height, *scores])
+    cells = torch.cat(
+        [once[:, :-2], added[:, :-2], (once[:, -2:] + added[:, -2:]) / 2], 1
+    )  # of the whole photo: the mean
+    torch.testing.assert_close(twice, cells)
 
 
 def test_a_detector_starts_from_anothers_weights_class_by_class():

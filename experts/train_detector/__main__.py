@@ -40,8 +40,8 @@ def main(arguments: list[str] | None = None) -> int:
     sub.add_argument("--checkpoint", type=Path, required=True, help="weights/last.pt of a run")
     sub.add_argument("--out", type=Path, required=True, help="NAME.onnx")
     add_options(sub, DetectorTraining, only=("size",))
-    sub.add_argument("--second-size", type=int, help="px; look at the photo's mirror image at this size as well: more is"
-                     " found, in more time")  # fmt: skip
+    sub.add_argument("--second-size", type=int, help="px; look at the photo's mirror image at this size as well: more"
+                     " is found, in more time")  # fmt: skip
     sub.add_argument("--classes", help="names, separated by commas; all by default")
 
     sub = command("calibrate", _calibrate, "fit what its scores are worth, kind by kind, into a file beside it")

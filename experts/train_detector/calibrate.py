@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,14 +11,13 @@ from PIL import Image
 from scipy.optimize import minimize
 from tqdm import tqdm
 
-from experts.calibration import Calibration, Kind, digest, logit, sigmoid
+from experts.calibration import NO_BOX, Calibration, Kind, digest, logit, of_whole_photo, sigmoid
 from experts.detection import build
 from experts.evidence import Detections
 from experts.train_detector.data import Photo
 from experts.train_detector.matching import matched
 from experts.train_detector.questions import presence
 
-LEAST = 0.005  # score of a kind of which there is no box
 PRIOR_STRENGTH = (4.0, 8.0)  # how firmly a kind's offset and slope are held to those of all kinds together
 SURE = 0.5  # chance from which a box is listed; precision, counts and presence by cross-validation: docs/detector.md
 OVERLAP = 0.5  # ultralytics' 0.7 leaves an object two boxes too often
@@ -33,20 +32,36 @@ class Examples(NamedTuple):
     weight: np.ndarray
 
 
-def calibrate(weights: Path, photos: Sequence[Photo], found: Sequence[Detections], sure: float = SURE) -> Calibration:
-    """Fit on photos that the weights were not trained on, and what they found there from score LEAST on."""
-    classes = found[0].classes
-    slope, offset = fit(box_examples(photos, found), len(classes))
-    asked_slope, asked_offset = fit(asked_examples(photos, found), len(classes))
-    asked = np.clip(sigmoid(-asked_offset / asked_slope), LEAST, 0.999)
-    values = zip(slope.tolist(), offset.tolist(), asked.tolist(), strict=True)
-    return Calibration(dict(zip(classes, (Kind(*v) for v in values), strict=True)), sure, OVERLAP, digest(weights))
+class Found(NamedTuple):
+    """What a detector gives on a photo from score NO_BOX on, and the chance of each kind that the whole photo shows it
+    (none of a detector that does not tell)."""
+
+    boxes: Detections
+    shown: Mapping[str, float]
 
 
-def look(weights: Path, photos: Sequence[Photo]) -> list[Detections]:
-    """What a detector finds from score LEAST on."""
-    expert = build(str(weights), LEAST, calibrated=False, overlap=OVERLAP)
-    return [expert(Image.open(photo.file).convert("RGB")) for photo in tqdm(photos, desc=weights.name, unit="photo")]
+def calibrate(weights: Path, photos: Sequence[Photo], found: Sequence[Found], sure: float = SURE) -> Calibration:
+    """Fit on photos that the weights were not trained on, and what they found there."""
+    classes = found[0].boxes.classes
+    slope, offset = fit(box_examples(photos, [one.boxes for one in found]), len(classes))
+    (of_box, of_photo), own = fit_asked(asked_examples(photos, found), len(classes))
+    values = zip(slope.tolist(), offset.tolist(), (-own / of_box).tolist(), strict=True)
+    kinds = dict(zip(classes, (Kind(*v) for v in values), strict=True))
+    return Calibration(kinds, sure, OVERLAP, digest(weights), of_photo / of_box)
+
+
+def look(weights: Path, photos: Sequence[Photo]) -> list[Found]:
+    """What a detector finds."""
+    expert = build(str(weights), NO_BOX, calibrated=False, overlap=OVERLAP)
+    pictures = tqdm(photos, desc=weights.name, unit="photo")
+    return [separated(expert(Image.open(photo.file).convert("RGB"))) for photo in pictures]
+
+
+def separated(found: Detections) -> Found:
+    """Boxes, and what the whole photo tells of each kind."""
+    whole = of_whole_photo(found.xyxy)
+    shown = {label: float(found.confidence[i]) for i, label in enumerate(found.labels) if whole[i]}
+    return Found(found.only(~whole) if whole.any() else found, shown)
 
 
 def box_examples(photos: Sequence[Photo], found: Sequence[Detections]) -> Examples:
@@ -61,11 +76,21 @@ def box_examples(photos: Sequence[Photo], found: Sequence[Detections]) -> Exampl
     return Examples(*np.array(rows, float).reshape(-1, 4).T)
 
 
-def asked_examples(photos: Sequence[Photo], found: Sequence[Detections]) -> Examples:
-    """Every "is there one?": the score of the surest box, the answer; "yes" and "no" weigh the same for each kind."""
-    classes = found[0].classes
+class Asked(NamedTuple):
+    """[n] each: logits [n,2] of the score of a kind's surest box and of the whole photo's chance of it, number of the
+    kind, whether one is there, weight."""
+
+    logits: np.ndarray
+    kind: np.ndarray
+    right: np.ndarray
+    weight: np.ndarray
+
+
+def asked_examples(photos: Sequence[Photo], found: Sequence[Found]) -> Asked:
+    """Every "is there one?" and its answer; "yes" and "no" weigh the same for each kind."""
+    classes = found[0].boxes.classes
     questions = [q for q in presence(photos, several=3) if q.kind in classes]
-    score = [surest(found[q.photo], q.kind) for q in questions]
+    pairs = [(surest(found[q.photo].boxes, q.kind), found[q.photo].shown.get(q.kind, NO_BOX)) for q in questions]
     kind = np.array([classes.index(q.kind) for q in questions])
     right = np.array([q.count > 0 for q in questions], float)
     weight = np.ones(len(kind))
@@ -73,13 +98,35 @@ def asked_examples(photos: Sequence[Photo], found: Sequence[Detections]) -> Exam
         for answer in (0, 1):
             those = (kind == k) & (right == answer)
             weight[those] = (kind == k).sum() / 2 / max(those.sum(), 1)
-    return Examples(np.array(score), kind, right, weight)
+    return Asked(logit(np.array(pairs).reshape(-1, 2)), kind, right, weight)
 
 
 def surest(found: Detections, kind: str) -> float:
-    """The score of the kind's surest box; LEAST where there is none."""
+    """The score of the kind's surest box; NO_BOX where there is none."""
     pairs = zip(found.labels, found.confidence, strict=True)
-    return max((float(score) for label, score in pairs if label == kind), default=LEAST)
+    return max((float(score) for label, score in pairs if label == kind), default=NO_BOX)
+
+
+def fit_asked(asked: Asked, kinds: int) -> tuple[np.ndarray, np.ndarray]:
+    """Logistic regression of `right` on the logits: two slopes that all kinds share, offsets [kinds].
+
+    A kind's offset is that of all kinds plus a difference that costs PRIOR_STRENGTH times half its square. Where the
+    detector tells nothing of the whole photo the second slope is 0.
+    """
+    k, told = asked.kind.astype(int), float(np.ptp(asked.logits[:, 1]) > 0)
+    x = asked.logits * [1.0, told]
+
+    def loss(p: np.ndarray) -> tuple[float, np.ndarray]:
+        slopes, offset, own = np.exp(p[:2]), p[2], p[3:]
+        z = x @ slopes + offset + own[k]
+        nll = asked.weight * (np.logaddexp(0, z) - asked.right * z)
+        dz = asked.weight * (sigmoid(z) - asked.right)
+        gradient = np.concatenate([(x.T @ dz) * slopes, [dz.sum()], np.bincount(k, dz, kinds)])
+        gradient[3:] += PRIOR_STRENGTH[0] * own
+        return float(nll.sum() + PRIOR_STRENGTH[0] * (own**2).sum() / 2), gradient
+
+    p = minimize(loss, np.zeros(3 + kinds), jac=True, method="L-BFGS-B", options={"maxiter": 2000}).x
+    return np.exp(p[:2]) * [1.0, told], p[2] + p[3:]
 
 
 def fit(examples: Examples, kinds: int) -> tuple[np.ndarray, np.ndarray]:

@@ -75,17 +75,16 @@ class LiteDetector(DetectionModel):
         return super().predict(x, *args, **kwargs)
 
     def _at_two_sizes(self, pixels: Tensor, second: int) -> Tensor:
-        """Multi-scale testing in one pass, for the export: the cells of the photo [B, 3, S, S] and of its mirror image at
-        `second` px, boxes in px of the first: [B, 4 + classes, cells]. What suppresses overlapping boxes takes the
-        better of the two."""
-        first = super().predict(pixels)
-        smaller = nn.functional.interpolate(pixels.flip(3), (second, second), mode="bilinear")
-        mirrored = super().predict(smaller)
+        """Multi-scale testing in one pass, for the export: the cells of the photo [B, 3, S, S] and of its mirror image
+        at `second` px, boxes in px of the first, and the mean of what each says of the whole photo:
+        [B, 4 + classes, cells + classes]. What suppresses overlapping boxes takes the better of the two."""
         side = pixels.shape[3]
-        x, others = mirrored.split((1, mirrored.shape[1] - 1), 1)
-        yhw, scores = others.split((3, others.shape[1] - 3), 1)
-        scale = side / second
-        return torch.cat([first, torch.cat([side - x * scale, yhw * scale, scores], 1)], 2)
+        smaller = nn.functional.interpolate(pixels.flip(3), (second, second), mode="bilinear")
+        first, mirrored = super().predict(pixels), super().predict(smaller)
+        box, scores = mirrored[:, :4] * (side / second), mirrored[:, 4:]
+        mirrored = torch.cat([side - box[:, :1], box[:, 1:], scores], 1)
+        cells, whole = zip(*((x[..., : -self.nc], x[..., -self.nc :]) for x in (first, mirrored)), strict=True)
+        return torch.cat([*cells, (whole[0] + whole[1]) / 2], 2)
 
     def depthwise_of_backbone(self) -> list[str]:
         """Names of the tuned stages' depthwise convolutions, as the trainer's `freeze` takes them."""
@@ -161,6 +160,19 @@ class ContextDetect(Detect):
         presence = self.presence(whole)
         scores = made["scores"] + (self.trust * presence)[..., None]
         return {**made, "scores": scores, "presence": presence}
+
+    def _inference(self, x: dict[str, Tensor]) -> Tensor:
+        """As Detect's; an export also gives, for each kind, a box of no size whose score is the chance that the whole
+        photo shows it (experts.calibration.of_whole_photo): [B, 4 + classes, cells + classes]."""
+        made = super()._inference(x)
+        if not self.export:
+            return made
+        centre = self.stride[0] * x["feats"][0].shape[-1] / 2
+        box = made.new_zeros(4, 1)
+        box[:2] = centre
+        boxes = box.expand(len(made), 4, self.nc)
+        shown = x["presence"].sigmoid()[..., None] * torch.eye(self.nc, device=made.device)
+        return torch.cat([made, torch.cat([boxes, shown], 1)], 2)
 
 
 def _separable(width: int, stride: int = 1) -> nn.Sequential:
