@@ -56,6 +56,41 @@ def test_how_the_answer_begins_is_computed_where_it_is_one_thing_or_price(questi
     assert amounts.compared(RECEIPT, question).begins == begins
 
 
+TABLE = [["Item", "Qty", "Price"], ["Pens", "12", "18.00"], ["Paper A4", "3", "14.70"], ["Paper A5", "1", "9.95"]]
+LISTED = [["Line 41:", "Item 41 costs 41.50"], ["Line 42:", "Item 42 costs 42.50"], ["Lot 7", "€264"]]
+
+
+@pytest.mark.parametrize(
+    ("rows", "question", "price"),
+    [
+        (RECEIPT, "How much are the eggs?", "3.95"),
+        (RECEIPT, "What does the olive oil cost?", "E7.49"),
+        (TABLE, "How much do the pens cost?", "18.00"),  # not how many there are
+        (TABLE, "Price of paper A5?", "9.95"),
+        (LISTED, "How much does item 42 cost?", "42.50"),
+        (LISTED, "and what is the price of lot 7", "€264"),
+    ],
+)
+def test_the_price_of_the_one_thing_that_a_question_names_is_known(rows, question, price):
+    assert amounts.price_of(rows, question).begins == price
+
+
+@pytest.mark.parametrize(
+    ("rows", "question"),
+    [
+        (TABLE, "How much is the paper?"),  # of two
+        (RECEIPT, "How much was the subtotal?"),  # not a thing on the bill
+        (RECEIPT, "How much are two breads?"),
+        (RECEIPT, "How much is it?"),
+        (RECEIPT, "How many eggs are there?"),
+        (RECEIPT, "How much does the fish cost?"),
+        ([["Tea", "2", "2.50", "5.00"]], "How much is the tea?"),  # which of the two?
+    ],
+)
+def test_a_price_is_not_told_of_what_is_not_named_by_one_row_with_one_price(rows, question):
+    assert amounts.price_of(rows, question) is None
+
+
 def test_of_two_things_that_cost_the_same_none_is_said_to_be_the_cheapest():
     assert amounts.compared([["Tea", "2.00"], ["Milk", "2.00"], ["Soup", "4.50"]], "What is the cheapest?").begins == ""
 
@@ -108,11 +143,11 @@ def test_the_prompt_has_the_comparison_where_a_question_asks_for_one_and_experts
     assert "Computed" not in grounding.block({"ocr": ocr}, "Which is the cheapest?", len, computed_line=False).text
 
 
-def test_the_first_word_of_the_answer_is_weighed_by_what_prices_compute():
+def test_the_answer_is_weighed_by_what_prices_compute():
     rows = [("Bread", "2,20"), ("Eggs", "3.95")]
     quads = np.array(
         [[[x, y], [x + 60, y], [x + 60, y + 10], [x, y + 10]] for y in (0, 30) for x in (0, 200)], np.float32
     )
     ocr = OcrLines(quads, np.ones(4, np.float32), tuple(cell for row in rows for cell in row), 0.1, (300, 60))
-    assert list(grounding.first_words({"ocr": ocr}, "Which is the cheapest?")) == ["Bread"]
-    assert grounding.first_words({"ocr": ocr}, "How much are the eggs?") == {}
+    assert list(grounding.answer_bias({"ocr": ocr}, "Which is the cheapest?")) == ["Bread"]
+    assert list(grounding.answer_bias({"ocr": ocr}, "How much are the eggs?")) == ["3.95"]

@@ -107,7 +107,7 @@ def test_how_many_there_are_of_a_kind_the_boxes_tell_and_a_likely_answer_where_t
             box, np.ones(1, np.float32), found, 0.1, "toy", ("dog", "cat"), (20, 20), 0.5
         )
     assert grounding.likely_answers(evidence, asked) == told
-    assert bool(grounding.first_words(evidence, asked)) == bool(told)
+    assert bool(grounding.answer_bias(evidence, asked)) == bool(told)
 
 
 def test_rows_are_told_candidates_of_each_of_their_questions_by_a_model_that_knows_other_photos(
@@ -180,17 +180,22 @@ def test_candidates_are_rows_of_the_table_that_an_answer_can_rest_on_and_a_visit
     assert source_of(items[1], texts.TEXTS["en"]) == "Likely answer"
 
 
-def test_the_chance_of_a_candidate_weighs_the_first_word_of_the_answer(model):
+def test_the_chance_of_a_candidate_weighs_the_words_of_the_answer(model):
     evidence = {"caption": Caption("a ball", 0.0, "toy", (), (("yes", 0.9), ("dark red", 0.1), ("no", 0.02)), "Is it?")}
-    weights = grounding.first_words(evidence, "Is it?")
-    assert list(weights) == ["Yes.", "Dark red", "No."] and weights["No."] == 0
-    assert weights["Yes."] == pytest.approx(grounding.FIRST_WORD * np.log(0.9 / grounding.UNTOLD))
-    assert grounding.first_words(evidence, "Is it red?") == {} == grounding.first_words({}, "Is it?")
+    weights = grounding.answer_bias(evidence, "Is it?")
+    assert list(weights) == ["Yes", "Dark red", "No"] and weights["No"] == 0
+    assert weights["Yes"] == pytest.approx(grounding.BIAS * np.log(0.9 / grounding.UNTOLD))
+    assert grounding.answer_bias(evidence, "Is it red?") == {} == grounding.answer_bias({}, "Is it?")
     asked = {"caption": Caption("a ball", 0.0, "toy", ask=model.on(torch.tensor([[RED[:3], RED[:3]]])))}
-    assert max(weights := grounding.first_words(asked, "Is it red?"), key=weights.get) == "Yes."
-    choice = SequenceSampler(Sampling(temperature=0.0), [0], [[1], [1]], [{2: 5.0}, {}])
-    logits = torch.tensor([[0.0, 4.0, 0.0], [0.0, 4.0, 0.0]])
-    assert choice(logits.clone()) == [2, 1] and choice(logits.clone()) == [1, 1]  # the first word alone
+    assert max(weights := grounding.answer_bias(asked, "Is it red?"), key=weights.get) == "Yes"
+
+
+def test_a_likely_answer_is_lifted_as_long_as_the_answer_goes_on_like_it():
+    likely = [[([2, 3, 2], 5.0), ([2, 2], 3.0)], [([2, 3], 5.0)], []]
+    choice = SequenceSampler(Sampling(temperature=0.0), [0], [[1], [1], [1]], likely)
+    logits = torch.tensor([[0.0, 4.0, 0.0, 0.0], [0.0, 6.0, 0.0, 0.0], [0.0, 4.0, 0.0, 0.0]])
+    said = [choice(logits.clone()) for _ in range(4)]
+    assert said == [[2, 1, 1], [3, 1, 1], [2, 1, 1], [1, 1, 1]]  # the second row began otherwise, the third has none
 
 
 def test_likely_answers_change_what_one_and_many_prompts_are_answered():

@@ -100,6 +100,16 @@ def test_text_that_is_not_reliable_is_answered_so_whatever_is_asked():
         assert {question["answer"] for question in row["questions"]} == {rows.UNREADABLE}
 
 
+def test_what_is_asked_of_many_texts_is_not_asked_of_one_as_if_it_were_not_there(tmp_path):
+    file = tmp_path / "known.jsonl"
+    texts = [{"lines": [f"SHOP {n}", f"{n:02}/03/2018"], "question": "What is the date on the receipt?",
+              "answers": [f"{n:02}/03/2018"], "in_text": True} for n in range(10, 28)]  # fmt: skip
+    own = [{**texts[0], "lines": ["SHOP 9", "OPEN"], "question": "Who opened shop 9?", "answers": ["OPEN"]}]
+    file.write_text("".join(json.dumps(text) + "\n" for text in texts + own))
+    made = [q for row in rows.known_questions(file, 1, [], [], 1000) for q in row["questions"] if q["kind"] == "absent"]
+    assert made and all("Who opened shop 9" in q["question"] or "who opened shop 9" in q["question"] for q in made)
+
+
 def test_known_questions_are_answered_as_the_text_writes_it_or_left_out(tmp_path):
     file = tmp_path / "known.jsonl"
     lines = ["ACME STORE  12 High St", "TOTAL  9.50"]

@@ -345,7 +345,7 @@ class Assistant:
             if not cancel.is_set():
                 given = prompt_kv.result() if prompt_kv else self._features.prompt_kv_without_photo()
                 more = {"scheduler": self._scheduler, "cancel": cancel, "ahead": ahead.result() if ahead else None,
-                        "likely": grounding.first_words(evidence, question)}  # fmt: skip
+                        "likely": grounding.answer_bias(evidence, question)}  # fmt: skip
                 sampling = replace(request.sampling, max_new_tokens=min(asked, self.context - used))
                 stream = streaming.stream(
                     self._chat, self._tokenizer, prompt, given, sampling, self._prefixes, seen, **more

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from random import Random
@@ -181,7 +183,9 @@ def known_questions(file: Path, seed: int, captions: Sequence[str], photos: Sequ
         answer = _written(found["lines"], found["answers"]) if found.get("in_text") else None
         if answer and not _computes(found["question"]):
             texts.setdefault(tuple(found["lines"]), []).append((found["question"], answer))
-    every = [question for asked in texts.values() for question, _ in asked]
+    times = Counter(_plain(question) for asked in texts.values() for question, _ in asked)
+    # What is asked of many texts ("What is the date on the receipt?") another text may well answer.
+    foreign = [question for asked in texts.values() for question, _ in asked if times[_plain(question)] == 1]
     rng = Random(f"{seed} {file.name}")
     lines = list(texts)
     rng.shuffle(lines)
@@ -191,8 +195,9 @@ def known_questions(file: Path, seed: int, captions: Sequence[str], photos: Sequ
             return
         asked = texts[text][:QUESTIONS]
         asks = [Ask(question, answer, "known") for question, answer in asked]
-        if rng.random() < 0.4:
-            asks.append(Ask(worded(rng, rng.choice(every)), ABSENT, "absent"))
+        elsewhere = [question for question in rng.sample(foreign, min(9, len(foreign))) if question not in dict(asked)]
+        if elsewhere and rng.random() < 0.4:
+            asks.append(Ask(worded(rng, elsewhere[0]), ABSENT, "absent"))
         if all("  " not in line for line in text):  # prose
             first = " ".join(text).split(". ")[0].rstrip(".") + "."
             asks.append(Ask(worded(rng, rng.choice(ABOUT)), first, "about"))
@@ -200,6 +205,10 @@ def known_questions(file: Path, seed: int, captions: Sequence[str], photos: Sequ
         ocr = ocr_json([[cell.strip() for cell in part.split("  ") if cell.strip()] or ["-"] for part in text])
         image = rng.choice(photos) if photos and rng.random() < ON_A_PHOTO else None
         yield row(image, {**beside(rng, captions, ocr["size"]), "ocr": ocr}, asks)
+
+
+def _plain(question: str) -> str:
+    return re.sub(r"[^a-z0-9 ]", "", question.lower()).strip()
 
 
 def _written(lines: Sequence[str], answers: Sequence[str]) -> str | None:

@@ -97,7 +97,7 @@ class EvaluationRunner:
         parts, template = self.assistant.parts, self.assistant.settings.template
         prompts = [prompt_of(row, parts.tokenizer, template, computed_line=computed_line) for row in rows]
         sampling = Sampling(max_new_tokens=self.max_new_tokens)
-        likely = [grounding.first_words(row.evidence, row.turns[-1].question) for row in rows]
+        likely = [grounding.answer_bias(row.evidence, row.turns[-1].question) for row in rows]
         return self._generate(parts.chat, prompts, [row.image for row in rows], sampling, likely=likely)
 
     def _generate(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -73,7 +73,8 @@ class SequenceSampler:
     Args:
         stop: ids that end a row; a finished row repeats stop[0].
         prompts: ids that get no penalty in a row's answer.
-        first: of each row, token -> what is added to its logit at the first step (see streaming.first_tokens).
+        bias: of each row, likely answers with what is added to the logit of their next token while the row says the
+            same (see streaming.bias_tokens).
     """
 
     def __init__(
@@ -81,9 +82,9 @@ class SequenceSampler:
         sampling: Sampling,
         stop: Sequence[int],
         prompts: Sequence[Sequence[int]],
-        first: Sequence[Mapping[int, float]] = (),
+        bias: Sequence[Sequence[tuple[Sequence[int], float]]] = (),
     ):
-        self._first = first
+        self._bias = bias
         self._sampling, self._stop = sampling, stop
         self._generator = torch.Generator().manual_seed(sampling.seed)
         self._said: list[list[int]] = [[] for _ in prompts]  # what gets the penalty, once each
@@ -96,6 +97,18 @@ class SequenceSampler:
     def over(self) -> bool:
         return not self._left or not any(self._going)
 
+    def _lift(self, logits: Tensor) -> None:
+        """Add what the likely answers weigh that begin as their rows do; of several with one next token the most."""
+        going = []
+        for row, (answers, written) in enumerate(zip(self._bias, self._written, strict=False)):
+            at, weights = len(written), {}
+            going.append([(ids, weight) for ids, weight in answers if at < len(ids) and ids[:at] == written])
+            for ids, weight in going[row]:
+                weights[ids[at]] = max(weight, weights.get(ids[at], weight))
+            for token, weight in weights.items():
+                logits[row, token] += weight
+        self._bias = going if any(going) else ()
+
     def __call__(self, logits: Tensor) -> list[int]:
         """The next token of each row of logits [B, vocabulary], which may be overwritten.
 
@@ -106,10 +119,7 @@ class SequenceSampler:
             for row, written in enumerate(self._written):
                 if (token := looping(written)) is not None:
                     logits[row, token] = float("-inf")
-        for row, weights in enumerate(self._first):
-            for token, weight in weights.items():
-                logits[row, token] += weight
-        self._first = ()
+        self._lift(logits)
         chosen = sample(logits, self._sampling, self._generator, self._said)
         chosen = [token if goes else self._stop[0] for token, goes in zip(chosen, self._going, strict=True)]
         self._going = [goes and token not in self._stop for token, goes in zip(chosen, self._going, strict=True)]

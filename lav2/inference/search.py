@@ -13,7 +13,7 @@ from lav2.inference.backend import DecoderBackend, prefill
 from lav2.inference.cache import Cache
 from lav2.inference.sampler import sample
 from lav2.inference.scheduler import Scheduler
-from lav2.inference.streaming import encode, first_tokens, stop_ids, tokens
+from lav2.inference.streaming import bias_tokens, encode, stop_ids, tokens
 from lav2.model.adapter import LayerPrompt
 
 
@@ -32,8 +32,8 @@ def batch(
     stops = stop_ids(tokenizer)
     input_ids = torch.tensor([[stops[0]] * (length - len(row)) + row for row in rows], device=model.device)
     mask = torch.tensor([[0] * (length - len(row)) + [1] * len(row) for row in rows], device=model.device)
-    first = [first_tokens(tokenizer, answers) for answers in likely]
-    columns = list(tokens(model, input_ids, prompt_kv, sampling, stops, mask, first=first))
+    bias = [bias_tokens(tokenizer, answers) for answers in likely]
+    columns = list(tokens(model, input_ids, prompt_kv, sampling, stops, mask, bias=bias))
     return [
         tokenizer.decode(answer, skip_special_tokens=True).strip() for answer in torch.stack(columns, dim=1).tolist()
     ]

@@ -37,7 +37,7 @@ def tokens(
     scheduler: Scheduler | None = None,
     cancel: threading.Event | None = None,
     prompt: Tensor | None = None,
-    first: Sequence[Mapping[int, float]] = (),
+    bias: Sequence[Sequence[tuple[Sequence[int], float]]] = (),
 ) -> Iterator[Tensor]:
     """New tokens [B], step by step, until every row has met a stop token or max_new_tokens are out.
 
@@ -50,10 +50,10 @@ def tokens(
         cancel: with a scheduler, ends a prompt that is being read or waits for it; no token comes then.
         prompt: [B, n], the whole prompt where input_ids is its end; what stands there is not penalised in the answer
             either: a text that is copied from the findings may hold a letter twice.
-        first: of each row, what is added to the logits of its first token (`first_tokens`).
+        bias: of each row, likely answers and what each adds to the logits of its tokens (`bias_tokens`).
     """
     advance = scheduler.run if scheduler else prefill
-    choice = SequenceSampler(sampling, stop, (input_ids if prompt is None else prompt).tolist(), first)
+    choice = SequenceSampler(sampling, stop, (input_ids if prompt is None else prompt).tolist(), bias)
     try:
         more = {"cancel": cancel} if scheduler else {}
         logits, cache = advance(model, input_ids, prompt_kv, attention_mask, cache, **more)
@@ -95,7 +95,7 @@ def stream(
         prefixes: with an engine, where the beginning of an earlier prompt about the same `photo` is taken up.
         scheduler, cancel: as of `tokens`.
         ahead: of `read_ahead`.
-        likely: answers that are likely for another reason, see `first_tokens`.
+        likely: answers that are likely for another reason, see `bias_tokens`.
     """
     begin = encode(tokenizer, prompt)
     ids: list[int] = []
@@ -107,9 +107,9 @@ def stream(
         cache = prefixes.take(photo, begin) or model.begin(1, prompt_kv, lead=prefixes.lead)
     whole = torch.tensor([begin], device=model.device)
     input_ids = whole[:, cache.length if cache else 0 :]
-    first = (first_tokens(tokenizer, likely or {}),)
+    bias = (bias_tokens(tokenizer, likely or {}),)
     stops = stop_ids(tokenizer)
-    chosen = tokens(model, input_ids, prompt_kv, sampling, stops, None, cache, scheduler, cancel, whole, first)
+    chosen = tokens(model, input_ids, prompt_kv, sampling, stops, None, cache, scheduler, cancel, whole, bias)
     try:
         for token in chosen:
             ids.append(int(token))
@@ -163,14 +163,11 @@ def encode(tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[int]:
     return tokenizer(prompt).input_ids
 
 
-def first_tokens(tokenizer: PreTrainedTokenizerBase, likely: Mapping[str, float]) -> dict[int, float]:
-    """The first token of each answer in `likely` -> what is added to its logit, of several answers the most: a product
-    of the model's chances and others (Hinton 2002, doi 10.1162/089976602760128018) where an answer begins."""
-    found: dict[int, float] = {}
-    for text, weight in likely.items():
-        for token in tokenizer(text, add_special_tokens=False).input_ids[:1]:
-            found[token] = max(weight, found.get(token, weight))
-    return found
+def bias_tokens(tokenizer: PreTrainedTokenizerBase, likely: Mapping[str, float]) -> list[tuple[list[int], float]]:
+    """Token ids of each answer in `likely`, and what is added to the logit of each as long as the answer goes on like
+    it (contextual biasing): a product of the model's chances and others (Hinton 2002, doi
+    10.1162/089976602760128018)."""
+    return [(tokenizer(text, add_special_tokens=False).input_ids, weight) for text, weight in likely.items()]
 
 
 def stop_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:

@@ -43,6 +43,17 @@ _MEETS = {"up to": operator.le, "at most": operator.le, "at least": operator.ge,
 _LEAST = re.compile(r"\b(?:cheap\w*|least|less|lowest)\b", re.IGNORECASE)
 _VALUE = re.compile(r"\bhow much\b|\bwhat(?:'s| is| was)? the (?:lowest|highest) (?:price|cost|amount)", re.IGNORECASE)
 
+# Asks for the price of something; what is left of it without these words is its name.
+_PRICE_OF = re.compile(
+    r"\bhow much\b.*\b(?:is|are|was|were|do|does|did|costs?)\b|\b(?:price|cost) (?:of|for)\b|"
+    r"\bwhat (?:do|does|did)\b.*\bcost\b",
+    re.IGNORECASE,
+)
+_ASKING = (
+    "how much is are was were do does did cost price of for the a an i we you pay paid please tell me what s and so "
+    "then can could it one this that item there in on"
+)
+
 
 class Priced(NamedTuple):
     """A thing of a list and its price, as they are written; `value` in the list's own currency."""
@@ -88,25 +99,55 @@ def compared(rows: Sequence[Sequence[str]], question: str) -> Comparison | None:
     return Comparison(line, found[0].name if found and whichever else "")
 
 
+def price_of(rows: Sequence[Sequence[str]], question: str) -> Comparison | None:
+    """The price of the thing that a question names, where a single row names it and has a single price.
+
+    Args:
+        rows: cells of each row of the text.
+    """
+    if not _PRICE_OF.search(question):
+        return None
+    asked = words(question) - words(_ASKING)
+    texts = [" ".join(row) for row in rows]
+    things = [thing for text in texts for thing in _thing(text, exact=True) or _thing(text, exact=False)]
+    found = [thing for thing in things if asked <= words(thing.name)]
+    if not asked or len(found) != 1:
+        return None
+    return Comparison(f"price: {found[0].name} {found[0].price}", found[0].price)
+
+
+def words(text: str) -> set[str]:
+    """Words, those of several things as of one, and numbers."""
+    words = re.findall(r"[^\W\d_]+|\d+", text.lower())
+    return {word[:-1] if len(word) > 3 and word.endswith("s") and not word.endswith("ss") else word for word in words}
+
+
 def priced(rows: Sequence[Sequence[str]]) -> list[Priced]:
     """The things of a list with their prices, in its order; [] where a row has a name and several amounts, since which
     of them is the price is not known."""
-    read = [(" ".join(row), [m for m in _AMOUNT.finditer(" ".join(row))]) for row in rows]
-    exact = any(m[2] for _, found in read for m in found)
-    things = []
-    for text, found in read:
-        amounts = [m for m in found if (m[2] if exact else _CURRENCY.search(m[0]))]
-        if not amounts or _WHOLE.search(text):
-            continue
-        name = text[: amounts[0].start()].strip(" .-:|*_")
-        if not any(c.isalpha() for c in name) or len(name) > NAME:
-            continue  # an amount alone, or a sentence
-        if len(amounts) > 1:
-            return []
-        whole = re.sub(r"[^\d]", "", amounts[0][1])
-        value = float(whole) + (float("0." + amounts[0][2][1:]) if amounts[0][2] else 0.0)
-        things.append(Priced(re.sub(r"^\d+\s*[xX]?\s+(?=\D)", "", name), amounts[0][0].strip(), value))
-    return things
+    texts = [" ".join(row) for row in rows]
+    exact = any(m[2] for text in texts for m in _AMOUNT.finditer(text))
+    things = [_thing(text, exact) for text in texts]
+    return [] if any(len(found) > 1 for found in things) else [thing for found in things for thing in found]
+
+
+def _thing(text: str, exact: bool) -> list[Priced]:
+    """What a row says costs how much: one thing; none; or several, if it has several amounts.
+
+    Args:
+        text: of the row.
+        exact: a price has decimals; otherwise it has a currency.
+    """
+    amounts = [m for m in _AMOUNT.finditer(text) if (m[2] if exact else _CURRENCY.search(m[0]))]
+    name = text[: amounts[0].start()].strip(" .-:|*_") if amounts else ""
+    if _WHOLE.search(text) or not any(c.isalpha() for c in name) or len(name) > NAME:
+        return []  # of the whole bill, an amount alone, or a sentence
+    name = re.sub(r"^\d+\s*[xX]?\s+(?=\D)", "", name)
+    return [Priced(name, m[0].strip(), _value(m)) for m in amounts]
+
+
+def _value(amount: re.Match[str]) -> float:
+    return float(re.sub(r"[^\d]", "", amount[1])) + (float("0." + amount[2][1:]) if amount[2] else 0.0)
 
 
 def _names(question: str, name: str) -> bool:

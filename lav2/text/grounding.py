@@ -19,12 +19,12 @@ import numpy as np
 from experts.evidence import Caption, Detections, Evidence, OcrLines
 from experts.prompt_block import Block, by_doubt, doubt, prompt_block, text_rows
 from experts.render import LABEL_CHARS, Item, clean, numbered
-from lav2.text import amounts, claims, routing
+from lav2.text import amounts, claims, lookups, routing
 
 EVIDENCE_BUDGET = 900  # tokens
 KINDS, PLACES = 4, 4  # told at most: kinds of object, places of each
-# Of a likely answer's first word: the share of its chance, against that of an answer which is not told, in the logit.
-FIRST_WORD, UNTOLD = 2.0, 0.05
+# Of a likely answer: the share of its chance, against that of an answer which is not told, in the logit of each token.
+BIAS, UNTOLD = 2.0, 0.05
 SURE = 0.95  # how often arithmetic on prices is right (docs/LOG.md)
 LEAST_BUDGET = 64  # tokens of findings beside a computed line; below it the line goes
 
@@ -110,16 +110,20 @@ def likely_answers(evidence: Mapping[str, Evidence], question: str) -> str:
     return f"Likely answers: {said}" if said else ""
 
 
-def first_words(evidence: Mapping[str, Evidence], question: str) -> dict[str, float]:
-    """The answers of `likely_answers` as the chat writes them -> what each adds to the logit of its first token. The
-    model has read them; this keeps how sure the caption expert is, which words tell roughly. Likewise how the answer
-    begins that prices compute."""
-    if amounts.compares(question) and (prices := amounts.compared(text_rows(evidence), question)):
-        return {prices.begins: FIRST_WORD * math.log(SURE / UNTOLD)} if prices.begins else {}
+def answer_bias(evidence: Mapping[str, Evidence], question: str) -> dict[str, float]:
+    """The answers of `likely_answers` as the chat writes them -> what each adds to the logits of its tokens, as long as
+    the answer goes on like it. The model has read them; this keeps how sure the caption expert is, which words tell
+    roughly. Likewise how the answer begins that prices compute, and what the text says outright
+    (lav2.text.lookups)."""
+    rows, sure = text_rows(evidence), BIAS * math.log(SURE / UNTOLD)
+    if amounts.compares(question) and (prices := amounts.compared(rows, question)):
+        return {prices.begins: sure} if prices.begins else {}
+    if said := lookups.looked_up(rows, question):
+        return {said: sure}
     weights = {}
     for answer, chance in _candidates(evidence, question):
-        said = f"{answer.capitalize()}." if answer in ("yes", "no") else answer[:1].upper() + answer[1:]
-        weights[said] = FIRST_WORD * max(0.0, math.log(max(chance, 1e-3) / UNTOLD))
+        said = answer[:1].upper() + answer[1:]
+        weights[said] = BIAS * max(0.0, math.log(max(chance, 1e-3) / UNTOLD))
     return weights
 
 

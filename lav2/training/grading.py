@@ -67,7 +67,7 @@ def grade(
     rows = [row for row in rows if "truth" in row.facts]
     prompts = [prompt_of(row, tokenizer, template) for row in rows]
     sampling = Sampling(max_new_tokens=48)
-    likely = [grounding.first_words(row.evidence, row.turns[-1].question) for row in rows]
+    likely = [grounding.answer_bias(row.evidence, row.turns[-1].question) for row in rows]
     answers = answer_all(model, tokenizer, prompts, [row.image for row in rows], features, sampling, likely=likely)
     right: dict[str, list[bool]] = {}
     obeyed = []

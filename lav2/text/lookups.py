@@ -1,0 +1,78 @@
+"""What a text says outright: the price of the one thing, the cell of the one row and column that a question names, the
+one date that is written there. A model of this size takes a neighbouring row or column at times, or refuses; looking up
+does not. Where more than one part of the text fits, nothing is looked up. No torch.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from lav2.text import amounts
+from lav2.text.amounts import words
+
+_MONTH = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\.?"
+_DATE = re.compile(
+    r"(?<![\w/.-])(?:\d{1,2}(?P<one>[/.-])\d{1,2}(?P=one)(?:\d{4}|\d{2})|\d{4}(?P<two>[/-])\d{1,2}(?P=two)\d{1,2}|"
+    rf"\d{{1,2}}\.?[ -]{_MONTH},?[ -]\d{{4}}|{_MONTH} \d{{1,2}},? \d{{4}})(?![\w/])",
+    re.IGNORECASE,
+)
+_BILL = r"(?:receipt|bill|invoice|slip|ticket|purchase|transaction|sale|visit)"
+# Asks for the date of the text as a whole: "due date?", "date of birth?" and "when does it open?" do not.
+_ASKS_DATE = re.compile(
+    rf"\W*(?:and |so )?(?:(?:what|which)(?:'s| is| was)?(?: the)? )?(?:date|day)(?: of (?:the )?{_BILL})?(?: is| was)?"
+    rf"(?: (?:printed|given|shown|written))?(?: (?:on|of) (?:it|this|the)(?: {_BILL})?)?\W*|"
+    rf"\W*(?:and |so )?when (?:is|was) (?:it|this|the)(?: {_BILL})?"
+    r"(?: (?:from|issued|printed|made|bought|paid|purchased))?\W*",
+    re.IGNORECASE,
+)
+# Sums stand in rows of their own, below columns that mean something else.
+_SUM = re.compile(r"\b(?:sub)?total\b|\bamount\b|\bsum\b|\bin all\b|\btogether\b", re.IGNORECASE)
+_ASKING = (
+    "what which who whose where when how much many is are was were do does did have has had the a an of for in on at to "
+    "s and so then please tell me it its that this can you could know looking picture photo from say said listed there "
+    "one row column table i get go price cost"
+)
+
+
+def looked_up(rows: Sequence[Sequence[str]], question: str) -> str:
+    """The answer as the text writes it; "" where the text does not say it outright.
+
+    Args:
+        rows: cells of each row of the text.
+    """
+    price = amounts.price_of(rows, question)
+    return price.begins if price else _date(rows, question) or _cell(rows, question)
+
+
+def _date(rows: Sequence[Sequence[str]], question: str) -> str:
+    if not _ASKS_DATE.fullmatch(question.strip()):
+        return ""
+    found = {match[0] for row in rows for match in _DATE.finditer(" ".join(row))}
+    return found.pop() if len(found) == 1 else ""
+
+
+def _cell(rows: Sequence[Sequence[str]], question: str) -> str:
+    """What stands in the column whose heading the question names, in the row that has the rest of its words."""
+    if _SUM.search(question):
+        return ""
+    asked, found = words(question), set()
+    for at, headings in enumerate(rows):
+        if len(headings) < 2 or any(c.isdigit() for heading in headings for c in heading):
+            continue
+        named = [words(heading) for heading in headings]
+        widest = max((len(one) for one in named if one <= asked), default=0)
+        columns = [column for column, one in enumerate(named) if one <= asked and len(one) == widest]
+        if not widest or len(columns) != 1:
+            continue
+        column = columns[0]
+        rest = asked - named[column] - words(_ASKING)
+        fits = [row for row in rows[at + 1 :] if len(row) == len(headings) and rest <= words(_others(row, column))]
+        if rest and len(fits) == 1:
+            found.add(fits[0][column])
+    cell = found.pop() if len(found) == 1 else ""
+    return cell if any(c.isalnum() for c in cell) else ""
+
+
+def _others(row: Sequence[str], column: int) -> str:
+    return " ".join([*row[:column], *row[column + 1 :]])

@@ -1,0 +1,55 @@
+"""What a text says outright is looked up, or nothing is (lav2.text.lookups)."""
+
+import pytest
+
+from lav2.text.lookups import looked_up
+
+TRAINS = [
+    ["CENTRAL STATION"],
+    ["Time", "Destination", "Platform"],
+    ["09:15", "Dallas", "4"],
+    ["09:40", "New York", "7"],
+    ["10:05", "Boston", "7"],
+]
+PEOPLE = [["Name", "Height", "Score"], ["Ester", "181 cm", "97%"], ["Samantha Hill", "173 cm", "88%"]]
+RECEIPT = [["GREEN MARKET"], ["DATE: 03/05/2018", "TIME: 13:54"], ["Eggs", "3.95"], ["TOTAL", "3.95"]]
+
+
+@pytest.mark.parametrize(
+    ("rows", "question", "answer"),
+    [
+        (TRAINS, "What platform does Dallas have?", "4"),
+        (TRAINS, "Which platform is it for New York?", "7"),
+        (PEOPLE, "Which score does Ester have?", "97%"),
+        (PEOPLE, "what is samantha's height", "173 cm"),
+        (RECEIPT, "What is the date on the receipt?", "03/05/2018"),
+        (RECEIPT, "When was this bought?", "03/05/2018"),
+        (RECEIPT, "date of purchase?", "03/05/2018"),
+        ([["Invoice", "12 March 2026"]], "And when was it issued?", "12 March 2026"),
+        (RECEIPT, "How much are the eggs?", "3.95"),
+    ],
+)
+def test_one_cell_date_or_price_is_the_answer(rows, question, answer):
+    assert looked_up(rows, question) == answer
+
+
+@pytest.mark.parametrize(
+    ("rows", "question"),
+    [
+        (TRAINS, "Which platform is free?"),  # of no row
+        (TRAINS, "Which destination has platform 7?"),  # two
+        (TRAINS, "What is the platform?"),
+        (PEOPLE, "What are the height and score of Ester?"),  # two columns
+        (PEOPLE, "How old is Ester?"),
+        ([*PEOPLE, ["Ester", "160 cm", "71%"]], "Which score does Ester have?"),  # two of that name
+        ([["Name", "Score"], ["Ester", "-"]], "Which score does Ester have?"),
+        ([["Item", "Amount"], ["Total", "9.50"]], "Total amount?"),  # sums stand in rows of their own
+        ([["Issued 03/05/2018"], ["Due 03/06/2018"]], "What is the date?"),
+        (RECEIPT, "What is the due date?"),
+        (RECEIPT, "When does it open?"),
+        ([["Phone 12/34/56789"]], "What date is it?"),
+        ([], "What is the date?"),
+    ],
+)
+def test_where_none_or_several_fit_nothing_is_looked_up(rows, question):
+    assert looked_up(rows, question) == ""
