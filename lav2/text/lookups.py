@@ -30,8 +30,8 @@ _ASKS_DATE = re.compile(
 _SUM = re.compile(r"\b(?:sub)?total\b|\bamount\b|\bsum\b|\bin all\b|\btogether\b", re.IGNORECASE)
 _ASKING = (
     "what which who whose where when how much many is are was were do does did have has had the a an of for in on at "
-    "to s and so then please tell me it its that this can you could know looking picture photo from say said listed there "
-    "one row column table i get go price cost"
+    "to s and so then please tell me it its that this can you could know looking picture photo from say said listed "
+    "there one row column table i get go price cost"
 )
 
 
