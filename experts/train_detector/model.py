@@ -170,7 +170,7 @@ class ContextDetect(Detect):
         centre = self.stride[0] * x["feats"][0].shape[-1] / 2
         box = made.new_zeros(4, 1)
         box[:2] = centre
-        boxes = box.expand(len(made), 4, self.nc)
+        boxes = box.expand(made.shape[0], 4, self.nc)
         shown = x["presence"].sigmoid()[..., None] * torch.eye(self.nc, device=made.device)
         return torch.cat([made, torch.cat([boxes, shown], 1)], 2)
 
