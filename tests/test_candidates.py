@@ -190,6 +190,23 @@ def test_the_chance_of_a_candidate_weighs_the_words_of_the_answer(model):
     assert max(weights := grounding.answer_bias(asked, "Is it red?"), key=weights.get) == "Yes"
 
 
+def test_the_colour_of_a_kinds_surest_box_weighs_where_its_colour_is_asked():
+    boxes = np.array([[0, 0, 9, 9], [20, 0, 40, 20], [50, 50, 60, 60]], np.float32)
+    found = Detections(boxes, np.array([0.6, 0.9, 0.2], np.float32), ("cat", "cat", "bus"), 0.1, "d",
+                       ("cat", "bus", "dog"), (80, 80), 0.5, ("white", "brown or black", "red"))  # fmt: skip
+    said = lambda question: list(grounding.answer_bias({"detection": found}, question))  # noqa: E731
+    assert said("What colour is the cat?") == ["Brown", "Black"] == said("and what is the color of this cat")
+    assert said("What color is the bus?") == ["Red"]
+    assert said("What colour is it?") == ["Brown", "Black"]  # only cats are sure
+    for other in ("What colour is the cat's collar?", "What color is the big cat?", "What colour is the dog?",
+                  "Is the cat brown?", "What colour is the cat on the left?"):  # fmt: skip
+        assert said(other) == []
+    asked = "What colour is the cat?"
+    likely = {"caption": Caption("a cat", 0.0, "toy", (), (("brown", 0.99),), asked), "detection": found}
+    weights = grounding.answer_bias(likely, asked)
+    assert weights["Brown"] == pytest.approx(grounding.BIAS * np.log(0.99 / grounding.UNTOLD))  # of both the more
+
+
 def test_a_likely_answer_is_lifted_as_long_as_the_answer_goes_on_like_it():
     likely = [[([2, 3, 2], 5.0), ([2, 2], 3.0)], [([2, 3], 5.0)], []]
     choice = SequenceSampler(Sampling(temperature=0.0), [0], [[1], [1], [1]], likely)

@@ -25,6 +25,7 @@ EVIDENCE_BUDGET = 900  # tokens
 KINDS, PLACES = 4, 4  # told at most: kinds of object, places of each
 # Of a likely answer: the share of its chance, against that of an answer which is not told, in the logit of each token.
 BIAS, UNTOLD = 2.0, 0.05
+COLOURS_RIGHT = (0.69, 0.14)  # how often a box's first and second colour is right (docs/detector.md)
 SURE = 0.95  # how often arithmetic on prices is right (docs/LOG.md)
 LEAST_BUDGET = 64  # tokens of findings beside a computed line; below it the line goes
 
@@ -53,6 +54,11 @@ _CONDITION = re.compile(
 _COUNT = re.compile(r"\b(?:how many|count|number of)\b", re.IGNORECASE)
 # Of what these ask for, a kind of object is a thing with a price, not something to look for in the photo.
 _PRICE = re.compile(r"\b(?:how much|costs?|prices?|cheap\w*|expensive|pay|paid|sell|buy|bought)\b", re.IGNORECASE)
+_COLOUR = re.compile(
+    r"\W*(?:and |so )?what(?:'s| is| are)?(?: the)? colou?rs? (?:is|are|of)"
+    r"(?: (?:the|this|that|these|those|a|an))? ([\w ]+?)\W*",
+    re.IGNORECASE,
+)
 _PRESENCE = re.compile(r"\s*(?:(?:is|are) there|(?:do|can) you see)\b", re.IGNORECASE)
 _ANYBODY = ("person", "people", "anybody", "anyone", "somebody", "someone", "persons")
 
@@ -124,7 +130,25 @@ def answer_bias(evidence: Mapping[str, Evidence], question: str) -> dict[str, fl
     for answer, chance in _candidates(evidence, question):
         said = answer[:1].upper() + answer[1:]
         weights[said] = BIAS * max(0.0, math.log(max(chance, 1e-3) / UNTOLD))
+    for colour, chance in _colours(evidence, question):
+        said = colour.capitalize()
+        weights[said] = max(weights.get(said, 0.0), BIAS * math.log(chance / UNTOLD))
     return weights
+
+
+def _colours(evidence: Mapping[str, Evidence], question: str) -> list[tuple[str, float]]:
+    """The colours that its surest box tells, with their chances, of the kind that a question asks the colour of."""
+    detections, asked = evidence.get("detection"), _COLOUR.fullmatch(question.strip())
+    if not isinstance(detections, Detections) or not asked:
+        return []
+    kinds = [kind for word, kind in claims.asked_words(asked[1]) if word == asked[1].lower()]
+    if asked[1].lower() == "it":
+        sure = set(detections.only(detections.confidence >= detections.sure).labels)
+        kinds = list(sure - {"person"}) if len(sure) == 1 else []
+    items = [item for item in numbered({"detection": detections}) if item.text in kinds]
+    if len(kinds) != 1 or not items:
+        return []
+    return list(zip(items[0].colour.split(" or "), COLOURS_RIGHT, strict=False)) if items[0].colour else []
 
 
 def _candidates(evidence: Mapping[str, Evidence], question: str) -> tuple[tuple[str, float], ...]:
