@@ -61,7 +61,7 @@ class Calibration:
         listed = [float(sigmoid((logit(sure) - kind.offset) / kind.slope)) for kind in self.kinds.values()]
         if not faint:
             return min(listed)
-        needed = min(NO_BOX, *listed) if self.presence else min(float(sigmoid(k.needed)) for k in self.kinds.values())
+        needed = NO_BOX if self.presence else min(float(sigmoid(kind.needed)) for kind in self.kinds.values())
         return min(needed, *listed)
 
     def _columns(self, labels: Sequence[str]) -> np.ndarray:
@@ -102,8 +102,8 @@ def read(weights: Path, classes: Sequence[str]) -> Calibration | None:
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
         kinds = {name: Kind(**{k: float(v) for k, v in row.items()}) for name, row in content["kinds"].items()}
-        numbers = (float(content[name]) for name in ("sure", "overlap"))
-        found = Calibration(kinds, *numbers, content["weights"], float(content.get("presence", 0)))
+        sure, overlap, presence = float(content["sure"]), float(content["overlap"]), float(content.get("presence", 0))
+        found = Calibration(kinds, sure, overlap, content["weights"], presence)
         if any(kind.slope <= 0 for kind in kinds.values()):
             raise ValueError("a slope is not above 0")
     except (ValueError, KeyError, TypeError, AttributeError) as error:

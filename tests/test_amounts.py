@@ -72,7 +72,7 @@ LISTED = [["Line 41:", "Item 41 costs 41.50"], ["Line 42:", "Item 42 costs 42.50
     ],
 )
 def test_the_price_of_the_one_thing_that_a_question_names_is_known(rows, question, price):
-    assert amounts.price_of(rows, question).begins == price
+    assert amounts.price_of(rows, question).price == price
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ OVERLAP = 0.5  # ultralytics' 0.7 leaves an object two boxes too often
 
 
 class Examples(NamedTuple):
-    """[n] each: score of a box or of a kind's surest box, number of the kind, whether it is right, weight."""
+    """[n] each: score of a box (or two scores of a question), number of the kind, whether it is right, weight."""
 
     score: np.ndarray
     kind: np.ndarray
@@ -76,18 +76,9 @@ def box_examples(photos: Sequence[Photo], found: Sequence[Detections]) -> Exampl
     return Examples(*np.array(rows, float).reshape(-1, 4).T)
 
 
-class Asked(NamedTuple):
-    """[n] each: logits [n,2] of the score of a kind's surest box and of the whole photo's chance of it, number of the
-    kind, whether one is there, weight."""
-
-    logits: np.ndarray
-    kind: np.ndarray
-    right: np.ndarray
-    weight: np.ndarray
-
-
-def asked_examples(photos: Sequence[Photo], found: Sequence[Found]) -> Asked:
-    """Every "is there one?" and its answer; "yes" and "no" weigh the same for each kind."""
+def asked_examples(photos: Sequence[Photo], found: Sequence[Found]) -> Examples:
+    """Every "is there one?" and its answer; scores [n,2]: that of the kind's surest box, the whole photo's chance of it.
+    "Yes" and "no" weigh the same for each kind."""
     classes = found[0].boxes.classes
     questions = [q for q in presence(photos, several=3) if q.kind in classes]
     pairs = [(surest(found[q.photo].boxes, q.kind), found[q.photo].shown.get(q.kind, NO_BOX)) for q in questions]
@@ -98,7 +89,7 @@ def asked_examples(photos: Sequence[Photo], found: Sequence[Found]) -> Asked:
         for answer in (0, 1):
             those = (kind == k) & (right == answer)
             weight[those] = (kind == k).sum() / 2 / max(those.sum(), 1)
-    return Asked(logit(np.array(pairs).reshape(-1, 2)), kind, right, weight)
+    return Examples(np.array(pairs).reshape(-1, 2), kind, right, weight)
 
 
 def surest(found: Detections, kind: str) -> float:
@@ -107,14 +98,15 @@ def surest(found: Detections, kind: str) -> float:
     return max((float(score) for label, score in pairs if label == kind), default=NO_BOX)
 
 
-def fit_asked(asked: Asked, kinds: int) -> tuple[np.ndarray, np.ndarray]:
-    """Logistic regression of `right` on the logits: two slopes that all kinds share, offsets [kinds].
+def fit_asked(asked: Examples, kinds: int) -> tuple[np.ndarray, np.ndarray]:
+    """Logistic regression of `right` on the logits of scores [n,2]: two slopes that all kinds share, offsets [kinds].
 
     A kind's offset is that of all kinds plus a difference that costs PRIOR_STRENGTH times half its square. Where the
     detector tells nothing of the whole photo the second slope is 0.
     """
-    k, told = asked.kind.astype(int), float(np.ptp(asked.logits[:, 1]) > 0)
-    x = asked.logits * [1.0, told]
+    logits, k = logit(asked.score), asked.kind.astype(int)
+    told = float(np.ptp(logits[:, 1]) > 0)
+    x = logits * [1.0, told]
 
     def loss(p: np.ndarray) -> tuple[float, np.ndarray]:
         slopes, offset, own = np.exp(p[:2]), p[2], p[3:]

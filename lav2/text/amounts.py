@@ -99,8 +99,8 @@ def compared(rows: Sequence[Sequence[str]], question: str) -> Comparison | None:
     return Comparison(line, found[0].name if found and whichever else "")
 
 
-def price_of(rows: Sequence[Sequence[str]], question: str) -> Comparison | None:
-    """The price of the thing that a question names, where a single row names it and has a single price.
+def price_of(rows: Sequence[Sequence[str]], question: str) -> Priced | None:
+    """The thing whose price a question asks for, where a single row names it and has a single price.
 
     Args:
         rows: cells of each row of the text.
@@ -111,15 +111,13 @@ def price_of(rows: Sequence[Sequence[str]], question: str) -> Comparison | None:
     texts = [" ".join(row) for row in rows]
     things = [thing for text in texts for thing in _thing(text, exact=True) or _thing(text, exact=False)]
     found = [thing for thing in things if asked <= words(thing.name)]
-    if not asked or len(found) != 1:
-        return None
-    return Comparison(f"price: {found[0].name} {found[0].price}", found[0].price)
+    return found[0] if asked and len(found) == 1 else None
 
 
 def words(text: str) -> set[str]:
     """Words, those of several things as of one, and numbers."""
-    words = re.findall(r"[^\W\d_]+|\d+", text.lower())
-    return {word[:-1] if len(word) > 3 and word.endswith("s") and not word.endswith("ss") else word for word in words}
+    found = re.findall(r"[^\W\d_]+|\d+", text.lower())
+    return {word[:-1] if len(word) > 3 and word.endswith("s") and not word.endswith("ss") else word for word in found}
 
 
 def priced(rows: Sequence[Sequence[str]]) -> list[Priced]:

@@ -41,8 +41,8 @@ def looked_up(rows: Sequence[Sequence[str]], question: str) -> str:
     Args:
         rows: cells of each row of the text.
     """
-    price = amounts.price_of(rows, question)
-    return price.begins if price else _date(rows, question) or _cell(rows, question)
+    thing = amounts.price_of(rows, question)
+    return thing.price if thing else _date(rows, question) or _cell(rows, question)
 
 
 def _date(rows: Sequence[Sequence[str]], question: str) -> str:
