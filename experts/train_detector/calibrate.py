@@ -77,7 +77,7 @@ def box_examples(photos: Sequence[Photo], found: Sequence[Detections]) -> Exampl
 
 
 def asked_examples(photos: Sequence[Photo], found: Sequence[Found]) -> Examples:
-    """Every "is there one?" and its answer; scores [n,2]: that of the kind's surest box, the whole photo's chance of it.
+    """Every "is there one?" and its answer; scores [n,2]: of the kind's surest box, and the whole photo's chance of it.
     "Yes" and "no" weigh the same for each kind."""
     classes = found[0].boxes.classes
     questions = [q for q in presence(photos, several=3) if q.kind in classes]
