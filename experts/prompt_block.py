@@ -263,6 +263,3 @@ def _chosen(rows: Sequence[_Row], remaining: int, question: str) -> frozenset[in
             kept.add(at)
             remaining -= rows[at].tokens
     return frozenset(kept)
-
-
-

@@ -168,7 +168,7 @@ def _released(name: str, file: str) -> Preset:
         template="alpaca",
         caption_question="Generate caption of this image",  # of the released caption training
         licence="LLaMA 1: Meta's non-commercial research licence; adapter: GPL-3.0; CLIP ViT-L/14: MIT",
-        )
+    )
 
 
 PRESETS: dict[str, Preset] = {

@@ -217,9 +217,7 @@ def commit(self, body, kind, name, revision):
             return self.reply(400, {"error": f"what is {line['key']}?"})
     found["files"] = files
     found["commits"].append(lines[0]["value"]["summary"])
-    self.reply(
-        200, {"success": True, "commitOid": COMMIT, "commitUrl": f"{self.hub.address}/{name}/commit/{COMMIT}"}
-    )
+    self.reply(200, {"success": True, "commitOid": COMMIT, "commitUrl": f"{self.hub.address}/{name}/commit/{COMMIT}"})
 
 
 def resolve(self, body, name, revision, path, spaces=None):

@@ -203,9 +203,7 @@ def test_a_model_of_another_family_is_refused_with_its_reason():
 
 def test_v1s_multimodal_form_adds_one_feature_of_the_photo_to_every_prompt_and_is_saved_and_loaded(tmp_path):
     """arXiv 2303.16199, Sec. 3.4; only prompts and gates beside it."""
-    config = AdapterConfig(
-        fusion="late", prompt_length=3, adapter_layers=3, norm=False, bias=False, scale=False
-    )
+    config = AdapterConfig(fusion="late", prompt_length=3, adapter_layers=3, norm=False, bias=False, scale=False)
     model = open_gates(AdaptedLlama(llama(), config, ProjectorConfig(width=16, pooled=True), VISION).eval())
     assert {name.split(".")[0] for name in model.adapter_parameters()} == {"adapter", "projector"}
     tokens = clip_tokens()

@@ -29,9 +29,7 @@ def logits(model):
 
 def test_saved_keys_are_the_trainable_keys(saved):
     model, folder = saved
-    stages = {
-        name for name, _ in model.named_parameters() for stage in STAGES if trainable(name, model.config, stage)
-    }
+    stages = {name for name, _ in model.named_parameters() for stage in STAGES if trainable(name, model.config, stage)}
     assert set(load_file(folder / "adapter.safetensors")) == stages
 
 

@@ -78,6 +78,7 @@ def test_what_goes_round_in_circles_is_told_and_what_only_repeats_is_not():
 
 def test_an_answer_made_of_the_prompts_own_words_does_not_go_round_in_circles():
     """Which get no penalty: a sign with opening hours was read as MONDAY MONDAY MONDAY until the tokens were out."""
+
     def said(penalty):
         choice = sampler.SequenceSampler(Sampling(max_new_tokens=40, repetition_penalty=penalty), [0], [[3, 4, 5]])
         return [choice(torch.tensor([[0.0, 0.0, 0.0, 3.0, 2.0, 1.0]]))[0] for _ in range(40)]

@@ -86,9 +86,7 @@ def test_coco_results_survive_a_round_trip(tmp_path):
 def test_references_come_from_coco_json_and_from_our_jsonl(tmp_path):
     coco = captions.read_references(FIXTURES / "coco_captions.json")
     assert coco == {42: ["A dog runs.", "The dog is running."], 7: ["A cat sleeps."]}
-    assert captions.read_references(FIXTURES / "captions.jsonl", split="val") == {
-        "photos/2.webp": ["A cat sleeps."]
-    }
+    assert captions.read_references(FIXTURES / "captions.jsonl", split="val") == {"photos/2.webp": ["A cat sleeps."]}
     assert len(captions.read_references(FIXTURES / "captions.jsonl")) == 2
     for name in ("photo.jpg", "other.webp"):
         (tmp_path / name).touch()
@@ -142,16 +140,12 @@ def test_vqa_accuracy_leaves_each_person_out_in_turn():
 
 
 def test_vqav2_files_are_read_and_scored_per_answer_type(with_photos):
-    folder = with_photos(
-        "vqav2", "val2014/COCO_val2014_000000000042.jpg", "val2014/COCO_val2014_000000000007.jpg"
-    )
+    folder = with_photos("vqav2", "val2014/COCO_val2014_000000000042.jpg", "val2014/COCO_val2014_000000000007.jpg")
     questions = vqa.read_vqav2(folder)
     assert [q.id for q in questions] == [420, 421, 70]
     assert questions[0].image == folder / "val2014/COCO_val2014_000000000042.jpg"
     scores = vqa.vqa_scores(questions, {420: "two", 421: "the running", 70: "yes"})
-    assert scores == pytest.approx(
-        {"all": (1 + 0.9 + 0.3) / 3, "number": 1.0, "other": 0.9, "yes/no": 0.9 / 3}
-    )
+    assert scores == pytest.approx({"all": (1 + 0.9 + 0.3) / 3, "number": 1.0, "other": 0.9, "yes/no": 0.9 / 3})
 
 
 def test_a_question_without_an_answer_is_an_error_and_not_a_zero(with_photos):

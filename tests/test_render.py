@@ -59,6 +59,7 @@ PARK = {
     ),
 }
 
+
 def test_places_are_the_nine_cells_of_the_photo():
     rows = (
         ("top left", "top", "top right"),
@@ -67,9 +68,7 @@ def test_places_are_the_nine_cells_of_the_photo():
     )
     names = [name for row in rows for name in row]
     cells = [(100 * c, 20 * r, 100 * c + 99, 20 * r + 19) for r in range(3) for c in range(3)]
-    found = detections(
-        [("cup", 0.9, c) for c in cells], size=(300, 60)
-    )  # wide: width and height not mixed up
+    found = detections([("cup", 0.9, c) for c in cells], size=(300, 60))  # wide: width and height not mixed up
     assert [i.place for i in numbered({"detection": found})] == names
     outside = detections([("cup", 0.9, [-50, -50, -1, -1]), ("cup", 0.9, [300, 60, 400, 90])], size=(300, 60))
     assert [i.place for i in numbered({"detection": outside})] == ["top left", "bottom right"]
@@ -150,8 +149,7 @@ def test_text_in_a_photo_cannot_act_in_the_prompt(text):
     ):
         assert marker not in flat
     assert not any(
-        0x300 <= ord(a) == ord(b) == ord(c)
-        for a, b, c in zip(cleaned, cleaned[1:], cleaned[2:], strict=False)
+        0x300 <= ord(a) == ord(b) == ord(c) for a, b, c in zip(cleaned, cleaned[1:], cleaned[2:], strict=False)
     )
     assert clean(cleaned, 80) == cleaned
     block = prompt_block({"ocr": lines([(text, 0.5, quad(40, 40))])}, len, NO_LIMIT).text
@@ -201,9 +199,7 @@ def test_drawing_works_on_any_size_and_leaves_the_photo_alone(size):
     evidence = {
         "caption": Caption("x", 1.0, "t"),
         "detection": detections(boxes, size=size),
-        "ocr": lines(
-            [("a", 0.9, [[0, height / 2], [width, 0], [width, height / 4], [0, height]])], size=size
-        ),
+        "ocr": lines([("a", 0.9, [[0, height / 2], [width, 0], [width, height / 4], [0, height]])], size=size),
     }
     before = photo.tobytes()
     drawn = draw(photo, evidence)

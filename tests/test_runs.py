@@ -31,9 +31,7 @@ def preset(tmp_path_factory):
     folder = tmp_path_factory.mktemp("llm")
     llama().save_pretrained(folder)
     tokenizer().save_pretrained(folder)
-    return replace(
-        config.PRESETS["embedded"], llm=str(folder), adapter_config=LATE, projector=PROJECTOR, vision=VISION
-    )
+    return replace(config.PRESETS["embedded"], llm=str(folder), adapter_config=LATE, projector=PROJECTOR, vision=VISION)
 
 
 @pytest.fixture

@@ -82,9 +82,7 @@ def _conversation(
             continue
         start, end = len(before), len(before) + len(turn.answer)
         spans.append((start, end + len(tokenizer.eos_token) if prompt.startswith(tokenizer.eos_token, end) else end))
-    learned = [
-        any(start < last and first < end for start, end in spans) for first, last in encoded.offset_mapping
-    ]
+    learned = [any(start < last and first < end for start, end in spans) for first, last in encoded.offset_mapping]
     answer = [*tokenizer(turns[-1].answer, add_special_tokens=False).input_ids, tokenizer.eos_token_id]
     return Sample(row.image, (*encoded.input_ids, *answer), (*learned, *[True] * len(answer)))
 

@@ -33,7 +33,9 @@ TEMPLATE_FILES = ("captions.jsonl", "boxes.jsonl", "boxes_new.jsonl", "teacher_b
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Make the parts in a folder, where they are missing, and mix them."""
-    parser = argparse.ArgumentParser(prog="python -m lav2.documents.mix", description=main.__doc__, formatter_class=Help)
+    parser = argparse.ArgumentParser(
+        prog="python -m lav2.documents.mix", description=main.__doc__, formatter_class=Help
+    )
     parser.add_argument("--data", type=Path, required=True, help="folder with captions.jsonl, boxes.jsonl, qa/ ...")
     parser.add_argument("--out", type=Path, required=True, help="folder of the parts and of mix.jsonl")
     parser.add_argument("--documents", type=int, default=1750, help="made-up ones")

@@ -47,7 +47,7 @@ class NativeForward:
         head = (self.head.weight.data_ptr(), 0 if self.head.factor is None else self.head.factor.data_ptr())
         tables = (shape, layers, (self.epsilon, self.scaling), self.cosine, self.sine, self.norm.float(), head)
         self._exact += [part if isinstance(part, Tensor) else torch.tensor(part) for part in tables]
-        self._tables = [part.data_ptr() for part in self._exact[-len(tables):]]
+        self._tables = [part.data_ptr() for part in self._exact[-len(tables) :]]
         # numbers of scratch memory: for each row, for each row and thread, for each thread
         self._scratch = (
             width + wide + 2 * self.groups * self.head_width + hidden + parts * self.heads * (self.head_width + 16),

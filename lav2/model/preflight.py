@@ -173,9 +173,7 @@ def free(device: str = "cpu") -> float:
     return available if limit == "max" else min(available, float(limit) - float(used) + float(cached))
 
 
-def check(
-    preset: Preset, dtype: str, device: str = "cpu", quantize: str | None = None, training: bool = False
-) -> str:
+def check(preset: Preset, dtype: str, device: str = "cpu", quantize: str | None = None, training: bool = False) -> str:
     """What a preset needs and what is free, in words; a big one that does not fit is refused before anything loads.
 
     Args:

@@ -258,9 +258,7 @@ def _opened(url: str, where: str) -> Image.Image:
             "invalid_image_url",
         )
     if kind.rpartition(";")[2].strip() != "base64":
-        raise Refused(
-            f"`{where}` is not in base64. Send data:image/jpeg;base64,...", where, "invalid_base64_image"
-        )
+        raise Refused(f"`{where}` is not in base64. Send data:image/jpeg;base64,...", where, "invalid_base64_image")
     try:
         return open_image(_decoded(data))
     except LAV2Error as error:

@@ -36,9 +36,7 @@ class Serving:
     host: str | None = setting(None, "address to listen on (default: $GRADIO_SERVER_NAME or 127.0.0.1)")
     port: int | None = setting(None, "(default: $GRADIO_SERVER_PORT, or the first free from 7860)")
     share: bool = setting(False, "also a public link through Gradio's tunnel")
-    mcp: bool = setting(
-        False, "also serve the endpoints as MCP tools, under /gradio_api/mcp/ (default: $LAV2_MCP)"
-    )
+    mcp: bool = setting(False, "also serve the endpoints as MCP tools, under /gradio_api/mcp/ (default: $LAV2_MCP)")
     log: str | None = setting(
         None, "append a JSON line an answer to this file (-: standard error): seconds and counts, no photo or text",
         metavar="FILE",

@@ -241,9 +241,7 @@ class CompareTab:
         legend = f'<p class="lav2-hint">{html.escape(texts["differing"])}</p>' if marked else ""
         return f'<div class="lav2-answers" aria-live="{live}">{cards}</div>{legend}'
 
-    def _unveiled(
-        self, compared: Compared, photo: Image.Image | None, texts: Mapping[str, str]
-    ) -> dict[Any, Any]:
+    def _unveiled(self, compared: Compared, photo: Image.Image | None, texts: Mapping[str, str]) -> dict[Any, Any]:
         """The page with names, receipts and what each answer rests on."""
         return {
             self.shown: compared,

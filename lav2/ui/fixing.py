@@ -53,9 +53,7 @@ class FixForm:
         return {**hidden, self.fold: gr.update(visible=visible, open=False)}
 
 
-def added(
-    findings: Findings, expert: str, text: str, corners: str, texts: Mapping[str, str]
-) -> tuple[Findings, Item]:
+def added(findings: Findings, expert: str, text: str, corners: str, texts: Mapping[str, str]) -> tuple[Findings, Item]:
     """The answered findings with one of the reader's own, which counts from the next answer on.
 
     Args:
