@@ -49,10 +49,12 @@ _PRICE_OF = re.compile(
     r"\bwhat (?:do|does|did)\b.*\bcost\b",
     re.IGNORECASE,
 )
-_ASKING = (
-    "how much is are was were do does did cost price of for the a an i we you pay paid please tell me what s and so "
-    "then can could it one this that item there in on"
+# Words of a question that name nothing in a text, whatever it asks for.
+ASKING = (
+    "how much is are was were do does did cost price of for the a an i you please tell me what s and so then can could "
+    "it one this that there in on"
 )
+_ASKING_PRICE = f"{ASKING} we pay paid item"
 
 
 class Priced(NamedTuple):
@@ -107,7 +109,7 @@ def price_of(rows: Sequence[Sequence[str]], question: str) -> Priced | None:
     """
     if not _PRICE_OF.search(question):
         return None
-    asked = words(question) - words(_ASKING)
+    asked = words(question) - words(_ASKING_PRICE)
     texts = [" ".join(row) for row in rows]
     things = [thing for text in texts for thing in _thing(text, exact=True) or _thing(text, exact=False)]
     found = [thing for thing in things if asked <= words(thing.name)]

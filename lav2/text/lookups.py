@@ -28,10 +28,9 @@ _ASKS_DATE = re.compile(
 )
 # Sums stand in rows of their own, below columns that mean something else.
 _SUM = re.compile(r"\b(?:sub)?total\b|\bamount\b|\bsum\b|\bin all\b|\btogether\b", re.IGNORECASE)
-_ASKING = (
-    "what which who whose where when how much many is are was were do does did have has had the a an of for in on at "
-    "to s and so then please tell me it its that this can you could know looking picture photo from say said listed "
-    "there one row column table i get go price cost"
+_ASKING_CELL = (
+    f"{amounts.ASKING} which who whose where when many have has had at to its know looking picture photo from say said "
+    "listed row column table get go"
 )
 
 
@@ -66,7 +65,7 @@ def _cell(rows: Sequence[Sequence[str]], question: str) -> str:
         if not widest or len(columns) != 1:
             continue
         column = columns[0]
-        rest = asked - named[column] - words(_ASKING)
+        rest = asked - named[column] - words(_ASKING_CELL)
         fits = [row for row in rows[at + 1 :] if len(row) == len(headings) and rest <= words(_others(row, column))]
         if rest and len(fits) == 1:
             found.add(fits[0][column])
