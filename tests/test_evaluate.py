@@ -199,7 +199,7 @@ def test_beam_search_finds_captions_that_the_model_thinks_as_likely_or_likelier(
     images = [str(folder / f"{number}.png") for number in range(3)]
     model = bench.assistant.parts.captioner
     words = bench.assistant.parts.tokenizer
-    begin = words(bench.assistant.caption_prompt).input_ids
+    begin = words(bench.assistant.captioner.prompt).input_ids
     greedy, wide = (replace(bench, captioning=Captioning(beams=beams)).captions(images) for beams in (1, 4))
 
     def chance(image, text):

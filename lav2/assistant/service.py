@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
-import torch
 import transformers
 from PIL import Image
 from torch import Tensor
@@ -22,12 +21,13 @@ from experts.orchestrator import Orchestrator, fingerprint
 from experts.registry import added, in_order
 from lav2 import config
 from lav2.assistant.admission import AT_ONCE, WAITING, AdmissionQueue
+from lav2.assistant.captioner import AdapterCaptioner
 from lav2.assistant.context import ContextWindow
 from lav2.assistant.features import FeatureCache, ImageFeatures, encoded_views, submit
 from lav2.assistant.history import newest_turns
 from lav2.assistant.loading import LoadedModels, context_length, load_parts, versions
-from lav2.captioning import reranker, writer
-from lav2.captioning.candidates import CandidateModel, PhotoCandidates
+from lav2.captioning import reranker
+from lav2.captioning.candidates import CandidateModel
 from lav2.errors import LAV2Error, Unavailable
 from lav2.events import (
     Done,
@@ -91,18 +91,21 @@ class Assistant:
         dtype = str(chat.llm.dtype).removeprefix("torch.")
         self.versions = {**versions(), "device": chat.llm.device.type, "dtype": dtype}
         self.settings = preset
-        self.captioning = writer.Captioning(drafts=preset.caption_drafts)
         self.load_seconds = load_seconds
         self.expert_failures: dict[str, ExpertFailure] = {}  # of those that could not be loaded
         self._chat, self._captioner, self._tokenizer = chat, captioner, tokenizer
         self._tower, self._caption_tower, self._judge = tower, caption_tower or tower, judge
         self._candidates = candidates
+        self._scheduler = scheduler.Scheduler(at_once)
+        self.captioner = AdapterCaptioner(
+            captioner, tokenizer, preset, self._caption_views, judge, candidates, self._scheduler
+        )
         own = {
             "caption": caption.build(
-                self.caption,
+                self.captioner.caption,
                 f"LLaMA-Adapter captioner ({preset.name})",
-                concepts=self.concepts if judge else None,
-                candidates=self.candidates if candidates else None,
+                concepts=self.captioner.concepts if judge else None,
+                candidates=self.captioner.candidates if candidates else None,
             ),
             "detection": detector,
             "ocr": ocr.build(device=str(chat.device)),
@@ -112,7 +115,6 @@ class Assistant:
         self.experts = tuple(self._experts)
         self._orchestrator = Orchestrator(self._experts)
         self._at_once, self._admission = at_once, AdmissionQueue(at_once, WAITING)
-        self._scheduler = scheduler.Scheduler(at_once)
         self.context = context_length(chat.llm)  # tokens of prompt and answer together at most
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="vision")
         self._encoder = ThreadPoolExecutor(1, thread_name_prefix="encoder")  # see encoded_views; like all
@@ -216,37 +218,18 @@ class Assistant:
                 pass
             return {} if cancel.is_set() else in_order(dict(self._orchestrator.run(image, experts, cancel=cancel)))
 
-    def concepts(self, image: Image.Image) -> tuple[tuple[str, float], ...]:
-        """The words that the captioner's judge expects of a photo (lav2.captioning.reranker), the likeliest first."""
-        return self._judge.concepts(self._caption_views(image)[0]())[0]
-
-    def candidates(self, image: Image.Image) -> PhotoCandidates:
-        """What tells likely answers to questions on a photo (lav2.captioning.candidates)."""
-        return self._candidates.on(self._caption_views(image)[0]())
+    def caption(self, image: Image.Image) -> str:
+        """One sentence about a photo, of the caption expert's model."""
+        return self.captioner.caption(image)
 
     def _caption_views(self, image: Image.Image) -> Sequence[Callable[[], Tensor]]:
         """The photo and its mirror image, each [1, N, C] once it is wanted, as the captioner sees them."""
-        shared = self._caption_tower is self._tower
-        return self._features.of(image)[:2] if shared else encoded_views(self._caption_tower, image, self._encoder)
-
-    @torch.inference_mode()
-    def caption(self, image: Image.Image) -> str:
-        """One sentence about a photo by the adapter tuned on captions (the paper's caption expert, Sec. 4.4)."""
         if self._caption_tower is None:
             raise LAV2Error(
                 "The adapter of {preset} is text only.", "Choose a preset with an image encoder.", preset=self.preset
             )
-        model, words, how = self._captioner, self._tokenizer, self.captioning
-        clip_tokens = torch.cat([view() for view in self._caption_views(image)[: how.views]])
-        return writer.write(model, words, self.caption_prompt, clip_tokens, how, self._judge, self._scheduler)
-
-    @property
-    def caption_prompt(self) -> str:
-        """What the captioner goes on from: the preset's question, or the begin token alone ("" where the tokenizer puts
-        it by itself)."""
-        if self.settings.caption_question:
-            return prompts.build(self.settings.template, self.settings.caption_question)
-        return "" if streaming.encode(self._tokenizer, "") else self._tokenizer.bos_token
+        shared = self._caption_tower is self._tower
+        return self._features.of(image)[:2] if shared else encoded_views(self._caption_tower, image, self._encoder)
 
     @property
     def parts(self) -> LoadedModels:

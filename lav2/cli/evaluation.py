@@ -111,7 +111,9 @@ def _runner(options: argparse.Namespace):
     if "beams" in given:
         given = {"drafts": 0} | given
     return EvaluationRunner(
-        assistant, options.cache or cache_dir() / "features", captioning=replace(assistant.captioning, **given)
+        assistant,
+        options.cache or cache_dir() / "features",
+        captioning=replace(assistant.captioner.settings, **given),
     )
 
 

@@ -69,8 +69,8 @@ class EvaluationRunner:
 
     def captions(self, images: Sequence[str]) -> list[str]:
         """The caption expert's sentences about photos."""
-        how, parts = self.captioning or self.assistant.captioning, self.assistant.parts
-        prompt, model, words = self.assistant.caption_prompt, parts.captioner, parts.tokenizer
+        how, parts = self.captioning or self.assistant.captioner.settings, self.assistant.parts
+        prompt, model, words = self.assistant.captioner.prompt, parts.captioner, parts.tokenizer
         if how.beams == 1 and not how.drafts:
             greedy = Sampling(max_new_tokens=how.max_new_tokens, repetition_penalty=1.0)
             return self._generate(model, [prompt] * len(images), images, greedy, parts.caption_tower)

@@ -129,7 +129,9 @@ def _evaluate(run: Run, stage: Stage) -> dict[str, Any]:
     chat, captioner = (str(run.out / "export" / name) for name in ("chat", "caption"))
     preset = replace(run.preset, adapter=chat, caption_adapter=captioner)
     loaded = Assistant.load(preset, device=run.device, report=run.report)
-    runner = EvaluationRunner(loaded, run.cache or weights.cache_dir() / "features", captioning=loaded.captioning)
+    runner = EvaluationRunner(
+        loaded, run.cache or weights.cache_dir() / "features", captioning=loaded.captioner.settings
+    )
     data = run.data / "captions.jsonl"
     scores, said = tasks.captions(runner, data, split="val", limit=stage.settings["limit"])
     written = report.report(runner, ["recipe", run.recipe.name], run.seed, data, scores=scores, captions=said)
