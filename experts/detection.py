@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
-from itertools import compress
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -144,7 +143,7 @@ class Detector(LazyExpert):
         confidence = np.clip(boxes.conf.float().cpu().numpy(), 0, 1)  # [n]
         xyxy = boxes.xyxy.float().cpu().numpy().reshape(-1, 4)  # [n,4] px of `image`
         if self._calibrated:
-            labels, confidence, xyxy = self._told(labels, confidence, xyxy, image.size)
+            labels, confidence, xyxy = self._calibrate(labels, confidence, xyxy, image.size)
         return {
             "xyxy": xyxy,
             "confidence": confidence,
@@ -156,11 +155,12 @@ class Detector(LazyExpert):
             "sure": self._sure,
         }
 
-    def _told(
+    def _calibrate(
         self, labels: np.ndarray, scores: np.ndarray, xyxy: np.ndarray, size: tuple[int, int]
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Boxes [n] as the weights give them -> (labels, chances, xyxy) of those that are sure, and of a kind that has
-        none but is there the surest one, or a faint one around the photo, of `size` px, where it has no box."""
+        none but is there the surest one. A kind that only the whole photo shows has a faint box around the photo, of
+        `size` px."""
         whole = calibration.of_whole_photo(xyxy)
         shown = dict(zip(labels[whole], scores[whole], strict=True))
         labels, scores, xyxy = labels[~whole], scores[~whole], xyxy[~whole]
@@ -170,19 +170,19 @@ class Detector(LazyExpert):
         kept = chances >= self._sure
         if self._least is None:
             return labels[kept], chances[kept], xyxy[kept]
+        boxless = sorted(shown.keys() - set(labels))
+        n = len(boxless)
+        labels = np.concatenate([labels, np.array(boxless, object)])
+        scores = np.concatenate([scores, np.full(n, calibration.NO_BOX)])
+        faint = [min(shown[label], ELSEWHERE * self._sure) for label in boxless]
+        chances = np.concatenate([chances, np.array(faint, np.float32)])
+        xyxy = np.concatenate([xyxy, np.tile(np.array([0, 0, *size], np.float32), (n, 1))])
+        kept = np.concatenate([kept, np.zeros(n, bool)])
         by_photo = np.array([shown.get(label, calibration.NO_BOX) for label in labels])
         answering = self._calibration.answering(labels, scores, by_photo)
         for label in set(labels[answering]) - set(labels[kept]):
             kept[np.argmax(np.where(labels == label, chances, -1))] = True
-        found = labels[kept], chances[kept], xyxy[kept]
-        boxless = sorted(shown.keys() - set(labels))
-        by_photo = np.array([shown[label] for label in boxless])
-        yes = self._calibration.answering(boxless, np.full(len(boxless), calibration.NO_BOX), by_photo)
-        there = list(compress(boxless, yes))
-        faint = np.array([min(shown[label], ELSEWHERE * self._sure) for label in there], np.float32)
-        around = np.tile(np.array([0, 0, *size], np.float32), (len(there), 1))
-        parts = zip(found, (np.array(there, object), faint, around), strict=True)
-        return tuple(np.concatenate(pair) for pair in parts)
+        return labels[kept], chances[kept], xyxy[kept]
 
 
 @contextlib.contextmanager
