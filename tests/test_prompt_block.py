@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from experts import prompt_block as block_module
 from experts.evidence import Caption, Detections, ExpertFailure, OcrLines, from_json
 from experts.prompt_block import RULE, prompt_block
 from experts.render import numbered
@@ -129,3 +130,15 @@ def test_a_long_caption_and_many_boxes_are_shortened_before_they_are_dropped(bud
     many = Detections([[i, i, i + 9, i + 9] for i in range(60)], [0.9] * 60, NAMES * 20, 0.0, "d", NAMES, (100, 100))
     text = prompt_block({"caption": Caption("word " * 100, 0.0, "t"), "detection": many}, len, budget).text
     assert text.startswith(RULE) and len(text) <= budget
+
+
+def test_a_text_is_laid_out_once_for_prompt_computed_line_and_what_it_says_outright(monkeypatch):
+    laid_out, order = [], block_module.rows_of
+    monkeypatch.setattr(block_module, "rows_of", lambda *given: laid_out.append(1) or order(*given))
+    evidence, question = page([["Bread", "2.20"], ["Eggs", "3.95"]]), "Which is the cheapest?"
+    assert "Computed" in grounding.block(evidence, question, len).text
+    assert list(grounding.answer_bias(evidence, question)) == ["Bread"]
+    assert list(grounding.answer_bias(evidence, "How much are the eggs?")) == ["3.95"]
+    assert laid_out == [1]
+    assert grounding.answer_bias(page([["Tea", "1.00"], ["Eggs", "3.95"]]), question) != {}
+    assert laid_out == [1, 1]  # another text
