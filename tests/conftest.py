@@ -11,6 +11,8 @@ if os.environ.get("LAV2_TEST_DEVICE", "cpu") == "cpu":
     os.environ["TRITON_INTERPRET"] = "1"  # before triton is imported: its kernels run on the CPU then
 
 ROOT = Path(__file__).resolve().parent.parent
+# Fixtures that a few test files ask for by `pytest_plugins`; other files import from them before.
+pytest.register_assert_rewrite("hub_folders", "released_files", "scenes", "scripted")
 
 
 @pytest.fixture(scope="session")

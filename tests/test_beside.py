@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from test_app import COMPARE, ENGLISH, KOREAN, Scripted, compare, done
+from scripted import COMPARE, ENGLISH, KOREAN, Scripted, compare, done
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import (
     CLIPImageProcessor,

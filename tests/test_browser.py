@@ -9,79 +9,20 @@ import re
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from importlib.util import find_spec
-from pathlib import Path
 
 import pytest
 from live import PATIENCE, ROOT, answered, attach, question_box, said, send, serve, settled, shorten, visitor, working
-from PIL import Image, ImageDraw, ImageFont
+from page_actions import BUS, exact_prompt, notice, paper
+from PIL import Image
 from playwright.sync_api import expect
 
-from experts.evidence import from_json
 from lav2.cli.main import main
-from lav2.text.verdict import verdict
 
 pytestmark = [pytest.mark.slow, pytest.mark.flaky(reruns=2)]
 
-BUS = Path(find_spec("ultralytics").origin).parent / "assets/bus.jpg"
 LEVELS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]
 TEXTS = json.loads((ROOT / "assets/ui.json").read_text(encoding="utf-8"))
 GRADIOS = ("nested-interactive",)  # the fold in the conversation: a button inside a title that acts as one
-
-
-def rewrite(page, row: int, text: str) -> None:
-    """Another text for the finding in that row of the table."""
-    settled(page)
-    cell = page.locator(f".lav2-table [data-testid=cell-{row}-2]:visible")
-    cell.click()
-    settled(page)  # a row that is chosen is drawn in the photo
-    cell.press("Enter")
-    box = page.locator(".lav2-table textarea:visible, .lav2-table input[type=text]:visible").first
-    box.fill(text)
-    expect(box).to_have_value(text)
-    page.keyboard.press("Enter")
-    expect(cell).to_contain_text(text)
-
-
-def untick(page, box) -> None:
-    """Switches a finding off, and sees that it stays off."""
-    settled(page)
-    box.click()
-    settled(page)
-    expect(box).not_to_be_checked()
-
-
-def exact_prompt(page) -> str:
-    settled(page)
-    page.get_by_role("button", name="Exact prompt").first.click()
-    settled(page)
-    box = page.locator("textarea[disabled]:visible").last
-    expect(box).not_to_have_value("")
-    return box.input_value()
-
-
-def notice(page):
-    return page.locator(".lav2-notice:visible").first
-
-
-def downloaded(page, folder) -> dict:
-    settled(page)
-    with page.expect_download() as download:
-        page.locator(".lav2-receipt:visible").click()
-    download.value.save_as(folder / "receipt.json")
-    return json.loads((folder / "receipt.json").read_text())
-
-
-def paper(lines, size: int, file: Path) -> Path:
-    """A picture of lines of text, `size` px high, that no server has seen: one it remembers takes no time."""
-    picture = Image.new("RGB", (20 * size, 40 + int(1.6 * size) * len(lines)), "white")
-    for pixel in range(8):
-        picture.putpixel((pixel, 0), (*os.urandom(2), 255))
-    for row, line in enumerate(lines):
-        place = (size // 2, 20 + int(1.6 * size) * row)
-        ImageDraw.Draw(picture).text(place, line, "black", ImageFont.load_default(size))
-    picture.save(file)
-    return file
 
 
 def test_two_questions_on_one_photo_show_evidence_and_streamed_answers(open_page):
@@ -154,35 +95,6 @@ def test_compare_answers_on_both_sides_takes_a_vote_and_shows_all_eight_choices(
     expect(page.locator("#answers section p")).to_have_text([re.compile(r"\S")] * 8)
 
 
-def test_findings_can_be_corrected_and_the_receipt_replays(open_page, tmp_path):
-    page = open_page()
-    shorten(page)
-    page.get_by_label("Auto").check()
-    sign = ROOT / "assets/examples/street-sign.webp"
-    attach(page, sign)
-    send(page, "What does the sign say?")
-    answered(page)
-    expect(page.locator(".lav2-experts:visible .route")).to_contain_text("it asks about text")
-    before = page.locator(".lav2-table [role=row]:visible").count()
-    texts = page.locator(".lav2-table [data-testid^=cell-][data-testid$='-2']:visible").all_inner_texts()
-    rewrite(page, [text.strip() for text in texts].index("STOP"), "STOPP")
-    untick(page, page.locator(".lav2-table [data-testid^=cell-] input[type=checkbox]:visible").last)
-    page.get_by_role("button", name="Answer again").click()
-    answered(page)
-    assert "> STOPP" in exact_prompt(page)
-    expect(page.locator(".lav2-table [role=row]:visible")).to_have_count(before - 1)
-    assert downloaded(page, tmp_path)["corrected"] is True
-    assert main(["replay", str(tmp_path / "receipt.json"), str(sign)]) == 0
-    page.get_by_role("button", name="Replay a receipt").click()
-    for name, file in (("receipt", tmp_path / "receipt.json"), ("photo", sign)):
-        settled(page)
-        page.locator(f"#replay-{name} input[type=file]").set_input_files(file)
-        page.locator(f"#replay-{name} .file-preview").wait_for()
-    settled(page)
-    page.get_by_role("button", name="Replay a receipt").last.click()
-    page.get_by_text("The answer is the same.").wait_for()
-
-
 def test_a_bad_file_is_named_the_conversation_stays_and_the_next_question_works(open_page, tmp_path):
     page = open_page()
     shorten(page)
@@ -214,52 +126,6 @@ def test_an_example_is_one_click_away_and_clear_empties_the_page(open_page):
     page.locator(".lav2-photo img:visible").first.wait_for(state="hidden")  # the server takes it away, a moment later
     settled(page)
     assert said(page) == []
-
-
-def test_a_finding_lights_up_in_the_photo_under_the_pointer_and_with_the_keyboards_focus(open_page):
-    page = open_page()
-    shorten(page)
-    attach(page, BUS)
-    send(page, "What is this?")
-    answered(page)
-    row = page.locator(".lav2-table [role=row]:visible", has_text="person").first
-    number = row.locator("[data-testid^=cell-]").nth(1).inner_text().split()[0]
-    spot = page.locator(".lav2-spot")
-    page.locator("#lead").hover()
-    row.hover()
-    expect(spot).to_have_attribute("data-number", number)
-    settled(page)
-    shown = page.locator(".lav2-photo img:visible").bounding_box()
-    lit = spot.locator(".outline").evaluate(
-        """path => {  // without its stroke
-            const box = path.getBBox(), whole = path.ownerSVGElement.getBoundingClientRect();
-            return { x: whole.x + box.x, height: box.height };
-        }"""
-    )
-    corners = json.loads(page.locator(".lav2-experts:visible").get_attribute("data-places"))[number]
-    assert lit["x"] == pytest.approx(shown["x"] + min(x for x, _ in corners) * shown["width"], abs=4)
-    assert lit["height"] == pytest.approx((corners[2][1] - corners[0][1]) * shown["height"], abs=6)
-    page.locator("#lead").hover()
-    expect(spot).to_have_count(0)
-    row.locator("input[type=checkbox]").focus()
-    expect(spot).to_have_attribute("data-number", number)
-    page.locator("#lead").dispatch_event("pointerover")  # as when focus scrolls the page under a resting pointer
-    settled(page)
-    expect(spot).to_have_attribute("data-number", number)
-    image = page.locator(".lav2-photo img:visible")
-    whole = image.get_attribute("src")
-    row.locator("[data-testid^=cell-]").nth(1).click()  # chosen: the rest of the photo is dimmed
-    page.wait_for_function("([image, src]) => image.src !== src", arg=[image.element_handle(), whole])
-
-
-def test_one_click_unticks_the_last_of_eight_findings(open_page):
-    page = open_page()
-    shorten(page)
-    attach(page, BUS)
-    send(page, "What is this?")
-    answered(page)
-    boxes = page.locator(".lav2-table [data-testid^=cell-] input[type=checkbox]:visible")
-    untick(page, boxes.nth(7))  # a table that must scroll to the row loses the click
 
 
 def test_two_visitors_at_once_do_not_see_each_other(open_page, server):
@@ -370,29 +236,6 @@ def test_the_page_can_be_used_with_the_keyboard_alone(open_page):
     assert said(page)
     tab_to("input[type=checkbox]")
     page.keyboard.press("Space")
-
-
-def test_marks_and_conflicts_are_those_of_the_evidence_and_html_in_a_finding_stays_text(open_page, tmp_path):
-    page = open_page()
-    shorten(page)
-    attach(page, BUS)
-    send(page, "How many people are there?")
-    answered(page)
-    receipt = downloaded(page, tmp_path)
-    evidence = {name: from_json(name, found) for name, found in receipt["evidence"].items()}
-    numbers = page.locator(".lav2-table [data-testid^=cell-][data-testid$='-1']:visible").all_inner_texts()
-    marked = {int(number.split()[0]) for number in numbers if "✓" in number}
-    held = verdict(receipt["answer"], receipt["question"], evidence, frozenset(receipt["left_out"]))
-    assert marked == held.rests_on & {int(number.split()[0]) for number in numbers}
-    expect(page.locator(".lav2-claims:visible .alone mark")).to_have_text(list(held.missing))
-    rewrite(page, 0, "seven people <img src=x onerror=\"document.title='taken'\">")
-    page.get_by_role("button", name="Answer again").click()
-    answered(page)
-    people = evidence["detection"].labels.count("person")
-    said_seven = f"The caption says 7 “people”, but the detector found {people} of person."
-    expect(page.locator(".lav2-claims:visible")).to_contain_text(said_seven)
-    expect(page.locator(".lav2-experts:visible")).to_contain_text("seven people <img")
-    assert page.title() == "LAV2" and page.locator("img[src=x]").count() == 0
 
 
 def test_a_stopped_answer_says_so_and_the_next_question_is_answered(open_page, tmp_path):
@@ -511,29 +354,6 @@ def test_a_busy_server_says_the_place_in_the_queue(open_page, address, tmp_path)
     assert said(page)
 
 
-def test_what_a_photo_carries_beside_its_pixels_is_kept_nowhere(open_page, server):
-    page = open_page()
-    shorten(page)
-    page.get_by_role("tab", name="Compare").click()
-    exif = Image.Exif()
-    exif[0x010F] = "kumquat-maker"  # the camera's maker
-    exif.get_ifd(0x8825)[29] = "2026:01:02"  # GPS date
-    located = server.folder / "kumquat-holiday.jpg"
-    Image.open(ROOT / "assets/examples/price-label.webp").convert("RGB").save(located, exif=exif)
-    assert b"kumquat-maker" in located.read_bytes()
-    shorten(page)
-    attach(page, located)
-    send(page, "How much is a kumquat-question?")
-    answered(page)
-    page.get_by_role("button", name="Tie").click()
-    page.get_by_text("Your vote is stored").wait_for()
-    assert "kumquat" not in server.log
-    stored = (server.folder / "votes/votes.jsonl").read_text()
-    assert "kumquat-question" in stored and "kumquat-holiday" not in stored
-    for photo in (server.folder / "votes/photos").iterdir():
-        assert not Image.open(photo).getexif() and b"kumquat" not in photo.read_bytes()
-
-
 def test_a_space_without_the_preset_and_without_a_detector_says_both_and_answers(open_page, tmp_path):
     missing = {"SPACE_ID": "someone/lav2", "LAV2_PRESET": "llama-7b-bias", "LAV2_DETECTOR": str(tmp_path / "no.pt")}
     with serve(tmp_path / "space", **missing) as space:
@@ -546,7 +366,3 @@ def test_a_space_without_the_preset_and_without_a_detector_says_both_and_answers
         assert "no.pt" in failed and len(failed.split(".")) > 2, "cause and next step"
         expect(page.locator(".lav2-experts:visible .done")).to_have_count(2)
         assert said(page)[-1].strip() and space.attempts == []
-
-
-def test_nothing_tried_the_network(server):
-    assert server.attempts == []

@@ -253,3 +253,7 @@ def test_a_visitor_sees_no_sign_that_somebody_else_sent_the_same_photo(open_page
     send(page, "And now?")
     answered(page)
     expect(page.locator(".lav2-experts:visible")).to_contain_text("remembered")  # it is his own from here on
+
+
+def test_nothing_tried_the_network(server):
+    assert server.attempts == []

@@ -8,7 +8,7 @@ from collections import Counter
 
 import pytest
 from PIL import Image
-from test_app import CHAT, COMPARE, ENGLISH, SETTINGS, Scripted, ask, compare, done, page_of, value
+from scripted import CHAT, COMPARE, ENGLISH, SETTINGS, Scripted, ask, compare, done, page_of, value
 
 from lav2.assistant import votes
 from lav2.errors import LAV2Error

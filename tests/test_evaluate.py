@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
-from test_data import grounded, tokenizer
 from tiny import LATE, PROJECTOR, VISION, llama, open_gates
+from tiny_rows import grounded, tokenizer
 
 from experts import detection
 from experts.evidence import BUILT_IN

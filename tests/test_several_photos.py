@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from test_app import CHAT, ENGLISH, OBJECTS, SETTINGS, Scripted, done, page_of
+from scripted import CHAT, ENGLISH, OBJECTS, SETTINGS, Scripted, done, page_of
 
 from lav2.errors import LAV2Error
 from lav2.events import EvidenceFound, PromptReady, Token
