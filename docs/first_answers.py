@@ -6,6 +6,7 @@
 Photos are every twelfth of the val split of boxes.jsonl, questions go round: picked by index, not by taste.
 """
 
+import argparse
 import json
 import os
 import subprocess
@@ -77,10 +78,15 @@ def picture(out: Path) -> None:
 
 
 def main() -> None:
-    if sys.argv[1] == "--picture":
-        picture(Path(sys.argv[2]))
+    parser = argparse.ArgumentParser(description="Twenty questions on COCO val photos, or three in one picture.")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("data", type=Path, nargs="?", help="folder with boxes.jsonl and its photos")
+    what.add_argument("--picture", type=Path, metavar="FILE", help="write photos, questions and answers there as one picture")
+    options = parser.parse_args()
+    if options.picture:
+        picture(options.picture)
         return
-    data = Path(sys.argv[1]).resolve()
+    data = options.data.resolve()
     rows = [json.loads(line) for line in (data / "boxes.jsonl").read_text().splitlines()]
     lines, on, off = ask(data, [row["image"] for row in rows if row["split"] == "val"][::12][:20])
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout

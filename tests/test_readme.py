@@ -1,57 +1,13 @@
-"""Every command of the README exists; those that need nothing but the repository run."""
+"""The papers beside the code: links, the walk in ten steps, the licence."""
 
 import ast
 import re
-import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
-DOCS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-LINES = [
-    line.split("  # ")[0].strip()
-    for block in re.findall(r"```bash\n(.*?)```", TEXT, re.DOTALL)
-    for line in block.splitlines()
-    if line.strip() and not line.startswith("#")
-]
-COMMANDS = [shlex.split(line)[1:] for line in LINES if line.startswith(".venv/bin/python")]
-
-
-def test_the_readme_has_commands_of_both_kinds():
-    assert {"make demo", "make test"} <= set(LINES)
-    assert {command[2] for command in COMMANDS} >= {"ask", "batch", "caption", "train"}
-
-
-@pytest.mark.parametrize("line", [line for line in LINES if line.startswith("make ")])
-def test_make_targets_exist(line):
-    done = subprocess.run(["make", "--dry-run", *shlex.split(line)[1:]], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-
-
-@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
-def test_options_are_known(command):
-    """argparse accepts the words: with --help after them, an unknown command or option still fails first."""
-    assert command[:2] in (["-m", "lav2"], ["-m", "lav2.instruct"], ["-m", "lav2.documents.mix"])
-    names = [word for word in command if word.startswith("--")]
-    called = command[:3] if command[1] == "lav2" else command[:2]
-    done = subprocess.run([sys.executable, *called, "--help"], cwd=ROOT, capture_output=True, text=True, timeout=600)
-    assert done.returncode == 0, done.stderr
-    assert [name for name in names if name not in done.stdout] == []
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "command", [c for c in COMMANDS if c[2] in ("ask", "batch", "caption", "presets")], ids=" ".join
-)
-def test_commands_on_the_example_pictures_run(command, tmp_path):
-    words = [word.replace("runs/", f"{tmp_path}/") for word in command]
-    done = subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True, timeout=600)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() or list(tmp_path.iterdir())
 
 
 def test_every_file_that_the_readme_links_exists():
