@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from experts.evidence import OcrLines
-from lav2.text import amounts, grounding
+from lav2.text import amounts, grounding, weighing
 
 RECEIPT = [
     ["GREEN MARKET"],
@@ -67,6 +67,8 @@ LISTED = [["Line 41:", "Item 41 costs 41.50"], ["Line 42:", "Item 42 costs 42.50
         (RECEIPT, "What does the olive oil cost?", "E7.49"),
         (TABLE, "How much do the pens cost?", "18.00"),  # not how many there are
         (TABLE, "Price of paper A5?", "9.95"),
+        ([["Hosting", "12", "120.00"]], "How much is the hosting?", "120.00"),  # not 12 120.00
+        ([["Room", "EUR", "85"], ["Spa", "20", "€"]], "How much is the room?", "EUR 85"),
         (LISTED, "How much does item 42 cost?", "42.50"),
         (LISTED, "and what is the price of lot 7", "€264"),
     ],
@@ -149,5 +151,5 @@ def test_the_answer_is_weighed_by_what_prices_compute():
         [[[x, y], [x + 60, y], [x + 60, y + 10], [x, y + 10]] for y in (0, 30) for x in (0, 200)], np.float32
     )
     ocr = OcrLines(quads, np.ones(4, np.float32), tuple(cell for row in rows for cell in row), 0.1, (300, 60))
-    assert list(grounding.answer_bias({"ocr": ocr}, "Which is the cheapest?")) == ["Bread"]
-    assert list(grounding.answer_bias({"ocr": ocr}, "How much are the eggs?")) == ["3.95"]
+    assert list(weighing.answer_bias({"ocr": ocr}, "Which is the cheapest?")) == ["Bread"]
+    assert list(weighing.answer_bias({"ocr": ocr}, "How much are the eggs?")) == ["3.95"]

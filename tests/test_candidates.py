@@ -22,7 +22,7 @@ from lav2.events import Sampling
 from lav2.inference import search, streaming
 from lav2.inference.sampler import SequenceSampler
 from lav2.model.vision import VisionTower
-from lav2.text import grounding
+from lav2.text import grounding, weighing
 from lav2.text.corrections import corrected
 from lav2.text.verdict import verdict
 from lav2.ui import texts
@@ -107,7 +107,7 @@ def test_how_many_there_are_of_a_kind_the_boxes_tell_and_a_likely_answer_where_t
             box, np.ones(1, np.float32), found, 0.1, "toy", ("dog", "cat"), (20, 20), 0.5
         )
     assert grounding.likely_answers(evidence, asked) == told
-    assert bool(grounding.answer_bias(evidence, asked)) == bool(told)
+    assert ("Three" in weighing.answer_bias(evidence, asked)) == bool(told)
 
 
 def test_rows_are_told_candidates_of_each_of_their_questions_by_a_model_that_knows_other_photos(
@@ -182,19 +182,19 @@ def test_candidates_are_rows_of_the_table_that_an_answer_can_rest_on_and_a_visit
 
 def test_the_chance_of_a_candidate_weighs_the_words_of_the_answer(model):
     evidence = {"caption": Caption("a ball", 0.0, "toy", (), (("yes", 0.9), ("dark red", 0.1), ("no", 0.02)), "Is it?")}
-    weights = grounding.answer_bias(evidence, "Is it?")
+    weights = weighing.answer_bias(evidence, "Is it?")
     assert list(weights) == ["Yes", "Dark red", "No"] and weights["No"] == 0
-    assert weights["Yes"] == pytest.approx(grounding.BIAS * np.log(0.9 / grounding.UNTOLD))
-    assert grounding.answer_bias(evidence, "Is it red?") == {} == grounding.answer_bias({}, "Is it?")
+    assert weights["Yes"] == pytest.approx(weighing.BIAS * np.log(0.9 / weighing.UNTOLD))
+    assert weighing.answer_bias(evidence, "Is it red?") == {} == weighing.answer_bias({}, "Is it?")
     asked = {"caption": Caption("a ball", 0.0, "toy", ask=model.on(torch.tensor([[RED[:3], RED[:3]]])))}
-    assert max(weights := grounding.answer_bias(asked, "Is it red?"), key=weights.get) == "Yes"
+    assert max(weights := weighing.answer_bias(asked, "Is it red?"), key=weights.get) == "Yes"
 
 
 def test_the_colour_of_a_kinds_surest_box_weighs_where_its_colour_is_asked():
     boxes = np.array([[0, 0, 9, 9], [20, 0, 40, 20], [50, 50, 60, 60]], np.float32)
     found = Detections(boxes, np.array([0.6, 0.9, 0.2], np.float32), ("cat", "cat", "bus"), 0.1, "d",
                        ("cat", "bus", "dog"), (80, 80), 0.5, ("white", "brown or black", "red"))  # fmt: skip
-    said = lambda question: list(grounding.answer_bias({"detection": found}, question))  # noqa: E731
+    said = lambda question: list(weighing.answer_bias({"detection": found}, question))  # noqa: E731
     assert said("What colour is the cat?") == ["Brown", "Black"] == said("and what is the color of this cat")
     assert said("What color is the bus?") == ["Red"]
     assert said("What colour is it?") == ["Brown", "Black"]  # only cats are sure
@@ -203,8 +203,8 @@ def test_the_colour_of_a_kinds_surest_box_weighs_where_its_colour_is_asked():
         assert said(other) == []
     asked = "What colour is the cat?"
     likely = {"caption": Caption("a cat", 0.0, "toy", (), (("brown", 0.99),), asked), "detection": found}
-    weights = grounding.answer_bias(likely, asked)
-    assert weights["Brown"] == pytest.approx(grounding.BIAS * np.log(0.99 / grounding.UNTOLD))  # of both the more
+    weights = weighing.answer_bias(likely, asked)
+    assert weights["Brown"] == pytest.approx(weighing.BIAS * np.log(0.99 / weighing.UNTOLD))  # of both the more
 
 
 def test_a_likely_answer_is_lifted_as_long_as_the_answer_goes_on_like_it():
@@ -223,3 +223,46 @@ def test_likely_answers_change_what_one_and_many_prompts_are_answered():
     assert moved[0].startswith("w7") and moved[0] != plain[0] and moved[1] == plain[1]
     alone = streaming.stream(model, words, prompts[0], model.prompt_kv(visual[:1]), GREEDY, likely=likely[0])
     assert "".join(text for text, _ in alone).strip() == moved[0]
+
+
+def test_which_of_several_kinds_it_is_the_surest_box_of_them_weighs():
+    boxes = np.array([[0, 0, 9, 9], [20, 0, 40, 20], [0, 0, 80, 80]], np.float32)
+    found = Detections(boxes, np.array([0.9, 0.3, 0.2], np.float32), ("person", "bird", "dog"), 0.1, "d",
+                       ("person", "bird", "dog"), (80, 80), 0.5)  # fmt: skip
+    asked = "What animal is this?"
+    kept = grounding.filter_for_question(found, asked)
+    assert kept.labels == ("person", "bird")  # none of the animals is sure, so the surest
+    assert "perhaps one bird" in grounding.block({"detection": kept}, asked, len).text
+    weights = weighing.answer_bias({"detection": kept}, asked)
+    assert list(weights) == ["Bird", "A bird"]
+    assert weights["Bird"] == pytest.approx(weighing.BIAS * np.log(0.3 / weighing.UNTOLD))
+    for other in ("What is the animal doing?", "What is this?", "What vehicle is this?"):
+        assert grounding.filter_for_question(found, other).labels == ("person",)
+        assert weighing.answer_bias({"detection": found}, other) == {}
+
+
+@pytest.mark.parametrize(
+    "question, said",
+    [
+        ("How many people are there?", ["Six"]),
+        ("how many persons can you see in the photo", ["Six"]),
+        ("How many dogs?", ["One"]),  # a faint one
+        ("How many cats are there?", []),  # none found
+        ("How many people are on the beach?", ["Six"]),
+        ("how many people are walking along the street", ["Six"]),
+        ("How many people are wearing a hat?", []),  # boxes do not tell who does
+        ("How many people on the bench have bags?", []),
+        ("How many women are there?", []),  # nor who is a woman
+        ("How many big dogs are there?", []),
+        ("Are there people?", []),
+    ],
+)
+def test_the_number_of_boxes_weighs_where_a_kind_is_counted(question, said):
+    boxes = np.array([[10 * i, 0, 10 * i + 9, 9] for i in range(7)], np.float32)
+    found = Detections(boxes, np.array([0.9] * 6 + [0.2], np.float32), ("person",) * 6 + ("dog",), 0.1, "d",
+                       ("person", "dog", "cat"), (80, 80), 0.5)  # fmt: skip
+    weights = weighing.answer_bias({"detection": found}, question)
+    assert list(weights) == said
+    assert all(
+        w == pytest.approx(weighing.BIAS * np.log(weighing.COUNT_RIGHT / weighing.UNTOLD)) for w in weights.values()
+    )

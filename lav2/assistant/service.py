@@ -47,7 +47,7 @@ from lav2.events import (
 from lav2.inference import backend, native, prefix_cache, scheduler, streaming
 from lav2.model.llm import Quantize
 from lav2.model.vision import VisionTower
-from lav2.text import grounding, language, prompts, routing
+from lav2.text import grounding, language, prompts, routing, weighing
 
 
 class Assistant:
@@ -328,7 +328,7 @@ class Assistant:
             if not cancel.is_set():
                 given = prompt_kv.result() if prompt_kv else self._features.prompt_kv_without_photo()
                 more = {"scheduler": self._scheduler, "cancel": cancel, "ahead": ahead.result() if ahead else None,
-                        "likely": grounding.answer_bias(evidence, question)}  # fmt: skip
+                        "likely": weighing.answer_bias(evidence, question)}  # fmt: skip
                 sampling = replace(request.sampling, max_new_tokens=min(asked, self.context - used))
                 stream = streaming.stream(
                     self._chat, self._tokenizer, prompt, given, sampling, self._prefixes, seen, **more

@@ -20,7 +20,7 @@ from lav2.evaluation.settings import EvaluationConfig
 from lav2.events import Sampling
 from lav2.model.adapted import AdaptedLlama
 from lav2.model.vision import VisionTower
-from lav2.text import grounding
+from lav2.text import weighing
 from lav2.training.grading import answer_all
 
 
@@ -97,7 +97,7 @@ class EvaluationRunner:
         parts, template = self.assistant.parts, self.assistant.settings.template
         prompts = [prompt_of(row, parts.tokenizer, template, computed_line=computed_line) for row in rows]
         sampling = Sampling(max_new_tokens=self.max_new_tokens)
-        likely = [grounding.answer_bias(row.evidence, row.turns[-1].question) for row in rows]
+        likely = [weighing.answer_bias(row.evidence, row.turns[-1].question) for row in rows]
         return self._generate(parts.chat, prompts, [row.image for row in rows], sampling, likely=likely)
 
     def _generate(

@@ -11,6 +11,7 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
+_CELL = " | "  # between the cells of a row: "12 | 120.00" is no amount of 12,120
 MOST, ENDS, NAME = 8, 3, 40  # things told in a row; of longer lists at either end; characters of a name
 
 _AMOUNT = re.compile(
@@ -110,7 +111,7 @@ def price_of(rows: Sequence[Sequence[str]], question: str) -> Priced | None:
     if not _PRICE_OF.search(question):
         return None
     asked = words(question) - words(_ASKING_PRICE)
-    texts = [" ".join(row) for row in rows]
+    texts = [_written(row) for row in rows]
     things = [thing for text in texts for thing in _thing(text, exact=True) or _thing(text, exact=False)]
     found = [thing for thing in things if asked <= words(thing.name)]
     return found[0] if asked and len(found) == 1 else None
@@ -125,10 +126,16 @@ def words(text: str) -> set[str]:
 def priced(rows: Sequence[Sequence[str]]) -> list[Priced]:
     """The things of a list with their prices, in its order; [] where a row has a name and several amounts, since which
     of them is the price is not known."""
-    texts = [" ".join(row) for row in rows]
+    texts = [_written(row) for row in rows]
     exact = any(m[2] for text in texts for m in _AMOUNT.finditer(text))
     things = [_thing(text, exact) for text in texts]
     return [] if any(len(found) > 1 for found in things) else [thing for found in things for thing in found]
+
+
+def _written(row: Sequence[str]) -> str:
+    """The cells of a row, parted; a currency stays with the amount beside it."""
+    beside = rf"(?<=\d) \| (?={_CURRENCY.pattern})|(?:(?<=[$£€¥₩])|(?<=USD|EUR|GBP|CHF)) \| (?=\d)"
+    return re.sub(beside, " ", _CELL.join(row))
 
 
 def _thing(text: str, exact: bool) -> list[Priced]:
@@ -140,6 +147,7 @@ def _thing(text: str, exact: bool) -> list[Priced]:
     """
     amounts = [m for m in _AMOUNT.finditer(text) if (m[2] if exact else _CURRENCY.search(m[0]))]
     name = text[: amounts[0].start()].strip(" .-:|*_") if amounts else ""
+    name = re.sub(r"(?: \| \d{1,3}\s?x?)+$", "", name).replace(_CELL, " ")  # quantities
     if _WHOLE.search(text) or not any(c.isalpha() for c in name) or len(name) > NAME:
         return []  # of the whole bill, an amount alone, or a sentence
     name = re.sub(r"^\d+\s*[xX]?\s+(?=\D)", "", name)

@@ -52,6 +52,16 @@ COCO = (
     "refrigerator", "book", "clock", "vase", "scissors", "teddy bear", "hair drier", "toothbrush",
 )  # fmt: skip
 
+# Words for several kinds at once, that questions ask the name of: "What animal is this?"
+GROUPS = {
+    "animal": ("bird", "cat", "dog", "horse", "sheep", "cow", "elephant", "bear", "zebra", "giraffe"),
+    "vehicle": ("bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat"),
+}
+_WHICH = re.compile(
+    rf"\b(?:what|which)(?: (?:kind|type|sort) of|(?:'s| is| are)(?: the)?)? ({'|'.join(GROUPS)})s?\b(?! \w+ing\b)",
+    re.IGNORECASE,
+)
+
 # Behind the name of a class they make another thing of it.
 COMPOUNDS = (
     "station", "stop", "park", "booth", "track", "lane", "driver", "game", "field", "player", "uniform", "cap",
@@ -114,6 +124,12 @@ def asked_words(question: str, classes: tuple[str, ...] = ()) -> list[tuple[str,
             continue
         found.append((" ".join(raw[first:end]), kind))
     return found
+
+
+def group_asked(question: str) -> tuple[str, ...]:
+    """The kinds of object among which a question asks for the right name ("What animal is this?"); () otherwise."""
+    found = _WHICH.search(question)
+    return GROUPS[found[1].lower()] if found else ()
 
 
 def conflicts(evidence: Mapping[str, Evidence]) -> list[Conflict]:

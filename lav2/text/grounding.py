@@ -8,7 +8,6 @@ it drops no condition without saying so.
 
 from __future__ import annotations
 
-import math
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -19,14 +18,10 @@ import numpy as np
 from experts.evidence import Caption, Detections, Evidence, OcrLines
 from experts.prompt_block import Block, by_doubt, doubt, prompt_block, text_rows
 from experts.render import LABEL_CHARS, Item, clean, numbered
-from lav2.text import amounts, claims, lookups, routing
+from lav2.text import amounts, claims, routing
 
 EVIDENCE_BUDGET = 900  # tokens
 KINDS, PLACES = 4, 4  # told at most: kinds of object, places of each
-# Of a likely answer: the share of its chance, against that of an answer which is not told, in the logit of each token.
-BIAS, UNTOLD = 2.0, 0.05
-COLOURS_RIGHT = (0.69, 0.14)  # how often a box's first and second colour is right (docs/detector.md)
-SURE = 0.95  # how often arithmetic on prices is right (docs/LOG.md)
 LEAST_BUDGET = 64  # tokens of findings beside a computed line; below it the line goes
 
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
@@ -54,13 +49,8 @@ _CONDITION = re.compile(
 _COUNT = re.compile(r"\b(?:how many|count|number of)\b", re.IGNORECASE)
 # Of what these ask for, a kind of object is a thing with a price, not something to look for in the photo.
 _PRICE = re.compile(r"\b(?:how much|costs?|prices?|cheap\w*|expensive|pay|paid|sell|buy|bought)\b", re.IGNORECASE)
-_COLOUR = re.compile(
-    r"\W*(?:and |so )?what(?:'s| is| are)?(?: the)? colou?rs? (?:is|are|of)"
-    r"(?: (?:the|this|that|these|those|a|an))? ([\w ]+?)\W*",
-    re.IGNORECASE,
-)
 _PRESENCE = re.compile(r"\s*(?:(?:is|are) there|(?:do|can) you see)\b", re.IGNORECASE)
-_ANYBODY = ("person", "people", "anybody", "anyone", "somebody", "someone", "persons")
+ANYBODY = ("person", "people", "anybody", "anyone", "somebody", "someone", "persons")
 
 
 def block(
@@ -102,8 +92,8 @@ def filter_for_question(evidence: Evidence, question: str) -> Evidence:
     if not isinstance(evidence, Detections):
         return evidence
     kept = evidence.confidence >= evidence.sure
-    for kind in claims.asked(question):
-        of_kind = np.array([label == kind for label in evidence.labels], bool)
+    for kinds in (*((kind,) for kind in claims.asked(question)), claims.group_asked(question)):
+        of_kind = np.array([label in kinds for label in evidence.labels], bool)
         if of_kind.any() and not (of_kind & kept).any():
             kept[np.argmax(np.where(of_kind, evidence.confidence, -1))] = True
     return evidence if kept.all() else evidence.only(kept)
@@ -111,47 +101,12 @@ def filter_for_question(evidence: Evidence, question: str) -> Evidence:
 
 def likely_answers(evidence: Mapping[str, Evidence], question: str) -> str:
     """What the caption expert thinks that the answer is, as one line; "" where it was asked something else."""
-    told = [(clean(answer, LABEL_CHARS), chance) for answer, chance in _candidates(evidence, question)]
+    told = [(clean(answer, LABEL_CHARS), chance) for answer, chance in candidates_for(evidence, question)]
     said = by_doubt([pair for pair in told if pair[0]])
     return f"Likely answers: {said}" if said else ""
 
 
-def answer_bias(evidence: Mapping[str, Evidence], question: str) -> dict[str, float]:
-    """The answers of `likely_answers` as the chat writes them -> what each adds to the logits of its tokens, as long as
-    the answer goes on like it. The model has read them; this keeps how sure the caption expert is, which words tell
-    roughly. Likewise how the answer begins that prices compute, and what the text says outright
-    (lav2.text.lookups)."""
-    rows, sure = text_rows(evidence), BIAS * math.log(SURE / UNTOLD)
-    if amounts.compares(question) and (prices := amounts.compared(rows, question)):
-        return {prices.begins: sure} if prices.begins else {}
-    if said := lookups.looked_up(rows, question):
-        return {said: sure}
-    weights = {}
-    for answer, chance in _candidates(evidence, question):
-        said = answer[:1].upper() + answer[1:]
-        weights[said] = BIAS * max(0.0, math.log(max(chance, 1e-3) / UNTOLD))
-    for colour, chance in _colours(evidence, question):
-        said = colour.capitalize()
-        weights[said] = max(weights.get(said, 0.0), BIAS * math.log(chance / UNTOLD))
-    return weights
-
-
-def _colours(evidence: Mapping[str, Evidence], question: str) -> list[tuple[str, float]]:
-    """The colours that its surest box tells, with their chances, of the kind that a question asks the colour of."""
-    detections, asked = evidence.get("detection"), _COLOUR.fullmatch(question.strip())
-    if not isinstance(detections, Detections) or not asked:
-        return []
-    kinds = [kind for word, kind in claims.asked_words(asked[1]) if word == asked[1].lower()]
-    if asked[1].lower() == "it":
-        sure = set(detections.only(detections.confidence >= detections.sure).labels)
-        kinds = list(sure - {"person"}) if len(sure) == 1 else []
-    items = [item for item in numbered({"detection": detections}) if item.text in kinds]
-    if len(kinds) != 1 or not items:
-        return []
-    return list(zip(items[0].colour.split(" or "), COLOURS_RIGHT, strict=False)) if items[0].colour else []
-
-
-def _candidates(evidence: Mapping[str, Evidence], question: str) -> tuple[tuple[str, float], ...]:
+def candidates_for(evidence: Mapping[str, Evidence], question: str) -> tuple[tuple[str, float], ...]:
     """The caption expert's answers with their chances; none of how many there are of a kind that the detector found."""
     caption, detections = evidence.get("caption"), evidence.get("detection")
     if isinstance(caption, Caption) and caption.ask:  # not yet asked (evaluation)
@@ -194,7 +149,7 @@ def _objects(
     if kinds:
         parts = [_kind(kind, found, detections, evidence) for kind, found in by_kind.items()]
         parts = [part for part in parts if part]
-        narrower = [word for word, kind in asked if kind == "person" and word not in _ANYBODY]
+        narrower = [word for word, kind in asked if kind == "person" and word not in ANYBODY]
         if narrower and by_kind.get("person"):
             parts.append(f"{' and '.join(dict.fromkeys(narrower))} not told apart")
         elif _COUNT.search(question) and (found := _CONDITION.search(question)) and any(by_kind.values()):
@@ -224,8 +179,8 @@ def _kind(kind: str, found: Sequence[Item], detections: Detections, evidence: Ma
     more = ", ..." if len(found) > PLACES else ""
     name = named(kind) if len(found) == 1 else plural(kind)
     other = [conflict.said for conflict in claims.conflicts(evidence) if conflict.label == kind and conflict.said]
-    doubted = f", {_number(other[0])} in the caption" if other else ""
-    return f"{doubt(found)}{_number(len(found))} {name} ({', '.join(places)}{more}){doubted}"
+    doubted = f", {number(other[0])} in the caption" if other else ""
+    return f"{doubt(found)}{number(len(found))} {name} ({', '.join(places)}{more}){doubted}"
 
 
 def side(one: Sequence[float], other: Sequence[float], size: tuple[int, int]) -> str:
@@ -284,10 +239,10 @@ def several(count: int, label: str) -> str:
         return f"some {label}"
     if count == 1 or label in UNCOUNTED:
         return a(label)
-    return f"{_number(count)} {plural(label)}"
+    return f"{number(count)} {plural(label)}"
 
 
-def _number(n: int) -> str:
+def number(n: int) -> str:
     return NUMBERS[n] if n < len(NUMBERS) else str(n)
 
 

@@ -15,7 +15,7 @@ from lav2.events import Sampling
 from lav2.inference import search, streaming
 from lav2.instruct.grading import is_right, obeys
 from lav2.model.adapted import AdaptedLlama
-from lav2.text import grounding
+from lav2.text import weighing
 
 GRADED_ROWS = 256  # held-out questions that are answered and graded when a run ends
 
@@ -67,7 +67,7 @@ def grade(
     rows = [row for row in rows if "truth" in row.facts]
     prompts = [prompt_of(row, tokenizer, template) for row in rows]
     sampling = Sampling(max_new_tokens=48)
-    likely = [grounding.answer_bias(row.evidence, row.turns[-1].question) for row in rows]
+    likely = [weighing.answer_bias(row.evidence, row.turns[-1].question) for row in rows]
     answers = answer_all(model, tokenizer, prompts, [row.image for row in rows], features, sampling, likely=likely)
     right: dict[str, list[bool]] = {}
     obeyed = []

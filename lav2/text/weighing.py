@@ -1,0 +1,98 @@
+"""Evidence -> what it adds to the logits of an answer's tokens: answers that the experts make likely. No torch.
+
+The model reads the same findings in its prompt. This keeps how sure an expert is, which words tell roughly, and what a
+text or a price list says outright.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+
+from experts.evidence import Detections, Evidence
+from experts.prompt_block import text_rows
+from experts.render import numbered
+from lav2.text import amounts, claims, grounding, lookups
+
+# Of a likely answer: the share of its chance, against that of an answer which is not told, in the logit of each token.
+BIAS, UNTOLD = 2.0, 0.05
+COLOURS_RIGHT = (0.69, 0.14)  # how often a box's first and second colour is right (docs/detector.md)
+COUNT_RIGHT = 0.4  # how often the number of boxes is what people answer (docs/LOG.md)
+SURE = 0.95  # how often arithmetic on prices is right (docs/LOG.md)
+
+_COLOUR = re.compile(
+    r"\W*(?:and |so )?what(?:'s| is| are)?(?: the)? colou?rs? (?:is|are|of)"
+    r"(?: (?:the|this|that|these|those|a|an))? ([\w ]+?)\W*",
+    re.IGNORECASE,
+)
+# "How many dogs are there", "... on the grass", "... running"; not what boxes do not tell: big ones, who wears a hat.
+_COUNT = re.compile(
+    r"(?!.*\b(?:with|without|who|have|has|had|wearing|holding|riding|carrying|using)\b)"
+    r"\W*(?:and |so )?how many ([\w ]+?)"
+    r"(?: (?:is|are|there|here|(?:can|do) (?:you|i|we) see|shown|seen|visible|pictured))*"
+    r"(?: (?:\w+ing|in|on|at|near|by|behind|beside|under|inside|outside|along|around|of|next to)\b.*)?\W*",
+    re.IGNORECASE,
+)
+
+
+def answer_bias(evidence: Mapping[str, Evidence], question: str) -> dict[str, float]:
+    """Likely answers as the chat writes them -> what each adds to the logits of its tokens, as long as the answer goes
+    on like it: where the question compares prices how the answer begins (lav2.text.amounts), else what the text says
+    outright (lav2.text.lookups), else the caption expert's answers and numbers, colours and kinds that boxes tell."""
+    rows, sure = text_rows(evidence), BIAS * math.log(SURE / UNTOLD)
+    if amounts.compares(question) and (prices := amounts.compared(rows, question)):
+        return {prices.begins: sure} if prices.begins else {}
+    if said := lookups.looked_up(rows, question):
+        return {said: sure}
+    weights = {}
+    for answer, chance in grounding.candidates_for(evidence, question):
+        said = answer[:1].upper() + answer[1:]
+        weights[said] = BIAS * max(0.0, math.log(max(chance, 1e-3) / UNTOLD))
+    for told in (_count, _colours, _of_group):
+        for said, chance in told(evidence, question):
+            weights[said] = max(weights.get(said, 0.0), BIAS * math.log(chance / UNTOLD))
+    return weights
+
+
+def _count(evidence: Mapping[str, Evidence], question: str) -> list[tuple[str, float]]:
+    """The number of boxes of the one kind that a question counts; nothing of "women", who are not told apart."""
+    found, asked = evidence.get("detection"), _COUNT.fullmatch(question.strip())
+    if not isinstance(found, Detections) or not asked:
+        return []
+    kinds = [kind for word, kind in claims.asked_words(asked[1]) if word == asked[1].lower()]
+    if not kinds or (kinds == ["person"] and asked[1].lower() not in grounding.ANYBODY):
+        return []
+    number = grounding.filter_for_question(found, question).labels.count(kinds[0])
+    return [(grounding.number(number).capitalize(), COUNT_RIGHT)] if number else []
+
+
+def _of_group(evidence: Mapping[str, Evidence], question: str) -> list[tuple[str, float]]:
+    """The kinds that boxes tell where a question asks for the right one (claims.group_asked): "Dog", "A dog"."""
+    group, found = claims.group_asked(question), evidence.get("detection")
+    if not group or not isinstance(found, Detections):
+        return []
+    found = grounding.filter_for_question(found, question)
+    surest = {
+        label: max(chance, UNTOLD)
+        for chance, label in sorted(zip(found.confidence.tolist(), found.labels, strict=True))
+        if label in group
+    }
+    written = (grounding.named, grounding.a)
+    return [(write(kind).capitalize(), chance) for kind, chance in surest.items() for write in written]
+
+
+def _colours(evidence: Mapping[str, Evidence], question: str) -> list[tuple[str, float]]:
+    """The colours that its surest box tells, with their chances, of the kind that a question asks the colour of."""
+    detections, asked = evidence.get("detection"), _COLOUR.fullmatch(question.strip())
+    if not isinstance(detections, Detections) or not asked:
+        return []
+    kinds = [kind for word, kind in claims.asked_words(asked[1]) if word == asked[1].lower()]
+    if asked[1].lower() == "it":
+        sure = set(detections.only(detections.confidence >= detections.sure).labels)
+        kinds = list(sure - {"person"}) if len(sure) == 1 else []
+    items = [item for item in numbered({"detection": detections}) if item.text in kinds]
+    if len(kinds) != 1 or not items:
+        return []
+    told = [colour.capitalize() for colour in items[0].colour.split(" or ")] if items[0].colour else []
+    return list(zip(told, COLOURS_RIGHT, strict=False))
