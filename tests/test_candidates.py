@@ -110,6 +110,15 @@ def test_how_many_there_are_of_a_kind_the_boxes_tell_and_a_likely_answer_where_t
     assert ("Three" in weighing.answer_bias(evidence, asked)) == bool(told)
 
 
+def test_how_many_women_there_are_a_likely_answer_may_tell_since_boxes_do_not():
+    asked = "How many women are there?"
+    found = Detections(np.array([[0, 0, 9, 9]], np.float32), np.ones(1, np.float32), ("person",), 0.1, "toy",
+                       ("person",), (20, 20), 0.5)  # fmt: skip
+    evidence = {"caption": Caption("women", 0.0, "toy", (), (("two", 0.7),), asked), "detection": found}
+    assert grounding.likely_answers(evidence, asked) == "Likely answers: two"
+    assert list(weighing.answer_bias(evidence, asked)) == ["Two"]
+
+
 def test_rows_are_told_candidates_of_each_of_their_questions_by_a_model_that_knows_other_photos(
     tmp_path, monkeypatch, bus
 ):

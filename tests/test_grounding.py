@@ -137,3 +137,10 @@ def test_a_prompt_in_training_tells_of_a_faint_box_that_is_asked_for():
 
     assert "perhaps one dog" in prompt("Is there a dog?")
     assert "one dog" not in prompt("What is this?")
+
+
+def test_what_is_not_among_the_boxes_of_a_page_is_a_word_of_its_text():
+    page = {"detection": PHOTO.only(PHOTO.confidence > 1), "ocr": SIGN}  # no box, three rows
+    assert computed("Which cow leaves at 9:30?", page) == ""
+    assert computed("Is there a cow?", page) == "no cows found" == computed("Which cow is it?", {**page, "ocr": None})
+    assert computed("Which cow leaves at 9:30?") == "no cows found"  # boxes: a photo with a sign

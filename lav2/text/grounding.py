@@ -22,6 +22,7 @@ from lav2.text import amounts, claims, routing
 
 EVIDENCE_BUDGET = 900  # tokens
 KINDS, PLACES = 4, 4  # told at most: kinds of object, places of each
+PAGE = 3  # rows of text without a box are a page: its trains are words
 LEAST_BUDGET = 64  # tokens of findings beside a computed line; below it the line goes
 
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
@@ -107,14 +108,16 @@ def likely_answers(evidence: Mapping[str, Evidence], question: str) -> str:
 
 
 def candidates_for(evidence: Mapping[str, Evidence], question: str) -> tuple[tuple[str, float], ...]:
-    """The caption expert's answers with their chances; none of how many there are of a kind that the detector found."""
+    """The caption expert's answers with their chances; none of how many there are of a kind that the detector found,
+    but for women, children and others whom it does not tell apart."""
     caption, detections = evidence.get("caption"), evidence.get("detection")
     if isinstance(caption, Caption) and caption.ask:  # not yet asked (evaluation)
         caption = filter_for_question(caption, question)
     if not isinstance(caption, Caption) or caption.asked != question:
         return ()
     found = set(detections.labels) if isinstance(detections, Detections) else set()
-    counted = _COUNT.search(question) and found & set(claims.asked(question))
+    asked = [kind for word, kind in claims.asked_words(question) if kind != "person" or word in ANYBODY]
+    counted = _COUNT.search(question) and found & set(asked)
     return () if counted else caption.candidates
 
 
@@ -126,10 +129,14 @@ def computed(evidence: Mapping[str, Evidence], question: str) -> str:
     what is there. What the boxes cannot tell of it (women, who wears a hat) is said, and what else the caption says.
     Prices, where the question compares them: from low to high, or those within its limit.
     """
-    if amounts.compares(question) and (prices := amounts.compared(text_rows(evidence), question)):
+    rows = text_rows(evidence)
+    if amounts.compares(question) and (prices := amounts.compared(rows, question)):
         return f"Computed: {prices.line}"
     detections = evidence.get("detection")
     if not isinstance(detections, Detections) or _PRICE.search(question):
+        return ""
+    page = len(rows) >= PAGE and not detections.labels
+    if page and not (_COUNT.search(question) or _PRESENCE.match(question)):
         return ""
     items = [item for item in numbered(evidence) if item.expert == "detection"]
     parts = _objects(detections, items, question, evidence)
