@@ -83,9 +83,9 @@ class AdaptedLlama(nn.Module):
 
     def autocast(self) -> torch.autocast:
         """The context in which a model of float32 adapter and norms on 16-bit frozen matrices computes; without effect
-        where all is float32."""
-        dtype = self.llm.dtype
-        return torch.autocast(self.device.type, dtype, enabled=dtype != torch.float32)
+        where all is float32 or float64."""
+        reduced = self.llm.dtype in (torch.bfloat16, torch.float16)
+        return torch.autocast(self.device.type, self.llm.dtype if reduced else torch.bfloat16, enabled=reduced)
 
     def visual_prompt(self, clip_tokens: Tensor) -> Tensor:  # [B, N, C] -> [B, K, D]; pooled: [B, 1, D]
         return self.projector(clip_tokens.to(self.device))
