@@ -237,7 +237,7 @@ def tuned_parts(dtype=torch.bfloat16):
 def test_weights_that_are_folded_as_they_are_quantised_are_those_of_the_folded_matrix(dtype):
     parts = tuned_parts(dtype)
     found = quantised(parts, None, Arena())
-    expected = quantised([Folded(torch.cat([part.whole() for part in parts]))], None, Arena())
+    expected = quantised([Folded(torch.cat([part.float_weight() for part in parts]))], None, Arena())
     assert torch.equal(found.weight, expected.weight) and torch.equal(found.factor, expected.factor)
 
 

@@ -14,7 +14,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import DynamicCache, PreTrainedModel
 
 from lav2.config import AdapterConfig, ProjectorConfig, VisionConfig
-from lav2.model.adapter import Adapter, LayerPrompt, group, place, trainable, tune_linears
+from lav2.model.adapter import Adapter, LayerPrompt, device_of, group, trainable, tune_linears
 from lav2.model.llm import check_architecture
 from lav2.model.vision import PooledProjector, VisualProjector
 
@@ -67,7 +67,7 @@ class AdaptedLlama(nn.Module):
     @property
     def device(self) -> torch.device:
         """Where token ids go and logits come from; with a device map, layers may lie elsewhere."""
-        return place(self.llm.get_input_embeddings())
+        return device_of(self.llm.get_input_embeddings())
 
     def adapter_parameters(self) -> dict[str, nn.Parameter]:
         """Every parameter that training may change in some stage, by name: exactly what a checkpoint holds."""
