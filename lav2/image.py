@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 from PIL import Image, ImageChops, ImageFile, ImageFilter, ImageOps
@@ -157,17 +157,17 @@ def _shown(picture: Image.Image, name: str, data: bytes | None) -> Image.Image:
         # ultralytics switches Pillow to silent grey filling for the whole process; a damaged photo must be told.
         ImageFile.LOAD_TRUNCATED_IMAGES = False
     try:
-        several = picture.format in PARTS and getattr(picture, "is_animated", False)
-        kind = PARTS[picture.format] if several else ""
-        first = None
-        for number in _numbers(picture) if several else (1,):
+        kind = PARTS.get(picture.format or "", "") if getattr(picture, "is_animated", False) else ""
+        first: Image.Image | None = None
+        for number in _numbers(picture) if kind else (1,):
             _check_size(picture, name)
             rgb, size = _upright_rgb(picture, data if number == 1 else None)
             rgb.info = {"lav2": Facts(size=list(rgb.size), file_size=list(size), part=kind, number=number)}
             first = first or rgb
-            if not several or any(high - low > BLANK for low, high in rgb.getextrema()):
+            extrema: Any = rgb.getextrema()  # (darkest, brightest) of each band
+            if not kind or any(high - low > BLANK for low, high in extrema):
                 return rgb
-        return first
+        return first  # type: ignore[return-value]  # a file has a first part
     except LAV2Error:
         raise
     except MemoryError as error:
@@ -245,9 +245,9 @@ def _upright_rgb(picture: Image.Image, data: bytes | None) -> tuple[Image.Image,
     return picture, size[::-1] if orientation >= 5 else size
 
 
-def _brightest(picture: Image.Image) -> int:
-    bands = zip(picture.getbands(), picture.getextrema(), strict=True)
-    return max(high for band, (_, high) in bands if band != "A")
+def _brightest(picture: Image.Image) -> float:
+    extrema: Any = picture.getextrema()  # (darkest, brightest) of each band
+    return max(float(high) for band, (_, high) in zip(picture.getbands(), extrema, strict=True) if band != "A")
 
 
 def _top(high: float) -> float:
@@ -291,7 +291,8 @@ def _on_background(picture: Image.Image) -> Image.Image:
     """
     sample = picture.resize([min(side, 1024) for side in picture.size], Image.Resampling.NEAREST)
     alpha = sample.getchannel("A")
-    seen = alpha.point(lambda value: 255 * (value > alpha.getextrema()[1] // 2))
+    opaque: Any = alpha.getextrema()[1]
+    seen = alpha.point(lambda value: 255 * (value > opaque // 2))
     edge = ImageChops.subtract(seen, seen.filter(ImageFilter.MinFilter(3)))
     levels = np.array(sample.convert("RGB").convert("L").histogram(edge))  # [256] pixels of each brightness
     brightness = np.arange(256)

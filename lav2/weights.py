@@ -13,7 +13,7 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 
-from experts.folders import cache_dir
+from experts.folders import cache_dir as cache_dir
 from lav2.config import LLAMA_7B_V1_MULTIMODAL, RELEASED
 from lav2.errors import LAV2Error
 from lav2.files import first_line, is_lfs_pointer, lfs_error

@@ -116,7 +116,7 @@ def test_a_photo_is_scaled_once_and_its_mirror_image_is_seen_as_the_photos_featu
             return photo.resize((4, 4))
 
         def encode(self, photos):
-            return torch.tensor([list(photo.getdata(0)) for photo in photos])
+            return torch.stack([torch.tensor(list(photo.getchannel(0).tobytes())) for photo in photos])
 
     picture = Image.new("RGB", (40, 20))
     picture.paste((200, 0, 0), (0, 0, 20, 20))

@@ -237,7 +237,7 @@ def tuned_parts(dtype=torch.bfloat16):
 def test_weights_that_are_folded_as_they_are_quantised_are_those_of_the_folded_matrix(dtype):
     parts = tuned_parts(dtype)
     found = quantised(parts, None, Arena())
-    expected = quantised([Folded(torch.cat([part.whole() for part in parts]))], None, Arena())
+    expected = quantised([Folded(torch.cat([part.float_weight() for part in parts]))], None, Arena())
     assert torch.equal(found.weight, expected.weight) and torch.equal(found.factor, expected.factor)
 
 
@@ -303,7 +303,7 @@ def test_processors_without_wide_vectors_get_the_same_products(march, monkeypatc
         pytest.skip("this processor has no AVX2")
     monkeypatch.setattr(native, "FLAGS", tuple(f"-march={march}" if "march" in flag else flag for flag in native.FLAGS))
     monkeypatch.setenv("LAV2_CACHE", str(tmp_path))
-    monkeypatch.setattr(native, "SECONDS", 300)  # the compiler is slow on a busy machine
+    monkeypatch.setattr(native, "SECONDS", None)  # on a busy machine the compiler takes minutes
     other = native.library.__wrapped__()
     made = quantised(tuned_parts(), None, Arena())
     monkeypatch.setattr(native, "library", lambda: other)

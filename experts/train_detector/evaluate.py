@@ -19,7 +19,7 @@ from experts.detection import FAINT, SURE, build, contained
 from experts.evidence import Detections
 from experts.train_detector.data import Photo
 from experts.train_detector.matching import matched, xywh
-from experts.train_detector.questions import MOST, counting, presence
+from experts.train_detector.questions import MOST_COUNTED, counting, presence
 
 LEAST = 0.001  # score or chance from which boxes count for AP
 STEPS = (0.35, 0.5, 0.65, 0.8)  # confidences between which boxes are judged together: is the confidence true?
@@ -210,7 +210,7 @@ def table(scores: Sequence[Score]) -> str:
             for i, span in enumerate(_spans())
         ),
         ["presence, kinds it knows / all kinds", *(f"{s.presence_known:.3f} / {s.presence:.3f}" for s in scores)],
-        [f"count, 1 to {MOST}", *(f"{s.count:.3f}" for s in scores)],
+        [f"count, 1 to {MOST_COUNTED}", *(f"{s.count:.3f}" for s in scores)],
         ["seconds a photo (median)", *(f"{s.seconds:.3f}" for s in scores)],
         ["size, MB", *(f"{s.megabytes:.1f}" for s in scores)],
     ]

@@ -10,7 +10,7 @@ import numpy as np
 
 from experts.train_detector.data import Photo
 
-MOST = 5  # objects of a kind that one is asked to count
+MOST_COUNTED = 5  # objects of a kind that one is asked to count
 
 
 class Question(NamedTuple):
@@ -38,10 +38,10 @@ def presence(photos: Sequence[Photo], several: int = 1) -> list[Question]:
 
 
 def counting(photos: Sequence[Photo]) -> list[Question]:
-    """Kinds of which a photo shows 1 to MOST; groups that one box holds cannot be counted."""
+    """Kinds of which a photo shows 1 to MOST_COUNTED; groups that one box holds cannot be counted."""
     return [
         Question(i, kind, n)
         for i, photo in enumerate(photos)
         for kind, n in Counter(b.label for b in photo.boxes).items()
-        if n <= MOST and not any(b.crowd for b in photo.boxes if b.label == kind)
+        if n <= MOST_COUNTED and not any(b.crowd for b in photo.boxes if b.label == kind)
     ]

@@ -26,7 +26,7 @@ class Busy(LAV2Error):
             position=position,
         )
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[type[Busy], tuple[int]]:
         return type(self), (self.position,)  # it crosses to other processes (lav2.cluster)
 
 
@@ -39,7 +39,7 @@ class Crowding(Busy):
             self, "Busy: {share} of your questions wait already.", "Wait for their answers first.", share=share
         )
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[type[Busy], tuple[int]]:
         return type(self), (self.position - 1,)
 
 

@@ -113,15 +113,15 @@ def load_parts(
     Args:
         limit: questions that are answered at once where there is memory for as many.
     """
-    place = torch.device(preflight.device(device))
-    dtype = dtype or preflight.precision(str(place))
-    kind, placing = getattr(torch, dtype), device_map or str(place)
+    target = torch.device(preflight.device(device))
+    dtype = dtype or preflight.precision(str(target))
+    kind, placing = getattr(torch, dtype), device_map or str(target)
     native.share_arenas()
     report(f"         memory: {preflight.check(settings, dtype, placing, quantize)}")
     at_once = preflight.at_once(limit, settings, dtype, placing, quantize)
     clock = _Clock(report)
-    int8 = quantize == "8bit" and place.type == "cpu"  # the engine packs them once the adapter is folded
-    llm, tokenizer = load_llm(settings.llm, kind, place, None if int8 else quantize, device_map)
+    int8 = quantize == "8bit" and target.type == "cpu"  # the engine packs them once the adapter is folded
+    llm, tokenizer = load_llm(settings.llm, kind, target, None if int8 else quantize, device_map)
     base = base_identity(llm, tokenizer, "")
     hashes = {"base": base["weights"]}
     clock.lap("language model", f"{settings.llm} on {placing}, {quantize or dtype}")
@@ -136,24 +136,24 @@ def load_parts(
     clock.lap("adapters", f"{settings.adapter}, {settings.caption_adapter}")
     chat, captioner, how = fast_backends(chat, captioner, True if int8 else None)
     clock.lap("engine", how)
-    tower = VisionTower(chat.vision_config).to(place) if chat.vision_config else None
+    tower = VisionTower(chat.vision_config).to(target) if chat.vision_config else None
     if tower is not None:
         hashes["image_encoder"] = tower.identity
     own = None  # of the captioner, which may have been trained on another image encoder
     if captioner.vision_config not in (None, chat.vision_config):
-        own = VisionTower(captioner.vision_config).to(place)
+        own = VisionTower(captioner.vision_config).to(target)
         hashes["caption_encoder"] = own.identity
     clock.lap("image encoder", chat.vision_config.name if chat.vision_config else "none, a text-only adapter")
     folder = weights.find(settings.caption_adapter)
     judge = reranker.load(folder, captioner.vision_config)
     if judge is not None:
-        judge.to(place)
+        judge.to(target)
         hashes["caption_phrases"] = hashlib.sha256((folder / reranker.CAPTION_PHRASES).read_bytes()).hexdigest()
     answers = candidates.load(folder, captioner.vision_config)
     if answers is not None:
-        answers.to(place)
+        answers.to(target)
         hashes["caption_answers"] = hashlib.sha256((folder / candidates.CAPTION_ANSWERS).read_bytes()).hexdigest()
-    expert = build_detector(detector or os.environ.get("LAV2_DETECTOR"), settings, str(place))
+    expert = build_detector(detector or os.environ.get("LAV2_DETECTOR"), settings, str(target))
     parts = {
         "chat": chat, "captioner": captioner, "tokenizer": tokenizer, "tower": tower, "detector": expert,
         "load_seconds": clock.seconds, "hashes": hashes, "at_once": at_once, "caption_tower": own, "judge": judge,

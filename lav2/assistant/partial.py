@@ -19,8 +19,9 @@ class Named(Protocol):
 class PartialAnswer:
     """Takes the events of an answer as they come; `text` is what was said so far."""
 
-    def __init__(self):
-        self.text, self._prompt, self._left_out = "", "", frozenset()
+    def __init__(self) -> None:
+        self.text, self._prompt = "", ""
+        self._left_out: frozenset[int] = frozenset()
         self._route: Route | None = None
         self._evidence: dict[str, Evidence] = {}
 
@@ -36,6 +37,16 @@ class PartialAnswer:
                 self._prompt, self._left_out = event.prompt, event.left_out
 
     def stopped(self, assistant: Named, request: Request) -> Done:
-        facts = {"preset": assistant.preset, "versions": assistant.versions, "weights": assistant.hashes}
-        facts |= {"left_out": self._left_out, "route": self._route}
-        return Done(self.text, self._evidence, self._prompt, {}, seed=request.sampling.seed, stopped=True, **facts)
+        return Done(
+            self.text,
+            self._evidence,
+            self._prompt,
+            {},
+            seed=request.sampling.seed,
+            preset=assistant.preset,
+            versions=assistant.versions,
+            stopped=True,
+            weights=assistant.hashes,
+            left_out=self._left_out,
+            route=self._route,
+        )

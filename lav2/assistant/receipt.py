@@ -97,7 +97,7 @@ def read(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > SIZE_LIMIT:
             raise ValueError(f"it is larger than {SIZE_LIMIT:,} bytes")
-        value = json.loads(path.read_text(encoding="utf-8-sig"))
+        value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8-sig"))
         Receipt.model_validate(value)
         json.dumps(value, ensure_ascii=False).encode()  # halves of characters, which no tokenizer takes
         request(value, None)
@@ -114,7 +114,7 @@ def read(path: Path) -> dict[str, Any]:
 def _reason(error: Exception) -> str:
     """What is wrong, in a line; neither the whole path nor the whole file."""
     if isinstance(error, OSError):
-        return error.strerror
+        return error.strerror or type(error).__name__
     if isinstance(error, ValidationError):
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         return ": ".join(filter(None, (".".join(map(str, first["loc"])), first["msg"])))
@@ -156,9 +156,8 @@ def check_image(value: Mapping[str, Any], image: Image.Image | None) -> None:
 
 def same_answer(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
     """Whether two receipts agree; of an answer that was stopped, only the part that was said is known."""
-    if before["stopped"]:
-        return after["answer"].startswith(before["answer"])
-    return after["answer"] == before["answer"]
+    told, again = str(before["answer"]), str(after["answer"])
+    return again.startswith(told) if before["stopped"] else again == told
 
 
 def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Message]:

@@ -213,8 +213,8 @@ class Assistant:
         """
         self._known(experts)
         cancel = cancel or threading.Event()
-        with self._admission.slot(client) as place:
-            for _ in self._admission.positions(place, cancel):
+        with self._admission.slot(client) as slot:
+            for _ in self._admission.positions(slot, cancel):
                 pass
             return {} if cancel.is_set() else in_order(dict(self._orchestrator.run(image, experts, cancel=cancel)))
 
@@ -268,10 +268,10 @@ class Assistant:
 
     def _answer(self, request: Request, question: str, cancel: threading.Event, route: Route | None) -> Iterator[Event]:
         start = time.perf_counter()
-        with self._admission.slot(request.client) as place:
+        with self._admission.slot(request.client) as slot:
             if route:
                 yield Routed(route)
-            for position in self._admission.positions(place, cancel):
+            for position in self._admission.positions(slot, cancel):
                 yield Queued(position)
             yield from self._served(request, question, cancel, start, route)
 

@@ -64,7 +64,7 @@ class Hub:
         try:
             self.api.whoami()
         except Exception as error:
-            raise self.told(error) from None
+            raise self.hub_error(error) from None
 
     @property
     def address(self) -> str:
@@ -79,7 +79,7 @@ class Hub:
         except RepositoryNotFoundError:
             return None
         except Exception as error:
-            raise self.told(error) from None
+            raise self.hub_error(error) from None
 
     def publish(self, folder: Path, mark: str, private: bool, hardware: str | None, message: str) -> str:
         """Make the repository if it is missing and make its files those of `folder`; returns the commit's address.
@@ -120,15 +120,15 @@ class Hub:
                 delete_patterns=["*"] if there else None,  # files of an earlier version
             )
         except Exception as error:  # the client raises a dozen types, some of them not its own
-            raise self.told(error) from None
+            raise self.hub_error(error) from None
         return commit.commit_url
 
-    def told(self, error: Exception) -> LAV2Error:
+    def hub_error(self, error: Exception) -> LAV2Error:
         """The error to show; without the token, whoever put it into the message."""
-        return told(error, self.repository, self.token)
+        return hub_error(error, self.repository, self.token)
 
 
-def told(error: Exception, repository: str, token: str | None = None) -> LAV2Error:
+def hub_error(error: Exception, repository: str, token: str | None = None) -> LAV2Error:
     """What the user is told where a call of the Hub failed; the text never has the token.
 
     The chain of causes is cut by the callers (`from None`): a traceback would show headers and arguments.

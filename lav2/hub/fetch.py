@@ -84,7 +84,7 @@ def _unreached(error: Exception, repository: str) -> LAV2Error:
     """As for uploads, and that a folder may have been meant."""
     from huggingface_hub import get_token
 
-    told = client.told(error, repository, get_token())
+    told = client.hub_error(error, repository, get_token())
     return LAV2Error(
         "There is no folder {name}, and the Hub does not give it either: {why}",
         "Check the path or the name. {step}",

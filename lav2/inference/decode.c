@@ -3,7 +3,7 @@
    tables' columns is set.
 
    Words: B rows, D width, H query heads, G key/value heads, A head width, F width of the feed-forward, V vocabulary,
-   S room of the cache in tokens, K prompt length. Activations are float32, keys and values bfloat16. Weights are
+   S capacity of the cache in tokens, K prompt length. Activations are float32, keys and values bfloat16. Weights are
    bfloat16, or int8 in blocks of 32 of a row that share one bfloat16 factor; every row is a multiple of 32 long. What
    int8 weights are multiplied with is rounded to int16 in such blocks: finer than bfloat16, and a block's products are
    added as whole numbers. Int8 rows lie in tiles of 16, pair by pair of a row's weights, so that one instruction takes a
@@ -17,7 +17,7 @@
 
 #include "attention.c"
 
-/* A thread's part of x [rows, width] += W · r for each row r; y: room for a tile of each. */
+/* A thread's part of x [rows, width] += W · r for each row r; y: space for a tile of each. */
 static void add_product(Team *team, int threads, const Matrix *m, Rows vectors, int64_t rows, float *x, int64_t width,
                         float *y) {
     int64_t n, end;
@@ -63,7 +63,7 @@ void lav2_step(const int64_t *shape, const int64_t *layers, const float *numbers
         const int64_t mine = shared ? me : 0, every = shared ? all : 1;
         float *scores = own + me * (2 * rows * longest + heads * SCORES + 16);
         float *normed = (shared ? own : scores) + heads * SCORES;
-        const Rows room = {normed, (int16_t *)(normed + rows * longest), normed + rows * longest / 2 * 3};
+        const Rows prepared = {normed, (int16_t *)(normed + rows * longest), normed + rows * longest / 2 * 3};
         float y[2][MAX_TOKENS * TILE];
         int64_t n, end;
         for (int64_t l = 0; l < shape[LAYERS]; l++) {
@@ -79,11 +79,11 @@ void lav2_step(const int64_t *shape, const int64_t *layers, const float *numbers
 
             for (int64_t b = mine; b < rows; b += every) {
                 normalise(x + b * width, (const float *)w[NORM_1], epsilon, width, normed + b * width);
-                prepare(&mq, below(room, b * width));
+                prepare(&mq, below(prepared, b * width));
             }
             if (shared) barrier(&team, all);
             while ((end = next_chunk(&team, all, wide / TILE, &n)) > n)
-                multiply(&mq, n * TILE, (end - n) * TILE, room, rows, qkv + n * TILE, wide);
+                multiply(&mq, n * TILE, (end - n) * TILE, prepared, rows, qkv + n * TILE, wide);
             barrier(&team, all);
 
             for (int64_t b = me; b < rows; b += all) {  /* turn queries and keys by their place, and fill the caches */
@@ -135,21 +135,21 @@ void lav2_step(const int64_t *shape, const int64_t *layers, const float *numbers
                     if (prompts) merge_partials(from, apart, prompts, head, widen(((const uint16_t *)st[GATE])[h]), out);
                     merge_partials(from + prompts * apart, apart, texts, head, 1, out);
                 }
-                prepare(&mo, below(room, b * heads * head));
+                prepare(&mo, below(prepared, b * heads * head));
             }
             if (shared) barrier(&team, all);
-            add_product(&team, all, &mo, room, rows, x, width, y[0]);
+            add_product(&team, all, &mo, prepared, rows, x, width, y[0]);
             barrier(&team, all);
 
             for (int64_t b = mine; b < rows; b += every) {
                 normalise(x + b * width, (const float *)w[NORM_2], epsilon, width, normed + b * width);
-                prepare(&mg, below(room, b * width));
+                prepare(&mg, below(prepared, b * width));
             }
             if (shared) barrier(&team, all);
             while ((end = next_chunk(&team, all, hidden / TILE, &n)) > n)
                 for (n *= TILE; n < end * TILE; n += TILE) {
-                    multiply(&mg, n, TILE, room, rows, y[0], TILE);
-                    multiply(&mg, hidden + n, TILE, room, rows, y[1], TILE);
+                    multiply(&mg, n, TILE, prepared, rows, y[0], TILE);
+                    multiply(&mg, hidden + n, TILE, prepared, rows, y[1], TILE);
                     for (int64_t b = 0; b < rows; b++)
                         for (int i = 0; i < TILE; i += LANES) {
                             const lanes t = load(y[0] + b * TILE + i);
@@ -159,7 +159,7 @@ void lav2_step(const int64_t *shape, const int64_t *layers, const float *numbers
                 }
             barrier(&team, all);
 
-            const Rows fed = {active, room.whole, room.factor};
+            const Rows fed = {active, prepared.rounded, prepared.factor};
             for (int64_t b = mine; b < rows; b += every) prepare(&md, below(fed, b * hidden));
             if (shared) barrier(&team, all);
             add_product(&team, all, &md, fed, rows, x, width, y[0]);
@@ -169,11 +169,11 @@ void lav2_step(const int64_t *shape, const int64_t *layers, const float *numbers
         const float *last = x + (rows - wanted) * width;
         for (int64_t b = mine; b < wanted; b += every) {
             normalise(last + b * width, last_norm, epsilon, width, normed + b * width);
-            prepare(&mh, below(room, b * width));
+            prepare(&mh, below(prepared, b * width));
         }
         if (shared) barrier(&team, all);
         while (wanted && (end = next_chunk(&team, all, (vocabulary + TILE - 1) / TILE, &n)) > n)
-            multiply(&mh, n * TILE, (end * TILE < vocabulary ? end * TILE : vocabulary) - n * TILE, room, wanted,
+            multiply(&mh, n * TILE, (end * TILE < vocabulary ? end * TILE : vocabulary) - n * TILE, prepared, wanted,
                      logits + n * TILE, vocabulary);
     }
 }

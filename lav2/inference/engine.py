@@ -193,7 +193,7 @@ class Engine(TorchForward, NativeForward):
         kept = bias.to(self.dtype) if bias.any() else None
         if self.int8:
             return quantised(parts, kept, self._arena)
-        weight = torch.cat([part.whole() for part in parts])
+        weight = torch.cat([part.float_weight() for part in parts])
         if self.library is None:
             return Matrix(weight.to(self.cache_dtype), kept)
         return Matrix(self._arena.take(self.cache_dtype, *weight.shape).copy_(weight), kept)

@@ -67,7 +67,7 @@ class Folded:
     added: Tensor | None = None  # [out, in] float32
     scale: Tensor | None = None  # [out] float32
 
-    def whole(self) -> Tensor:
+    def float_weight(self) -> Tensor:
         """[out, in] float32"""
         weight = self.weight.float()
         weight = weight if self.added is None else weight + self.added
@@ -88,7 +88,7 @@ def folded(linear: nn.Linear, config: AdapterConfig, scratch: Tensor | None = No
     if hasattr(linear, "adapter_scale"):
         scale = linear.adapter_scale.detach().float()
         if config.scale_on_input:
-            return Folded(made.whole() * scale, bias)
+            return Folded(made.float_weight() * scale, bias)
         made.scale, made.bias = scale, bias * scale
     return made
 

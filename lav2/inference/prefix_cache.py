@@ -44,7 +44,7 @@ class PrefixCache:
         with self._lock:
             return any(entry[0] is photo and entry[1][: len(ids)] == ids for entry in self._entries)
 
-    def whole(self, length: int) -> int:
+    def in_whole_chunks(self, length: int) -> int:
         """So many of `length` tokens are whole chunks."""
         chunk = prefill_chunk(self._device)
         return max(length // chunk * chunk, self.lead if length >= self.lead else 0)
@@ -53,4 +53,4 @@ class PrefixCache:
         if entry[0] is not photo:
             return 0
         pairs = zip(entry[1], ids, strict=False)
-        return self.whole(next((n for n, (a, b) in enumerate(pairs) if a != b), min(len(entry[1]), len(ids))))
+        return self.in_whole_chunks(next((n for n, (a, b) in enumerate(pairs) if a != b), min(len(entry[1]), len(ids))))

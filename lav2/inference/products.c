@@ -15,7 +15,7 @@ static void quantise_int16(int64_t count, Rows rows) {
         for (int i = 0; i < BLOCK; i += LANES) {
             const lanes nearest = (load(p + i) * inverse + NEAREST) - NEAREST;
             const shorts rounded = __builtin_convertvector(__builtin_convertvector(nearest, sums), shorts);
-            memcpy(rows.whole + g * BLOCK + i, &rounded, sizeof rounded);
+            memcpy(rows.rounded + g * BLOCK + i, &rounded, sizeof rounded);
         }
     }
 }
@@ -25,7 +25,7 @@ INLINE void prepare(const Matrix *m, Rows row) {  /* one of what m is multiplied
 }
 
 INLINE Rows below(Rows rows, int64_t count) {  /* the vectors after `count` numbers */
-    return (Rows){rows.x + count, rows.whole + count, rows.factor + count / BLOCK};
+    return (Rows){rows.x + count, rows.rounded + count, rows.factor + count / BLOCK};
 }
 
 /* y[r][j] = W[n + j] · x[r] for int8 weights, `many` <= 4 rows, known to the compiler, and j < count <= TILE: what is read
@@ -38,23 +38,23 @@ INLINE void tile(const Matrix *m, int64_t n, const Rows *rows, float *y, int64_t
     const uint16_t *factor = m->factor + n * blocks;
     if (m->bias) __builtin_prefetch(m->bias + n);  /* wanted at the end, and nothing reads on from it */
     for (int64_t g = 0; g < blocks; g++, w += TILE * BLOCK, factor += TILE) {
-        const int16_t *x = rows->whole + g * BLOCK;
+        const int16_t *x = rows->rounded + g * BLOCK;
         ROLLED for (int first = 0; first < TILE / LANES; first += BESIDE) {
-            sums whole[4][2] = {{{0}}};  /* of two registers, or of one's pairs in turns: two do not wait */
+            sums integers[4][2] = {{{0}}};  /* of two registers, or of one's pairs in turns: two do not wait */
             ROLLED for (int p = 0; p < BLOCK / 2; p += 2) {
                 if (!first) __builtin_prefetch(w + p * 2 * TILE + AHEAD);
                 for (int i = 0; i < 2 * BESIDE; i++) {
                     const int pair = p + i / BESIDE, part = first + i % BESIDE;
                     const pairs one = load_whole(w + (pair * TILE + part * LANES) * 2);
                     for (int r = 0; r < many; r++)
-                        whole[r][i % 2] = add_products(whole[r][i % 2], one, x + r * length + 2 * pair);
+                        integers[r][i % 2] = add_products(integers[r][i % 2], one, x + r * length + 2 * pair);
                 }
             }
             for (int i = 0; i < BESIDE; i++) {
                 const lanes own = load_bf16(factor + (first + i) * LANES);
                 for (int r = 0; r < many; r++)
                     total[r][first + i] = add_scaled(total[r][first + i],
-                                                     BESIDE == 2 ? whole[r][i] : whole[r][0] + whole[r][1],
+                                                     BESIDE == 2 ? integers[r][i] : integers[r][0] + integers[r][1],
                                                      own * rows->factor[r * blocks + g]);
             }
         }
@@ -164,18 +164,18 @@ INLINE sums nearest(lanes x) {
 }
 
 /* Whole numbers as int8, -127 to 127. */
-INLINE void store_small(int8_t *p, sums whole) {
-    const sums below = whole < -127;
-    whole = (below & -127) | (~below & whole);
+INLINE void store_small(int8_t *p, sums integers) {
+    const sums below = integers < -127;
+    integers = (below & -127) | (~below & integers);
 #ifdef __AVX512BW__
-    __m512i v; memcpy(&v, &whole, sizeof v);
+    __m512i v; memcpy(&v, &integers, sizeof v);
     _mm_storeu_si128((__m128i *)p, _mm512_cvtsepi32_epi8(v));
 #elif defined(__AVX2__)
-    __m128i half[2]; memcpy(half, &whole, sizeof half);
+    __m128i half[2]; memcpy(half, &integers, sizeof half);
     const __m128i words = _mm_packs_epi32(half[0], half[1]);
     _mm_storel_epi64((__m128i *)p, _mm_packs_epi16(words, words));
 #else
-    for (int i = 0; i < LANES; i++) p[i] = (int8_t)(whole[i] > 127 ? 127 : whole[i]);
+    for (int i = 0; i < LANES; i++) p[i] = (int8_t)(integers[i] > 127 ? 127 : integers[i]);
 #endif
 }
 

@@ -10,8 +10,8 @@ from torch import Tensor
 from lav2.errors import LAV2Error
 from lav2.events import Sampling
 
-NUCLEUS = 512  # tokens that are looked at first where a share of the chances is wanted
-LOOP, PERIOD = 8, 16  # tokens of a repetition, and of what is repeated at most, see `looping`
+NUCLEUS = 512  # likeliest tokens that are sorted first for top-p; all of them only where these do not suffice
+LOOP, PERIOD = 8, 16  # tokens of a repetition at least, and of what is repeated at most (see `looping`)
 
 
 def sample(
@@ -24,11 +24,11 @@ def sample(
         LAV2Error: the logits give no chances.
     """
     logits = logits.float()
-    here = logits.device.type == "cpu"
+    on_cpu = logits.device.type == "cpu"
     # numpy looks through a row of 49,152 numbers in a tenth of torch's time, and its operations start at once.
-    rows = logits.numpy() if here else logits
+    rows = logits.numpy() if on_cpu else logits
     for row, ids in zip(rows, earlier if sampling.repetition_penalty != 1 else (), strict=False):
-        for some in ids if here else [ids] if ids else []:  # one by one is faster than numpy for less than 200
+        for some in ids if on_cpu else [ids] if ids else []:  # one by one is faster than numpy for less than 200
             row[some] *= sampling.repetition_penalty ** (1.0 - 2.0 * (row[some] > 0))
     if sampling.temperature < 1e-4:  # anything between 0 and this leaves the likeliest alone, and may overflow
         return rows.argmax(-1).tolist()
@@ -37,12 +37,12 @@ def sample(
         raise LAV2Error("The model's numbers grew out of their type.", "Use --dtype bfloat16 or float32.")
     if sampling.top_p >= 1:
         return multinomial(chances, generator).tolist()
-    for some in (NUCLEUS, chances.shape[1]):  # sorting all takes as long as the model does
-        kept, order = chances.topk(min(some, chances.shape[1]))  # the likeliest first
-        through = kept.cumsum(-1)
-        if some >= chances.shape[1] or bool((through[:, -1] >= sampling.top_p).all()):
+    for count in (NUCLEUS, chances.shape[1]):  # sorting all takes as long as the model does
+        kept, order = chances.topk(min(count, chances.shape[1]))  # the likeliest first
+        cumulative = kept.cumsum(-1)
+        if count >= chances.shape[1] or bool((cumulative[:, -1] >= sampling.top_p).all()):
             break
-    kept = kept.masked_fill(through - kept >= sampling.top_p, 0)  # the likeliest always stays
+    kept = kept.masked_fill(cumulative - kept >= sampling.top_p, 0)  # the likeliest always stays
     return order.gather(1, multinomial(kept, generator)[:, None])[:, 0].tolist()
 
 

@@ -147,7 +147,7 @@ def read_ahead(
         cancel: ends the reading early.
     """
     ids = encode(tokenizer, beginning)[: model.context - 1]
-    ids = ids[: prefixes.whole(len(ids))]
+    ids = ids[: prefixes.in_whole_chunks(len(ids))]
     if not ids or prefixes.knows(photo, ids):
         return None
     # the last token is never taken

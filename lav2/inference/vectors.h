@@ -19,7 +19,7 @@
 #define MAX_TOKENS 128  /* tokens in one call, */
 #define ALONE 4      /* and up to which each thread prepares all that it needs: a barrier takes longer than that */
 #define KV_BLOCK 128  /* tokens at most that a thread attends to at once */
-#define SCORES (KV_BLOCK + 16)  /* room for theirs and to fill up a vector */
+#define SCORES (KV_BLOCK + 16)  /* space for theirs and to fill up a vector */
 #define KEYS 4       /* that a query is compared with at once, */
 #define TOGETHER 3   /* and query heads that share a look at a key: 12 sums, in 16 registers of an AVX2 processor */
 /* Numbers in a register of this processor. Of longer vectors the compiler keeps parts in memory: four times as slow. */
@@ -58,7 +58,7 @@ enum { KV, PROMPT, GATE, PROMPT_LENGTH, STATE };  /* a row's keys and values [S,
                                                      [K, 2G, A] and their gate [H] */
 enum { TOKEN, PLACE, FIRST, STATE_AT, STATES, PLACES };
 typedef struct { const char *weight; const uint16_t *factor; const float *bias; int64_t length, bytes; } Matrix;
-typedef struct { const float *x; int16_t *whole; float *factor; } Rows;  /* vectors, and rounded for int8 weights */
+typedef struct { const float *x; int16_t *rounded; float *factor; } Rows;  /* vectors, and rounded for int8 weights */
 typedef struct { atomic_int arrived, phase; atomic_llong taken; } Team;  /* taken: of the work up to the next barrier */
 
 INLINE lanes load(const float *p) { lanes v; memcpy(&v, p, sizeof v); return v; }
@@ -164,10 +164,10 @@ INLINE sums add_products(sums total, pairs w, const int16_t *x) {
     return total;
 }
 
-/* total + whole · scale. Rounded once wherever the processor can: left to the compiler, it would depend on how many rows
+/* total + integers · scale. Rounded once where the processor can: left to the compiler, it would depend on how many rows
    there are, and an answer on who else is answered. */
-INLINE lanes add_scaled(lanes total, sums whole, lanes scale) {
-    lanes found = __builtin_convertvector(whole, lanes);
+INLINE lanes add_scaled(lanes total, sums integers, lanes scale) {
+    lanes found = __builtin_convertvector(integers, lanes);
 #ifdef __AVX512BW__
     __m512 t, f, s; memcpy(&t, &total, sizeof t); memcpy(&f, &found, sizeof f); memcpy(&s, &scale, sizeof s);
     t = _mm512_fmadd_ps(f, s, t);
@@ -195,11 +195,11 @@ INLINE lanes exponential(lanes x) {  /* 2^n · e^r, |r| <= ln(2)/2; relative err
     const lanes low = (lanes){0} - 87.0f, high = (lanes){0} + 87.0f;
     x = choose(x > low, choose(x < high, x, high), low);
     lanes n = (x * 1.44269504f + NEAREST) - NEAREST;
-    sums whole = __builtin_convertvector(n, sums);
+    sums integers = __builtin_convertvector(n, sums);
     lanes r = x - n * 0.693359375f + n * 2.12194440e-4f;
     lanes e = 1.0f + r * (1.0f + r * (0.5f + r * (1.6666667e-1f + r * (4.1666310e-2f + r * (8.3345162e-3f
               + r * 1.3888889e-3f)))));
-    sums bits = (whole + 127) << 23;
+    sums bits = (integers + 127) << 23;
     lanes power; memcpy(&power, &bits, sizeof power);
     return e * power;
 }

@@ -14,7 +14,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import DynamicCache, PreTrainedModel
 
 from lav2.config import AdapterConfig, ProjectorConfig, VisionConfig
-from lav2.model.adapter import Adapter, LayerPrompt, group, place, trainable, tune_linears
+from lav2.model.adapter import Adapter, LayerPrompt, device_of, group, trainable, tune_linears
 from lav2.model.llm import check_architecture
 from lav2.model.vision import PooledProjector, VisualProjector
 
@@ -67,7 +67,7 @@ class AdaptedLlama(nn.Module):
     @property
     def device(self) -> torch.device:
         """Where token ids go and logits come from; with a device map, layers may lie elsewhere."""
-        return place(self.llm.get_input_embeddings())
+        return device_of(self.llm.get_input_embeddings())
 
     def adapter_parameters(self) -> dict[str, nn.Parameter]:
         """Every parameter that training may change in some stage, by name: exactly what a checkpoint holds."""
@@ -83,9 +83,9 @@ class AdaptedLlama(nn.Module):
 
     def autocast(self) -> torch.autocast:
         """The context in which a model of float32 adapter and norms on 16-bit frozen matrices computes; without effect
-        where all is float32."""
-        dtype = self.llm.dtype
-        return torch.autocast(self.device.type, dtype, enabled=dtype != torch.float32)
+        where all is float32 or float64."""
+        reduced = self.llm.dtype in (torch.bfloat16, torch.float16)
+        return torch.autocast(self.device.type, self.llm.dtype if reduced else torch.bfloat16, enabled=reduced)
 
     def visual_prompt(self, clip_tokens: Tensor) -> Tensor:  # [B, N, C] -> [B, K, D]; pooled: [B, 1, D]
         return self.projector(clip_tokens.to(self.device))

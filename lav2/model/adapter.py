@@ -183,7 +183,7 @@ class Adapter(nn.Module):
 def _project(layer: nn.Module, prompt: Tensor, gate: Tensor, tuned: bool) -> LayerPrompt:
     """Keys and values of a prompt [B, K, D] by the layer's own frozen projections, without rotation; with its gate."""
     attention = layer.self_attn
-    device = place(attention.k_proj)
+    device = device_of(attention.k_proj)
     prompt = prompt.to(device, layer.input_layernorm.weight.dtype)
     shape = (*prompt.shape[:-1], -1, attention.head_dim)
     key, value = (  # .forward: the frozen layer, without the tuning hook
@@ -196,7 +196,7 @@ def _project(layer: nn.Module, prompt: Tensor, gate: Tensor, tuned: bool) -> Lay
     return key.transpose(1, 2), value.transpose(1, 2), gate.to(device)
 
 
-def place(module: nn.Module) -> torch.device:
+def device_of(module: nn.Module) -> torch.device:
     """Where a module with a weight computes: accelerate's device for it (its weight may be offloaded), or its own."""
     device = getattr(getattr(module, "_hf_hook", None), "execution_device", None)
     return module.weight.device if device is None else torch.device(device)
@@ -218,7 +218,7 @@ def tune_linears(decoder: nn.Module, config: AdapterConfig) -> None:
     if not (config.bias or config.scale or config.lora_rank):
         return
     for name, linear in list(transformer_linears(decoder)):
-        leaf, device = name.rpartition(".")[2], place(linear)
+        leaf, device = name.rpartition(".")[2], device_of(linear)
         tuned = not config.linears or leaf in config.linears
         if config.bias and tuned:
             linear.adapter_bias = nn.Parameter(torch.zeros(linear.out_features, device=device))

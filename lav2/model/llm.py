@@ -27,7 +27,7 @@ from transformers.utils import is_bitsandbytes_available
 from lav2 import files, weights
 from lav2.config import Preset
 from lav2.errors import LAV2Error
-from lav2.model.adapter import ATTENTION, place
+from lav2.model.adapter import ATTENTION, device_of
 from lav2.model.gguf import dequantised
 from lav2.model.vision import weights_digest
 
@@ -179,7 +179,7 @@ def _dispatched(llm: PreTrainedModel) -> None:
         skipped = getattr(hook, "skip_keys", None) or []
         hook.skip_keys = [*([skipped] if isinstance(skipped, str) else skipped), "prompt_kv"]
         if getattr(hook, "offload", False) and "norm" in type(module).__name__.lower():
-            module.weight = nn.Parameter(hook.weights_map["weight"].to(place(module)), requires_grad=False)
+            module.weight = nn.Parameter(hook.weights_map["weight"].to(device_of(module)), requires_grad=False)
             hook.offload = False
 
 

@@ -144,7 +144,9 @@ def guarding(
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        app.middleware_stack = Gate(app.middleware_stack, names, uploads, on_spaces)
+        inside = app.middleware_stack
+        assert inside is not None  # Starlette makes it before the lifespan begins
+        app.middleware_stack = Gate(inside, names, uploads, on_spaces)
         yield
 
     return lifespan

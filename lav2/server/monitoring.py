@@ -9,7 +9,7 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import wraps
@@ -89,7 +89,9 @@ class Monitor:
         for outcome in ("answered", "rule", "stopped", "abandoned", "failed"):
             self._answers.labels(outcome)
 
-    def observed(self, answer: Callable[[Request, Any], Iterator[Event]]) -> Callable[..., Iterator[Event]]:
+    def observed(
+        self, answer: Callable[[Request, Any], Generator[Event, None, None]]
+    ) -> Callable[..., Iterator[Event]]:
         """A function of a request and what cancels it, whose events are counted on their way; they stay as they are."""
 
         @wraps(answer)
@@ -220,7 +222,7 @@ class JsonLines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         at = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03d}Z"
-        return json.dumps({"time": at, **record.answer}, ensure_ascii=False)
+        return json.dumps({"time": at, **vars(record)["answer"]}, ensure_ascii=False)
 
 
 def log_answers(target: str) -> None:

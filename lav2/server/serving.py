@@ -17,10 +17,13 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lav2.errors import LAV2Error, Unavailable, missing_package
 from lav2.options import setting
+
+if TYPE_CHECKING:
+    from starlette.responses import Response
 
 PREFIX, LOCK = "lav2-app-", "in-use.lock"
 STALE = 30  # seconds after which an upload that nothing was added to was cut off
@@ -179,7 +182,7 @@ def stop_answers(seconds: float = 4.0) -> None:
     time.sleep(0.3)  # the last words are on their way
 
 
-def disk_full(request: Any, error: OSError):
+def disk_full(request: Any, error: OSError) -> Response:
     """A handler of Starlette for OSError: what a full disk means to who sends a photo.
 
     Raises:

@@ -46,9 +46,9 @@ def distil(
     asked = [line.strip() for line in files.read_text(prompts, step).splitlines() if line.strip()]
     if not asked:
         raise LAV2Error(f"{prompts} holds no prompt.", step)
-    place = torch.device(preflight.device(device))
-    report(preflight.check(preset, training_precision(place), str(place)))
-    llm, tokenizer = load_llm(preset.llm, getattr(torch, training_precision(place)), place)
+    target = torch.device(preflight.device(device))
+    report(preflight.check(preset, training_precision(target), str(target)))
+    llm, tokenizer = load_llm(preset.llm, getattr(torch, training_precision(target)), target)
     plain = AdaptedLlama(llm, replace(preset.adapter_config, fusion="late")).eval()  # a new adapter is the identity
     texts = [prompt_of(InstructionRow(None, (Turn(text, ""),)), tokenizer, preset.template) for text in asked]
     said = answer_all(plain, tokenizer, texts, [None] * len(texts), None, PLAIN_ANSWER)

@@ -36,9 +36,9 @@ def learn_phrases(
     vision = checkpoint.read_vision(folder)
     if vision is None:
         raise LAV2Error(f"The adapter in {folder} is text only.", "Give the folder of a caption adapter.")
-    place = preflight.device(how.device)
+    target = preflight.device(how.device)
     captions, instructions = rows_by_kind(data, how.images, "caption", report)
-    features = photo_features(vision, captions, instructions, how.cache, how.views, place)
+    features = photo_features(vision, captions, instructions, how.cache, how.views, target)
     captions = {split: without_damaged(rows, features, report) for split, rows in captions.items()}
     check_rows(captions, instructions, "caption")
 
@@ -50,5 +50,5 @@ def learn_phrases(
     photos = torch.stack([seen(train_rows, view) for view in range(how.views)], 1)  # [photos, views, 2C]
     held = (seen(val_rows, 0), [row.captions for row in val_rows]) if val_rows else None
     said, settings = [row.captions for row in train_rows], RerankerConfig(seed=how.seed)
-    model = reranker.learn(photos, said, vision, held, settings, place, report)
+    model = reranker.learn(photos, said, vision, held, settings, target, report)
     reranker.save(model, folder, {"data": [str(file) for file in data], "views": how.views, **asdict(settings)})

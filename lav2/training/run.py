@@ -58,7 +58,7 @@ def run(
     Raises:
         LAV2Error: data, weights or settings do not fit.
     """
-    place = join_processes(torch.device(preflight.device(start.device)))
+    target = join_processes(torch.device(preflight.device(start.device)))
     first = rank() == 0
     report = report if first else silent
     run_folder.check_out(out, start.resume)
@@ -69,12 +69,12 @@ def run(
         )
     if start.init and start.gate_init:
         raise LAV2Error("The adapter to start from has gates already.", "Leave --gate-init or --init away.")
-    kind = start.dtype or training_precision(place)
+    kind = start.dtype or training_precision(target)
     if start.device_map and process_count() > 1:
         raise LAV2Error("A model that is spread over the devices has them for itself.",
                         "Leave --device-map away, or start one process without torchrun.")  # fmt: skip
-    report(preflight.check(preset, kind, start.device_map or str(place), start.quantize, training=True))
-    llm, tokenizer = load_llm(preset.llm, getattr(torch, kind), place, start.quantize, start.device_map)
+    report(preflight.check(preset, kind, start.device_map or str(target), start.quantize, training=True))
+    llm, tokenizer = load_llm(preset.llm, getattr(torch, kind), target, start.quantize, start.device_map)
     keep_norms_exact(llm)
     base = base_identity(llm, tokenizer, preset.llm)
     torch.manual_seed(settings.seed)

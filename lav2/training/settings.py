@@ -45,7 +45,7 @@ class TrainConfig:
     save_every: int = setting(100, "steps between saved states, from which --resume goes on")
     validate_every: int = setting(250, "steps between losses of the split val")
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in ("steps", "batch", "accumulate", "together", "save_every", "validate_every"):
             if getattr(self, name) < 1:
                 raise LAV2Error(f"{name} is {getattr(self, name)}.", "Give at least 1.")
@@ -84,7 +84,7 @@ class RunConfig(Placing):
         "started with",
     )  # fmt: skip
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.views < 1:
             raise LAV2Error(f"views is {self.views}.", "Give at least 1.")
 

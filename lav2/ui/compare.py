@@ -247,7 +247,7 @@ class CompareTab:
             self.shown: compared,
             self.answers: self.answers_html(compared, texts),
             **self.voting.shown(0),
-            **self.panel.whole(compared.findings, photo, texts),
+            **self.panel.finished(compared.findings, photo, texts),
         }
 
     def give_back(self, cancel: Cancellation | None) -> dict[Any, Any]:

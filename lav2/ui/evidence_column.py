@@ -40,7 +40,7 @@ class EvidenceColumn:
         if not exchanges:
             return {self.heading: self._heading(None, texts), **self.panel.empty(texts)}
         last = exchanges[-1]
-        shown = self.panel.whole(last.findings, shown_photo(exchanges), texts)
+        shown = self.panel.finished(last.findings, shown_photo(exchanges), texts)
         return {self.heading: self._heading(last, texts), **shown}
 
     def open(

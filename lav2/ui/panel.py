@@ -130,7 +130,7 @@ class EvidencePanel:
                 return state | self._items(findings, photo, texts) | self._claims(findings, texts) | told
         return {}
 
-    def whole(self, findings: Findings, photo: Image.Image | None, texts: Mapping[str, str]) -> dict[Any, Any]:
+    def finished(self, findings: Findings, photo: Image.Image | None, texts: Mapping[str, str]) -> dict[Any, Any]:
         """Everything about an exchange that is over."""
         shown = self.start(findings, photo, texts)
         shown |= self._items(findings, photo, texts) | self._claims(findings, texts)
