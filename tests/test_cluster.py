@@ -127,15 +127,39 @@ def test_an_expert_that_knows_why_it_fails_tells_it_as_a_value():
     assert isinstance(found, ExpertFailure) and found.cause == "No weights." and isinstance(found.cause, Message)
 
 
-def test_gpus_or_cores_are_divided_among_replicas_with_a_rest_for_the_experts():
+def used(parts, sets=1):
+    """(GPUs, cores) of all replicas."""
+    each = [(parts.model, parts.most), *((expert, sets) for expert in parts.experts.values())]
+    return tuple(sum(one.get(kind, 0) * count for one, count in each) for kind in ("num_gpus", "num_cpus"))
+
+
+def test_gpus_or_cores_are_divided_among_replicas_and_each_expert_has_its_own():
     cluster = deployment.Cluster
     two = deployment.share({"CPU": 2.0}, cluster("2"))
-    assert two.most == 2 and 2 * two.model["num_cpus"] + 3 * two.expert["num_cpus"] <= 2
-    many = deployment.share({"CPU": 16.0}, cluster("auto"))
-    assert many.most * many.model["num_cpus"] + 3 * many.expert["num_cpus"] <= 16 and many.most == 8
+    assert two.most == 2 and used(two)[1] <= 2 and set(two.experts) == set(BUILT_IN)
+    assert two.experts["ocr"]["num_cpus"] > two.experts["caption"]["num_cpus"] > two.experts["detection"]["num_cpus"]
+    many = deployment.share({"CPU": 16.0}, cluster("auto", expert_replicas=2))
+    assert used(many, 2)[1] <= 16 and many.most == 8 and many.experts["ocr"]["num_cpus"] == 2
     one = deployment.share({"CPU": 16.0, "GPU": 1.0}, cluster("1"))
-    assert one.model["num_gpus"] + 3 * one.expert["num_gpus"] <= 1
+    assert used(one)[0] <= 1
     assert deployment.share({"CPU": 16.0, "GPU": 4.0}, cluster("3")).model["num_gpus"] == 1
+
+
+@pytest.mark.parametrize(("gpus", "cores"), [(0, 2), (0, 16), (0, 0.4), (1, 16), (4, 16)])
+def test_a_batch_takes_no_more_than_is_free(gpus, cores):
+    stages = batches.Stages(expert_workers=2, model_workers=2)
+    parts = batches.divided(gpus, cores, stages)
+    for kind, free in (("num_gpus", gpus), ("num_cpus", cores)):
+        assert sum(2 * part.get(kind, 0) for part in parts) <= free
+
+
+def test_a_batch_on_a_cluster_without_free_cores_says_so_and_does_not_wait_for_ever(monkeypatch):
+    monkeypatch.setattr(batches, "FREE_SECONDS", 0.0)
+    with pytest.raises(LAV2Error, match="0.1 free cores, too few for 2 workers"):
+        batches.room(lambda: {"CPU": 0.1}, batches.Stages())
+    free = iter(({}, {"CPU": 2.0}))
+    monkeypatch.setattr(batches, "FREE_SECONDS", 60.0)
+    assert batches.room(lambda: next(free), batches.Stages()) == ({"num_cpus": 1}, {"num_cpus": 0.4})
 
 
 @pytest.mark.parametrize("given", ["0", "-1", "two", ""])

@@ -38,31 +38,36 @@ def ray():
             yield started
 
 
-# before the replicas come up: they take all cores that the cluster has
-def test_a_batch_has_a_line_for_every_photo_when_a_worker_is_killed(ray, tmp_path):
-    count, folder, out = 60, tmp_path / "photos", tmp_path / "answers.jsonl"
+# batches come before the replicas, which take all cores that the cluster has
+def test_a_thousand_photos_have_a_thousand_lines_when_a_worker_of_each_stage_is_killed(ray, tmp_path):
+    count, folder, out = 1000, tmp_path / "photos", tmp_path / "answers.jsonl"
     folder.mkdir()
     for number in range(count):
-        photo(number).save(folder / f"{number:03}.png")
+        photo(number % 256).save(folder / f"{number:03}.png")
     (folder / "007.png").write_bytes(b"\x89PNG damaged")
-    common = batches.Asked(("caption",), Sampling(max_new_tokens=6))
-    stages = batches.Stages(ray=True, expert_batch=4, model_batch=4)
+    common, stages = batches.Asked(("caption",), Sampling(max_new_tokens=6)), batches.Stages(ray=True)
     killed = []
 
     def kill(rows):
         for number, one in enumerate(rows):
-            if number == 8:
-                (pid,) = workers("ModelStage")
+            if stage := {0: "ExpertStage", count // 4: "ModelStage"}.get(number):
+                (pid,) = workers(stage)
                 os.kill(pid, signal.SIGKILL)
                 killed.append(pid)
             yield one
 
-    counts = batch.write(folder, out, batches.answers(LOADER, common, stages, kill), "w5 w6")
+    counts = batch.write(folder, out, batches.answers(TinyLoader(seconds=0.01), common, stages, kill), "w5 w6")
     lines = [json.loads(line) for line in out.read_text().splitlines()]
-    assert killed and counts == (count - 1, 1)
-    assert sorted(line["id"] for line in lines) == [f"{number:03}.png" for number in range(count)]
+    assert len(killed) == 2 and counts == (count - 1, 1)
+    assert sorted(line["id"] for line in lines) == sorted(f"{number:03}.png" for number in range(count))
     assert [line["id"] for line in lines if "error" in line] == ["007.png"]
-    assert batch.write(folder, out, batches.answers(LOADER, common, stages), "w5 w6") == (count - 1, 1)
+
+
+def test_a_batch_whose_worker_cannot_load_ends_with_the_cause(ray, tmp_path):
+    photo(1).save(tmp_path / "1.png")
+    common, stages = batches.Asked(("caption",), Sampling(max_new_tokens=6)), batches.Stages(ray=True)
+    with pytest.raises(LAV2Error, match="No weights of caption"):
+        batch.write(tmp_path, tmp_path / "a.jsonl", batches.answers(TinyLoader(broken=True), common, stages), "w5")
 
 
 def workers(name: str) -> list[int]:

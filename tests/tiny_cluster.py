@@ -11,6 +11,7 @@ from experts.evidence import BUILT_IN, Caption
 from lav2.assistant.loading import fast_backends
 from lav2.assistant.service import Assistant
 from lav2.config import EMBEDDED
+from lav2.errors import LAV2Error
 from lav2.model.adapted import AdaptedLlama
 
 
@@ -42,6 +43,7 @@ class TinyLoader:
     """As lav2.cluster.parts.Loader."""
 
     seconds: float = 0.0
+    broken: bool = False  # nothing can be loaded
 
     def assistant(self, experts) -> Assistant:
         model = AdaptedLlama(llama(), LATE).eval()
@@ -52,4 +54,6 @@ class TinyLoader:
         return Assistant(preset, chat, captioner, tokenizer(), None, detection.build(""), *parts, experts=looking)
 
     def expert(self, name):
+        if self.broken:
+            raise LAV2Error("No weights of {name}.", "Get some.", name=name)
         return TinyExpert(name, self.seconds), {f"{name}_weights": "tiny"}
