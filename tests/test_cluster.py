@@ -155,7 +155,7 @@ def test_a_batch_takes_no_more_than_is_free(gpus, cores):
 
 def test_a_batch_on_a_cluster_without_free_cores_says_so_and_does_not_wait_for_ever(monkeypatch):
     monkeypatch.setattr(batches, "FREE_SECONDS", 0.0)
-    with pytest.raises(LAV2Error, match="0.1 free cores, too few for 2 workers"):
+    with pytest.raises(LAV2Error, match=r"0\.1 free cores, too few for 2 workers"):
         batches.room(lambda: {"CPU": 0.1}, batches.Stages())
     free = iter(({}, {"CPU": 2.0}))
     monkeypatch.setattr(batches, "FREE_SECONDS", 60.0)

@@ -29,8 +29,8 @@ class Cluster:
     """How many copies answer, on Ray."""
 
     replicas: str | None = setting(
-        None, "of the language model: a number, auto: as many as the questions under way ask for, or running: those that "
-        "`serve run lav2/cluster/serve.yaml` or another door brought up", metavar="N",
+        None, "of the language model: a number; auto: as many as the questions under way ask for; running: those "
+        "that are there, by `serve run lav2/cluster/serve.yaml` or another door", metavar="N",
     )  # fmt: skip
     most: int | None = setting(
         None, "replicas of auto (default: one a GPU, else one for two cores)", option="--max-replicas"
