@@ -18,7 +18,7 @@ from experts.evidence import BUILT_IN, ExpertError, ExpertFailure
 from experts.messages import Message
 from lav2.assistant import batch
 from lav2.assistant.admission import Busy, Crowding
-from lav2.cluster import batches, deployment, parts, replicas
+from lav2.cluster import batches, deployment, parts, replicas, throughput
 from lav2.errors import LAV2Error
 from lav2.events import Done, EvidenceFound, PromptReady, Request, Sampling, Token
 
@@ -180,6 +180,17 @@ def test_without_ray_a_command_says_what_to_install(command, tmp_path):
     assert not (tmp_path / "a.jsonl").exists()
 
 
+def test_the_measurement_asks_both_sides_the_same_and_tells_what_the_simulation_expects(capsys):
+    one, many = TinyLoader().assistant({}), TinyLoader(seconds=0.02).assistant({})
+    trial = throughput.Trial(replicas=1, users=3, rounds=2, tokens=6, rate=50.0, asked=9)
+    throughput.throughput(one, many, trial)
+    throughput.against_simulation(many, trial)
+    told = capsys.readouterr().out
+    assert "the same answer: 18 of 18" in told and "overhead" in told
+    lines = {line.split()[0]: line.split()[1:] for line in told.splitlines() if line.startswith("  ")}
+    assert len(lines["measured"]) == len(lines["simulated"]) == 4
+
+
 # ---------------------------------------------------------------- batches
 
 
@@ -289,3 +300,16 @@ def test_a_parquet_file_has_the_rows_of_its_json_lines(tmp_path):
 def test_every_expert_that_auto_may_choose_looks_in_the_stage_before():
     stage = batches.ExpertStage(TinyLoader(), batches.Asked(("auto",), SHORT))
     assert tuple(stage._orchestrator._experts) == BUILT_IN
+
+
+@pytest.mark.slow
+def test_a_worker_on_this_machine_is_as_urgent_as_the_app_itself():
+    """Ray's own niceness of 15 let builds and replicas wait for minutes beside other programs."""
+    pytest.importorskip("ray", reason="needs Ray's extra: pip install -r requirements-cluster.txt")
+    code = (
+        "import os; from lav2.cluster import engine\n"
+        "with engine.connected(num_cpus=1, object_store_memory=100_000_000) as ray:\n"
+        "    print(ray.get(ray.remote(lambda: os.nice(0)).remote()) - os.nice(0))"
+    )
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.split()[-1:] == ["0"], done.stderr

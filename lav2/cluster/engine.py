@@ -19,6 +19,7 @@ def required(name: str = "ray") -> ModuleType:
         LAV2Error: it is not installed.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # read at the import; nothing is reported to anybody
+    os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's 15: replicas starve beside other programs
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
