@@ -19,7 +19,7 @@ from tiny_cluster import TinyLoader, photo
 from experts.evidence import BUILT_IN
 from lav2.assistant import batch
 from lav2.assistant.admission import Busy
-from lav2.cluster import batches, deployment, engine
+from lav2.cluster import batches, deployment, engine, throughput
 from lav2.cluster.door import RemoteAssistant
 from lav2.errors import LAV2Error
 from lav2.events import Done, EvidenceFound, Queued, Request, Sampling, Token, Turn
@@ -28,7 +28,7 @@ pytest.importorskip("ray", reason="needs Ray: pip install -r requirements-cluste
 pytestmark = pytest.mark.slow
 
 HERE = Path(__file__).parent
-PATIENCE = 240  # seconds, on a busy machine
+PATIENCE = 600  # seconds, on a busy machine
 USERS, TURNS = 20, 10
 
 
@@ -263,6 +263,11 @@ def test_200_answers_of_20_users_are_neither_lost_nor_mixed_while_a_replica_is_k
     until(lambda: len(now := processes(door)) == 3 and victim not in now and survivor in now)
 
 
+def test_replicas_are_measured_beside_one_process(door, local, capsys):
+    throughput.throughput(local, door, throughput.Trial(users=4, rounds=1, tokens=6))
+    assert "the same answer: 12 of 12" in capsys.readouterr().out
+
+
 def test_what_is_wrong_with_a_question_is_told_by_a_replica_as_by_the_local_app(door, local):
     for request in (asked(1, 0, question=" "), asked(1, 0, question="w" * 5000), asked(1, 0, experts=("nose",))):
         told = []
@@ -271,6 +276,25 @@ def test_what_is_wrong_with_a_question_is_told_by_a_replica_as_by_the_local_app(
                 list(assistant.answer(request))
             told.append((str(error.value), error.value.cause.key))
         assert told[0] == told[1]
+
+
+def test_a_roll_over_to_other_settings_lets_answers_end_and_loses_none(door, local, folder):
+    expected = [next(talk(local, user, 1))[-1].answer for user in range(8)]
+    before, rolled = processes(door), threading.Event()
+
+    def user(number: int) -> None:
+        while not rolled.is_set():
+            assert next(talk(door, number, 1))[-1].answer == expected[number]
+
+    with ThreadPoolExecutor(8) as pool:
+        asking = [pool.submit(user, number) for number in range(8)]
+        try:
+            brought_up(folder, 2, 2, seconds=0.01)
+            until(lambda: len(now := processes(door)) == 2 and not now & before)
+        finally:
+            rolled.set()
+        for one in asking:
+            one.result()
 
 
 def test_a_batch_beside_replicas_that_take_all_cores_says_so(ray, tmp_path):
