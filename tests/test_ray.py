@@ -18,6 +18,7 @@ from tiny_cluster import TinyLoader, photo
 
 from experts.evidence import BUILT_IN
 from lav2.assistant import batch
+from lav2.assistant.addresses import place
 from lav2.assistant.admission import Busy
 from lav2.cluster import batches, deployment, engine, throughput
 from lav2.cluster.door import RemoteAssistant
@@ -59,7 +60,8 @@ def test_a_thousand_photos_have_a_thousand_lines_when_a_worker_of_each_stage_is_
                 killed.append(pid)
             yield one
 
-    counts = batch.write(folder, out, batches.answers(TinyLoader(seconds=0.01), common, stages, kill), "w5 w6")
+    there = place(f"file://{folder}")
+    counts = batch.write(there, out, batches.answers(TinyLoader(seconds=0.01), common, stages, kill), "w5 w6")
     lines = [json.loads(line) for line in out.read_text().splitlines()]
     assert len(killed) == 2 and counts == (count - 1, 1)
     assert sorted(line["id"] for line in lines) == sorted(f"{number:03}.png" for number in range(count))

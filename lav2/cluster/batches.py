@@ -15,14 +15,14 @@ from PIL import Image
 
 from experts.evidence import Evidence, ExpertError
 from experts.orchestrator import Orchestrator, fingerprint
+from lav2.assistant.addresses import photo as open_photo
 from lav2.assistant.admission import AT_ONCE
-from lav2.assistant.batch import Row
+from lav2.assistant.batch import Folder, Row
 from lav2.cluster import engine
 from lav2.cluster.deployment import rounded
 from lav2.cluster.parts import Loader
 from lav2.errors import LAV2Error
 from lav2.events import Done, Request, Sampling
-from lav2.image import open_image
 from lav2.options import setting
 from lav2.text import routing
 
@@ -76,7 +76,7 @@ class ExpertStage:
         if error:
             return b"", error
         try:
-            photo = open_image(Path(image))
+            photo = open_photo(image)
             names = routing.resolve(self._asked.request(question, photo))[0].experts
             return pickle.dumps(dict(self._orchestrator.run(photo, names))), ""
         except (LAV2Error, OSError) as failure:
@@ -122,7 +122,7 @@ class ModelStage:
         try:
             if error:
                 return json.dumps({"error": error}, ensure_ascii=False)
-            photo = open_image(Path(image))
+            photo = open_photo(image)
             self._found[fingerprint(photo)] = pickle.loads(evidence)
             *_, done = self._assistant.answer(self._asked.request(question, photo))
             assert isinstance(done, Done)
@@ -136,26 +136,26 @@ class ModelStage:
 
 def answers(
     loader: Loader, asked: Asked, stages: Stages, show: Callable = iter
-) -> Callable[[list[Row], Path], Iterator[tuple[Row, dict]]]:
+) -> Callable[[list[Row], Folder], Iterator[tuple[Row, dict]]]:
     """What lav2.assistant.batch.write calls: the rows' answers, as they come from a cluster.
 
     A worker that is lost is started again by Ray, and its rows are given to it once more. Photos are opened where the
-    workers run: on several machines the folder has to be one that they share.
+    workers run: on several machines the folder has to be an address (s3:// ...) or one that they share.
 
     Raises:
         LAV2Error: while it is read: no room on the cluster (`room`), or a worker cannot load its models.
     """
 
-    def run(rows: list[Row], folder: Path) -> Iterator[tuple[Row, dict]]:
+    def run(rows: list[Row], folder: Folder) -> Iterator[tuple[Row, dict]]:
         engine.required("ray.data")  # told before a line is written
         return _run(rows, folder)
 
-    def _run(rows: list[Row], folder: Path) -> Iterator[tuple[Row, dict]]:
+    def _run(rows: list[Row], folder: Folder) -> Iterator[tuple[Row, dict]]:
         yield from ((row, {"error": row.error}) for row in rows if row.error)
         good = {row.line: row for row in rows if not row.error}
         if not good:
             return
-        where = folder.resolve()
+        where = folder.resolve() if isinstance(folder, Path) else folder
         with engine.connected(stages.cluster) as ray:
             data = pipeline(ray, loader, asked, stages, [
                 {"line": row.line, "image": str(where / row.image), "question": row.question, "error": ""}
