@@ -18,7 +18,7 @@ from experts.evidence import BUILT_IN, ExpertError, ExpertFailure
 from experts.messages import Message
 from lav2.assistant import batch
 from lav2.assistant.admission import Busy, Crowding
-from lav2.cluster import batches, deployment, parts, replicas, throughput
+from lav2.cluster import batches, deployment, engine, parts, replicas, throughput
 from lav2.errors import LAV2Error
 from lav2.events import Done, EvidenceFound, PromptReady, Request, Sampling, Token
 
@@ -313,3 +313,20 @@ def test_a_worker_on_this_machine_is_as_urgent_as_the_app_itself():
     )
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout.split()[-1:] == ["0"], done.stderr
+
+
+@pytest.mark.slow
+def test_a_cluster_that_does_not_come_up_in_time_is_started_again(monkeypatch):
+    ray = pytest.importorskip("ray", reason="needs Ray's extra: pip install -r requirements-cluster.txt")
+    start, starts = ray.init, []
+
+    def late(**options):
+        starts.append(options)
+        if len(starts) == 1:
+            raise RuntimeError("The current node timed out during startup.")
+        return start(**options)
+
+    monkeypatch.setattr(ray, "init", late)
+    with engine.connected(num_cpus=1, object_store_memory=100_000_000):
+        assert len(starts) == 2
+    assert not ray.is_initialized()

@@ -15,6 +15,7 @@ import itertools
 import os
 import random
 import statistics
+import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -31,6 +32,7 @@ from lav2.cluster.deployment import Cluster, deploy
 from lav2.cluster.door import RemoteAssistant
 from lav2.cluster.parts import Loader
 from lav2.cluster.simulation import Load, Site, simulate
+from lav2.errors import LAV2Error
 from lav2.events import Done, Request, Sampling, Token, Turn
 from lav2.image import open_image
 from lav2.options import Help, add_options, chosen, setting
@@ -238,7 +240,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0], formatter_class=Help)
     add_options(parser, Trial)
     trial = chosen(Trial, parser.parse_args(arguments))
-    run(trial, Loader(config.preset(trial.preset)))
+    try:
+        run(trial, Loader(config.preset(trial.preset)))
+    except LAV2Error as error:
+        sys.exit(f"error: {error}")
 
 
 if __name__ == "__main__":
