@@ -3,10 +3,13 @@
 import errno
 import json
 import os
+from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from lav2.assistant import batch
+from lav2.assistant.addresses import Address, photo, place
 from lav2.errors import LAV2Error
 
 
@@ -120,3 +123,31 @@ def test_a_model_that_cannot_be_loaded_ends_the_run_and_fails_no_row(tmp_path):
     with pytest.raises(LAV2Error, match="no preset"):
         batch.run(tmp_path / "q.jsonl", tmp_path / "a.jsonl", load)
     assert not (tmp_path / "a.jsonl").exists()
+
+
+def test_questions_and_photos_behind_an_address_are_read_as_files_are(tmp_path):
+    """file:// goes through the same file systems of pyarrow as s3:// and gs://."""
+    pytest.importorskip("pyarrow", reason="needs Ray's extra: pip install -r requirements-cluster.txt")
+    (tmp_path / "in").mkdir()
+    for name in ("a.png", "in/b.png"):
+        Image.new("RGB", (9, 9), "red").save(tmp_path / name)
+    (tmp_path / "notes.txt").write_text("no photo")
+    (tmp_path / "q.jsonl").write_text(json.dumps(row("1", "in/b.png")) + "\n" + json.dumps(row("2", "no.png")))
+    there = place(f"file://{tmp_path}")
+    assert isinstance(there, Address) and isinstance(place(str(tmp_path)), Path)
+    for name in ("q.jsonl", ""):
+        assert batch.read(there / name, "Q") == batch.read(tmp_path / name, "Q")
+
+    def load():
+        return lambda image, question: {"answer": f"{question} {photo(image).size}"}
+
+    assert batch.run(there / "q.jsonl", tmp_path / "a.jsonl", load) == (1, 1)
+    answers = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()]
+    assert answers[0]["answer"] == "q1 (9, 9)" and "There is no file" in answers[1]["error"]
+
+
+@pytest.mark.parametrize("address", ["nowhere://x/y.jsonl", "file:///no/such/folder/q.jsonl"])
+def test_an_address_that_cannot_be_read_is_told_before_anything_loads(address, tmp_path):
+    pytest.importorskip("pyarrow", reason="needs Ray's extra: pip install -r requirements-cluster.txt")
+    with pytest.raises(LAV2Error, match=address.rpartition("/")[0]):
+        batch.run(place(address), tmp_path / "a.jsonl", lambda: pytest.fail("it loads"))

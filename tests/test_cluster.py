@@ -18,7 +18,7 @@ from experts.evidence import BUILT_IN, ExpertError, ExpertFailure
 from experts.messages import Message
 from lav2.assistant import batch
 from lav2.assistant.admission import Busy, Crowding
-from lav2.cluster import batches, deployment, parts, replicas
+from lav2.cluster import batches, deployment, engine, parts, replicas, throughput
 from lav2.errors import LAV2Error
 from lav2.events import Done, EvidenceFound, PromptReady, Request, Sampling, Token
 
@@ -127,15 +127,39 @@ def test_an_expert_that_knows_why_it_fails_tells_it_as_a_value():
     assert isinstance(found, ExpertFailure) and found.cause == "No weights." and isinstance(found.cause, Message)
 
 
-def test_gpus_or_cores_are_divided_among_replicas_with_a_rest_for_the_experts():
+def used(parts, sets=1):
+    """(GPUs, cores) of all replicas."""
+    each = [(parts.model, parts.most), *((expert, sets) for expert in parts.experts.values())]
+    return tuple(sum(one.get(kind, 0) * count for one, count in each) for kind in ("num_gpus", "num_cpus"))
+
+
+def test_gpus_or_cores_are_divided_among_replicas_and_each_expert_has_its_own():
     cluster = deployment.Cluster
     two = deployment.share({"CPU": 2.0}, cluster("2"))
-    assert two.most == 2 and 2 * two.model["num_cpus"] + 3 * two.expert["num_cpus"] <= 2
-    many = deployment.share({"CPU": 16.0}, cluster("auto"))
-    assert many.most * many.model["num_cpus"] + 3 * many.expert["num_cpus"] <= 16 and many.most == 8
+    assert two.most == 2 and used(two)[1] <= 2 and set(two.experts) == set(BUILT_IN)
+    assert two.experts["ocr"]["num_cpus"] > two.experts["caption"]["num_cpus"] > two.experts["detection"]["num_cpus"]
+    many = deployment.share({"CPU": 16.0}, cluster("auto", expert_replicas=2))
+    assert used(many, 2)[1] <= 16 and many.most == 8 and many.experts["ocr"]["num_cpus"] == 2
     one = deployment.share({"CPU": 16.0, "GPU": 1.0}, cluster("1"))
-    assert one.model["num_gpus"] + 3 * one.expert["num_gpus"] <= 1
+    assert used(one)[0] <= 1
     assert deployment.share({"CPU": 16.0, "GPU": 4.0}, cluster("3")).model["num_gpus"] == 1
+
+
+@pytest.mark.parametrize(("gpus", "cores"), [(0, 2), (0, 16), (0, 0.4), (1, 16), (4, 16)])
+def test_a_batch_takes_no_more_than_is_free(gpus, cores):
+    stages = batches.Stages(expert_workers=2, model_workers=2)
+    parts = batches.divided(gpus, cores, stages)
+    for kind, free in (("num_gpus", gpus), ("num_cpus", cores)):
+        assert sum(2 * part.get(kind, 0) for part in parts) <= free
+
+
+def test_a_batch_on_a_cluster_without_free_cores_says_so_and_does_not_wait_for_ever(monkeypatch):
+    monkeypatch.setattr(batches, "FREE_SECONDS", 0.0)
+    with pytest.raises(LAV2Error, match=r"0\.1 free cores, too few for 2 workers"):
+        batches.room(lambda: {"CPU": 0.1}, batches.Stages())
+    free = iter(({}, {"CPU": 2.0}))
+    monkeypatch.setattr(batches, "FREE_SECONDS", 60.0)
+    assert batches.room(lambda: next(free), batches.Stages()) == ({"num_cpus": 1}, {"num_cpus": 0.4})
 
 
 @pytest.mark.parametrize("given", ["0", "-1", "two", ""])
@@ -154,6 +178,17 @@ def test_without_ray_a_command_says_what_to_install(command, tmp_path):
     )  # fmt: skip
     assert done.returncode == 1 and "requirements-cluster.txt" in done.stderr, done.stderr
     assert not (tmp_path / "a.jsonl").exists()
+
+
+def test_the_measurement_asks_both_sides_the_same_and_tells_what_the_simulation_expects(capsys):
+    one, many = TinyLoader().assistant({}), TinyLoader(seconds=0.02).assistant({})
+    trial = throughput.Trial(replicas=1, users=3, rounds=2, tokens=6, rate=50.0, asked=9)
+    throughput.throughput(one, many, trial)
+    throughput.against_simulation(many, trial)
+    told = capsys.readouterr().out
+    assert "the same answer: 18 of 18" in told and "overhead" in told
+    lines = {line.split()[0]: line.split()[1:] for line in told.splitlines() if line.startswith("  ")}
+    assert len(lines["measured"]) == len(lines["simulated"]) == 4
 
 
 # ---------------------------------------------------------------- batches
@@ -265,3 +300,33 @@ def test_a_parquet_file_has_the_rows_of_its_json_lines(tmp_path):
 def test_every_expert_that_auto_may_choose_looks_in_the_stage_before():
     stage = batches.ExpertStage(TinyLoader(), batches.Asked(("auto",), SHORT))
     assert tuple(stage._orchestrator._experts) == BUILT_IN
+
+
+@pytest.mark.slow
+def test_a_worker_on_this_machine_is_as_urgent_as_the_app_itself():
+    """Ray's own niceness of 15 let builds and replicas wait for minutes beside other programs."""
+    pytest.importorskip("ray", reason="needs Ray's extra: pip install -r requirements-cluster.txt")
+    code = (
+        "import os; from lav2.cluster import engine\n"
+        "with engine.connected(num_cpus=1, object_store_memory=100_000_000) as ray:\n"
+        "    print(ray.get(ray.remote(lambda: os.nice(0)).remote()) - os.nice(0))"
+    )
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.split()[-1:] == ["0"], done.stderr
+
+
+@pytest.mark.slow
+def test_a_cluster_that_does_not_come_up_in_time_is_started_again(monkeypatch):
+    ray = pytest.importorskip("ray", reason="needs Ray's extra: pip install -r requirements-cluster.txt")
+    start, starts = ray.init, []
+
+    def late(**options):
+        starts.append(options)
+        if len(starts) == 1:
+            raise RuntimeError("The current node timed out during startup.")
+        return start(**options)
+
+    monkeypatch.setattr(ray, "init", late)
+    with engine.connected(num_cpus=1, object_store_memory=100_000_000):
+        assert len(starts) == 2
+    assert not ray.is_initialized()

@@ -330,3 +330,14 @@ def test_weights_left_behind_are_copied_out_of_the_file_and_stay_shared(tmp_path
     keys = [m.decoder.layers[1].self_attn.k_proj.weight.data_ptr() for m in both]
     assert keys[0] == keys[1]
     assert first.embedding.data_ptr() == llm.get_input_embeddings().weight.data_ptr()
+
+
+def test_one_model_in_both_places_keeps_every_weight_its_own():
+    """A copy at the address of a weight that was freed before was taken for it: norms moved on by a layer."""
+    model = adapted()
+    generator = torch.Generator().manual_seed(0)
+    for parameter in model.llm.parameters():
+        parameter.data = torch.randn(parameter.shape, generator=generator)
+    before = {name: parameter.clone() for name, parameter in model.llm.named_parameters()}
+    unmap([model, model])
+    assert all(torch.equal(before[name], parameter) for name, parameter in model.llm.named_parameters())

@@ -1,6 +1,7 @@
 """Replicas and batches on a real Ray cluster of two cores on this machine: nothing is lost or mixed, also where a
 process is killed."""
 
+import importlib
 import json
 import os
 import signal
@@ -8,25 +9,28 @@ import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+import yaml
 from tiny_cluster import TinyLoader, photo
 
+from experts.evidence import BUILT_IN
 from lav2.assistant import batch
+from lav2.assistant.addresses import place
 from lav2.assistant.admission import Busy
-from lav2.cluster import batches, deployment, engine
+from lav2.cluster import batches, deployment, engine, throughput
 from lav2.cluster.door import RemoteAssistant
 from lav2.errors import LAV2Error
-from lav2.events import Done, EvidenceFound, Queued, Request, Sampling, Token
+from lav2.events import Done, EvidenceFound, Queued, Request, Sampling, Token, Turn
 
 pytest.importorskip("ray", reason="needs Ray: pip install -r requirements-cluster.txt")
 pytestmark = pytest.mark.slow
 
 HERE = Path(__file__).parent
-LOADER = TinyLoader(seconds=0.05)
-PATIENCE = 240  # seconds, on a busy machine
-USERS, TURNS, PHOTOS = 20, 3, 10
+PATIENCE = 600  # seconds, on a busy machine
+USERS, TURNS = 20, 10
 
 
 @pytest.fixture(scope="module")
@@ -38,31 +42,37 @@ def ray():
             yield started
 
 
-# before the replicas come up: they take all cores that the cluster has
-def test_a_batch_has_a_line_for_every_photo_when_a_worker_is_killed(ray, tmp_path):
-    count, folder, out = 60, tmp_path / "photos", tmp_path / "answers.jsonl"
+# batches come before the replicas, which take all cores that the cluster has
+def test_a_thousand_photos_have_a_thousand_lines_when_a_worker_of_each_stage_is_killed(ray, tmp_path):
+    count, folder, out = 1000, tmp_path / "photos", tmp_path / "answers.jsonl"
     folder.mkdir()
     for number in range(count):
-        photo(number).save(folder / f"{number:03}.png")
+        photo(number % 256).save(folder / f"{number:03}.png")
     (folder / "007.png").write_bytes(b"\x89PNG damaged")
-    common = batches.Asked(("caption",), Sampling(max_new_tokens=6))
-    stages = batches.Stages(ray=True, expert_batch=4, model_batch=4)
+    common, stages = batches.Asked(("caption",), Sampling(max_new_tokens=6)), batches.Stages(ray=True)
     killed = []
 
     def kill(rows):
         for number, one in enumerate(rows):
-            if number == 8:
-                (pid,) = workers("ModelStage")
+            if stage := {0: "ExpertStage", count // 4: "ModelStage"}.get(number):
+                (pid,) = workers(stage)
                 os.kill(pid, signal.SIGKILL)
                 killed.append(pid)
             yield one
 
-    counts = batch.write(folder, out, batches.answers(LOADER, common, stages, kill), "w5 w6")
+    there = place(f"file://{folder}")
+    counts = batch.write(there, out, batches.answers(TinyLoader(seconds=0.01), common, stages, kill), "w5 w6")
     lines = [json.loads(line) for line in out.read_text().splitlines()]
-    assert killed and counts == (count - 1, 1)
-    assert sorted(line["id"] for line in lines) == [f"{number:03}.png" for number in range(count)]
+    assert len(killed) == 2 and counts == (count - 1, 1)
+    assert sorted(line["id"] for line in lines) == sorted(f"{number:03}.png" for number in range(count))
     assert [line["id"] for line in lines if "error" in line] == ["007.png"]
-    assert batch.write(folder, out, batches.answers(LOADER, common, stages), "w5 w6") == (count - 1, 1)
+
+
+def test_a_batch_whose_worker_cannot_load_ends_with_the_cause(ray, tmp_path):
+    photo(1).save(tmp_path / "1.png")
+    common, stages = batches.Asked(("caption",), Sampling(max_new_tokens=6)), batches.Stages(ray=True)
+    with pytest.raises(LAV2Error, match="No weights of caption"):
+        batch.write(tmp_path, tmp_path / "a.jsonl", batches.answers(TinyLoader(broken=True), common, stages), "w5")
 
 
 def workers(name: str) -> list[int]:
@@ -79,11 +89,47 @@ def workers(name: str) -> list[int]:
     return found
 
 
+def brought_up(folder: Path, least: int, most: int, **changes) -> RemoteAssistant:
+    """A door of what `serve run` makes of the shipped file on tiny models, with so many replicas of the language
+    model."""
+    written = yaml.safe_load((HERE.parent / "lav2/cluster/serve.yaml").read_text())
+    (application,) = written["applications"]
+    application |= {"import_path": "tiny_cluster:build", "args": {"seconds": 0.05, **changes}}
+    (model,) = (part for part in application["deployments"] if part["name"] == "model")
+    model["ray_actor_options"] = {"num_cpus": 0.1}  # so that one more has room
+    model["autoscaling_config"] |= {"min_replicas": least, "max_replicas": most, "upscale_delay_s": 1}
+    (folder / "serve.yaml").write_text(yaml.safe_dump(written))
+    scripts = importlib.import_module("ray.serve.scripts")
+    scripts.run.main(["--non-blocking", str(folder / "serve.yaml")], standalone_mode=False)
+    return RemoteAssistant(until(deployment.running))
+
+
+def until(found):
+    """What `found` gives once it gives something; LAV2Error is nothing yet."""
+    end = time.monotonic() + PATIENCE
+    while True:
+        try:
+            if value := found():
+                return value
+        except LAV2Error:
+            if time.monotonic() > end:
+                raise
+        assert time.monotonic() < end, "it did not come in time"
+        time.sleep(0.5)
+
+
 @pytest.fixture(scope="module")
-def door(ray):
-    """An assistant whose answers come from two replicas of the model; captions from one process of their own."""
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("serve")
+
+
+@pytest.fixture(scope="module")
+def door(ray, folder):
+    """An assistant whose answers come from two replicas of the model and one of each expert, all in own processes."""
     serve = engine.required("ray.serve")
-    yield RemoteAssistant(deployment.deploy(LOADER, deployment.Cluster("2"), ("caption",)))
+    ready = brought_up(folder, 2, 2)
+    until(lambda: len(processes(ready)) == 2)
+    yield ready
     serve.shutdown()
 
 
@@ -93,26 +139,66 @@ def local():
 
 
 def asked(user: int, turn: int, **changes) -> Request:
-    facts = {"question": f"w{5 + user} w{30 + turn}", "image": photo(user % PHOTOS), "experts": ("caption",)}
+    facts = {"question": f"w{5 + user} w{30 + turn}", "image": photo(user), "experts": BUILT_IN}
     facts |= {"sampling": Sampling(max_new_tokens=24), "client": str(user)}
     return Request(**facts | changes)
 
 
-def processes(door) -> dict[int, int]:
-    """Process ids of the replicas that answer, with how many of the photos each one sees."""
-    return Counter(door._on(photo(n)).about.remote().result(timeout_s=PATIENCE)["pid"] for n in range(PHOTOS))
+def talk(assistant, user: int, turns: int):
+    """A user's conversation on his photo: the events of each turn."""
+    history = ()
+    for turn in range(turns):
+        request = asked(user, turn, history=history)
+        events = list(assistant.answer(request))
+        history += (Turn(request.question, events[-1].answer),)
+        yield events
 
 
-def test_a_photo_goes_to_the_replica_that_knows_it_and_others_share_the_load(door):
-    first, again = processes(door), processes(door)
-    assert first == again and len(first) == 2
-    for _ in range(2):
-        events = list(door.answer(asked(1, 0)))
-    (found,) = [event for event in events if isinstance(event, EvidenceFound)]
-    assert found.remembered
+def processes(door) -> set[int]:
+    """Process ids of the replicas that photos lead to."""
+    return set(where(door, range(40)).values())
 
 
-def test_a_stopped_answer_ends_with_what_was_said_and_frees_its_replica(door):
+def where(door, photos) -> dict[int, int]:
+    """The process that each photo leads to."""
+    return {n: door._on(photo(n)).about.remote().result(timeout_s=PATIENCE)["pid"] for n in photos}
+
+
+def test_a_door_without_replicas_tells_how_to_bring_them_up(ray):
+    with pytest.raises(LAV2Error, match=r"No replicas run.*serve\.yaml"):
+        deployment.running()
+
+
+def test_a_second_replica_comes_up_when_questions_pile_up(ray, folder):
+    door = brought_up(folder, 1, 2)
+    assert len(processes(door)) == 1
+    enough = threading.Event()
+
+    def ask(user: int) -> None:
+        while not enough.is_set():
+            list(door.answer(asked(user, 0, sampling=Sampling(max_new_tokens=200))))
+
+    with ThreadPoolExecutor(USERS) as pool:
+        asking = [pool.submit(ask, user) for user in range(USERS)]
+        try:
+            until(lambda: len(processes(door)) == 2)
+        finally:
+            enough.set()
+        for one in asking:
+            one.result()
+
+
+def test_a_photo_goes_to_the_replica_that_knows_it_and_follow_ups_find_their_caches(door):
+    first, again = where(door, range(USERS)), where(door, range(USERS))
+    assert first == again and len(set(first.values())) == 2
+    with ThreadPoolExecutor(4) as pool:  # fewer than a replica answers at once: none has to give way
+        for conversation in pool.map(lambda user: list(talk(door, user, 3)), range(USERS)):
+            for events in conversation[1:]:
+                found = [event for event in events if isinstance(event, EvidenceFound)]
+                assert len(found) == len(BUILT_IN) and all(one.remembered for one in found)
+
+
+def test_a_stopped_answer_ends_with_what_was_said(door):
     cancel = threading.Event()
     seen = []
     for event in door.answer(asked(2, 0, sampling=Sampling(max_new_tokens=1500)), cancel):
@@ -120,10 +206,17 @@ def test_a_stopped_answer_ends_with_what_was_said_and_frees_its_replica(door):
         if isinstance(event, Token):
             cancel.set()
     assert isinstance(seen[-1], Done) and seen[-1].stopped and seen[-1].answer
-    running = door.answer(asked(2, 1, sampling=Sampling(max_new_tokens=1500)))
-    next(running)
-    running.close()  # a page that is closed
-    assert list(door.answer(asked(2, 2)))[-1].answer
+
+
+def test_who_leaves_frees_the_replica_so_that_nobody_behind_him_waits(door):
+    kinds = Counter()
+    for _ in range(30):  # of one photo, so of one replica: more than answer and wait there
+        with closing(door.answer(asked(2, 1, client=None, sampling=Sampling(max_new_tokens=1500)))) as events:
+            for event in events:
+                kinds[type(event)] += 1
+                if isinstance(event, Token):
+                    break
+    assert kinds[Token] == 30 and not kinds[Queued]
 
 
 def test_a_full_replica_tells_positions_and_then_that_it_is_busy(door):
@@ -141,39 +234,40 @@ def test_a_full_replica_tells_positions_and_then_that_it_is_busy(door):
             one.close()
 
 
-def test_no_answer_is_lost_or_mixed_when_a_replica_is_killed_in_the_middle(door, local):
-    expected = {
-        (user, turn): list(local.answer(asked(user, turn)))[-1].answer for user in range(USERS) for turn in range(TURNS)
-    }
-    victim = processes(door).most_common(1)[0][0]
-    done, killed = threading.Semaphore(0), threading.Event()
+def test_200_answers_of_20_users_are_neither_lost_nor_mixed_while_a_replica_is_killed_and_one_is_added(
+    door, local, folder
+):
+    expected = [[events[-1].answer for events in talk(local, user, TURNS)] for user in range(USERS)]
+    victim, survivor = processes(door)
+    done = threading.Semaphore(0)
 
-    def kill():
+    def disturb():
         for _ in range(USERS * TURNS // 4):
             assert done.acquire(timeout=PATIENCE)
         os.kill(victim, signal.SIGKILL)
-        killed.set()
+        for _ in range(USERS * TURNS // 4):
+            assert done.acquire(timeout=PATIENCE)
+        brought_up(folder, 3, 3)
 
-    def user(number: int) -> dict:
-        found = {}
-        for turn in range(TURNS):
-            events = list(door.answer(asked(number, turn)))
+    def user(number: int) -> list[str]:
+        answers = []
+        for events in talk(door, number, TURNS):
             said = "".join(event.text for event in events if isinstance(event, Token)).strip()
             assert said == events[-1].answer
-            found[number, turn] = events[-1].answer
+            answers.append(said)
             done.release()
-        return found
+        return answers
 
-    threading.Thread(target=kill, daemon=True).start()
-    found = {}
-    with ThreadPoolExecutor(USERS) as pool:
-        for answers in pool.map(user, range(USERS)):
-            found |= answers
-    assert killed.is_set() and found == expected
-    end = time.monotonic() + PATIENCE
-    while len(now := processes(door)) < 2 and time.monotonic() < end:
-        time.sleep(1)
-    assert len(now) == 2 and victim not in now, "Ray brings up another replica"
+    with ThreadPoolExecutor(USERS + 1) as pool:
+        disturbed = pool.submit(disturb)
+        assert list(pool.map(user, range(USERS))) == expected
+        disturbed.result()
+    until(lambda: len(now := processes(door)) == 3 and victim not in now and survivor in now)
+
+
+def test_replicas_are_measured_beside_one_process(door, local, capsys):
+    throughput.throughput(local, door, throughput.Trial(users=4, rounds=1, tokens=6))
+    assert "the same answer: 12 of 12" in capsys.readouterr().out
 
 
 def test_what_is_wrong_with_a_question_is_told_by_a_replica_as_by_the_local_app(door, local):
@@ -184,3 +278,29 @@ def test_what_is_wrong_with_a_question_is_told_by_a_replica_as_by_the_local_app(
                 list(assistant.answer(request))
             told.append((str(error.value), error.value.cause.key))
         assert told[0] == told[1]
+
+
+def test_a_roll_over_to_other_settings_lets_answers_end_and_loses_none(door, local, folder):
+    expected = [next(talk(local, user, 1))[-1].answer for user in range(8)]
+    before, rolled = processes(door), threading.Event()
+
+    def user(number: int) -> None:
+        while not rolled.is_set():
+            assert next(talk(door, number, 1))[-1].answer == expected[number]
+
+    with ThreadPoolExecutor(8) as pool:
+        asking = [pool.submit(user, number) for number in range(8)]
+        try:
+            brought_up(folder, 2, 2, seconds=0.01)
+            until(lambda: len(now := processes(door)) == 2 and not now & before)
+        finally:
+            rolled.set()
+        for one in asking:
+            one.result()
+
+
+def test_a_batch_beside_replicas_that_take_all_cores_says_so(ray, tmp_path):
+    photo(1).save(tmp_path / "1.png")
+    answers = batches.answers(TinyLoader(), batches.Asked((), Sampling()), batches.Stages(ray=True, expert_workers=20))
+    with pytest.raises(LAV2Error, match="free cores, too few for 21 workers"):
+        batch.write(tmp_path, tmp_path / "a.jsonl", answers, "w5")

@@ -1,17 +1,14 @@
-"""A tiny assistant that replicas load in the processes of a Ray cluster."""
+"""A tiny assistant that replicas load in the processes of a Ray cluster; an expert alone needs no torch."""
 
 import time
 from dataclasses import dataclass, replace
 
 from PIL import Image
-from tiny import LATE, llama, tokenizer
 
-from experts import detection
 from experts.evidence import BUILT_IN, Caption
-from lav2.assistant.loading import fast_backends
-from lav2.assistant.service import Assistant
+from lav2.cluster import deployment
 from lav2.config import EMBEDDED
-from lav2.model.adapted import AdaptedLlama
+from lav2.errors import LAV2Error
 
 
 class TinyExpert:
@@ -42,8 +39,16 @@ class TinyLoader:
     """As lav2.cluster.parts.Loader."""
 
     seconds: float = 0.0
+    broken: bool = False  # nothing can be loaded
 
-    def assistant(self, experts) -> Assistant:
+    def assistant(self, experts):
+        from tiny import LATE, llama, tokenizer
+
+        from experts import detection
+        from lav2.assistant.loading import fast_backends
+        from lav2.assistant.service import Assistant
+        from lav2.model.adapted import AdaptedLlama
+
         model = AdaptedLlama(llama(), LATE).eval()
         chat, captioner, _ = fast_backends(model, model)
         preset = replace(EMBEDDED, template="alpaca", question_rules=False)
@@ -52,4 +57,11 @@ class TinyLoader:
         return Assistant(preset, chat, captioner, tokenizer(), None, detection.build(""), *parts, experts=looking)
 
     def expert(self, name):
+        if self.broken:
+            raise LAV2Error("No weights of {name}.", "Get some.", name=name)
         return TinyExpert(name, self.seconds), {f"{name}_weights": "tiny"}
+
+
+def build(given):
+    """What a test's copy of lav2/cluster/serve.yaml names as its application."""
+    return deployment.application(TinyLoader(**given), deployment.Cluster())

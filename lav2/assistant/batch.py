@@ -7,13 +7,15 @@ since the photo may be there by now.
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import chain
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from lav2 import files
+from lav2.assistant.addresses import Address
 from lav2.errors import LAV2Error
 
 PHOTOS = (".jpg", ".jpeg", ".png", ".webp", ".avif", ".heic", ".heif", ".gif", ".bmp", ".tif", ".tiff")
@@ -35,11 +37,12 @@ class Row:
         return json.dumps({"line": self.line} if self.id is None else self.id)
 
 
-def read(source: Path, question: str = "") -> list[Row]:
+def read(source: Path | Address, question: str = "") -> list[Row]:
     """The rows of a source of {"id", "image", "question"}; bad ones say so.
 
     Args:
         source: JSON lines, a table (.parquet) with these columns, or a folder: its photos, known by their paths in it.
+            An address is read as a file is.
         question: about each photo of a folder, and of rows that have none.
 
     Raises:
@@ -48,7 +51,7 @@ def read(source: Path, question: str = "") -> list[Row]:
     if source.is_dir():
         values: Iterator[tuple[int, object]] = _photos(source, question)
     else:
-        values = _table(source) if source.suffix == ".parquet" else files.json_lines(source)
+        values = _table(source) if source.suffix == ".parquet" else _lines(source)
     rows: list[Row] = []
     first: dict[str, int] = {}  # lines of ids
     for line, value in values:
@@ -61,17 +64,26 @@ def read(source: Path, question: str = "") -> list[Row]:
     return rows
 
 
-def _photos(folder: Path, question: str) -> Iterator[tuple[int, dict]]:
+def _lines(source: Path | Address) -> Iterator[tuple[int, object]]:
+    if isinstance(source, Path):
+        return files.json_lines(source)
+    return files.parse_lines(source.read_bytes().split(b"\n"))
+
+
+def _photos(folder: Path | Address, question: str) -> Iterator[tuple[int, dict]]:
     if not question.strip():
         raise LAV2Error(f"{folder} is a folder of photos, and there is no question.", "Give one as --question.")
-    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PHOTOS and path.is_file())
-    if not found:
+    if isinstance(folder, Path):
+        inside = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
+    else:
+        inside = folder.names()
+    names = sorted(name for name in inside if PurePosixPath(name).suffix.lower() in PHOTOS)
+    if not names:
         raise LAV2Error(f"{folder} has no photos.", f"Give a folder of {', '.join(PHOTOS)}.")
-    names = (path.relative_to(folder).as_posix() for path in found)
     return ((number, {"id": name, "image": name}) for number, name in enumerate(names, start=1))
 
 
-def _table(file: Path) -> Iterator[tuple[int, dict]]:
+def _table(file: Path | Address) -> Iterator[tuple[int, dict]]:
     try:
         from pyarrow import ArrowException, parquet  # of lav2's extras: Ray brings it
     except ModuleNotFoundError as error:
@@ -80,7 +92,7 @@ def _table(file: Path) -> Iterator[tuple[int, dict]]:
             "Run `pip install -r requirements-cluster.txt`, or give JSON lines.",
         ) from error
     try:
-        rows = parquet.read_table(file).to_pylist()
+        rows = parquet.read_table(io.BytesIO(file.read_bytes())).to_pylist()
     except (OSError, ArrowException) as error:
         raise LAV2Error(f"{file} cannot be read ({error}).", "Give a Parquet file with id, image, question.") from error
     return iter(enumerate(rows, start=1))
@@ -120,12 +132,13 @@ def kept(out: Path) -> dict[str, str]:
     return found
 
 
-Answer = Callable[[Path, str], dict]  # photo, question -> the rest of the answer's line
-Answers = Callable[[list[Row], Path], Iterator[tuple[Row, dict]]]  # rows, folder -> each with that rest, in any order
+Folder = Path | Address
+Answer = Callable[[Folder, str], dict]  # photo, question -> the rest of the answer's line
+Answers = Callable[[list[Row], Folder], Iterator[tuple[Row, dict]]]  # rows, folder -> each with that rest, in any order
 
 
 def run(
-    questions: Path, out: Path, load: Callable[[], Answer], show: Callable = iter, question: str = ""
+    questions: Folder, out: Path, load: Callable[[], Answer], show: Callable = iter, question: str = ""
 ) -> tuple[int, int]:
     """Answer every row that has no answer in `out` yet, one after the other; see `write`.
 
@@ -134,7 +147,7 @@ def run(
         show: wraps the rows that are asked, for a progress bar.
     """
 
-    def answers(rows: list[Row], folder: Path) -> Iterator[tuple[Row, dict]]:
+    def answers(rows: list[Row], folder: Folder) -> Iterator[tuple[Row, dict]]:
         answer = load() if any(not row.error for row in rows) else None
         return ((row, _result(answer, row, folder)) for row in show(rows))
 
@@ -150,7 +163,7 @@ def _result(answer: Answer | None, row: Row, folder: Path) -> dict:
         return {"error": str(error)}
 
 
-def write(questions: Path, out: Path, answers: Answers, question: str = "") -> tuple[int, int]:
+def write(questions: Folder, out: Path, answers: Answers, question: str = "") -> tuple[int, int]:
     """Give every row exactly one line in `out`.
 
     Args:
@@ -166,7 +179,7 @@ def write(questions: Path, out: Path, answers: Answers, question: str = "") -> t
         LAV2Error: a file cannot be read or written, `out` holds something else, or what `answers` raises.
     """
     rows = read(questions, question)
-    if out.exists() and out.samefile(questions):
+    if isinstance(questions, Path) and out.exists() and out.samefile(questions):
         raise LAV2Error(f"{out} is the file of the questions.", "Choose another --out.")
     known = kept(out)
     wanted = {row.line: row for row in rows if row.key not in known}

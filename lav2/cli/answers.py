@@ -8,6 +8,7 @@ import os
 import sys
 from pathlib import Path
 
+from lav2.assistant.addresses import Address, photo, place
 from lav2.cli.options import add_experts, chosen_preset, expert_names, load_assistant
 from lav2.cluster import engine
 from lav2.cluster.batches import Stages
@@ -26,8 +27,9 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     ask.add_argument("--json", action="store_true", help="print one JSON object instead of text")
 
     batch = command_parser(commands, "batch", "questions of a JSON-lines file", run_batch)
-    batch.add_argument("questions", type=Path, help='JSON lines {"id", "image", "question"}, a Parquet file with these '
-                       "columns (images relative to the file), or a folder of photos")  # fmt: skip
+    batch.add_argument("questions", type=place, help='JSON lines {"id", "image", "question"}, a Parquet file with '
+                       "these columns (images relative to the file), or a folder of photos; by path or by an address "
+                       "such as s3://bucket/photos")  # fmt: skip
     batch.add_argument("--question", default="", help="about every photo of a folder, or of rows that have none")
     batch.add_argument("--out", type=Path, required=True, metavar="FILE", help="answers, one line each; run again, it "
                        "asks what has no answer yet or failed")  # fmt: skip
@@ -64,15 +66,15 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
         add_options(command, Placing)
 
 
-def _answer(assistant, image: Path, question: str, options: argparse.Namespace) -> dict:
+def _answer(assistant, image: Path | Address, question: str, options: argparse.Namespace) -> dict:
     """One question's answer as the JSON object that `ask --json` prints."""
     from experts.evidence import ExpertFailure
     from lav2.assistant import receipt
     from lav2.events import Request, Routed
-    from lav2.image import facts, open_image
+    from lav2.image import facts
 
     sampling = chosen(Sampling, options)
-    request = Request(question, open_image(image), experts=expert_names(options.experts), sampling=sampling)
+    request = Request(question, photo(image), experts=expert_names(options.experts), sampling=sampling)
     for done in assistant.answer(request):
         if isinstance(done, Routed):
             print(f"auto: {done.route}", file=sys.stderr)

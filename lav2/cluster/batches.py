@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,18 +15,20 @@ from PIL import Image
 
 from experts.evidence import Evidence, ExpertError
 from experts.orchestrator import Orchestrator, fingerprint
+from lav2.assistant.addresses import photo as open_photo
 from lav2.assistant.admission import AT_ONCE
-from lav2.assistant.batch import Row
+from lav2.assistant.batch import Folder, Row
 from lav2.cluster import engine
-from lav2.cluster.deployment import Cluster, share
+from lav2.cluster.deployment import rounded
 from lav2.cluster.parts import Loader
 from lav2.errors import LAV2Error
 from lav2.events import Done, Request, Sampling
-from lav2.image import open_image
 from lav2.options import setting
 from lav2.text import routing
 
 Batch = dict[str, Any]  # columns of rows: arrays of numpy
+EXPERTS = 0.8  # of the cores: a new photo costs the experts five times what its answer costs (docs/scale.md)
+FREE_SECONDS = 30.0  # for cores of a batch that has just ended to be free
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,7 @@ class ExpertStage:
         if error:
             return b"", error
         try:
-            photo = open_image(Path(image))
+            photo = open_photo(image)
             names = routing.resolve(self._asked.request(question, photo))[0].experts
             return pickle.dumps(dict(self._orchestrator.run(photo, names))), ""
         except (LAV2Error, OSError) as failure:
@@ -119,7 +122,7 @@ class ModelStage:
         try:
             if error:
                 return json.dumps({"error": error}, ensure_ascii=False)
-            photo = open_image(Path(image))
+            photo = open_photo(image)
             self._found[fingerprint(photo)] = pickle.loads(evidence)
             *_, done = self._assistant.answer(self._asked.request(question, photo))
             assert isinstance(done, Done)
@@ -133,32 +136,77 @@ class ModelStage:
 
 def answers(
     loader: Loader, asked: Asked, stages: Stages, show: Callable = iter
-) -> Callable[[list[Row], Path], Iterator[tuple[Row, dict]]]:
+) -> Callable[[list[Row], Folder], Iterator[tuple[Row, dict]]]:
     """What lav2.assistant.batch.write calls: the rows' answers, as they come from a cluster.
 
     A worker that is lost is started again by Ray, and its rows are given to it once more. Photos are opened where the
-    workers run: on several machines the folder has to be one that they share.
+    workers run: on several machines the folder has to be an address (s3:// ...) or one that they share.
+
+    Raises:
+        LAV2Error: while it is read: no room on the cluster (`room`), or a worker cannot load its models.
     """
 
-    def run(rows: list[Row], folder: Path) -> Iterator[tuple[Row, dict]]:
+    def run(rows: list[Row], folder: Folder) -> Iterator[tuple[Row, dict]]:
         engine.required("ray.data")  # told before a line is written
         return _run(rows, folder)
 
-    def _run(rows: list[Row], folder: Path) -> Iterator[tuple[Row, dict]]:
+    def _run(rows: list[Row], folder: Folder) -> Iterator[tuple[Row, dict]]:
         yield from ((row, {"error": row.error}) for row in rows if row.error)
         good = {row.line: row for row in rows if not row.error}
         if not good:
             return
-        where = folder.resolve()
+        where = folder.resolve() if isinstance(folder, Path) else folder
         with engine.connected(stages.cluster) as ray:
             data = pipeline(ray, loader, asked, stages, [
                 {"line": row.line, "image": str(where / row.image), "question": row.question, "error": ""}
                 for row in good.values()
             ])  # fmt: skip
-            for done in show(data.iter_rows()):
-                yield good[int(done["line"])], json.loads(done["result"])
+            try:
+                for done in show(data.iter_rows()):
+                    yield good[int(done["line"])], json.loads(done["result"])
+            except ray.exceptions.RayError as error:
+                raise LAV2Error(
+                    "The batch broke off on the Ray cluster ({why}).",
+                    "Mend that and run the same command again: it asks what has no answer yet.",
+                    why=str(error).strip().splitlines()[-1],
+                ) from error
 
     return run
+
+
+def room(free: Callable[[], dict[str, float]], stages: Stages) -> tuple[dict[str, float], dict[str, float]]:
+    """What a worker of the experts' stage and one of the model's may use, of what `free` says that nobody uses: GPUs,
+    else cores.
+
+    Raises:
+        LAV2Error: there is not enough for all workers; Ray would let the batch wait for ever.
+    """
+    end = time.monotonic() + FREE_SECONDS
+    while True:
+        given = free()
+        parts = divided(given.get("GPU", 0.0), given.get("CPU", 0.0), stages)
+        if parts is not None:
+            return parts
+        if time.monotonic() > end:
+            raise LAV2Error(
+                "The Ray cluster has {free} free cores, too few for {count} workers.",
+                "Stop what uses it (replicas that serve, another batch), or give another --cluster or fewer workers.",
+                free=f"{given.get('CPU', 0.0):g}",
+                count=stages.expert_workers + stages.model_workers,
+            )
+        time.sleep(1)
+
+
+def divided(gpus: float, cores: float, stages: Stages) -> tuple[dict[str, float], dict[str, float]] | None:
+    """See `room`; None where it is not enough."""
+    workers = stages.expert_workers, stages.model_workers
+    if gpus >= 0.1 * sum(workers) and cores >= 0.1 * sum(workers):
+        each = rounded(gpus / sum(workers))
+        return tuple({"num_gpus": min(1.0, each), "num_cpus": rounded(min(1.0, cores / sum(workers)))} for _ in workers)
+    experts, model = (rounded(cores * part / n) for part, n in zip((EXPERTS, 1 - EXPERTS), workers, strict=True))
+    if experts * workers[0] + model * workers[1] > cores + 1e-6:
+        return None
+    return {"num_cpus": experts}, {"num_cpus": model}
 
 
 def pipeline(ray: Any, loader: Loader, asked: Asked, stages: Stages, items: list[dict[str, Any]]) -> Any:
@@ -166,8 +214,7 @@ def pipeline(ray: Any, loader: Loader, asked: Asked, stages: Stages, items: list
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.execution_options.verbose_progress = False
-    resources = ray.cluster_resources()
-    parts = share(resources, Cluster(str(stages.model_workers), expert_replicas=stages.expert_workers))
+    experts, model = room(ray.available_resources, stages)
     blocks = max(1, min(len(items) // max(stages.expert_batch, stages.model_batch), 1000))
     workers = ray.data.ActorPoolStrategy
     data = ray.data.from_items(items, override_num_blocks=blocks)
@@ -177,8 +224,8 @@ def pipeline(ray: Any, loader: Loader, asked: Asked, stages: Stages, items: list
         batch_size=stages.expert_batch,
         compute=workers(size=stages.expert_workers),
         **options,
-        **parts.expert,
+        **experts,
     )
     return data.map_batches(
-        ModelStage, batch_size=stages.model_batch, compute=workers(size=stages.model_workers), **options, **parts.model
+        ModelStage, batch_size=stages.model_batch, compute=workers(size=stages.model_workers), **options, **model
     )

@@ -11,6 +11,8 @@ from typing import Any
 
 from lav2.errors import LAV2Error
 
+STARTS = 3  # of a cluster on this machine: Ray gives each 30 s, which a machine with much to do may not keep
+
 
 def required(name: str = "ray") -> ModuleType:
     """The module `ray`, `ray.serve` or `ray.data`.
@@ -19,6 +21,7 @@ def required(name: str = "ray") -> ModuleType:
         LAV2Error: it is not installed.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # read at the import; nothing is reported to anybody
+    os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's 15: replicas starve beside other programs
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
@@ -41,15 +44,20 @@ def connect(address: str | None = None, **options: Any) -> bool:
         return False
     if address is None:
         options = {"include_dashboard": False, **options}
-    try:
-        ray.init(address=address or "local", log_to_driver=False, configure_logging=False, **options)
-    except Exception as error:  # Ray has no class of its own for a node that does not come up in time
-        raise LAV2Error(
-            "Ray cannot be reached or started at {address} ({why}).",
-            "Start it with `ray start --head` and give the address that it tells, or try again when less runs here.",
-            address=address or "this machine",
-            why=error,
-        ) from error
+    for left in reversed(range(1 if address else STARTS)):
+        try:
+            ray.init(address=address or "local", log_to_driver=False, configure_logging=False, **options)
+            break
+        except Exception as error:  # Ray has no class of its own for a node that does not come up in time
+            ray.shutdown()
+            if not left:
+                raise LAV2Error(
+                    "Ray cannot be reached or started at {address} ({why}).",
+                    "Start it with `ray start --head` and give the address that it tells, or try again when less runs "
+                    "here.",
+                    address=address or "this machine",
+                    why=error,
+                ) from error
     return True
 
 

@@ -117,10 +117,12 @@ def quantised(parts: Sequence[Folded], bias: Tensor | None, arena: Arena) -> Mat
 def unmap(models: Sequence[AdaptedLlama]) -> None:
     """Copy the weights that are left of models whose engines released theirs out of the mapped weight file: as long as
     one of them lies in it, all its pages stay in memory. Weights that the models share stay shared."""
-    copies: dict[tuple[int, torch.Size], Tensor] = {}
-    for parameter in (p for model in models for p in model.llm.parameters() if p.numel()):
-        memory = (parameter.data_ptr(), parameter.shape)
-        if memory not in copies:
-            copies[memory] = parameter.data.clone()
-        parameter.data = copies[memory]
+    parameters = {id(p): p for model in models for p in model.llm.parameters() if p.numel()}.values()
+    copies: dict[tuple[int, torch.Size, torch.dtype], tuple[Tensor, Tensor]] = {}
+    for parameter in parameters:
+        memory = (parameter.data_ptr(), parameter.shape, parameter.dtype)
+        if memory not in copies:  # the original stays until the end: a copy at its address would be taken for it
+            copies[memory] = parameter.data, parameter.data.clone()
+        parameter.data = copies[memory][1]
+    copies.clear()
     native.trim()

@@ -190,6 +190,9 @@ def connect(preset: str, detector: str | None, cluster: Cluster, **placing: str 
     from lav2.cluster.parts import Loader
 
     engine.connect(cluster.cluster)
+    if cluster.replicas == deployment.RUNNING:
+        ASSISTANT = RemoteAssistant(deployment.running())
+        return
     print(f"Ray brings up {cluster.replicas} replicas of {preset} and the experts; this takes minutes.", flush=True)
     loader = Loader(config.preset(preset), detector or os.environ.get("LAV2_DETECTOR"), placing)
     ASSISTANT = RemoteAssistant(deployment.deploy(loader, cluster))
