@@ -45,6 +45,7 @@ from lav2.events import (
     check_length,
 )
 from lav2.inference import backend, native, prefix_cache, scheduler, streaming
+from lav2.model import preflight
 from lav2.model.llm import Quantize
 from lav2.model.vision import VisionTower
 from lav2.text import grounding, language, prompts, routing
@@ -97,6 +98,7 @@ class Assistant:
         self._chat, self._captioner, self._tokenizer = chat, captioner, tokenizer
         self._tower, self._caption_tower, self._judge = tower, caption_tower or tower, judge
         self._candidates = candidates
+        beside = preflight.experts_device(str(chat.device))
         own = {
             "caption": caption.build(
                 self.caption,
@@ -105,8 +107,8 @@ class Assistant:
                 candidates=self.candidates if candidates else None,
             ),
             "detection": detector,
-            "ocr": ocr.build(device=str(chat.device)),
-            **added(str(chat.device)),
+            "ocr": ocr.build(device=beside),
+            **added(beside),
         }
         self._experts = {**own, **(experts or {})}
         self.experts = tuple(self._experts)
