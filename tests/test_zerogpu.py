@@ -117,7 +117,7 @@ def test_on_zero_gpu_answers_come_from_a_forked_worker_and_a_refusal_is_told():
             "PYTHONPATH": os.pathsep.join([str(Path(find_spec("spaces").origin).parents[1]), str(PACKAGES)]),
         }  # fmt: skip
         with serve(run, root=fresh, runner=ROOT / "tests/zerogpu_app.py", **who, **start) as server:
-            assert "engine: folded weights, torch" in server.printed and "cannot run" not in server.printed
+            assert "engine: folded weights, torch" in server.printed, "no CUDA before the fork"
             client = visitor(server.address, download_files=folder, headers={"X-IP-Token": QUOTA})
             sign, few = handle_file(str(SIGN)), {"max_new_tokens": 4}
 
@@ -130,8 +130,8 @@ def test_on_zero_gpu_answers_come_from_a_forked_worker_and_a_refusal_is_told():
             assert [item["label"] for item in second["evidence"]["detection"]["items"]] == ["stop sign"]
             looked = client.predict(sign, ["ocr"], api_name="/experts")
             assert "STOP" in [item["text"] for item in looked["ocr"]["items"]]
-            with pytest.raises(AppError, match=r"The question needs .* tokens"):
-                ask("word " * 1990)  # passes the page, and is refused in the worker
+            with pytest.raises(AppError, match=r"The question needs [\d,]+ tokens"):
+                ask("7 " * 1900)  # it passes the page, and is refused in the worker
             host.grants = False
             with pytest.raises(AppError, match=r"ZeroGPU lends no GPU for this question \(No GPU was available\)"):
                 ask("What does the sign say?")
