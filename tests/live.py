@@ -5,11 +5,13 @@ import re
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 from weakref import WeakKeyDictionary
 
 import pytest
@@ -21,7 +23,8 @@ PATIENCE = 240  # seconds for an answer or for loading, on a busy machine
 
 @dataclass(frozen=True)
 class Server:
-    """`attempts` lists every attempt of the server to reach another machine; `log` is all that it printed."""
+    """`attempts` lists every attempt of the server to reach another machine; `printed` and
+    `log` are its standard output and error."""
 
     address: str
     folder: Path
@@ -32,8 +35,19 @@ class Server:
         return path.read_text().splitlines() if path.exists() else []
 
     @property
+    def printed(self) -> str:
+        return (self.folder / "printed.txt").read_text()
+
+    @property
     def log(self) -> str:
         return (self.folder / "log.txt").read_text()
+
+
+def _drain(printed: IO[str], file: Path) -> None:
+    with file.open("a") as out:
+        for line in printed:
+            out.write(line)
+            out.flush()
 
 
 @contextmanager
@@ -43,6 +57,7 @@ def serve(
     root: Path = ROOT,
     user: int | None = None,
     python: str = sys.executable,
+    runner: Path = ROOT / "tests/quiet.py",
     **environment: str,
 ) -> Iterator[Server]:
     """The app in `root`, on a free port given by the environment, as `user`; files of the run go to `folder`."""
@@ -58,7 +73,7 @@ def serve(
         "LAV2_VOTES": str(folder / "votes"),
         **environment,
     }
-    command = [python, "-u", str(ROOT / "tests/quiet.py"), str(folder / "network.txt"), "app.py", *options]
+    command = [python, "-u", str(runner), str(folder / "network.txt"), "app.py", *options]
     with (folder / "log.txt").open("w") as out:
         who = {"user": user, "group": user, "extra_groups": []} if user is not None else {}
         server = subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=out, text=True, env=settings, **who)
@@ -66,7 +81,11 @@ def serve(
         lines = []
         for line in server.stdout:
             lines.append(line)
+            with (folder / "printed.txt").open("a") as out:
+                out.write(line)
             if found := re.search(r"ready at (http://\S+)", line):
+                rest = threading.Thread(target=_drain, args=(server.stdout, folder / "printed.txt"), daemon=True)
+                rest.start()  # a full pipe would stop the server
                 yield Server(found[1], folder)
                 break
         else:

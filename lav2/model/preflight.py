@@ -3,9 +3,11 @@ No torch on a CPU."""
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 
 from lav2 import files, weights
@@ -31,6 +33,18 @@ LLAMA_7B = {  # the config of the presets whose language model has to be importe
 }  # fmt: skip
 
 
+def zero_gpu() -> bool:
+    """Whether this is a Space on ZeroGPU: the package `spaces` lends the GPU to forked processes alone, and lets torch
+    imitate one here, in the first thread. The variable is read as `spaces` reads it."""
+    return os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true") and find_spec("spaces") is not None
+
+
+def experts_device(place: str) -> str:
+    """Where experts compute whose models are beside `place`: on ZeroGPU on the CPU, since they load in threads, and
+    EasyOCR and ultralytics ask CUDA itself for the GPU."""
+    return "cpu" if zero_gpu() else place
+
+
 def device(asked: str | None = None) -> str:
     """The device to compute on, as torch names it: the one asked for, or a GPU where torch can use one, else `cpu`.
 
@@ -41,7 +55,7 @@ def device(asked: str | None = None) -> str:
         LAV2Error: it is not there.
     """
     no_gpu = sys.platform == "linux" and not any(any(DEV.glob(name)) for name in GPU_FILES)
-    if asked == "cpu" or (asked is None and no_gpu):
+    if asked == "cpu" or (asked is None and no_gpu and not zero_gpu()):
         return "cpu"
     import torch
 

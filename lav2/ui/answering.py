@@ -1,11 +1,12 @@
 """Loading the assistant, and its answers for every door; on ZeroGPU they come from a process that has the GPU."""
 
+import contextvars
 import gc
 import os
 import queue
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, contextmanager
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 from unittest.mock import patch
@@ -17,8 +18,9 @@ from lav2 import config
 from lav2.assistant.partial import PartialAnswer
 from lav2.cluster.deployment import Cluster
 from lav2.config import DEFAULT_PRESET, Placing
-from lav2.errors import LAV2Error, no_thread
+from lav2.errors import LAV2Error, Unavailable, no_thread
 from lav2.events import Done, Event, Request
+from lav2.model import preflight
 from lav2.server import monitoring, serving
 from lav2.ui.state import Cancellation
 from lav2.ui.texts import PROBLEMS, TEXTS
@@ -33,7 +35,7 @@ if find_spec("spaces"):  # only on Hugging Face Spaces; it has to come before to
 QUEUE_SIZE = 32
 
 ON_SPACES = "SPACE_ID" in os.environ
-ON_ZERO_GPU = ON_SPACES and find_spec("spaces") is not None and bool(os.environ.get("SPACES_ZERO_GPU"))
+ON_ZERO_GPU = ON_SPACES and preflight.zero_gpu()
 # The assistant keeps the line and tells everybody's position in it; where the GPU is only lent, Gradio's queue does.
 MODEL = {"concurrency_id": "model", "concurrency_limit": 2 if ON_ZERO_GPU else QUEUE_SIZE}
 
@@ -63,17 +65,24 @@ def beside() -> str:
     return BESIDE.preset if BESIDE is not None else ""
 
 
-def zerogpu_answer(request: Request) -> Iterator[Event]:
+def zerogpu_answer(request: Request) -> Iterator[Event | LAV2Error]:
     """On ZeroGPU this runs in a process of its own that has the GPU; requests and events go there and back as they
-    are, but a Cancellation cannot."""
-    yield from answerer(request).answer(request)
+    are, but a Cancellation cannot. An error goes back as a value: of one that is raised, `spaces` hands on its kind
+    alone."""
+    try:
+        yield from answerer(request).answer(request)
+    except LAV2Error as error:
+        yield error
 
 
 def zerogpu_examine(
-    photo: Image.Image, experts: tuple[str, ...], client: str | None, cancel: Cancellation | None = None
-) -> dict[str, Evidence]:
+    photo: Image.Image, experts: tuple[str, ...], client: str | None
+) -> dict[str, Evidence] | LAV2Error:
     """The experts alone, lent the GPU in the same way: the captioner is on it."""
-    return assistant().examine(photo, experts, client, cancel)
+    try:
+        return assistant().examine(photo, experts, client)
+    except LAV2Error as error:
+        return error
 
 
 if ON_ZERO_GPU:
@@ -92,13 +101,47 @@ def answer(request: Request, cancel: threading.Event) -> Iterator[Event]:
         yield from answerer(request).answer(request, cancel)
         return
     heard = PartialAnswer()
-    with closing(zerogpu_answer(request)) as events:
+    with refusals_told(), closing(zerogpu_answer(request)) as events:
         for event in events:
+            if isinstance(event, LAV2Error):
+                raise event
             yield event
             heard.take(event)
             if cancel.is_set() and not isinstance(event, Done):
                 yield heard.stopped(answerer(request), request)
                 return
+
+
+def examine(
+    photo: Image.Image, experts: tuple[str, ...], client: str | None, cancel: Cancellation
+) -> dict[str, Evidence]:
+    """What the experts find, wherever they look; where the GPU is only lent, `cancel` does not reach them.
+
+    Raises:
+        LAV2Error: as Assistant.examine, or no GPU is lent.
+    """
+    if not ON_ZERO_GPU:
+        return assistant().examine(photo, experts, client, cancel)
+    with refusals_told():
+        found = zerogpu_examine(photo, experts, client)
+    if isinstance(found, LAV2Error):
+        raise found
+    return found
+
+
+@contextmanager
+def refusals_told() -> Iterator[None]:
+    """Where ZeroGPU lends no GPU, or takes it back, `spaces` raises an error of Gradio with the reason."""
+    from gradio import Error
+
+    try:
+        yield
+    except Error as error:
+        raise Unavailable(
+            "ZeroGPU lends no GPU for this question ({why}).",
+            "Ask again in a moment; who is logged in at Hugging Face has a quota of their own.",
+            why=str(error.message),  # not str(error), which quotes it
+        ) from error
 
 
 def stream(requests: Mapping[str, Request], cancel: Cancellation) -> Iterator[tuple[str, Event | Exception]]:
@@ -117,7 +160,9 @@ def stream(requests: Mapping[str, Request], cancel: Cancellation) -> Iterator[tu
 
     for key, request in requests.items():
         try:
-            threading.Thread(target=feed, args=(key, request), daemon=True).start()
+            # in the visitor's context, by which ZeroGPU knows whose quota it is
+            asked = contextvars.copy_context().run
+            threading.Thread(target=asked, args=(feed, key, request), daemon=True).start()
         except RuntimeError:  # no further thread; the others are still heard out
             events.put((key, no_thread()))
             events.put((key, None))

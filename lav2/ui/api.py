@@ -17,7 +17,8 @@ from lav2.errors import LAV2Error
 from lav2.events import Done, Request, Sampling
 from lav2.image import open_image
 from lav2.text import grounding
-from lav2.ui.answering import MODEL, ON_ZERO_GPU, stream, zerogpu_examine
+from lav2.ui import answering
+from lav2.ui.answering import MODEL, stream
 from lav2.ui.inputs import Settings, client_key, make_request, read_message, read_photo
 from lav2.ui.state import Cancellation
 from lav2.ui.texts import TEXTS, error_texts
@@ -129,7 +130,7 @@ def examine(image: str | None, experts: list[str], asking: gr.Request = None) ->
     if not image:
         raise api_error(LAV2Error("There is no photo for the experts.", "Send one as `image`."))
     try:
-        found = zerogpu_examine(open_image(image), tuple(experts), client_key(asking), None if ON_ZERO_GPU else Call())
+        found = answering.examine(open_image(image), tuple(experts), client_key(asking), Call())
     except Exception as error:
         raise api_error(error) from None
     return {name: to_json(grounding.filter_for_question(evidence, "")) for name, evidence in found.items()}

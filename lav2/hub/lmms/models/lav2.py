@@ -87,7 +87,9 @@ class LAV2(lmms):
 
 
 def _until(answer: str, stops: str | Sequence[str]) -> str:
-    """The answer up to the first of the stops."""
+    """The answer up to the first of the stops; of a single sentence without its full stop, since tasks such as POPE
+    compare with `yes` letter by letter."""
     for stop in [stops] if isinstance(stops, str) else stops:
         answer = answer.split(stop)[0] if stop else answer
-    return answer.strip()
+    answer = answer.strip()
+    return answer if ". " in answer else answer.removesuffix(".")
