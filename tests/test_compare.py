@@ -12,7 +12,7 @@ from test_app import CHAT, COMPARE, ENGLISH, SETTINGS, Scripted, ask, compare, d
 
 from lav2.assistant import votes
 from lav2.errors import LAV2Error
-from lav2.events import PromptReady
+from lav2.events import PromptReady, Token
 from lav2.metrics.wilson import wilson_interval
 from lav2.ui import answering, inputs
 from lav2.ui.many_rows import ROWS, QuestionRow, Result, is_right, read_rows, shares, to_csv
@@ -30,6 +30,7 @@ class ByExperts(Scripted):
     def answer(self, request, cancel):
         self.requests.append(request)
         yield PromptReady("p", 1, 2, 0)
+        yield Token("some ")
         yield done(" ".join(request.experts) or "nothing")
 
 
@@ -72,6 +73,20 @@ def test_sides_are_random_and_nothing_that_is_read_tells_which_is_which_before_t
     first = {"off": "Experts off", "on": "Experts on"}[next(iter(page[COMPARE.shown].answers))]
     assert f"<h3>A: {first} · your vote</h3>" in voted[COMPARE.answers] and "receipt" in voted[COMPARE.answers]
     assert voted[COMPARE.panel.claims]["visible"]
+
+
+@pytest.mark.parametrize("mode, places", [("pair", 2), ("grid", 8)])
+def test_no_answer_is_shown_before_the_last_is_there_since_the_first_would_tell_its_side(by_experts, photo, mode, places):
+    message = {"text": "Q", "files": [photo]}
+    taken = COMPARE.take(message, mode, (), None, ENGLISH)
+    told = [*COMPARE.reply(message, mode, (), taken[COMPARE.cancel], ENGLISH, ["ocr"], *SETTINGS[1:])]
+    assert all(told)  # Gradio takes an empty update for a wrong number of values
+    *before, last = [update[COMPARE.answers] for update in (taken, *told) if COMPARE.answers in update]
+    blank = [re.sub(r"\d+ of", "n of", shown) for shown in before]
+    assert len(before) >= places and len(set(blank)) == 1 and blank[0].count("<p>…</p>") == places
+    assert f"{places} of {places} answers are ready" in before[-1] and "…" not in last
+    vote = [update[COMPARE.voting.unveil] for update in (taken, *told) if COMPARE.voting.unveil in update]
+    assert [one["visible"] for one in vote] == [True, True] and [one["interactive"] for one in vote] == [False, True]
 
 
 def test_who_looks_without_a_vote_can_vote_no_more(by_experts, photo):
