@@ -251,7 +251,7 @@ def test_a_bad_file_is_named_and_the_question_stays(content, tmp_path):
 
 def test_a_photo_of_too_many_pixels_is_refused_at_every_door(monkeypatch, photo):
     monkeypatch.setattr(lav2.image, "MAX_PIXELS", 9_999)  # it has 10,000
-    for tab, settings in ((CHAT, ((), ENGLISH)), (COMPARE, ("pair", None, ENGLISH))):
+    for tab, settings in ((CHAT, ((), ENGLISH)), (COMPARE, ("pair", (), None, ENGLISH))):
         update = tab.take({"text": "What?", "files": [photo]}, *settings)
         assert "100 x 100 pixels" in update[tab.notice]["value"] and set(update) <= {tab.notice, CHAT.each}
     for called in (lambda: api.ask(photo, "Q", *SETTINGS), lambda: api.examine(photo, ["ocr"])):
@@ -394,7 +394,7 @@ def test_every_answer_opens_its_own_evidence_and_receipt(play, photo):
 
 def test_two_photos_in_the_box_are_asked_about(photo):
     message = {"text": "What?", "files": [photo, photo]}
-    for tab, settings in ((CHAT, ((), ENGLISH)), (COMPARE, ("pair", None, ENGLISH))):
+    for tab, settings in ((CHAT, ((), ENGLISH)), (COMPARE, ("pair", (), None, ENGLISH))):
         update = tab.take(message, *settings)
         assert "2 photos" in update[tab.notice]["value"] and "Which one is meant?" in update[tab.notice]["value"]
         assert set(update) <= {tab.notice, CHAT.each}  # they stay in the box
@@ -406,7 +406,7 @@ def test_good_news_is_no_alert(play, photo, tmp_path):
     kept = ask("What?", photo)[CHAT.exchanges][0].findings.receipt
     for answer, good in (("A dog.", True), ("A cat.", False)):
         file.write_text(json.dumps({**kept, "answer": answer}))
-        told = CHAT.evidence.replaying.replay(str(file), photo, ENGLISH)["value"]
+        told = CHAT.replaying.replay(str(file), photo, ENGLISH)["value"]
         assert ("good" in told, "alert" in told) == (good, not good)
 
 
@@ -420,11 +420,11 @@ def test_a_refused_question_changes_nothing_but_the_notice_and_answers_nothing_a
         # no update at all would empty the page
         assert list(CHAT.reply(exchanges, run, ENGLISH, *SETTINGS)) == [inputs.NOTHING]
         message = {"text": "Q", "files": [photo]}
-        assert set(COMPARE.take(message, "pair", run, ENGLISH)) == {COMPARE.notice}
+        assert set(COMPARE.take(message, "pair", (), run, ENGLISH)) == {COMPARE.notice}
         assert list(COMPARE.reply(message, "pair", (), run, ENGLISH, *SETTINGS)) == [inputs.NOTHING]
     assert len(scripted.requests) == 1
     COMPARE.give_back(run)
-    assert COMPARE.cancel in COMPARE.take(message, "pair", run, ENGLISH)
+    assert COMPARE.cancel in COMPARE.take(message, "pair", (), run, ENGLISH)
 
 
 def test_retry_edit_and_undo_find_their_exchange(play, photo):
@@ -464,7 +464,7 @@ def test_choosing_a_row_dims_the_rest_of_the_photo(play, photo):
 
 def compare(photo, mode="pair", experts=("ocr",), request=ENGLISH, also=()) -> dict:
     message = {"text": "Q", "files": [photo]}
-    taken = COMPARE.take(message, mode, None, request)
+    taken = COMPARE.take(message, mode, also, None, request)
     cancel = taken[COMPARE.cancel]
     return page_of([taken, *COMPARE.reply(message, mode, also, cancel, request, list(experts), *SETTINGS[1:])])
 
@@ -517,7 +517,7 @@ def test_a_vote_is_stored_once_with_both_receipts(monkeypatch, play, photo, tmp_
 
 
 def test_compare_without_a_photo_or_with_a_failure_says_why(play, photo):
-    assert "no photo" in COMPARE.take({"text": "Q", "files": []}, "pair", None, ENGLISH)[COMPARE.notice]["value"]
+    assert "no photo" in COMPARE.take({"text": "Q", "files": []}, "pair", (), None, ENGLISH)[COMPARE.notice]["value"]
     play(ExpertStarted("ocr"), LAV2Error("Too long.", "Shorten <it>."))
     page = compare(photo)
     assert page[COMPARE.answers].count('<p class="failed">Too long. Shorten &lt;it&gt;.</p>') == 2
@@ -557,20 +557,20 @@ def test_an_answer_shows_what_it_rests_on_and_offers_its_receipt(play, photo):
 
 
 def test_a_receipt_is_replayed_on_the_page(play, photo, tmp_path):
-    assert "no receipt" in CHAT.evidence.replaying.replay(None, None, ENGLISH)["value"]
+    assert "no receipt" in CHAT.replaying.replay(None, None, ENGLISH)["value"]
     found = {"detection": OBJECTS}
     scripted = play(EvidenceFound("detection", OBJECTS), PromptReady("p", 1, 2, 0), done("A dog.", found))
     kept = ask("What?", photo)[CHAT.exchanges][0].findings.receipt
     file = tmp_path / "receipt.json"
     file.write_text(json.dumps(kept))
-    assert "The answer is the same." in CHAT.evidence.replaying.replay(str(file), photo, ENGLISH)["value"]
+    assert "The answer is the same." in CHAT.replaying.replay(str(file), photo, ENGLISH)["value"]
     assert scripted.requests[-1].evidence["detection"].labels == ("dog",)
     file.write_text(json.dumps({**kept, "answer": "<b>A cat.</b>"}))
-    other = CHAT.evidence.replaying.replay(str(file), photo, ENGLISH)["value"]
+    other = CHAT.replaying.replay(str(file), photo, ENGLISH)["value"]
     assert "another one" in other and "A cat." in other and "<b>A cat" not in other
-    assert "another one (none)" in CHAT.evidence.replaying.replay(str(file), None, ENGLISH)["value"]
+    assert "another one (none)" in CHAT.replaying.replay(str(file), None, ENGLISH)["value"]
     file.write_text("{}")
-    assert "no receipt" in CHAT.evidence.replaying.replay(str(file), photo, ENGLISH)["value"]
+    assert "no receipt" in CHAT.replaying.replay(str(file), photo, ENGLISH)["value"]
 
 
 def test_corrected_findings_replace_the_experts_in_the_next_answer(play, photo):

@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from live import PATIENCE, ROOT, answered, attach, question_box, said, send, serve, settled, shorten, visitor, working
+from live import PATIENCE, ROOT, answered, attach, barriers, question_box, said, send, serve, settled, shorten, visitor, working
 from PIL import Image, ImageDraw, ImageFont
 from playwright.sync_api import expect
 
@@ -24,9 +24,7 @@ from lav2.text.verdict import verdict
 pytestmark = [pytest.mark.slow, pytest.mark.flaky(reruns=2)]
 
 BUS = Path(find_spec("ultralytics").origin).parent / "assets/bus.jpg"
-LEVELS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]
 TEXTS = json.loads((ROOT / "assets/ui.json").read_text(encoding="utf-8"))
-GRADIOS = ("nested-interactive",)  # the fold in the conversation: a button inside a title that acts as one
 
 
 def rewrite(page, row: int, text: str) -> None:
@@ -296,24 +294,6 @@ def test_html_in_a_question_stays_text(open_page):
     assert page.locator("#chat .user.message b, #chat .user.message img").count() == 0
 
 
-@pytest.mark.parametrize("scheme, width", [("light", 1366), ("dark", 1366), ("light", 390), ("dark", 390)])
-def test_axe_finds_no_barrier(open_page, scheme, width):
-    from axe_playwright_python.sync_playwright import Axe
-
-    page = open_page(scheme=scheme, width=width)
-    for tab in ("Chat", "Compare"):
-        page.get_by_role("tab", name=tab).click()
-        shorten(page)
-        attach(page, ROOT / "assets/examples/street-sign.webp")
-        send(page, "What does the sign say?")
-        answered(page)
-        settled(page)  # what fades in has too little contrast on the way
-        found = Axe().run(page, options={"runOnly": LEVELS}).response["violations"]
-        ours = [v for v in found if v["id"] not in GRADIOS]
-        told = [f"{v['id']}: {v['help']}: {[node['html'][:150] for node in v['nodes'][:3]]}" for v in ours]
-        assert not told, "\n".join(told)
-
-
 @pytest.mark.parametrize("width, scheme", [(390, "light"), (390, "dark"), (1920, "dark")])
 def test_the_page_fits_phones_and_wide_screens(open_page, width, scheme):
     page = open_page(width=width, height=844, scheme=scheme)
@@ -545,6 +525,7 @@ def test_a_space_without_the_preset_and_without_a_detector_says_both_and_answers
         failed = page.locator(".lav2-experts:visible .failed").inner_text()
         assert "no.pt" in failed and len(failed.split(".")) > 2, "cause and next step"
         expect(page.locator(".lav2-experts:visible .done")).to_have_count(2)
+        assert not (told := barriers(page)), "\n".join(told)
         assert said(page)[-1].strip() and space.attempts == []
 
 
