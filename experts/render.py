@@ -163,8 +163,8 @@ def draw(image: Image.Image, evidence: Mapping[str, Evidence], added: Sequence[I
     """A copy of the RGB photo with every box and text line outlined and tagged with its number; of `added` too."""
     picture = image.copy()
     pen = ImageDraw.Draw(picture)
-    width = max(1, round(max(image.size) / 400))
-    font = ImageFont.load_default(size=max(11, round(max(image.size) / 45)))
+    width = max(1, round(max(image.size) / 300))
+    font = ImageFont.load_default(size=max(11, round(max(image.size) / 28)))  # read where the page shows it 310 px wide
     items = [i for i in (*numbered(evidence), *added) if i.polygon is not None]
     for item in items:
         pen.polygon([tuple(p) for p in item.outline.tolist()], outline=_colour(item), width=width)

@@ -13,7 +13,21 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from live import PATIENCE, ROOT, answered, attach, barriers, question_box, said, send, serve, settled, shorten, visitor, working
+from live import (
+    PATIENCE,
+    ROOT,
+    answered,
+    attach,
+    barriers,
+    question_box,
+    said,
+    send,
+    serve,
+    settled,
+    shorten,
+    visitor,
+    working,
+)
 from PIL import Image, ImageDraw, ImageFont
 from playwright.sync_api import expect
 

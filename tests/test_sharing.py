@@ -6,10 +6,11 @@ import time
 from types import SimpleNamespace
 
 import pytest
-from test_app import CHAT, ENGLISH, OBJECTS, ask, done, play, value  # noqa: F401: play is a fixture
+from PIL import Image
+from test_app import CHAT, ENGLISH, OBJECTS, Scripted, ask, done, value
 
 from lav2.events import EvidenceFound, PromptReady
-from lav2.ui import inputs, sharing
+from lav2.ui import answering, inputs, sharing
 from lav2.ui.conversation import to_storage
 from lav2.ui.texts import TEXTS
 
@@ -24,16 +25,14 @@ def uploads(tmp_path, monkeypatch):
 
 @pytest.fixture
 def photo(uploads):
-    from PIL import Image
-
     Image.new("RGB", (100, 100), "white").save(uploads / "photo.png")
     return str(uploads / "photo.png")
 
 
 @pytest.fixture
-def exchanges(play, photo):  # noqa: F811
-    found = {"detection": OBJECTS}
-    play(EvidenceFound("detection", OBJECTS), PromptReady("p", 1, 2, 0), done("A dog.", found))
+def exchanges(monkeypatch, photo):
+    events = EvidenceFound("detection", OBJECTS), PromptReady("p", 1, 2, 0), done("A dog.", {"detection": OBJECTS})
+    monkeypatch.setattr(answering, "ASSISTANT", Scripted(*events))
     return ask("What?", photo)[CHAT.exchanges]
 
 

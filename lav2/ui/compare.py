@@ -124,8 +124,8 @@ class CompareTab:
         cancel: Cancellation | None,
         request: gr.Request,
     ) -> dict[Any, Any]:
-        """The question stays in the box, so that another one on the same photo is one edit away. The answers' places and
-        the buttons of the vote are there at once, so that nothing is pushed down later."""
+        """The question stays in the box, so that another one on the same photo is one edit away. The places of the
+        answers and the buttons of the vote are there at once, so that nothing is pushed down later."""
         texts = texts_for(request)
         if cancel is not None and not cancel.is_set():
             return {self.notice: notice(texts["busy"], texts["busy_next"])}
