@@ -58,8 +58,9 @@
   const show = (height) => {
     const now = "restored" in document.body.dataset && document.querySelector("#examples .gallery-item") && photoThere()
       ? document.querySelector(".gradio-container").scrollHeight : -1;
-    if (now > 0 && now === height) document.body.classList.add("lav2-ready");
-    else setTimeout(() => show(now), 60);
+    if (now <= 0 || now !== height) return setTimeout(() => show(now), 60);
+    document.body.classList.add("lav2-ready");
+    label(); // which sees no text that is hidden
   };
   show(-1);
   // What is dropped beside a place for files would be opened by the browser, in place of the page.

@@ -184,7 +184,7 @@ STATES: dict[str, tuple[Callable[[Page], None], tuple[str, ...]]] = {
     "12-many": (many, ("en-GB",)),
     "13-shared": (shared, ("en-GB",)),
 }
-SCREENS = (("laptop", "light"), ("phone", "dark"), ("wide", "dark"), ("phone", "light"))
+SCREENS = (("laptop", "light"), ("phone", "dark"), ("wide", "dark"))
 README = {
     "chat": ("3-answered", "laptop", "light", "en-GB"),
     "fixed": ("8-corrected", "laptop", "light", "en-GB"),

@@ -303,4 +303,5 @@ class CompareTab:
         if not Path(shown.path).is_file():
             return NOTHING
         number = self.panel.number(event.row_value)
-        return {self.panel.picture: draw_findings(read_photo(shown.path), shown.findings.evidence, number)}
+        findings = replace(shown.findings, receipt=None) if shown.veiled else shown.findings  # what holds an answer
+        return {self.panel.picture: draw_findings(read_photo(shown.path), findings, number)}

@@ -72,4 +72,4 @@ class EvidenceColumn:
         if photo is None or busy(exchanges):  # while an answer comes, its findings are not in the session yet
             return NOTHING
         number, found = self.panel.number(event.row_value), shown[-1].findings
-        return {self.panel.picture: draw_findings(photo, found.evidence, number, found.added)}
+        return {self.panel.picture: draw_findings(photo, found, number)}
