@@ -170,8 +170,10 @@ def draw(
     font = ImageFont.load_default(size=max(11, round(max(image.size) / 28)))  # read where the page shows it 310 px wide
     items = [i for i in (*numbered(evidence), *added) if i.polygon is not None]
     for item in items:
-        stroke = width * (3 if item.number in bold else 1)
-        pen.polygon([tuple(p) for p in item.outline.tolist()], outline=_colour(item), width=stroke)
+        corners, stroke = item.outline, width
+        if item.number in bold:  # outwards: a stroke goes inwards from the corners, over what is read there
+            corners, stroke = corners + 2 * width * np.sign(corners - corners.mean(0)), 3 * width
+        pen.polygon([tuple(p) for p in corners.tolist()], outline=_colour(item), width=stroke)
     for item in reversed(items):  # tags last, over all outlines; the surest on top
         tag = f"{item.number} {item.text}" if item.expert == "detection" else str(item.number)
         left, top, right, bottom = pen.textbbox((0, 0), tag, font=font)

@@ -70,7 +70,7 @@ def test_axe_finds_no_barrier_in_any_state_of_the_conversation(open_page, tmp_pa
     send(page, "What is this?")
     page.locator("#each").wait_for()
     free(page, "several photos", width)
-    page.locator("#chat").get_by_label("Clear" if language == "en-GB" else "지우기").click()
+    page.get_by_label("Clear" if language == "en-GB" else "지우기").click()
     page.get_by_role("button", name=texts["unclear"]).wait_for()
     free(page, "cleared", width)
 
