@@ -32,8 +32,9 @@ def example(page: Page, name: str) -> None:
     page.locator("#chat .lav2-verdict").first.wait_for()
     answered(page)
     told = page.locator("#chat .bot-row").all_inner_texts()
-    if not any(right in text for right in expected(name) for text in told):
-        raise SystemExit(f"The answer about {name} lacks {expected(name)}: {told}")
+    failed = page.locator(".lav2-experts .failed").count()
+    if failed or not any(right in text for right in expected(name) for text in told):
+        raise SystemExit(f"The answer about {name} lacks {expected(name)}, or an expert failed: {told}")
 
 
 def expected(name: str) -> list[str]:
@@ -101,7 +102,8 @@ def corrected(page: Page) -> None:
     """A line of text is rewritten, and the answer follows it."""
     example(page, "sign")
     table = page.locator(".lav2-table:visible")
-    row = [text.strip() for text in table.locator("[data-testid$='-2']").all_inner_texts()].index("MILL ROAD")
+    texts = table.locator("[data-testid^=cell-][data-testid$='-2']").all_inner_texts()
+    row = [text.strip() for text in texts].index("MILL ROAD")
     cell = table.locator(f"[data-testid=cell-{row}-2]")
     cell.click()
     settled(page)
@@ -114,6 +116,7 @@ def corrected(page: Page) -> None:
     answered(page)
     if "HILL ROAD" not in page.locator("#chat .lav2-before-after section").last.inner_text():
         raise SystemExit("The answer does not follow the correction.")
+    page.evaluate("scrollTo(0, 0)")
 
 
 def compare(page: Page, mode: str = "pair") -> None:
