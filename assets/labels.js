@@ -58,7 +58,7 @@
   const show = (height) => {
     const now = "restored" in document.body.dataset && document.querySelector("#examples .gallery-item") && photoThere()
       ? document.querySelector(".gradio-container").scrollHeight : -1;
-    if (now <= 0 || now !== height) return setTimeout(() => show(now), 60);
+    if (now <= 0 || now !== height) return setTimeout(() => (window.requestIdleCallback ?? setTimeout)(() => show(now)), 60);
     document.body.classList.add("lav2-ready");
     label(); // which sees no text that is hidden
   };
