@@ -44,8 +44,25 @@
       set(file, "role", "group");
       set(file.parentElement, "role", "group");
     }
+    for (const title of document.querySelectorAll("#chat .thought-group .title")) { // one button, not one inside another
+      for (const name of ["role", "tabindex"]) title.removeAttribute(name);
+      const arrow = title.querySelector("button");
+      set(arrow, "aria-label", title.querySelector(".md")?.innerText.trim() || say.more);
+      set(arrow, "aria-expanded", String(title.classList.contains("expanded")));
+    }
+    for (const image of document.querySelectorAll("footer img")) set(image, "alt", ""); // its name stands beside it
     for (const button of document.querySelectorAll("button[aria-label='']")) button.setAttribute("aria-label", say.more);
   };
+  // The page is shown (style.css) once what the browser kept is back, its photo is there, and nothing grows any more.
+  const photoThere = () => [...document.querySelectorAll("#evidence .lav2-photo img")].every((image) => image.complete);
+  const show = (height) => {
+    const now = "restored" in document.body.dataset && document.querySelector("#examples .gallery-item") && photoThere()
+      ? document.querySelector(".gradio-container").scrollHeight : -1;
+    if (now <= 0 || now !== height) return setTimeout(() => (window.requestIdleCallback ?? setTimeout)(() => show(now)), 60);
+    document.body.classList.add("lav2-ready");
+    label(); // which sees no text that is hidden
+  };
+  show(-1);
   // What is dropped beside a place for files would be opened by the browser, in place of the page.
   document.body.dataset.drop = say.drop;
   const carriesFiles = (event) => [...(event.dataTransfer?.types ?? [])].includes("Files");

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -159,15 +159,21 @@ def _visible(text: str) -> str:
 # --- drawing ---
 
 
-def draw(image: Image.Image, evidence: Mapping[str, Evidence], added: Sequence[Item] = ()) -> Image.Image:
-    """A copy of the RGB photo with every box and text line outlined and tagged with its number; of `added` too."""
+def draw(
+    image: Image.Image, evidence: Mapping[str, Evidence], added: Sequence[Item] = (), bold: Collection[int] = ()
+) -> Image.Image:
+    """A copy of the RGB photo with every box and text line outlined and tagged with its number; of `added` too. Those
+    with a number in `bold` stand out."""
     picture = image.copy()
     pen = ImageDraw.Draw(picture)
-    width = max(1, round(max(image.size) / 400))
-    font = ImageFont.load_default(size=max(11, round(max(image.size) / 45)))
+    width = max(1, round(max(image.size) / 300))
+    font = ImageFont.load_default(size=max(11, round(max(image.size) / 28)))  # read where the page shows it 310 px wide
     items = [i for i in (*numbered(evidence), *added) if i.polygon is not None]
     for item in items:
-        pen.polygon([tuple(p) for p in item.outline.tolist()], outline=_colour(item), width=width)
+        corners, stroke = item.outline, width
+        if item.number in bold:  # outwards: a stroke goes inwards from the corners, over what is read there
+            corners, stroke = corners + 2 * width * np.sign(corners - corners.mean(0)), 3 * width
+        pen.polygon([tuple(p) for p in corners.tolist()], outline=_colour(item), width=stroke)
     for item in reversed(items):  # tags last, over all outlines; the surest on top
         tag = f"{item.number} {item.text}" if item.expert == "detection" else str(item.number)
         left, top, right, bottom = pen.textbbox((0, 0), tag, font=font)

@@ -214,6 +214,19 @@ def answered(page) -> None:
     page.locator("button.submit-button:visible").first.wait_for()
 
 
+LEVELS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+
+
+def barriers(page, still=True) -> list[str]:
+    """What axe finds on the page; before it stands `still`, what fades in has too little contrast on the way."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    if still:
+        settled(page)
+    found = Axe().run(page, options={"runOnly": LEVELS}).response["violations"]
+    return [f"{v['id']}: {v['help']}: {[node['html'][:150] for node in v['nodes'][:3]]}" for v in found]
+
+
 def said(page) -> list[str]:
     """What the assistant said, one entry per bubble, without the fold about the experts and the verdict."""
     return page.locator("#chat .bot.message:not(:has(.lav2-verdict, .thought-group))").all_inner_texts()

@@ -108,6 +108,6 @@ def judged(page) -> str:
 
 def compare(photo, mode="pair", experts=("ocr",), request=ENGLISH, also=()) -> dict:
     message = {"text": "Q", "files": [photo]}
-    taken = COMPARE.take(message, mode, None, request)
+    taken = COMPARE.take(message, mode, also, None, request)
     cancel = taken[COMPARE.cancel]
     return page_of([taken, *COMPARE.reply(message, mode, also, cancel, request, list(experts), *SETTINGS[1:])])

@@ -11,7 +11,21 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from live import PATIENCE, ROOT, answered, attach, question_box, said, send, serve, settled, shorten, visitor, working
+from live import (
+    PATIENCE,
+    ROOT,
+    answered,
+    attach,
+    barriers,
+    question_box,
+    said,
+    send,
+    serve,
+    settled,
+    shorten,
+    visitor,
+    working,
+)
 from page_actions import BUS, exact_prompt, notice, paper
 from PIL import Image
 from playwright.sync_api import expect
@@ -20,9 +34,7 @@ from lav2.cli.main import main
 
 pytestmark = [pytest.mark.slow, pytest.mark.flaky(reruns=2)]
 
-LEVELS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]
 TEXTS = json.loads((ROOT / "assets/ui.json").read_text(encoding="utf-8"))
-GRADIOS = ("nested-interactive",)  # the fold in the conversation: a button inside a title that acts as one
 
 
 def test_two_questions_on_one_photo_show_evidence_and_streamed_answers(open_page):
@@ -160,24 +172,6 @@ def test_html_in_a_question_stays_text(open_page):
     expect(page.locator("#chat .user.message").first).to_contain_text("<b>bold</b>")
     assert page.title() == "LAV2"
     assert page.locator("#chat .user.message b, #chat .user.message img").count() == 0
-
-
-@pytest.mark.parametrize("scheme, width", [("light", 1366), ("dark", 1366), ("light", 390), ("dark", 390)])
-def test_axe_finds_no_barrier(open_page, scheme, width):
-    from axe_playwright_python.sync_playwright import Axe
-
-    page = open_page(scheme=scheme, width=width)
-    for tab in ("Chat", "Compare"):
-        page.get_by_role("tab", name=tab).click()
-        shorten(page)
-        attach(page, ROOT / "assets/examples/street-sign.webp")
-        send(page, "What does the sign say?")
-        answered(page)
-        settled(page)  # what fades in has too little contrast on the way
-        found = Axe().run(page, options={"runOnly": LEVELS}).response["violations"]
-        ours = [v for v in found if v["id"] not in GRADIOS]
-        told = [f"{v['id']}: {v['help']}: {[node['html'][:150] for node in v['nodes'][:3]]}" for v in ours]
-        assert not told, "\n".join(told)
 
 
 @pytest.mark.parametrize("width, scheme", [(390, "light"), (390, "dark"), (1920, "dark")])
@@ -365,4 +359,5 @@ def test_a_space_without_the_preset_and_without_a_detector_says_both_and_answers
         failed = page.locator(".lav2-experts:visible .failed").inner_text()
         assert "no.pt" in failed and len(failed.split(".")) > 2, "cause and next step"
         expect(page.locator(".lav2-experts:visible .done")).to_have_count(2)
+        assert not (told := barriers(page)), "\n".join(told)
         assert said(page)[-1].strip() and space.attempts == []

@@ -6,23 +6,13 @@ import json
 import re
 
 import pytest
-from live import ROOT, answered, attach, send, settled, shorten
+from live import ROOT, answered, attach, barriers, send, settled, shorten
 from playwright.sync_api import expect
 
 pytestmark = [pytest.mark.slow, pytest.mark.flaky(reruns=2)]
 
 EXAMPLES = ROOT / "assets/examples"
 SIGN = EXAMPLES / "street-sign.webp"
-LEVELS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]
-GRADIOS = ("nested-interactive",)  # the fold in the conversation: a button inside a title that acts as one
-
-
-def barriers(page) -> list[str]:
-    from axe_playwright_python.sync_playwright import Axe
-
-    settled(page)  # what fades in has too little contrast on the way
-    found = Axe().run(page, options={"runOnly": LEVELS}).response["violations"]
-    return [f"{v['id']}: {[n['html'][:150] for n in v['nodes'][:3]]}" for v in found if v["id"] not in GRADIOS]
 
 
 @pytest.mark.parametrize("scheme, width", [("light", 1366), ("dark", 390)])
@@ -74,8 +64,9 @@ def test_the_best_of_eight_answers_can_be_voted_for(open_page, server):
     assert vote["vote"] == "best" and len(vote["others"]) == 7
 
 
-def test_many_photos_and_questions_give_a_table_a_chart_and_a_file(open_page, tmp_path):
-    page = open_page()
+@pytest.mark.parametrize("scheme, width", [("light", 1366), ("dark", 390)])
+def test_many_photos_and_questions_give_a_table_a_chart_and_a_file(open_page, tmp_path, scheme, width):
+    page = open_page(scheme=scheme, width=width)
     page.get_by_role("tab", name="Compare").click()
     shorten(page, 8)
     page.get_by_role("button", name="Many photos at once").click()
@@ -101,6 +92,9 @@ def test_many_photos_and_questions_give_a_table_a_chart_and_a_file(open_page, tm
     ]  # fmt: skip
     assert {line["right"] for line in lines[:2]} <= {"0", "1"} and {line["right"] for line in lines[2:]} == {""}
     assert not (told := barriers(page)), "\n".join(told)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    for label in page.locator("#many-chart li span").all():  # read whole, in one line or several
+        assert label.evaluate("span => span.scrollWidth <= span.clientWidth && span.offsetHeight >= 12")
 
 
 def test_plain_words_carry_the_technical_term_and_what_only_researchers_need_stands_under_their_heading(open_page):

@@ -3,6 +3,7 @@ a conversation is lost. Shares the server of test_browser.py."""
 
 import json
 import os
+import re
 
 import pytest
 from live import ROOT, answered, attach, said, send, settled, shorten
@@ -166,6 +167,40 @@ def test_a_conversation_survives_reload_and_back_and_says_when_its_photo_is_gone
     settled(page)
     assert len(said(page)) == 3  # the note and both answers
     expect(page.locator(".lav2-table:visible")).to_have_count(1)
+
+
+def test_a_link_shows_the_conversation_to_another_visitor_who_can_ask_on(open_page):
+    page = open_page()
+    shorten(page, 24)
+    example(page, 0)
+    page.get_by_role("button", name="Save this conversation").click()
+    settled(page)
+    page.locator("#share").click()
+    field = page.locator("#share-link :is(input, textarea)")
+    expect(field).to_have_value(re.compile(r"^http://127\.0\.0\.1:\d+/\?shared=[\w-]{22}$"))
+    expect(page.locator("#keep")).to_contain_text("on this machine only")
+    other = open_page(language="ko-KR")  # the page speaks the visitor's language
+    own = "표지판에 뭐라고 쓰여 있어요?"
+    send(other, own)
+    answered(other)
+    other.goto(field.input_value())
+    verdicts(other).wait_for()
+    settled(other)
+    assert said(other) == said(page)
+    expect(other.locator(".lav2-notice:visible")).to_contain_text("공유한 대화")
+    other.locator(".lav2-table:visible", has_text="STOP").wait_for()
+    other.locator(".lav2-photo img:visible").wait_for()
+    other.get_by_role("button", name="지운 대화 되돌리기").click()
+    other.locator("#chat .user-row", has_text=own).wait_for()
+    other.goto(field.input_value())
+    verdicts(other).wait_for()
+    send(other, "Is there a car?")
+    answered(other)
+    expect(other.locator("#chat .user-row", has_text="Is there a car?")).to_have_count(1)
+    expect(other).not_to_have_url(re.compile("shared"))
+    other.reload()
+    expect(other.locator("#chat .user-row", has_text="Is there a car?")).to_have_count(1)
+    assert len(said(other)) == 2 and len(said(page)) == 1
 
 
 def test_clear_can_be_undone_and_the_conversation_is_saved_as_markdown_and_json(open_page):

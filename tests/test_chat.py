@@ -147,7 +147,7 @@ def test_a_bad_file_is_named_and_the_question_stays(content, tmp_path):
 
 def test_a_photo_of_too_many_pixels_is_refused_at_every_door(monkeypatch, photo):
     monkeypatch.setattr(lav2.image, "MAX_PIXELS", 9_999)  # it has 10,000
-    for tab, settings in ((CHAT, ((), ENGLISH)), (COMPARE, ("pair", None, ENGLISH))):
+    for tab, settings in ((CHAT, ((), ENGLISH)), (COMPARE, ("pair", (), None, ENGLISH))):
         update = tab.take({"text": "What?", "files": [photo]}, *settings)
         assert "100 x 100 pixels" in update[tab.notice]["value"] and set(update) <= {tab.notice, CHAT.each}
     for called in (lambda: api.ask(photo, "Q", *SETTINGS), lambda: api.examine(photo, ["ocr"])):
@@ -290,7 +290,7 @@ def test_every_answer_opens_its_own_evidence_and_receipt(play, photo):
 
 def test_two_photos_in_the_box_are_asked_about(photo):
     message = {"text": "What?", "files": [photo, photo]}
-    for tab, settings in ((CHAT, ((), ENGLISH)), (COMPARE, ("pair", None, ENGLISH))):
+    for tab, settings in ((CHAT, ((), ENGLISH)), (COMPARE, ("pair", (), None, ENGLISH))):
         update = tab.take(message, *settings)
         assert "2 photos" in update[tab.notice]["value"] and "Which one is meant?" in update[tab.notice]["value"]
         assert set(update) <= {tab.notice, CHAT.each}  # they stay in the box
@@ -302,7 +302,7 @@ def test_good_news_is_no_alert(play, photo, tmp_path):
     kept = ask("What?", photo)[CHAT.exchanges][0].findings.receipt
     for answer, good in (("A dog.", True), ("A cat.", False)):
         file.write_text(json.dumps({**kept, "answer": answer}))
-        told = CHAT.evidence.replaying.replay(str(file), photo, ENGLISH)["value"]
+        told = CHAT.replaying.replay(str(file), photo, ENGLISH)["value"]
         assert ("good" in told, "alert" in told) == (good, not good)
 
 
@@ -316,11 +316,11 @@ def test_a_refused_question_changes_nothing_but_the_notice_and_answers_nothing_a
         # no update at all would empty the page
         assert list(CHAT.reply(exchanges, run, ENGLISH, *SETTINGS)) == [inputs.NOTHING]
         message = {"text": "Q", "files": [photo]}
-        assert set(COMPARE.take(message, "pair", run, ENGLISH)) == {COMPARE.notice}
+        assert set(COMPARE.take(message, "pair", (), run, ENGLISH)) == {COMPARE.notice}
         assert list(COMPARE.reply(message, "pair", (), run, ENGLISH, *SETTINGS)) == [inputs.NOTHING]
     assert len(scripted.requests) == 1
     COMPARE.give_back(run)
-    assert COMPARE.cancel in COMPARE.take(message, "pair", run, ENGLISH)
+    assert COMPARE.cancel in COMPARE.take(message, "pair", (), run, ENGLISH)
 
 
 def test_retry_edit_and_undo_find_their_exchange(play, photo):

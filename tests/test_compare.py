@@ -5,14 +5,17 @@ import io
 import json
 import re
 from collections import Counter
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from PIL import Image
 from scripted import CHAT, COMPARE, ENGLISH, SETTINGS, Scripted, ask, compare, done, page_of, value
 
+from experts.evidence import OcrLines
 from lav2.assistant import votes
 from lav2.errors import LAV2Error
-from lav2.events import PromptReady
+from lav2.events import EvidenceFound, PromptReady, Token
 from lav2.metrics.wilson import wilson_interval
 from lav2.ui import answering, inputs
 from lav2.ui.many_rows import ROWS, QuestionRow, Result, is_right, read_rows, shares, to_csv
@@ -24,12 +27,16 @@ from lav2.ui.voting import share_text
 EN = TEXTS["en"]
 
 
+LINE = OcrLines(np.array([[[5, 5], [30, 5], [30, 20], [5, 20]]]), np.array([0.8]), ("STOP",), 0.3, (60, 40))
+
+
 class ByExperts(Scripted):
     """Answers with the names of the experts that it was given."""
 
     def answer(self, request, cancel):
         self.requests.append(request)
         yield PromptReady("p", 1, 2, 0)
+        yield Token("some ")
         yield done(" ".join(request.experts) or "nothing")
 
 
@@ -72,6 +79,36 @@ def test_sides_are_random_and_nothing_that_is_read_tells_which_is_which_before_t
     first = {"off": "Experts off", "on": "Experts on"}[next(iter(page[COMPARE.shown].answers))]
     assert f"<h3>A: {first} · your vote</h3>" in voted[COMPARE.answers] and "receipt" in voted[COMPARE.answers]
     assert voted[COMPARE.panel.claims]["visible"]
+
+
+@pytest.mark.parametrize("mode, places", [("pair", 2), ("grid", 8)])
+def test_no_answer_is_shown_before_the_last_since_the_first_would_tell_its_side(by_experts, photo, mode, places):
+    message = {"text": "Q", "files": [photo]}
+    taken = COMPARE.take(message, mode, (), None, ENGLISH)
+    told = [*COMPARE.reply(message, mode, (), taken[COMPARE.cancel], ENGLISH, ["ocr"], *SETTINGS[1:])]
+    assert all(told)  # Gradio takes an empty update for a wrong number of values
+    *before, last = [update[COMPARE.answers] for update in (taken, *told) if COMPARE.answers in update]
+    blank = [re.sub(r"\d+ of", "n of", shown) for shown in before]
+    assert len(before) >= places and len(set(blank)) == 1 and blank[0].count("<p>…</p>") == places
+    assert f"{places} of {places} answers are ready" in before[-1] and "…" not in last
+    vote = [update[COMPARE.voting.unveil] for update in (taken, *told) if COMPARE.voting.unveil in update]
+    assert [one["visible"] for one in vote] == [True, True] and [one["interactive"] for one in vote] == [False, True]
+
+
+def test_a_finding_that_is_looked_at_before_the_vote_does_not_tell_what_an_answer_rests_on(monkeypatch, photo):
+    class Reads(Scripted):
+        def answer(self, request, cancel):
+            found = {"ocr": LINE} if request.experts else {}
+            yield from (EvidenceFound(name, line) for name, line in found.items())
+            yield PromptReady("p", 1, 2, 0)
+            yield done("STOP", found)
+
+    monkeypatch.setattr(answering, "ASSISTANT", Reads())
+    shown = compare(photo)[COMPARE.shown]
+    row = SimpleNamespace(row_value=["1", "STOP", "Text", "0.80", "left"])
+    blind = COMPARE.choose(shown, row)[COMPARE.panel.picture]
+    seen = COMPARE.choose(COMPARE.unveil(shown, ENGLISH)[COMPARE.shown], row)[COMPARE.panel.picture]
+    assert np.asarray(blind).sum() > np.asarray(seen).sum()  # a bolder outline, on white
 
 
 def test_who_looks_without_a_vote_can_vote_no_more(by_experts, photo):

@@ -80,20 +80,20 @@ def test_an_answer_shows_what_it_rests_on_and_offers_its_receipt(play, photo):
 
 
 def test_a_receipt_is_replayed_on_the_page(play, photo, tmp_path):
-    assert "no receipt" in CHAT.evidence.replaying.replay(None, None, ENGLISH)["value"]
+    assert "no receipt" in CHAT.replaying.replay(None, None, ENGLISH)["value"]
     found = {"detection": OBJECTS}
     scripted = play(EvidenceFound("detection", OBJECTS), PromptReady("p", 1, 2, 0), done("A dog.", found))
     kept = ask("What?", photo)[CHAT.exchanges][0].findings.receipt
     file = tmp_path / "receipt.json"
     file.write_text(json.dumps(kept))
-    assert "The answer is the same." in CHAT.evidence.replaying.replay(str(file), photo, ENGLISH)["value"]
+    assert "The answer is the same." in CHAT.replaying.replay(str(file), photo, ENGLISH)["value"]
     assert scripted.requests[-1].evidence["detection"].labels == ("dog",)
     file.write_text(json.dumps({**kept, "answer": "<b>A cat.</b>"}))
-    other = CHAT.evidence.replaying.replay(str(file), photo, ENGLISH)["value"]
+    other = CHAT.replaying.replay(str(file), photo, ENGLISH)["value"]
     assert "another one" in other and "A cat." in other and "<b>A cat" not in other
-    assert "another one (none)" in CHAT.evidence.replaying.replay(str(file), None, ENGLISH)["value"]
+    assert "another one (none)" in CHAT.replaying.replay(str(file), None, ENGLISH)["value"]
     file.write_text("{}")
-    assert "no receipt" in CHAT.evidence.replaying.replay(str(file), photo, ENGLISH)["value"]
+    assert "no receipt" in CHAT.replaying.replay(str(file), photo, ENGLISH)["value"]
 
 
 def test_corrected_findings_replace_the_experts_in_the_next_answer(play, photo):

@@ -135,7 +135,7 @@ def test_a_session_keeps_no_more_than_its_bounds(monkeypatch):
     for update, notice in (
         (chat.take(long, (), asking), chat.notice),
         (chat.edit(kept, edited, asking), chat.notice),
-        (compare.take(long, "pair", None, asking), compare.notice),
+        (compare.take(long, "pair", (), None, asking), compare.notice),
     ):
         assert "the limit is 4,000" in update[notice]["value"]
         assert chat.exchanges not in update and compare.cancel not in update

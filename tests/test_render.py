@@ -220,3 +220,13 @@ def test_boxes_are_coloured_by_label_and_carry_readable_numbers():
     tag = np.asarray(drawn.crop((50, 50, 110, 70))).reshape(-1, 3).astype(int)
     assert np.abs(tag - tag.mean(0)).max() > 60  # ink stands off the tag's ground
     assert draw(photo, {"detection": failure("detection")}).tobytes() == photo.tobytes()
+
+
+def test_the_outline_of_what_an_answer_rests_on_is_bolder():
+    photo = Image.new("RGB", (640, 480), "gray")
+    boxes = [("dog", 0.9, [50, 50, 250, 200]), ("dog", 0.8, [350, 50, 600, 200])]
+    found = {"detection": detections(boxes, size=(640, 480))}
+    drawn = [np.asarray(draw(photo, found, bold=bold)) for bold in ((), (1,), (2,))]
+    across = [pixels[190:210, 150] for pixels in drawn]  # the lower edge of 1
+    thick = [int((line != 128).any(-1).sum()) for line in across]
+    assert thick[1] >= 3 * thick[0] - 3 > thick[0] == thick[2]

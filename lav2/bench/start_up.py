@@ -71,8 +71,16 @@ def _start(preset: str, detector: str | None) -> dict[str, float]:
         app.wait(30)
 
 
+# Keeps what moved without the visitor's doing.
+SHIFTS = """window.shifts = []; new PerformanceObserver((list) => {
+    for (const one of list.getEntries()) if (!one.hadRecentInput) shifts.push(one.value);
+}).observe({ type: "layout-shift", buffered: true });"""
+
+
 def _paint(address: str) -> dict[str, float]:
-    """A browser's first visit: to the first paint and to a box that takes a question; {} without Chromium."""
+    """A browser's first visit: to the first paint and to a box that takes a question, and how far what is shown moves
+    (all shifts together, which is at least the cumulative layout shift of https://web.dev/articles/cls); {} without
+    Chromium."""
     chromium = os.environ.get("CHROMIUM", "/usr/bin/chromium")
     if find_spec("playwright") is None or not Path(chromium).exists():
         return {}
@@ -80,11 +88,14 @@ def _paint(address: str) -> dict[str, float]:
 
     with sync_playwright() as play, play.chromium.launch(executable_path=chromium, args=["--no-sandbox"]) as browser:
         page = browser.new_page()
+        page.add_init_script(SHIFTS)
         page.goto(address)
         page.wait_for_selector("textarea:visible", timeout=60_000)
         usable = page.evaluate("performance.now()")
         paint = page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime")
-    return {"first paint": paint / 1000, "page takes a question": usable / 1000}
+        page.wait_for_timeout(2000)
+        moved = page.evaluate("shifts.reduce((sum, one) => sum + one, 0)")
+    return {"first paint": paint / 1000, "page takes a question": usable / 1000, "layout shift": moved}
 
 
 def start_up(options: Options) -> list[dict]:
@@ -99,9 +110,9 @@ def start_up(options: Options) -> list[dict]:
     spreads = {name: Spread(tuple(start[name] for start in starts)) for name in starts[0]}
     floor = {"ready": Spread(tuple(one["seconds"] for one in bare)),
              "peak GB": Spread(tuple(one["peak GB"] for one in bare))}  # fmt: skip
-    bounds = {"ready": 12, "peak GB": 2.5, "first paint": 2}
+    bounds = {"ready": 12, "peak GB": 2.5, "first paint": 1, "layout shift": 0.05}
     rows = [{"start-up": name, "value": spread, "packages alone": floor.get(name),
              "target": target(spread.median, bounds[name]) if name in bounds else None}
             for name, spread in spreads.items()]  # fmt: skip
-    show("start-up: the app in a process of its own, files in memory; seconds, and its peak in GB", rows)
+    show("start-up: the app in a process of its own, files in memory; seconds, its peak in GB, and its page", rows)
     return rows

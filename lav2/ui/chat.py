@@ -15,7 +15,7 @@ from lav2.errors import LAV2Error
 from lav2.events import Done, EvidenceFound, Queued, Token
 from lav2.image import facts
 from lav2.text import corrections
-from lav2.ui import answering, fixing
+from lav2.ui import answering, fixing, sharing
 from lav2.ui.answering import MODEL
 from lav2.ui.conversation import QUESTIONS, from_storage, to_storage
 from lav2.ui.evidence_column import EvidenceColumn
@@ -38,8 +38,9 @@ from lav2.ui.inputs import (
     stop_answer,
     upload_folder,
 )
-from lav2.ui.keeping import KeepingRow
+from lav2.ui.keeping import OWN_AGAIN, KeepingRow
 from lav2.ui.messages import messages, owner
+from lav2.ui.replay import ReplayFold
 from lav2.ui.state import (
     Cancellation,
     Correction,
@@ -94,6 +95,7 @@ class ChatTab:
                 self.examples = example_strip("examples")
                 self.settings = Settings()
                 self.keeping = KeepingRow(self.exchanges)
+                self.replaying = ReplayFold()
             with gr.Column(scale=8, min_width=320, elem_id="evidence"):
                 self.evidence = EvidenceColumn()
                 self.panel = self.evidence.panel
@@ -116,6 +118,7 @@ class ChatTab:
         for event in (fix.add.click, fix.text.submit, fix.corners.submit):
             event(self.add, [self.exchanges, self.panel.table, *fix.inputs], **at_once)
         for event in asked:
+            event.then(None, js=OWN_AGAIN, **QUIET)
             answered = event.then(
                 self.reply,
                 [self.exchanges, self.cancel, *self.settings.all],
@@ -241,6 +244,7 @@ class ChatTab:
             self.notice: notice(),
             **self.evidence.asked(asked, texts),
             **self._begun(True),
+            self.evidence.compare_this: gr.update(visible=False),  # until the answer, which would push it down
         }
 
     def _begun(self, begun: bool) -> dict[Any, Any]:
@@ -324,6 +328,7 @@ class ChatTab:
                         if event.stopped or not pending.following:
                             update |= {self.box: gr.MultimodalTextbox(**IDLE)}
                         update |= {self.keeping.fold: gr.update(open=False)}
+                        update |= {self.evidence.compare_this: gr.update(visible=True)}
                     case _:
                         findings = pending.findings.after(event)
                         if isinstance(event, EvidenceFound):
@@ -369,8 +374,19 @@ class ChatTab:
         return self._taken_back(exchanges, request) if busy(exchanges) else self._show(exchanges, texts_for(request))
 
     def reload(self, stored: Any, exchanges: Exchanges, request: gr.Request) -> dict[Any, Any]:
-        """The page was opened: what this browser has kept."""
-        return NOTHING if exchanges else self.restore(from_storage(stored, upload_folder()), request)
+        """The page was opened: what this browser has kept, or the conversation that its address leads to. Then the
+        browser's own can be brought back, and stays in its storage until the other is asked on."""
+        if exchanges:
+            return NOTHING
+        own, texts = from_storage(stored, upload_folder()), texts_for(request)
+        if sharing.PARAMETER not in request.query_params:
+            return self.restore(own, request)
+        if not (other := sharing.shared(request.query_params[sharing.PARAMETER], upload_folder())):
+            back = self.restore(own, request) if own else {}
+            return {**back, self.notice: notice(texts["share_gone"], texts["share_gone_next"])}
+        page = {**self._show(other, texts), self.cleared: own, self.unclear: gr.update(visible=bool(own))}
+        del page[self.stored]
+        return {**page, self.notice: notice(texts["share_seen"], texts["share_seen_next"], good=True)}
 
     @staticmethod
     def attach(photo: str, message: dict[str, Any]) -> dict[str, Any]:

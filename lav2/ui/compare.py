@@ -5,7 +5,6 @@ import html
 import itertools
 import random
 import threading
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
@@ -26,7 +25,6 @@ from lav2.ui.inputs import (
     NOTHING,
     QUIET,
     RUNNING,
-    TOKEN_PAUSE,
     Settings,
     example_strip,
     make_request,
@@ -51,7 +49,8 @@ SHUFFLED = random.SystemRandom()  # of the answers' order: no seed of the page o
 @dataclass(frozen=True)
 class Compared:
     """What the Compare tab shows: the photo's file, the findings of the side that has most, and of each side in the
-    order shown its answer; its receipt, or why it failed. `veiled`: nobody is told which is which."""
+    order shown its answer, "" until it is there; its receipt, or why it failed. `veiled`: nobody is told which is
+    which."""
 
     path: str
     findings: Findings
@@ -91,7 +90,7 @@ class CompareTab:
         page = [self.cancel, self.shown, self.notice, self.box, self.answers]
         page += [*self.voting.all, *self.panel.all]
         at_once = {**QUIET, "queue": False, "outputs": page}
-        taken = self.box.submit(self.take, [self.box, self.mode, self.cancel], **at_once)
+        taken = self.box.submit(self.take, [self.box, self.mode, self.also.box, self.cancel], **at_once)
         answered = taken.then(
             self.reply,
             [self.box, self.mode, self.also.box, self.cancel, *self.settings.all],
@@ -118,9 +117,15 @@ class CompareTab:
         return gr.update(value={"text": chosen.question[texts_for(request)["language"]], "files": [str(chosen.photo)]})
 
     def take(
-        self, message: dict[str, Any], mode: str, cancel: Cancellation | None, request: gr.Request
+        self,
+        message: dict[str, Any],
+        mode: str,
+        also: Sequence[str],
+        cancel: Cancellation | None,
+        request: gr.Request,
     ) -> dict[Any, Any]:
-        """The question stays in the box, so that another one on the same photo is one edit away."""
+        """The question stays in the box, so that another one on the same photo is one edit away. The places of the
+        answers and the buttons of the vote are there at once, so that nothing is pushed down later."""
         texts = texts_for(request)
         if cancel is not None and not cancel.is_set():
             return {self.notice: notice(texts["busy"], texts["busy_next"])}
@@ -130,14 +135,19 @@ class CompareTab:
                 raise LAV2Error(texts["no_compare_photo"], texts["no_compare_photo_next"])
         except LAV2Error as error:
             return {self.notice: notice(*error_texts(error, texts))}
+        waiting = dict.fromkeys(sides(self.choices(mode), (), also), "")
         return {
-            self.answers: "",
-            **self.voting.shown(0),
+            self.answers: self.answers_html(Compared(photo, Findings(), waiting), texts),
+            **self.voting.shown(len(waiting), ended=False),
             self.shown: None,
             self.notice: notice(),
             self.cancel: Cancellation(),
             self.box: gr.MultimodalTextbox(**RUNNING),
         }
+
+    def choices(self, mode: str) -> tuple[str, ...]:
+        """The choices of experts that are compared."""
+        return self.GRID if mode == "grid" else self.SIDES
 
     def reply(
         self,
@@ -148,8 +158,9 @@ class CompareTab:
         request: gr.Request,
         *settings: Any,
     ) -> Iterator[dict[Any, Any]]:
-        """Streams the answers together, in an order that says nothing; a side that fails says so in its place, the
-        others go on. The evidence shown is that of the side that has the most."""
+        """The answers, in an order that says nothing, and all at once when the last is there: which comes first would
+        tell that no expert was asked. A side that fails says so in its place, the others go on. The evidence, which is
+        shown as it comes, is that of the side that has the most."""
         if cancel is None or cancel.begun:
             yield NOTHING
             return
@@ -160,7 +171,7 @@ class CompareTab:
             question, path = read_message(message, texts)
             photo = open_uploaded_photo(path, texts)
             experts, *sampling = settings
-            compared_sides = sides(self.GRID if mode == "grid" else self.SIDES, experts, also)
+            compared_sides = sides(self.choices(mode), experts, also)
             requests = {
                 key: make_request(question, photo, (), side.experts, *sampling, asking=request, model=side.model)
                 for key, side in compared_sides.items()
@@ -172,7 +183,7 @@ class CompareTab:
             failed: dict[str, str] = {}
             compared = Compared(path, findings, answers, receipts, failed)
             yield {**self.panel.start(findings, photo, texts), self.answers: self.answers_html(compared, texts)}
-            shown, queued = 0.0, set()
+            queued = set()
             for side, event in held.enter_context(closing(stream(requests, cancel))):
                 match event:
                     case Queued(position):
@@ -184,11 +195,8 @@ class CompareTab:
                         if not queued:
                             yield {self.notice: notice()}
                 match event:
-                    case Token(text):
-                        answers[side] += text
-                        if time.monotonic() - shown >= TOKEN_PAUSE:
-                            shown = time.monotonic()
-                            yield {self.answers: self.answers_html(compared, texts)}
+                    case Token():
+                        continue
                     case Done() | Exception():
                         if isinstance(event, Done):
                             answers[side] = display_answer(event.answer, "stopped" if event.stopped else "done", texts)
@@ -219,14 +227,14 @@ class CompareTab:
 
     @staticmethod
     def answers_html(compared: Compared, texts: Mapping[str, str]) -> str:
-        """Every side's answer, or why it `failed`, under a letter; with names and receipts once they may be known. When
-        all have ended, words that differ from the first side's (there: the last's) are marked."""
+        """A letter for every side; when all have ended, its answer or why it `failed` below, and words that differ from
+        the first side's (there: the last's) marked. With names and receipts once they may be known."""
         answers, failed = compared.answers, compared.failed
         sides = [side for side in answers if side not in failed]
         marked = compared.ended and len(sides) > 1
         cards = ""
         for letter, (side, text) in zip(LETTERS, answers.items(), strict=False):  # ids too say nothing
-            shown = html.escape(failed.get(side, text))
+            shown = html.escape(failed.get(side, text)) if compared.ended else "…"
             if marked and side in sides:
                 shown = mark_differences(text, answers[sides[-1] if side == sides[0] else sides[0]])
             title, link = letter, ""
@@ -234,12 +242,15 @@ class CompareTab:
                 title = f"{letter}: {names(side, texts)}"
                 title += f" · {texts['your_vote']}" if compared.choice == side else ""
                 link = receipt_link(compared.receipts[side], texts) if side in compared.receipts else ""
-            kind = ' class="failed"' if side in failed else ""
+            kind = ' class="failed"' if side in failed and compared.ended else ""
             heading = f"<h3>{html.escape(title)}</h3>"
             cards += f'<section id="side-{letter.lower()}">{heading}<p{kind}>{shown}</p>{link}</section>'
         live = "off" if compared.ended else "polite"
-        legend = f'<p class="lav2-hint">{html.escape(texts["differing"])}</p>' if marked else ""
-        return f'<div class="lav2-answers" aria-live="{live}">{cards}</div>{legend}'
+        ready = sum(side in failed or bool(text) for side, text in answers.items())
+        told = texts["together"].format(n=ready, of=len(answers))
+        legend = texts["differing"] if marked else "" if compared.ended else told
+        below = f'<p class="lav2-hint">{html.escape(legend)}</p>' if legend else ""
+        return f'<div class="lav2-answers" aria-live="{live}">{cards}</div>{below}'
 
     def _unveiled(self, compared: Compared, photo: Image.Image | None, texts: Mapping[str, str]) -> dict[Any, Any]:
         """The page with names, receipts and what each answer rests on."""
@@ -253,7 +264,7 @@ class CompareTab:
     def give_back(self, cancel: Cancellation | None) -> dict[Any, Any]:
         if cancel is not None:
             cancel.set()
-        return {self.box: gr.MultimodalTextbox(**IDLE)}
+        return {self.box: gr.MultimodalTextbox(**IDLE), self.answers: "", **self.voting.shown(0)}
 
     def vote(self, choice: str | int, shown: Compared | None, request: gr.Request) -> dict[Any, Any]:
         """Of votes.CHOICES, or the place of the best answer; then everybody may know which is which."""
@@ -290,4 +301,5 @@ class CompareTab:
         if not Path(shown.path).is_file():
             return NOTHING
         number = self.panel.number(event.row_value)
-        return {self.panel.picture: draw_findings(read_photo(shown.path), shown.findings.evidence, number)}
+        findings = replace(shown.findings, receipt=None) if shown.veiled else shown.findings  # what holds an answer
+        return {self.panel.picture: draw_findings(read_photo(shown.path), findings, number)}

@@ -1,4 +1,4 @@
-"""Beside the conversation: the evidence of one answer, and the ways from it to Compare and to a receipt's replay."""
+"""Beside the conversation: the evidence of one answer, and the way from it to Compare."""
 
 import html
 from collections.abc import Mapping
@@ -10,21 +10,19 @@ import gradio as gr
 from lav2.ui.inputs import NOTHING, shown_photo
 from lav2.ui.messages import owner
 from lav2.ui.panel import EvidencePanel
-from lav2.ui.replay import ReplayFold
 from lav2.ui.state import Exchange, Exchanges, busy, current_photo
 from lav2.ui.texts import T, texts_for
 from lav2.ui.views import draw_findings, notice
 
 
 class EvidenceColumn:
-    """A heading with the question, the panel on its answer, "Compare this", and the fold for receipts."""
+    """A heading with the question, the panel on its answer, and "Compare this"."""
 
     def __init__(self):
         self.opened = gr.State(None)  # whose evidence is shown: the number of an exchange, None for the last
         self.heading = gr.HTML(T("evidence"), elem_classes="lav2-title", padding=False)
         self.panel = EvidencePanel(correctable=True)
         self.compare_this = gr.Button(T("compare_this"), size="sm", visible=False, elem_id="compare-this")
-        self.replaying = ReplayFold()
         self.all = [self.opened, self.heading, self.compare_this, *self.panel.all]
 
     def asked(self, exchange: Exchange, texts: Mapping[str, str]) -> dict[Any, Any]:
@@ -74,4 +72,4 @@ class EvidenceColumn:
         if photo is None or busy(exchanges):  # while an answer comes, its findings are not in the session yet
             return NOTHING
         number, found = self.panel.number(event.row_value), shown[-1].findings
-        return {self.panel.picture: draw_findings(photo, found.evidence, number, found.added)}
+        return {self.panel.picture: draw_findings(photo, found, number)}

@@ -18,6 +18,9 @@ from lav2.ui.views import notice
 KEEP_UPLOADS = (300, 1800)  # seconds: every five minutes, files unused for half an hour are deleted
 
 
+RESTORED = "() => { document.body.dataset.restored = ''; }"  # labels.js then shows the page
+
+
 def build() -> gr.Blocks:
     with Page(title="LAV2", analytics_enabled=False, delete_cache=KEEP_UPLOADS, fill_width=True) as blocks:
         with gr.Column(elem_id="lead"):
@@ -30,7 +33,8 @@ def build() -> gr.Blocks:
             with gr.Tab(T("compare_tab"), id="compare"):
                 blocks.compare = CompareTab()
         chat = blocks.chat
-        blocks.load(chat.reload, [chat.stored, chat.exchanges], chat.page, queue=False, **QUIET)
+        opened = blocks.load(chat.reload, [chat.stored, chat.exchanges], chat.page, queue=False, **QUIET)
+        opened.then(None, js=RESTORED, **QUIET)
         shown = [chat.exchanges, chat.evidence.opened]
         carried = [tabs, blocks.compare.box, chat.notice]
         chat.evidence.compare_this.click(chat.evidence.carried, shown, carried, queue=False, **QUIET)
@@ -68,6 +72,7 @@ def theme() -> gr.themes.Base:
         button_primary_background_fill_dark="*primary_700",
         button_primary_background_fill_hover="*primary_800",
         button_primary_background_fill_hover_dark="*primary_800",
+        block_label_background_fill_dark="*primary_800",
         input_placeholder_color="*neutral_500",
         input_placeholder_color_dark="*neutral_400",
     )

@@ -110,7 +110,7 @@ class EvidencePanel:
         return {
             **self.empty(texts),
             self.status: gr.update(value=self._state(findings, photo, texts), visible=True),
-            self.picture: gr.update(value=photo and draw_findings(photo, {}), visible=photo is not None),
+            self.picture: gr.update(value=photo and draw_findings(photo, Findings()), visible=photo is not None),
         }
 
     def changed(
@@ -148,7 +148,7 @@ class EvidencePanel:
         row = findings_table(findings, texts)[item.number - 1]
         return {
             self.status: status_html(findings, texts),
-            self.picture: draw_findings(photo, findings.evidence, added=findings.added),
+            self.picture: draw_findings(photo, findings),
             self.table: gr.update(value=[*table, [True, *row]]),
             self.fix.notice: notice(texts["fix_added"].format(number=item.number), texts["fix_added_next"], good=True),
             self.fix.text: "",
@@ -174,7 +174,7 @@ class EvidencePanel:
             return {}
         table = findings_table(findings, texts)
         cells = [[True, *row] for row in table] if self.correctable else table
-        drawn = photo and draw_findings(photo, findings.evidence, added=findings.added)
+        drawn = photo and draw_findings(photo, findings)
         correctable = self.correctable and bool(table) and findings.receipt is not None
         shown = self.fix.shown(correctable and photo is not None) if self.fix else {}
         return {

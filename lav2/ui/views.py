@@ -267,13 +267,12 @@ def change_text(change: Change, texts: Mapping[str, str]) -> str:
     return texts[f"change_{kind}"].format(expert=expert_label(change.expert, texts), **quoted)
 
 
-def draw_findings(
-    photo: Image.Image, evidence: Mapping[str, Evidence], number: int | None = None, added: Sequence[render.Item] = ()
-) -> Image.Image:
-    """The photo with numbered findings, those of `added` too, small enough for the page; the item `number` alone stays
-    bright."""
-    drawn = render.draw(photo, evidence, added)
-    chosen = next((item for item in (*render.numbered(evidence), *added) if item.number == number), None)
+def draw_findings(photo: Image.Image, findings: Findings, number: int | None = None) -> Image.Image:
+    """The photo with numbered findings, the reader's own too, small enough for the page. What the answer rests on
+    stands out; the item `number` alone stays bright."""
+    drawn = render.draw(photo, findings.evidence, findings.added, check_answer(findings).rests_on)
+    shown = (*render.numbered(findings.evidence), *findings.added)
+    chosen = next((item for item in shown if item.number == number), None)
     if chosen is not None and chosen.polygon is not None:
         mask = Image.new("L", drawn.size, 70)  # of 255: the rest stays visible, but dim
         ImageDraw.Draw(mask).polygon([(float(x), float(y)) for x, y in chosen.polygon], fill=255)

@@ -28,15 +28,16 @@ class VotingRow:
             gr.HTML(T("vote_best_info"), elem_classes="lav2-hint", padding=False)
             self.best = [gr.Button(letter, size="sm", min_width=40) for letter in LETTERS]
         self.unveil = gr.Button(T("unveil"), size="sm", visible=False)
-        self.all = [self.two, self.several, self.unveil, *self.best]
+        self.all = [self.two, self.several, self.unveil, *self.choices.values(), *self.best]
 
-    def shown(self, sides: int) -> dict[Any, Any]:
-        """For that many answers; 0 hides all."""
+    def shown(self, sides: int, ended: bool = True) -> dict[Any, Any]:
+        """For that many answers; 0 hides all. Before the last has `ended` nothing can be pressed."""
         return {
             self.two: gr.update(visible=sides == 2),
             self.several: gr.update(visible=sides > 2),
-            self.unveil: gr.update(visible=sides > 1),
-            **{button: gr.update(visible=place < sides) for place, button in enumerate(self.best)},
+            self.unveil: gr.update(visible=sides > 1, interactive=ended),
+            **{button: gr.update(interactive=ended) for button in self.choices.values()},
+            **{button: gr.update(visible=place < sides, interactive=ended) for place, button in enumerate(self.best)},
         }
 
 
