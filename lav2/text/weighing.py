@@ -57,22 +57,21 @@ def answer_bias(evidence: Mapping[str, Evidence], question: str) -> dict[str, fl
 
 def _count(evidence: Mapping[str, Evidence], question: str) -> list[tuple[str, float]]:
     """The number of boxes of the one kind that a question counts; nothing of "women", who are not told apart."""
-    found, asked = evidence.get("detection"), _COUNT.fullmatch(question.strip())
-    if not isinstance(found, Detections) or not asked:
+    found, asked = _boxes(evidence, question), _COUNT.fullmatch(question.strip())
+    if found is None or not asked:
         return []
     kinds = [kind for word, kind in claims.asked_words(asked[1]) if word == asked[1].lower()]
     if not kinds or (kinds == ["person"] and asked[1].lower() not in grounding.ANYBODY):
         return []
-    number = grounding.filter_for_question(found, question).labels.count(kinds[0])
+    number = found.labels.count(kinds[0])
     return [(grounding.number(number).capitalize(), COUNT_RIGHT)] if number else []
 
 
 def _of_group(evidence: Mapping[str, Evidence], question: str) -> list[tuple[str, float]]:
     """The kinds that boxes tell where a question asks for the right one (claims.group_asked): "Dog", "A dog"."""
-    group, found = claims.group_asked(question), evidence.get("detection")
-    if not group or not isinstance(found, Detections):
+    group, found = claims.group_asked(question), _boxes(evidence, question)
+    if not group or found is None:
         return []
-    found = grounding.filter_for_question(found, question)
     surest = {
         label: max(chance, UNTOLD)
         for chance, label in sorted(zip(found.confidence.tolist(), found.labels, strict=True))
@@ -80,6 +79,13 @@ def _of_group(evidence: Mapping[str, Evidence], question: str) -> list[tuple[str
     }
     written = (grounding.named, grounding.a)
     return [(write(kind).capitalize(), chance) for kind, chance in surest.items() for write in written]
+
+
+def _boxes(evidence: Mapping[str, Evidence], question: str) -> Detections | None:
+    """Those that an answer may rest on; None without a detector."""
+    found = evidence.get("detection")
+    found = found and grounding.filter_for_question(found, question)
+    return found if isinstance(found, Detections) else None
 
 
 def _colours(evidence: Mapping[str, Evidence], question: str) -> list[tuple[str, float]]:

@@ -50,9 +50,7 @@ class KeepingRow:
             self.told = gr.HTML(T("share_lead"), elem_classes="lav2-hint", padding=False)
         self.name = gr.Textbox(visible=False)  # of the link
         self.fold.expand(self.make, [exchanges], [self.markdown, self.json, self.link], queue=False, **QUIET)
-        made = self.share.click(
-            self.make_link, [exchanges], [self.name, self.link, self.told], queue=False, **QUIET
-        )
+        made = self.share.click(self.make_link, [exchanges], [self.name, self.link, self.told], queue=False, **QUIET)
         made.success(None, [self.name, self.told], [self.link, self.told], js=ADDRESS, **QUIET)
 
     def make(self, exchanges: Exchanges, request: gr.Request) -> dict[Any, Any]:
