@@ -5,8 +5,8 @@ import json
 
 import pytest
 from live import ROOT, answered, attach, barriers, send, settled
+from page_actions import paper
 from playwright.sync_api import expect
-from test_browser import paper
 
 pytestmark = [pytest.mark.slow, pytest.mark.flaky(reruns=2)]
 

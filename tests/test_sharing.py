@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 from PIL import Image
-from test_app import CHAT, ENGLISH, OBJECTS, Scripted, ask, done, value
+from scripted import CHAT, ENGLISH, OBJECTS, Scripted, ask, done, value
 
 from lav2.events import EvidenceFound, PromptReady
 from lav2.ui import answering, inputs, sharing
