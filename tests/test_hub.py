@@ -175,7 +175,7 @@ def test_what_folder_writes_is_taken_by_a_plain_push_and_without_its_attributes_
     assert hashlib.sha256((folder / "assets/words.txt").read_bytes()).hexdigest() in sent and len(sent) == 3
     (folder / ".gitattributes").unlink()
     (folder / "assets/words.txt").write_text("y" * (rules.PLAIN_LIMIT + 1))
-    assert "assets/words.txt has to go by LFS" in pushed().stderr
+    assert "has to go by LFS or Xet" in pushed().stderr
 
 
 @pytest.mark.parametrize(

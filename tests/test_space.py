@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+import run_dockerfile
 from live import ROOT, serve, visitor
 
 import app
@@ -28,6 +29,13 @@ def test_the_front_matter_agrees_with_the_pins_and_files():
     assert (ROOT / FRONT["app_file"]).exists()
     assert FRONT["python_version"].strip('"') in ("3.10", "3.12"), "what ZeroGPU offers"
     assert len(FRONT["short_description"]) <= 60
+
+
+def test_every_step_of_the_container_is_one_that_its_rehearsal_executes():
+    steps = list(run_dockerfile.steps((ROOT / "Dockerfile").read_text(encoding="utf-8")))
+    assert steps[0][0] == "FROM" and steps[-1] == ("CMD", '["python", "app.py"]')
+    with pytest.raises(ValueError, match="ADD is none of"):
+        list(run_dockerfile.steps("FROM a\nADD x \\\n y\n"))
 
 
 def test_the_container_runs_as_a_normal_user_on_the_same_files():
