@@ -483,8 +483,8 @@ def test_compare_streams_both_sides_with_one_seed_and_marks_what_differs(monkeyp
     page = compare(photo)
     page |= COMPARE.unveil(page[COMPARE.shown], ENGLISH)
     shown = page[COMPARE.answers]
-    assert re.search("<h3>[AB]: Experts off</h3><p>A <mark>white</mark> dog.", shown)
-    assert re.search("<h3>[AB]: Experts on</h3><p>A <mark>black</mark> dog.", shown)
+    assert re.search("<h2>[AB]: Experts off</h2><p>A <mark>white</mark> dog.", shown)
+    assert re.search("<h2>[AB]: Experts on</h2><p>A <mark>black</mark> dog.", shown)
     assert sorted(request.experts for request in scripted.requests) == [(), ("ocr",)]
     assert {request.sampling.seed for request in scripted.requests} == {7}
     assert page[COMPARE.panel.table]["value"]
@@ -535,7 +535,7 @@ def test_on_compare_a_side_that_fails_says_why_in_its_place_and_the_others_get_m
 
     monkeypatch.setattr(answering, "ASSISTANT", OneFails())
     page = compare(photo, "grid")
-    cards = dict(re.findall("<section.*?<h3>[A-H]: (.*?)</h3>(.*?)</section>", page[COMPARE.answers]))
+    cards = dict(re.findall("<section.*?<h2>[A-H]: (.*?)</h2>(.*?)</section>", page[COMPARE.answers]))
     assert len(cards) == 8 and "Too long. Shorten it." in cards["Text"] and "receipt" not in cards["Text"]
     assert all("lav2-receipt" in card for side, card in cards.items() if side != "Text")
     assert sum("<mark>0</mark>." in card for card in cards.values()) == 1

@@ -68,6 +68,7 @@ def theme() -> gr.themes.Base:
         block_label_text_color="*primary_800",
         checkbox_label_background_fill_selected="*primary_700",
         checkbox_label_background_fill_selected_dark="*primary_700",
+        button_secondary_background_fill_hover_dark="*neutral_700",
         button_primary_background_fill="*primary_700",
         button_primary_background_fill_dark="*primary_700",
         button_primary_background_fill_hover="*primary_800",
