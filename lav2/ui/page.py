@@ -88,7 +88,7 @@ TERMS = (
 
 def labels_js() -> str:
     """The page's script, with its texts."""
-    names = ("photo", "photo_sent", "column_use", "more", "drop")
+    names = ("photo", "photo_sent", "column_use", "more", "drop", "many_more")
     used = {language: {name: texts[name] for name in names} for language, texts in TEXTS.items()}
     for language, texts in used.items():
         texts["terms"] = {TEXTS[language][name]: TEXTS[language][f"term_{name}"] for name in TERMS}
