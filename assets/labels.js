@@ -50,6 +50,13 @@
       set(arrow, "aria-label", title.querySelector(".md")?.innerText.trim() || say.more);
       set(arrow, "aria-expanded", String(title.classList.contains("expanded")));
     }
+    for (const more of document.querySelectorAll(".icon-button:has(> div .upload-container)")) { // two again, with no name
+      const inner = more.querySelector(".upload-container");
+      for (const name of ["aria-label", "title"]) set(more, name, say.many_more);
+      if (inner.inert) continue;
+      inner.inert = true;
+      more.addEventListener("click", (event) => { if (event.isTrusted) inner.click(); });
+    }
     for (const image of document.querySelectorAll("footer img")) set(image, "alt", ""); // its name stands beside it
     for (const button of document.querySelectorAll("button[aria-label='']")) button.setAttribute("aria-label", say.more);
   };

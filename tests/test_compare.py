@@ -57,7 +57,7 @@ def by_experts(monkeypatch, tmp_path):
 def bars_of(chart) -> dict[tuple[str, str], int]:
     """(group, name) -> width in % of each bar."""
     found = {}
-    for group, rows in re.findall("<h5>(.*?)</h5><ul>(.*?)</ul>", chart["value"]):
+    for group, rows in re.findall("<h3>(.*?)</h3><ul>(.*?)</ul>", chart["value"]):
         for name, width in re.findall(r"<span>(.*?)</span>.*?width: (\d+)%", rows):
             assert (group, name) not in found
             found[group, name] = int(width)
@@ -71,13 +71,13 @@ def test_sides_are_random_and_nothing_that_is_read_tells_which_is_which_before_t
         page = compare(photo)
         answers = page[COMPARE.answers]
         orders[tuple(page[COMPARE.shown].answers)] += 1
-        assert "Experts o" not in answers and "receipt" not in answers and "<h3>A</h3>" in answers
+        assert "Experts o" not in answers and "receipt" not in answers and "<h2>A</h2>" in answers
         assert re.findall('id="(.*?)"', answers) == ["side-a", "side-b"]
         assert not page[COMPARE.panel.claims].get("visible") and page[COMPARE.voting.two]["visible"]
     assert set(orders) == {("off", "on"), ("on", "off")}
     voted = COMPARE.vote("left", page[COMPARE.shown], ENGLISH)
     first = {"off": "Experts off", "on": "Experts on"}[next(iter(page[COMPARE.shown].answers))]
-    assert f"<h3>A: {first} · your vote</h3>" in voted[COMPARE.answers] and "receipt" in voted[COMPARE.answers]
+    assert f"<h2>A: {first} · your vote</h2>" in voted[COMPARE.answers] and "receipt" in voted[COMPARE.answers]
     assert voted[COMPARE.panel.claims]["visible"]
 
 

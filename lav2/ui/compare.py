@@ -243,7 +243,7 @@ class CompareTab:
                 title += f" · {texts['your_vote']}" if compared.choice == side else ""
                 link = receipt_link(compared.receipts[side], texts) if side in compared.receipts else ""
             kind = ' class="failed"' if side in failed and compared.ended else ""
-            heading = f"<h3>{html.escape(title)}</h3>"
+            heading = f"<h2>{html.escape(title)}</h2>"
             cards += f'<section id="side-{letter.lower()}">{heading}<p{kind}>{shown}</p>{link}</section>'
         live = "off" if compared.ended else "polite"
         ready = sum(side in failed or bool(text) for side, text in answers.items())

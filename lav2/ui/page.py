@@ -68,6 +68,7 @@ def theme() -> gr.themes.Base:
         block_label_text_color="*primary_800",
         checkbox_label_background_fill_selected="*primary_700",
         checkbox_label_background_fill_selected_dark="*primary_700",
+        button_secondary_background_fill_hover_dark="*neutral_700",
         button_primary_background_fill="*primary_700",
         button_primary_background_fill_dark="*primary_700",
         button_primary_background_fill_hover="*primary_800",
@@ -87,7 +88,7 @@ TERMS = (
 
 def labels_js() -> str:
     """The page's script, with its texts."""
-    names = ("photo", "photo_sent", "column_use", "more", "drop")
+    names = ("photo", "photo_sent", "column_use", "more", "drop", "many_more")
     used = {language: {name: texts[name] for name in names} for language, texts in TEXTS.items()}
     for language, texts in used.items():
         texts["terms"] = {TEXTS[language][name]: TEXTS[language][f"term_{name}"] for name in TERMS}

@@ -83,8 +83,8 @@ def bars_html(title: str, bars: Sequence[tuple[str, str, int, int]]) -> str:
         share = round(100 * so_many / of)
         told = f"<span>{html.escape(name)}</span><b>{html.escape(share_text(so_many, of))}</b>"
         groups[group] = groups.get(group, "") + f'<li>{told}<i style="width: {share}%" aria-hidden="true"></i></li>'
-    parts = "".join(f"<h5>{html.escape(group)}</h5><ul>{rows}</ul>" for group, rows in groups.items())
-    return f'<div class="lav2-bars"><h4>{html.escape(title)}</h4>{parts}</div>'
+    parts = "".join(f"<h3>{html.escape(group)}</h3><ul>{rows}</ul>" for group, rows in groups.items())
+    return f'<div class="lav2-bars"><h2>{html.escape(title)}</h2>{parts}</div>'
 
 
 def tally_html(
