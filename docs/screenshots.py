@@ -1,9 +1,10 @@
 """Pictures of every state of the page, on a laptop, a phone and a wide screen, light and dark, to be looked at.
 
-python docs/screenshots.py FOLDER [ADDRESS]      (without ADDRESS it starts the app; needs Chromium)
-python docs/screenshots.py --readme [ADDRESS]    the four of the README, into docs/images
+python docs/screenshots.py FOLDER      every state; without --address it starts the app; needs Chromium
+python docs/screenshots.py --readme    the four of the README, into docs/images
 """
 
+import argparse
 import json
 import random
 import sys
@@ -196,9 +197,15 @@ README = {
 }
 
 
-def main(folder: str, address: str | None = None) -> None:
-    readme = folder == "--readme"
-    place = ROOT / "docs/images" if readme else Path(folder)
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Pictures of the page.")
+    where = parser.add_mutually_exclusive_group(required=True)
+    where.add_argument("folder", type=Path, nargs="?", help="for pictures of every state")
+    where.add_argument("--readme", action="store_true", help="those of the README, into docs/images")
+    parser.add_argument("--address", help="of a running app (default: one is started)")
+    options = parser.parse_args()
+    readme, address = options.readme, options.address
+    place = ROOT / "docs/images" if readme else options.folder
     place.mkdir(parents=True, exist_ok=True)
     shots = [
         (f"{state}-{size}-{scheme}-{language[:2]}", state, size, scheme, language)
@@ -228,4 +235,4 @@ def main(folder: str, address: str | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

@@ -10,7 +10,7 @@ from experts.evidence import Caption, Detections, ExpertFailure, OcrLines, from_
 from experts.prompt_block import RULE, prompt_block
 from experts.render import numbered
 from lav2.documents.layout import ocr_json
-from lav2.text import grounding
+from lav2.text import grounding, weighing
 
 NO_LIMIT = 10**9
 NAMES = ("person", "dog", "cup")
@@ -137,8 +137,8 @@ def test_a_text_is_laid_out_once_for_prompt_computed_line_and_what_it_says_outri
     monkeypatch.setattr(block_module, "rows_of", lambda *given: laid_out.append(1) or order(*given))
     evidence, question = page([["Bread", "2.20"], ["Eggs", "3.95"]]), "Which is the cheapest?"
     assert "Computed" in grounding.block(evidence, question, len).text
-    assert list(grounding.answer_bias(evidence, question)) == ["Bread"]
-    assert list(grounding.answer_bias(evidence, "How much are the eggs?")) == ["3.95"]
+    assert list(weighing.answer_bias(evidence, question)) == ["Bread"]
+    assert list(weighing.answer_bias(evidence, "How much are the eggs?")) == ["3.95"]
     assert laid_out == [1]
-    assert grounding.answer_bias(page([["Tea", "1.00"], ["Eggs", "3.95"]]), question) != {}
+    assert weighing.answer_bias(page([["Tea", "1.00"], ["Eggs", "3.95"]]), question) != {}
     assert laid_out == [1, 1]  # another text
