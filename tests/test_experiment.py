@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 import tiny_data
+import torch
 from PIL import Image
 from tiny import EARLY, PROJECTOR, VISION, llama
 
@@ -17,12 +18,14 @@ from lav2.cli.main import main
 from lav2.errors import LAV2Error
 from lav2.evaluation import natural
 from lav2.experiments import report, run, stages
+from lav2.experiments.caption_loss import caption_loss
 from lav2.experiments.claims import BARE, CLAIMS, EXPERIMENTS, GROUNDED, PAPER
 from lav2.experiments.stages import MEASURES, arm_recipe, without_findings
 from lav2.model import checkpoint
 from lav2.model.adapted import AdaptedLlama
 from lav2.model.adapter import STAGES, group
 from lav2.model.llm import base_identity, load_llm, preset_on
+from lav2.model.vision import VisionTower
 from lav2.training import loop
 from lav2.training import run as training
 
@@ -157,11 +160,33 @@ def test_each_run_has_one_json_and_all_were_measured_on_the_same_items(ended):
                for name in ("paper-0", "paper-1", "in-turn-0", "in-turn-1")]  # fmt: skip
     for result in results:
         assert {name: len(items) for name, items in result["items"].items()} == {
-            "captions": 4, "everyday off": 2, "everyday on": 2, "human off": 4, "human on": 4}  # fmt: skip
+            "caption loss": 4, "captions": 4, "everyday off": 2, "everyday on": 2, "human off": 4, "human on": 4,
+        }  # fmt: skip
         assert result["captions"].keys() == results[0]["captions"].keys()
         for part in ("everyday", "human"):
             assert [row["question"] for row in result[part]] == [row["question"] for row in results[0][part]]
     assert [result["seed"] for result in results] == [0, 1, 0, 1]
+
+
+@pytest.mark.slow
+def test_the_loss_of_a_photos_captions_is_the_mean_over_their_tokens_one_caption_after_the_other(ended, tiny):
+    out = ended[0]
+    file, adapter = out / "shared/data/scored.jsonl", out / "paper-0/train"
+    told = caption_loss(tiny.preset, adapter, file, out / "features", "cpu")
+    measured = files.read_json(out / "paper-0/evaluate/result.json")["items"]["caption loss"]
+    assert told == pytest.approx(measured, abs=1e-4)
+    frozen, words = load_llm(tiny.preset.llm)
+    model = checkpoint.load(adapter, frozen, words).eval()
+    row = next(row for _, row in files.json_rows(file))
+    total = count = 0
+    with torch.inference_mode():
+        seen = VisionTower(VISION).encode([Image.open(file.parent / row["image"])])
+        for caption in row["captions"]:
+            said = words(caption, add_special_tokens=False).input_ids
+            ids = torch.tensor([[words.bos_token_id, *said, words.eos_token_id]])
+            total += model.loss(ids, torch.ones_like(ids), ids, seen).item() * (ids.shape[1] - 1)
+            count += ids.shape[1] - 1
+    assert told[0] == pytest.approx(total / count, abs=1e-3)
 
 
 @pytest.mark.slow

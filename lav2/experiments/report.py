@@ -21,7 +21,10 @@ from lav2.metrics.bootstrap import Interval, bootstrap_interval
 
 TABLE, NUMBERS = "claims.md", "claims.json"
 MISSING = "not run"
-HEADS = {"captions": "captions, CIDEr-D"}  # of the columns, where it is not the measure's name
+HEADS = {  # of the columns, where it is not the measure's name
+    "caption loss": "captions, loss (nats a token; less is better)",
+    "captions": "captions, CIDEr-D",
+}
 
 Results = Mapping[str, Mapping[int, Mapping[str, Any]]]  # arm -> seed -> result
 

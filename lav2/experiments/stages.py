@@ -19,7 +19,7 @@ from lav2.experiments.claims import BARE, GROUNDED, Arm, Experiment
 from lav2.recipe import ADAPTER, Recipe, Run, Stage, Work
 
 RESULT = "result.json"
-MEASURES = ("captions", "everyday off", "everyday on", "human off", "human on")  # off, on: the experts
+MEASURES = ("caption loss", "captions", "everyday off", "everyday on", "human off", "human on")  # off, on: the experts
 EVERYDAY, HUMAN, PHOTOS = "../everyday/questions.jsonl", "qa/photo_qa_own.jsonl", "photos/coco"  # below the data folder
 OFF, ON = "none", "all"  # arms of lav2.evaluation
 
@@ -159,8 +159,10 @@ def _evaluate(run: Run, stage: Stage) -> dict[str, Any]:
     from lav2.captioning.writer import Captioning
     from lav2.evaluation import natural, record, report, tasks
     from lav2.evaluation.runner import EvaluationRunner
+    from lav2.experiments.caption_loss import caption_loss
     from lav2.metrics.captions import cider_d, read_references
     from lav2.metrics.tokens import coco_tokens
+    from lav2.model import preflight
     from lav2.training import run_folder
 
     adapter, shared, limit = str(run.out / "train"), run.out.parent / "shared", stage.settings["human"]
@@ -177,7 +179,8 @@ def _evaluate(run: Run, stage: Stage) -> dict[str, Any]:
                    [[coco_tokens(text) for text in truths[name]] for name in said])  # fmt: skip
     everyday, everyday_rows = natural.everyday(runner, run.data / EVERYDAY, (OFF, ON), found=found)
     human, human_rows = natural.human(runner, run.data / HUMAN, run.data / PHOTOS, (OFF, ON), limit=limit, found=found)
-    items = {"captions": [float(value) for value in each]}
+    expected = caption_loss(preset, run.out / "train", scored, _cache(run), preflight.device(run.device))
+    items = {"caption loss": expected, "captions": [float(value) for value in each]}
     for name, rows in (("everyday", everyday_rows), ("human", human_rows)):
         for state, arm in (("off", OFF), ("on", ON)):
             items[f"{name} {state}"] = [float(row["right"][arm]) for row in rows]
