@@ -60,7 +60,7 @@ def _count(evidence: Mapping[str, Evidence], question: str) -> list[tuple[str, f
     found, asked = _boxes(evidence, question), _COUNT.fullmatch(question.strip())
     if found is None or not asked:
         return []
-    kinds = [kind for word, kind in claims.asked_words(asked[1]) if word == asked[1].lower()]
+    kinds = _named(asked[1])
     if not kinds or (kinds == ["person"] and asked[1].lower() not in grounding.ANYBODY):
         return []
     number = found.labels.count(kinds[0])
@@ -81,6 +81,11 @@ def _of_group(evidence: Mapping[str, Evidence], question: str) -> list[tuple[str
     return [(write(kind).capitalize(), chance) for kind, chance in surest.items() for write in written]
 
 
+def _named(words: str) -> list[str]:
+    """The kind of object that `words` name as a whole: of "dogs", not of "big dogs"; [] where they name none."""
+    return [kind for word, kind in claims.asked_words(words) if word == words.lower()]
+
+
 def _boxes(evidence: Mapping[str, Evidence], question: str) -> Detections | None:
     """Those that an answer may rest on; None without a detector."""
     found = evidence.get("detection")
@@ -93,7 +98,7 @@ def _colours(evidence: Mapping[str, Evidence], question: str) -> list[tuple[str,
     detections, asked = evidence.get("detection"), _COLOUR.fullmatch(question.strip())
     if not isinstance(detections, Detections) or not asked:
         return []
-    kinds = [kind for word, kind in claims.asked_words(asked[1]) if word == asked[1].lower()]
+    kinds = _named(asked[1])
     if asked[1].lower() == "it":
         sure = set(detections.only(detections.confidence >= detections.sure).labels)
         kinds = list(sure - {"person"}) if len(sure) == 1 else []
