@@ -10,7 +10,7 @@ from experts.evidence import from_json
 from experts.prompt_block import prompt_block
 from experts.render import LINE_CHARS, clean
 from lav2.data.formats import InstructionRow, read_rows
-from lav2.documents import kinds, rows
+from lav2.documents import kinds, rows, states
 from lav2.documents.__main__ import main
 from lav2.documents.layout import ocr_json
 from lav2.documents.mix import _few, _whole_groups
@@ -21,7 +21,7 @@ from lav2.documents.phrases import phrases
 # What is asked for on the page itself: the answer is a piece of it.
 COPIED = (
     "field", "title", "value", "key", "least", "most", "total", "tax", "subtotal", "change", "hours", "sentence",
-    "line",
+    "line", "told",
 )  # fmt: skip
 DOCUMENTS = [rows.document(random.Random(seed)) for seed in range(400)]
 
@@ -39,7 +39,8 @@ def test_answers_about_a_document_stand_on_it_as_they_were_read():
             if ask.kind in COPIED:
                 assert squeeze(ask.answer) in page, (ask, made.rows)
     assert set(COPIED) <= set(asked)
-    assert {"member", "absent", "follow-up", "compound", "about", "rows", "open", "closed", "compare"} <= set(asked)
+    others = {"member", "absent", "follow-up", "compound", "about", "rows", "open", "closed", "compare", "state"}
+    assert others | {"which state", "rule", "paid by"} <= set(asked)
 
 
 def test_every_kind_of_document_comes_and_no_question_repeats_another():
@@ -55,6 +56,24 @@ def test_yes_and_no_are_as_likely_and_denials_are_a_share_of_all():
     assert set(members) == {"Yes", "No"} and 0.8 < members["Yes"] / members["No"] < 1.25
     absent = sum(ask.answer == kinds.ABSENT for ask in asks) / len(asks)
     assert 0.05 < absent < 0.25
+
+
+@pytest.mark.parametrize("kind", ["state", "rule", "paid by"])
+def test_whether_is_answered_by_yes_as_often_as_by_no_and_by_what_the_row_says(kind):
+    asked = [(ask, made) for made in DOCUMENTS for ask in made.asks if ask.kind == kind]
+    said = Counter(ask.answer.partition(":")[0] for ask, _ in asked)
+    assert set(said) == {"Yes", "No"} and 0.7 < said["Yes"] / said["No"] < 1.45
+    for ask, made in asked:
+        proof = ask.answer.partition(": ")[2].removesuffix(".")
+        assert squeeze(proof) in squeeze(" ".join(cell for row in made.rows for cell in row)), (ask, made.rows)
+
+
+def test_which_rows_have_a_state_is_told_by_their_names_alone():
+    for made in DOCUMENTS:
+        for ask in made.asks:
+            if ask.kind == "which state" and ask.answer != states.NONE:
+                page = squeeze(" ".join(cell for row in made.rows for cell in row))
+                assert all(squeeze(name) in page for name in ask.answer.split(", ")), (ask, made.rows)
 
 
 def test_the_same_seed_gives_the_same_rows(tmp_path):

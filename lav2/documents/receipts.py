@@ -186,6 +186,12 @@ def receipt(rng: Random, rate: float) -> Document:
             next(row[0] for row in reversed(page.made.rows) if row[-1] == amounts["card"]) if card else "Cash",
             "payment",
         )
+        said = amounts["card" if card else "cash"]
+        proof = " ".join(next(row for row in reversed(page.made.rows) if row[-1] == said))
+        by_card = ("Was it paid by card?", "Did they pay by card?", "Was a credit card used?", "Paid by card?")
+        page.ask(by_card, f"{'Yes' if card else 'No'}: {proof}.", "paid by")
+        in_cash = ("Was it paid in cash?", "Did they pay cash?", "Was cash used?", "Did they pay with cash?")
+        page.ask(in_cash, f"{'No' if card else 'Yes'}: {proof}.", "paid by")
     if quantity:
         at = rng.randrange(count)
         page.ask(

@@ -10,7 +10,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from lav2.documents import facts, kinds, prices, prose, receipts, tags, times, words
+from lav2.documents import facts, kinds, permits, prices, prose, receipts, states, tags, times, words
 from lav2.documents.kinds import ABSENT, Ask, Document
 from lav2.documents.layout import ocr_json
 from lav2.documents.phrasing import worded
@@ -18,11 +18,13 @@ from lav2.documents.phrasing import worded
 MAKERS = (
     (kinds.card, 22), (prices.price_list, 20), (receipts.receipt, 15), (times.hours, 14), (times.timetable, 9),
     (facts.facts, 8), (prose.letter, 8), (prose.sign, 11), (prose.columns, 1), (tags.tag, 11), (tags.label, 9),
+    (states.states, 12), (permits.permits, 10),
 )  # fmt: skip
 # How likely a kind of question is kept beside others of a document: what is hard is asked more often.
 WEIGHTS = {
     "about": 0.35, "read": 0.5, "title": 0.7, "line": 0.3, "rows": 0.6, "member": 0.7, "absent": 0.8, "least": 2.0, "most": 2.0,
     "least value": 1.5, "most value": 1.5, "key": 1.5, "below": 1.5, "follow-up": 1.3, "closed": 2.0, "open": 2.0, "change": 1.5, "days": 2.0,
+    "state": 1.2, "which state": 1.5, "told": 1.5, "paid by": 1.5,
 }  # fmt: skip
 QUESTIONS = 9  # of a document at most
 CLEAN = 0.5  # share of documents without a misread character
