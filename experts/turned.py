@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -17,6 +18,10 @@ BETTER = 1.2  # by that factor a reading upside down has to score higher
 LETTERS = 3  # stand one above the other, at least
 ALIKE = 0.6  # of the tallest: so tall they are all
 LEGIBLE = 0.5  # and so sure it has to be, on average
+TALL = 1.2  # height over width from which a box may hold a vertical line
+HIGHER = 1.5  # than a line beside it: what is no higher belongs to its row
+
+Box = list[int]  # left, right, top, bottom, px
 
 
 def level(quads: Sequence[Sequence[Sequence[float]]]) -> np.ndarray:
@@ -72,6 +77,54 @@ def righted(lines: list[Line], read: Read, score: Callable[[str], float], known:
         if BETTER * worth(line) >= worth(lines[k]):
             chosen[k] = line
     return chosen
+
+
+def vertical(boxes: Sequence[Box]) -> list[Box]:
+    """Boxes that may hold a vertical line: higher than wide, and no single letters of a row in which words stand."""
+    level_ones = [box for box in boxes if box[1] - box[0] >= box[3] - box[2]]
+
+    def in_row(box: Box) -> bool:
+        return any(
+            _beside(box[2], box[3], other) and box[3] - box[2] <= HIGHER * (other[3] - other[2]) for other in level_ones
+        )
+
+    return [box for box in boxes if box[3] - box[2] > TALL * (box[1] - box[0]) and not in_row(box)]
+
+
+def unstacked(boxes: Sequence[Box], grey: np.ndarray) -> list[Box]:
+    """The boxes, a column of a table's single digits taken apart: EasyOCR joins those of neighbouring rows to one box.
+    Letters of a sign that stand one above the other have no words of their own beside each."""
+    level_ones = [box for box in boxes if box[1] - box[0] >= box[3] - box[2]]
+    apart: list[Box] = []
+    for box in boxes:
+        left, right, top, bottom = (max(0, int(side)) for side in box)
+        pieces = _pieces(grey[top:bottom, left:right]) if bottom - top > TALL * (right - left) else []
+        beside = [
+            {k for k, other in enumerate(level_ones) if _beside(top + first, top + last, other)}
+            for first, last in pieces
+        ]
+        if len(pieces) > 1 and all(beside) and not set.intersection(*beside):
+            edge = max(1, min(second[0] - first[1] for first, second in pairwise(pieces)) // 2)
+            apart += [[left, right, top + first - edge, top + last + edge] for first, last in pieces]
+        else:
+            apart.append(box)
+    return apart
+
+
+def _beside(top: int, bottom: int, other: Box) -> bool:
+    """Whether what stands between two heights and a box stand at one height: each one's middle in the other."""
+    return other[2] < (top + bottom) / 2 < other[3] and top < (other[2] + other[3]) / 2 < bottom
+
+
+def _pieces(part: np.ndarray) -> list[tuple[int, int]]:
+    """First row, and the row after the last, of each piece of ink in a grey part [H, W]; [] where their heights differ."""
+    if not part.size or min(part.shape) < 2:
+        return []
+    rows = np.flatnonzero(np.diff(np.pad((ink(part) > 0).any(1).astype(int), 1))).reshape(-1, 2)
+    heights = rows[:, 1] - rows[:, 0]
+    if len(rows) < 2 or heights.min() < ALIKE * heights.max():
+        return []
+    return [(int(first), int(last)) for first, last in rows]
 
 
 def side_by_side(part: np.ndarray) -> np.ndarray | None:

@@ -7,7 +7,7 @@ from PIL import Image, ImageDraw, ImageFont
 from experts import ocr
 from experts.marks import dashed
 from experts.reading_order import rows_of
-from experts.turned import level, side_by_side
+from experts.turned import level, side_by_side, unstacked, vertical
 
 TOLD = ["GREEN MARKET", "Apples 2.40", "open until seven"]
 
@@ -127,6 +127,38 @@ def test_only_a_column_of_letters_is_set_side_by_side():
     column[150:155, 15:45] = 255
     column[155:200] = 255
     assert side_by_side(np.full((300, 60), 255, np.uint8)) is None
+
+
+def test_single_digits_in_a_tables_column_are_apart_and_a_signs_letters_are_not():
+    column = np.full((200, 400), 255, np.uint8)
+    for top in (20, 80, 140):
+        column[top : top + 40, 300:320] = 0
+    joined, rows = [296, 324, 10, 190], [[20, 200, top - 5, top + 45] for top in (20, 80, 140)]
+    digits = unstacked([*rows, joined], column)[3:]
+    assert [(left, right) for left, right, _, _ in digits] == [(296, 324)] * 3
+    for (_, _, top, bottom), at in zip(digits, (20, 80, 140), strict=True):
+        assert at - 15 < top <= at and at + 40 <= bottom < at + 55
+    assert unstacked([joined], column) == [joined]
+    assert unstacked([[20, 200, 20, 180], joined], column) == [[20, 200, 20, 180], joined]  # one high word beside it
+    assert vertical([*rows, joined]) == [joined]
+    assert vertical([*rows, *digits]) == [] and vertical(digits) == digits
+
+
+@pytest.mark.slow
+def test_a_timetable_keeps_its_platforms(reader):
+    board = Image.new("RGB", (900, 400), "#102040")
+    pen, font = ImageDraw.Draw(board), dejavu("DejaVuSans", 30)
+    rows = [
+        ("09:12", "Lausanne", "4", "On time"),
+        ("09:25", "Geneva", "2", "Cancelled"),
+        ("09:40", "Bern", "7", "Delayed"),
+        ("10:05", "Basel", "1", "On time"),
+        ("10:18", "Milano", "9", "Boarding"),
+    ]
+    for k, row in enumerate(rows):
+        for x, text in zip((40, 220, 480, 640), row, strict=True):
+            pen.text((x, 60 + 48 * k), text, font=font, fill="#ffe060")
+    assert told(reader(board)) == [" ".join(row) for row in rows]
 
 
 def test_a_stroke_is_a_dash_only_between_two_texts_and_alone():

@@ -10,15 +10,29 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from lav2.documents import facts, kinds, permits, prices, prose, receipts, states, tags, times, words
+from lav2.documents import (
+    boards,
+    cards,
+    facts,
+    kinds,
+    permits,
+    prices,
+    prose,
+    receipts,
+    states,
+    tables,
+    tags,
+    times,
+    words,
+)
 from lav2.documents.kinds import ABSENT, Ask, Document
 from lav2.documents.layout import ocr_json
 from lav2.documents.phrasing import worded
 
 MAKERS = (
-    (kinds.card, 22), (prices.price_list, 20), (receipts.receipt, 15), (times.hours, 14), (times.timetable, 9),
+    (cards.card, 22), (prices.price_list, 20), (receipts.receipt, 15), (times.hours, 14), (times.timetable, 9),
     (facts.facts, 8), (prose.letter, 8), (prose.sign, 11), (prose.columns, 1), (tags.tag, 11), (tags.label, 9),
-    (states.states, 12), (permits.permits, 10),
+    (states.states, 12), (permits.permits, 10), (tables.table, 7), (boards.board, 14),
 )  # fmt: skip
 # How likely a kind of question is kept beside others of a document: what is hard is asked more often.
 WEIGHTS = {
