@@ -117,7 +117,7 @@ def _beside(top: int, bottom: int, other: Box) -> bool:
 
 
 def _pieces(part: np.ndarray) -> list[tuple[int, int]]:
-    """First row, and the row after the last, of each piece of ink in a grey part [H, W]; [] where their heights differ."""
+    """First row, and the row after the last, of each piece of ink in a grey part [H, W]; [] if their heights differ."""
     if not part.size or min(part.shape) < 2:
         return []
     rows = np.flatnonzero(np.diff(np.pad((ink(part) > 0).any(1).astype(int), 1))).reshape(-1, 2)

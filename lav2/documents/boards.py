@@ -32,7 +32,7 @@ def board(rng: Random, rate: float) -> Document:
         maker = rng.choices([maker for maker, _ in PARTS], [share for _, share in PARTS])[0]
         kind = ONE_OF.get(maker.__name__, maker.__name__)
         part = maker(rng, rate)
-        if len(made.rows) + len(part.rows) > LONGEST or kind in seen:
+        if kind in seen or (made.rows and len(made.rows) + len(part.rows) > LONGEST):
             continue
         seen.add(kind)
         asks = [ask for ask in part.asks if ask.kind not in ALONE]

@@ -1,0 +1,188 @@
+"""What a text says of opening hours: when it opens and closes on a day, and whether it is open at a time. No torch.
+
+A model of this size takes the hours of a neighbouring day at times, and cannot compare times of day. Only rows that say
+a day and one span of time, or that it is closed, are read, and only a day of which one row tells is answered.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+_DAY = (
+    r"(?:mon(?:day)?|tue(?:s(?:day)?)?|wed(?:nesday)?|thu(?:rs?(?:day)?)?|fri(?:day)?|sat(?:urday)?|sun(?:day)?)s?\b\.?"
+)
+_DAYS = re.compile(
+    rf"\b(?P<first>{_DAY})(?:\s*(?P<to>-|–|—|=|~|to|till|until|through)\s*(?P<last>{_DAY}))?|"
+    r"\b(?P<all>daily|every ?day|7 days)\b|\b(?P<week>weekdays)\b|\b(?P<end>weekends?)\b",
+    re.IGNORECASE,
+)
+_HALF = r"[ap]\.?m\b\.?"  # am, p.m.
+_TIME = rf"\d{{1,2}}(?: ?[:.h] ?\d{{2}}| \d{{2}}(?!\d)|h)?\s?(?:{_HALF})?|noon|midnight"
+_DASH = r"\s*(?:-|–|—|=|~|to|till|until)\s*"
+# Of "20:30 - 14ho0" and "5:00 p m" no part is taken for a time.
+_SPAN = re.compile(
+    rf"(?<![\w.])(?<!\d:)(?<!\d[:.] )(?<!\w:)({_TIME}){_DASH}({_TIME})"
+    r"(?! ?[:.]? ?\d)(?!\w)(?! ?[ap] ?m)(?! [ap][nrw]\b)",
+    re.IGNORECASE,
+)
+_CLOSED = re.compile(r"\bclosed\b|\bruhetag\b", re.IGNORECASE)
+_CLOCK = re.compile(r"(\d{1,2})(?: ?[:.h ] ?(\d{2}))?h?\s?(?:([ap])\.?m\b\.?)?", re.IGNORECASE)
+_HOUR = r"\d{1,2}(?:[:.]\d{2})?"
+_AT = re.compile(rf"\bat ({_HOUR}\s?(?:{_HALF}|o'clock)?|noon|midnight)|(?<![\w:.])({_HOUR}\s?{_HALF})", re.IGNORECASE)
+# What is asked of the day. "Which day ...?" and "how much is it on Sunday?" ask for something else.
+_CLOSES = re.compile(r"\b(?:clos(?:e|es|ing)|how late|until when|till when|how long|shut)\b", re.IGNORECASE)
+_OPENS = re.compile(r"\b(?:(?:do|does|will) (?:\w+ ){0,3}open|opening time|from when|how early|opens)\b", re.IGNORECASE)
+_HOURS = re.compile(r"\b(?:when|what time|hours)\b", re.IGNORECASE)
+_ABOUT = re.compile(
+    r"\b(?:open|opens|opening|opened|close|closes|closing|closed|hours|until when|shut)\b", re.IGNORECASE
+)
+_WHETHER = re.compile(
+    r"\W*(?:(?:and|so|hi|hello|please|tell me|can you tell me|do you know)\b\W*)*(?:if |whether )?"
+    r"(?:is|are|do|does|can|may|will)\b.*?\b(?P<state>open|closed|go there|come|visit|shop there)\b",
+    re.IGNORECASE,
+)
+_WORD = re.compile(r"\b(?:when|what|which|how|until|till|from)\b", re.IGNORECASE)
+_WHICH_DAY = re.compile(
+    r"\W*(?:\w+ ){0,3}?(?:(?:which|what) days? (?:is|are) (?:it |they |the [\w ]+ )?|when is (?:it|the [\w ]+) )"
+    r"closed\W*",
+    re.IGNORECASE,
+)
+_OTHER = re.compile(r"\b(?:how much|cost|price|pay|free|which|who|park|last entry)\b", re.IGNORECASE)
+
+
+class Hours(NamedTuple):
+    """Of one day: the span as it is written, its ends as they are written and in minutes since midnight; "" closed."""
+
+    span: str
+    opens: str = ""
+    closes: str = ""
+    first: int = 0
+    last: int = 0
+
+
+def answered(rows: Sequence[Sequence[str]], question: str) -> str:
+    """The answer to a question about opening hours; "" where it is none, or the text is not clear.
+
+    Args:
+        rows: cells of each row of the text.
+    """
+    if _WHICH_DAY.fullmatch(question):
+        told = list(_told(rows))
+        closed = sorted({day for on, hours in told if not hours.span for day in on})
+        if len({day for on, _ in told for day in on}) < len(DAYS):  # one may be misread
+            return ""
+        return " and ".join(DAYS[day].capitalize() for day in closed)
+    days = [match for match in _DAYS.finditer(question) if match["first"] and not match["last"]]
+    if len(days) > 1 or _OTHER.search(question):
+        return ""
+    told = list(_told(rows))
+    if not days:  # of no day, but all days are alike
+        asked = next((kind for kind in (_CLOSES, _OPENS) if kind.search(question)), None)
+        alike = {hours for _, hours in told if hours.span}
+        one = alike.pop() if asked and len(alike) == 1 and _ABOUT.search(question) and _WORD.search(question) else None
+        return "" if one is None else one.closes if asked is _CLOSES else one.opens
+    day = _number(days[0]["first"])
+    told = [(on, hours) for on, hours in told if day in on]
+    if len(told) != 1:
+        return ""
+    hours, name = told[0][1], DAYS[day].capitalize()
+    if not _WORD.search(question) and (whether := _WHETHER.match(question)):
+        return _whether(hours, name, _AT.search(question), whether["state"].lower() == "closed")
+    for asked, answer in ((_CLOSES, hours.closes), (_OPENS, hours.opens), (_HOURS, hours.span)):
+        if asked.search(question) and _ABOUT.search(question):
+            return answer or f"It is closed on {name}."
+    return ""
+
+
+def _whether(hours: Hours, name: str, at: re.Match[str] | None, closed: bool) -> str:
+    """The answer to "is it open on that day?", or "is it closed?", at a time where one is given."""
+    if not hours.span:
+        return "" if closed and at else f"{'Yes' if closed else 'No'}, it is closed on {name}."
+    if at is None:
+        return f"{'No' if closed else 'Yes'}, {hours.span}."
+    inside = _inside(hours, next(filter(None, at.groups())))
+    return "" if inside is None else f"{'No' if inside == closed else 'Yes'}, {hours.span}."
+
+
+def _told(rows: Sequence[Sequence[str]]) -> Iterator[tuple[frozenset[int], Hours]]:
+    """(days, their hours) of each row that says both; hours may stand in the row below their days."""
+    lines = [" ".join(row) for row in rows]
+    for at, line in enumerate(lines):
+        on = _days(line)
+        if not on:
+            continue
+        text = line
+        if (
+            not any(map(str.isdigit, line))
+            and not _CLOSED.search(line)
+            and at + 1 < len(lines)
+            and not _days(lines[at + 1])
+        ):
+            text = lines[at + 1]
+        spans = _SPAN.findall(text)
+        if len(spans) == 1 and not _CLOSED.search(text):
+            hours = _hours(text, *spans[0])
+            if hours:
+                yield on, hours
+        elif not spans and _CLOSED.search(text):
+            yield on, Hours("")
+
+
+def _hours(text: str, opens: str, closes: str) -> Hours | None:
+    """A span of time; None where its ends are no times of day."""
+    found = _SPAN.search(text)
+    first, last = _minutes(opens), _minutes(closes)
+    if found is None or first is None or last is None:
+        return None
+    marked = re.search(r"[ap]\.?m", opens + closes, re.IGNORECASE)
+    if not marked and last <= first and last < 12 * 60 and first < 12 * 60:  # 9 - 5
+        last += 12 * 60
+    return Hours(found[0].strip(), opens.strip(), closes.strip(), first, last if last > first else last + 24 * 60)
+
+
+def _inside(hours: Hours, text: str) -> bool | None:
+    """Whether a time lies within the hours; None where it may be either half of the day."""
+    at = _minutes(text)
+    if at is None:
+        return None
+    if at < 12 * 60 and not re.search(r"[ap]\.?m|:|noon|midnight", text, re.IGNORECASE):  # at 7: in the morning?
+        both = {hours.first <= minutes < hours.last for minutes in (at, at + 12 * 60)}
+        return both.pop() if len(both) == 1 else None
+    return hours.first <= at < hours.last or hours.first <= at + 24 * 60 < hours.last
+
+
+def _minutes(text: str) -> int | None:
+    """Minutes since midnight of a time of day; None where it is none."""
+    low = text.strip().lower()
+    if low in ("noon", "midnight"):
+        return 12 * 60 if low == "noon" else 24 * 60
+    found = _CLOCK.match(low)
+    if not found:
+        return None
+    hour, minute = int(found[1]), int(found[2] or 0)
+    if found[3]:
+        hour = hour % 12 + (12 if found[3] == "p" else 0)
+    return hour * 60 + minute if hour <= 24 and minute < 60 else None
+
+
+def _days(line: str) -> frozenset[int]:
+    on: set[int] = set()
+    for match in _DAYS.finditer(line):
+        if match["all"]:
+            on |= set(range(7))
+        elif match["week"]:
+            on |= set(range(5))
+        elif match["end"]:
+            on |= {5, 6}
+        else:
+            first = _number(match["first"])
+            last = _number(match["last"]) if match["last"] else first
+            on |= {(first + step) % 7 for step in range((last - first) % 7 + 1)}
+    return frozenset(on)
+
+
+def _number(day: str) -> int:
+    return next(at for at, name in enumerate(DAYS) if day.lower().startswith(name[:3]))
