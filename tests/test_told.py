@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from experts.evidence import OcrLines
+from experts.evidence import Caption, OcrLines
 from lav2.config import EMBEDDED, PRESETS
 from lav2.events import Done, PromptReady, Request, Sampling, Token, Turn
 from lav2.text.language import SENTENCES
@@ -93,3 +93,11 @@ def test_which_page_or_frame_was_looked_at_is_told_in_both_languages():
             said = views.not_given_text(state.Findings(part=(kind, 3)), texts.TEXTS[language])
             assert "3" in said
     assert views.not_given_text(state.Findings(), texts.TEXTS["en"]) == ""
+
+
+def test_likely_answers_that_a_question_has_no_use_for_are_not_told_as_without_room():
+    caption = Caption("a dog on grass", 0.1, "captioner", candidates=(("dog", 0.8), ("two", 0.3)))
+    found = state.Findings(evidence={"caption": caption}, left_out=frozenset({2, 3}))
+    assert views.not_given_text(found, texts.TEXTS["en"]) == ""
+    crowded = replace(found, left_out=frozenset({1, 2, 3}))
+    assert "1 of the findings" in views.not_given_text(crowded, texts.TEXTS["en"])

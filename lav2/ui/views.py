@@ -217,7 +217,11 @@ TAKEN = {"page": "taken_page", "frame": "taken_frame", "picture": "taken_picture
 def not_given_text(findings: Findings, texts: Mapping[str, str]) -> str:
     """How much of the findings the model was not given, and why, and what of the file was looked at; "" if all."""
     unreliable = len(verdict.unreliable(findings.evidence))
-    told = [texts["left_out"].format(n=len(findings.left_out))] if findings.left_out else []
+    likely = {
+        item.number for item in render.numbered(findings.evidence) if item.kind == "candidate"
+    }  # told where of use
+    crowded = len(findings.left_out - likely)
+    told = [texts["left_out"].format(n=crowded)] if crowded else []
     told += [texts["left_unread"].format(n=unreliable)] if unreliable else []
     kind, number = findings.part
     told += [texts[TAKEN[kind]].format(n=number)] if kind else []
