@@ -99,11 +99,11 @@ CLAIMS = Experiment(
     reader=config.EMBEDDED,
     arms=ARMS,
     claims=CLAIMED,
-    steps=160,
+    steps=120,
     rows={"documents": 260, "known": 90, "human": 150, "tied": 80, "templates": 200},
-    sizes={"learned": 1500, "scored": 300, "chat": 60},
-    train={"batch": 6, "accumulate": 3, "together": 10, "views": 1, "warm_steps": 100, "dtype": "bfloat16",
+    sizes={"learned": 1500, "scored": 200, "chat": 60},
+    train={"batch": 6, "accumulate": 3, "together": 10, "views": 1, "warm_steps": 60, "dtype": "bfloat16",
            "save_every": 20},
-    evaluate={"human": 40, "max_new_tokens": 32},
+    evaluate={"human": 25, "max_new_tokens": 32},
 )  # fmt: skip
 EXPERIMENTS = {experiment.name: experiment for experiment in (CLAIMS,)}
