@@ -173,3 +173,25 @@ def test_what_the_model_was_not_given_holds_nothing():
     )
     assert unreliable({"ocr": judged}) == {3} and unreliable(MENU) == frozenset()
     assert verdict("The latte costs 4.50.", "How much is it?", {"ocr": judged}).rests_on == {2}
+
+
+BOARD = {
+    "ocr": lines(
+        "Bern | Cancelled", "Geneva | Cancelled", "Basel | On time", "No food or drinks", "Saturday 8:00 - 18:00"
+    )
+}
+
+
+@pytest.mark.parametrize(
+    "question, answer, numbers",
+    [
+        ("Is the train to Geneva running?", "No: Cancelled.", {4}),
+        ("Is the Basel train late?", "No: On time.", {6}),
+        ("Can I eat here?", "No: No food or drinks.", {7}),
+        ("Is eating forbidden?", "Yes: No food or drinks.", {7}),
+        ("Is it open at 7 am on Saturday?", "No, 8:00 - 18:00.", {8}),
+    ],
+)
+def test_what_a_yes_or_no_repeats_from_the_text_holds_it_in_the_row_that_is_asked_about(question, answer, numbers):
+    said = verdict(answer, question, BOARD)
+    assert (said.rests_on, said.against, said.denied, said.missing) == (numbers, set(), (), ())

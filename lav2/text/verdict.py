@@ -22,6 +22,7 @@ LONG_NUMBER = 3  # digits from which a number is no coincidence
 _DENIAL = re.compile(
     r"\b(?:no|not|none|nobody|nothing|never|neither|nor|without|cannot|unable)\b|n['’]t\b", re.IGNORECASE
 )
+_PROOF = re.compile(r"\s*(?:yes|no):\s*(?P<proof>.+?)\.?\s*", re.IGNORECASE | re.DOTALL)  # "No: Cash only."
 _CLAUSE = re.compile(r"[.;!?](?:\s+|$)|,\s+|\s+\b(?:but|and (?=no\b))\b\s*")
 _ABOUT_TEXT = re.compile(r"\b(?:texts?|words?|writing|written|says?|reads?|mention(?:s|ed)?|list(?:s|ed)?)\b")
 _PLACES = ("left", "right", "top", "bottom", "center", "middle")
@@ -79,6 +80,9 @@ def verdict(answer: str, question: str, evidence: Mapping[str, Evidence], left_o
     unread = unreliable(evidence)
     items = [item for item in numbered(evidence) if item.number not in unread]
     held = _Held(items, left_out, evidence.get("detection"), question)
+    if said := _PROOF.fullmatch(answer):  # what follows is repeated from the text, denial or not
+        held.prove(said["proof"])
+        return held.verdict()
     clauses = [clause for clause in _clauses(answer) if set(_content(clause)) - _NEUTRAL or _quoted(clause)]
     for clause in clauses:
         if _DENIAL.search(clause):
@@ -144,6 +148,16 @@ class _Held:
             if own and len(own & set(claims.words(clause))) >= 0.5 * len(own):
                 self.rests_on.add(item.number)
         self.rests_on |= self._texts(clause, answer, bare)
+
+    def prove(self, proof: str) -> None:
+        """What a "Yes: ..." or "No: ..." repeats from the text; where several rows hold it, those that the question is
+        about."""
+        self.affirm(proof, proof)
+        asked, found = set(_content(self.question)), {item.number for item in self.texts} & self.rests_on
+        about = [row for row in self.rows if asked & {word for item in row for word in self.content[item.number]}]
+        nearer = {item.number for row in about for item in row} & found
+        if nearer:
+            self.rests_on -= found - nearer
 
     def _coloured(self, clause: str, named: list[Item]) -> list[Item]:
         """Of the boxes named those whose colour the clause does not contradict; with no kind named ("Blue."), the boxes
