@@ -16,6 +16,12 @@ def test_every_file_that_the_readme_links_exists():
     assert [link for link in links if not (ROOT / link).exists()] == []
 
 
+def test_the_map_of_the_code_has_every_package_and_nothing_else():
+    table = TEXT.partition("## Map of the code")[2].partition("\n## ")[0]
+    packages = {file.parent.name for file in ROOT.glob("lav2/*/__init__.py")}
+    assert set(re.findall(r"\]\(lav2/(\w+)\)", table)) == packages
+
+
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 NAMED = re.findall(r"\[`([\w.]+)`\]\(([\w/]+\.py)\)", CONTRIBUTING)  # [`Class.method`](file)
 
@@ -39,10 +45,13 @@ def test_the_walk_from_question_to_answer_has_ten_steps_and_each_names_a_functio
     assert [(name, file) for name, file in NAMED if name not in names_of(ROOT / file)] == []
 
 
-@pytest.mark.parametrize("name", ["CONTRIBUTING.md", "CHANGELOG.md"])
-def test_every_file_that_the_other_papers_link_exists(name):
-    links = re.findall(r"\]\((?!https?:)([^)#]+)[^)]*\)", (ROOT / name).read_text(encoding="utf-8"))
-    assert links and [link for link in links if not (ROOT / link).exists()] == []
+OTHERS = [ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *ROOT.glob("docs/*.md"), *ROOT.glob("assets/*/README.md")]
+
+
+@pytest.mark.parametrize("paper", OTHERS, ids=lambda paper: str(paper.relative_to(ROOT)))
+def test_every_file_that_the_other_papers_link_exists(paper):
+    links = re.findall(r"\]\((?!https?:|#)([^)#]+)[^)]*\)", paper.read_text(encoding="utf-8"))
+    assert [link for link in links if not (paper.parent / link).exists()] == []
 
 
 def test_the_licence_is_the_whole_apache_licence_and_what_differs_is_noted():
