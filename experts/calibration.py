@@ -98,7 +98,9 @@ def read(weights: Path, classes: Sequence[str]) -> Calibration | None:
     file = beside(weights)
     if not weights.is_file() or not file.is_file():
         return None
-    again = "Make it again with `python -m experts.train_detector calibrate`, or remove it to have the plain scores."
+    next_step = (
+        "Make it again with `python -m experts.train_detector calibrate`, or remove it to have the plain scores."
+    )
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
         kinds = {name: Kind(**{k: float(v) for k, v in row.items()}) for name, row in content["kinds"].items()}
@@ -107,10 +109,10 @@ def read(weights: Path, classes: Sequence[str]) -> Calibration | None:
         if any(kind.slope <= 0 for kind in kinds.values()):
             raise ValueError("a slope is not above 0")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ExpertError(f"{file} is no calibration of a detector ({error}).", again) from error
+        raise ExpertError(f"{file} is no calibration of a detector ({error}).", next_step) from error
     missing = sorted(set(classes) - set(kinds))
     if found.weights != digest(weights) or missing:
-        raise ExpertError(f"The calibration {file.name} belongs to other weights than {weights.name}.", again)
+        raise ExpertError(f"The calibration {file.name} belongs to other weights than {weights.name}.", next_step)
     return found
 
 

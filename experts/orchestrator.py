@@ -69,7 +69,7 @@ class Orchestrator:
         the waiting; experts that look already go on, and what they find serves the next question. Raises ValueError
         at once for an unknown name.
         """
-        names = self._known(names)
+        names = self._check_names(names)
         photo = photo or fingerprint(image)
         finished: SimpleQueue[tuple[str, Evidence]] = SimpleQueue()
         for name in names:
@@ -95,7 +95,7 @@ class Orchestrator:
     def load(self, names: Sequence[str] | None = None) -> dict[str, float | ExpertFailure]:
         """Load the weights of the named experts (default: all) side by side: seconds, or why it failed, for
         each."""
-        names = self._known(self._experts if names is None else names)
+        names = self._check_names(self._experts if names is None else names)
 
         def load(name: str) -> float | ExpertFailure:
             start = time.perf_counter()
@@ -108,7 +108,7 @@ class Orchestrator:
         except RuntimeError:  # no thread can be started
             return {name: _no_thread(name) for name in names}
 
-    def _known(self, names: Sequence[str]) -> list[str]:
+    def _check_names(self, names: Sequence[str]) -> list[str]:
         unknown = [name for name in names if name not in self._experts]
         if unknown:
             raise ValueError(f"No expert is called {unknown[0]!r}. Known: {', '.join(self._experts)}.")

@@ -181,7 +181,7 @@ def test_what_the_prompt_begins_with_is_read_while_the_experts_look(assistant, b
     whole = assistant.count_tokens(prompts.beginning(assistant.settings.template, history)) // 128 * 128
     used = next(event.tokens for event in found if isinstance(event, PromptReady))
     assert whole >= 128 and known == whole and sum(read) == used - whole
-    monkeypatch.setattr(assistant, "_prefixes", prefix_cache.PrefixCache(assistant._prefixes.lead))
+    monkeypatch.setattr(assistant, "_prefixes", prefix_cache.PrefixCache(assistant._prefixes.shared_prefix))
     read.clear()
     given = events(assistant, "What is it?", photo, history, evidence=found[-1].evidence, sampling=short())
     assert sum(read) == used and given[-1].answer == found[-1].answer
@@ -192,8 +192,8 @@ def test_of_a_history_that_may_be_cut_only_what_all_prompts_begin_with_is_read_a
 
     long = (Turn("Hello", "word " * 150),) * 20
     begun = []
-    read_ahead = lambda model, words, beginning, *more: begun.append(beginning)  # noqa: E731
-    monkeypatch.setattr("lav2.inference.streaming.read_ahead", read_ahead)
+    prefill = lambda model, words, beginning, *more: begun.append(beginning)  # noqa: E731
+    monkeypatch.setattr("lav2.inference.streaming.prefill_prefix", prefill)
     events(assistant, "What is it?", bus.rotate(5), long, ("caption",), short(max_new_tokens=2))
     assert begun == [prompts.beginning(assistant.settings.template)]
 

@@ -105,8 +105,8 @@ def fit_asked(asked: Examples, kinds: int) -> tuple[np.ndarray, np.ndarray]:
     detector tells nothing of the whole photo the second slope is 0.
     """
     logits, k = logit(asked.score), asked.kind.astype(int)
-    told = float(np.ptp(logits[:, 1]) > 0)
-    x = logits * [1.0, told]
+    has_presence = float(np.ptp(logits[:, 1]) > 0)
+    x = logits * [1.0, has_presence]
 
     def loss(p: np.ndarray) -> tuple[float, np.ndarray]:
         slopes, offset, own = np.exp(p[:2]), p[2], p[3:]
@@ -118,7 +118,7 @@ def fit_asked(asked: Examples, kinds: int) -> tuple[np.ndarray, np.ndarray]:
         return float(nll.sum() + PRIOR_STRENGTH[0] * (own**2).sum() / 2), gradient
 
     p = minimize(loss, np.zeros(3 + kinds), jac=True, method="L-BFGS-B", options={"maxiter": 2000}).x
-    return np.exp(p[:2]) * [1.0, told], p[2] + p[3:]
+    return np.exp(p[:2]) * [1.0, has_presence], p[2] + p[3:]
 
 
 def fit(examples: Examples, kinds: int) -> tuple[np.ndarray, np.ndarray]:

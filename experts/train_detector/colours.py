@@ -45,10 +45,10 @@ def named(folder: Path) -> Iterator[tuple[Path, tuple[float, ...], str, str]]:
             for caption in entry["captions"]:
                 for start, end, entity, kind in caption["phrases"]:
                     words = [w for w in re.split(r"\W+", caption["text"][start:end].lower()) if w]
-                    said = [SAME.get(w, w) for w in words]
-                    colour = [w for w in said if w in colours.NAMES]
+                    spelled = [SAME.get(w, w) for w in words]
+                    colour = [w for w in spelled if w in colours.NAMES]
                     boxes = entry["boxes"].get(entity) or ()
-                    if kind not in KINDS or len(colour) != 1 or said[-1] in colours.NAMES or len(boxes) != 1:
+                    if kind not in KINDS or len(colour) != 1 or spelled[-1] in colours.NAMES or len(boxes) != 1:
                         continue
                     left, top, right, bottom = boxes[0]
                     if (right - left) * (bottom - top) >= SMALLEST:

@@ -96,16 +96,16 @@ class AdmissionQueue:
     def positions(self, slot: _Slot, cancel: threading.Event) -> Iterator[int]:
         """1 for the next to be answered, 2 for the one after it ..., each time it changes; ends when it is one's turn
         or `cancel` is set."""
-        told = 0
+        announced = 0
         while not cancel.is_set():
             with self._changed:
                 if slot.served:
                     return
                 position = self._order().index(slot) + 1
-                if position == told:
+                if position == announced:
                     self._changed.wait(POLL_INTERVAL_S)
                     continue
-            told = position
+            announced = position
             yield position
 
     def _admit(self) -> None:

@@ -123,8 +123,8 @@ class Assistant:
         # threads here, it must not have worked before ZeroGPU forks the process that answers
         self._features = FeatureCache(chat, tower, self._encoder)
         self._readers = ThreadPoolExecutor(at_once, thread_name_prefix="ahead")  # they take turns with the answers
-        lead = len(streaming.encode(tokenizer, prompts.beginning(preset.template)))
-        self._prefixes = prefix_cache.PrefixCache(lead, chat.device)
+        shared_prefix = len(streaming.encode(tokenizer, prompts.beginning(preset.template)))
+        self._prefixes = prefix_cache.PrefixCache(shared_prefix, chat.device)
 
     @classmethod
     def load(
@@ -213,7 +213,7 @@ class Assistant:
         Raises:
             LAV2Error: an unknown expert; admission.Busy: too many wait.
         """
-        self._known(experts)
+        self._check_names(experts)
         cancel = cancel or threading.Event()
         with self._admission.slot(client) as slot:
             for _ in self._admission.positions(slot, cancel):
@@ -251,14 +251,14 @@ class Assistant:
         return len(self._tokenizer(text, add_special_tokens=False).input_ids)
 
     def _checked(self, request: Request) -> str:
-        self._known(request.experts)
+        self._check_names(request.experts)
         check_length(request.question)
         question = prompts.clean(request.question)
         if not question:
             raise LAV2Error("There is no question.", "Type one, for example: What is in this photo?")
         return question
 
-    def _known(self, experts: tuple[str, ...]) -> None:
+    def _check_names(self, experts: tuple[str, ...]) -> None:
         unknown = [name for name in experts if name not in self.experts]
         if unknown:
             raise LAV2Error(
@@ -295,14 +295,16 @@ class Assistant:
         begin = time.perf_counter()
         evidence: dict[str, Evidence] = {}
         history = newest_turns(request.history)
-        seen, prompt_kv, ahead = None, None, None
+        features, prompt_kv, prefilled = None, None, None
         if request.image is not None and not cancel.is_set():
             photo = fingerprint(request.image)
             if self._tower is not None:
-                seen = self._features.of(request.image, photo)
-                prompt_kv = submit(self._pool, seen.prompt_kv)  # beside the experts
+                features = self._features.of(request.image, photo)
+                prompt_kv = submit(self._pool, features.prompt_kv)  # beside the experts
                 if self._chat.continuous and request.evidence is None and request.experts:
-                    ahead = submit(self._readers, self._prefill_prefix, seen, question, history, request, cancel)
+                    prefilled = submit(
+                        self._readers, self._prefill_prefix, features, question, history, request, cancel
+                    )
         if request.evidence is not None:
             for name, found in request.evidence.items():
                 evidence[name] = found
@@ -319,21 +321,27 @@ class Assistant:
         timings["queued"], timings["experts"] = begin - start, time.perf_counter() - begin
 
         block = grounding.block(evidence, question, self.count_tokens, self._window.findings_budget(question, request))
-        prompt, used, kept = self._window.fit(question, block.text, history, request, cancel)
-        parts = self._window.parts(question, block.text, history[len(history) - kept :], used)
-        yield PromptReady(prompt, used, self.context, len(request.history) - kept, block.left_out, parts)
+        prompt, used, turn_count = self._window.fit(question, block.text, history, request, cancel)
+        parts = self._window.parts(question, block.text, history[len(history) - turn_count :], used)
+        yield PromptReady(prompt, used, self.context, len(request.history) - turn_count, block.left_out, parts)
 
         generation, asked = time.perf_counter(), request.sampling.max_new_tokens
         pieces: list[str] = []
         count = 0
         with contextlib.ExitStack() as held:  # what reads the answer is closed also where the caller is gone
             if not cancel.is_set():
-                given = prompt_kv.result() if prompt_kv else self._features.prompt_kv_without_photo()
-                more = {"scheduler": self._scheduler, "cancel": cancel, "ahead": ahead.result() if ahead else None,
-                        "likely": weighing.answer_bias(evidence, question)}  # fmt: skip
-                sampling = replace(request.sampling, max_new_tokens=min(asked, self.context - used))
                 stream = streaming.stream(
-                    self._chat, self._tokenizer, prompt, given, sampling, self._prefixes, seen, **more
+                    self._chat,
+                    self._tokenizer,
+                    prompt,
+                    prompt_kv.result() if prompt_kv else self._features.prompt_kv_without_photo(),
+                    replace(request.sampling, max_new_tokens=min(asked, self.context - used)),
+                    self._prefixes,
+                    features,
+                    scheduler=self._scheduler,
+                    cancel=cancel,
+                    prefilled=prefilled.result() if prefilled else None,
+                    likely=weighing.answer_bias(evidence, question),
                 )
                 held.enter_context(contextlib.closing(stream))
             while not cancel.is_set():
@@ -371,7 +379,7 @@ class Assistant:
 
     def _prefill_prefix(
         self, seen: ImageFeatures, question: str, history: tuple[Turn, ...], request: Request, cancel: threading.Event
-    ) -> streaming.Ahead | None:
+    ) -> streaming.PrefilledPrefix | None:
         """What the text begins with, read while the experts look. Of a history that may be too long only what every
         prompt begins with: ContextWindow.fit leaves turns out of it."""
         template = self.settings.template
@@ -379,7 +387,7 @@ class Assistant:
         if len(history) < len(request.history) or most > self.context - self._window.reserved(request):
             history = ()
         beginning, given = prompts.beginning(template, history), seen.prompt_kv()
-        return streaming.read_ahead(
+        return streaming.prefill_prefix(
             self._chat, self._tokenizer, beginning, given, self._prefixes, seen, self._scheduler, cancel
         )
 

@@ -49,10 +49,10 @@ class Spread:
 
     def at(self, share: float) -> float:
         ordered = sorted(self.values)
-        place = share * (len(ordered) - 1)
-        low = int(place)
+        position = share * (len(ordered) - 1)
+        low = int(position)
         high = min(low + 1, len(ordered) - 1)
-        return ordered[low] + (place - low) * (ordered[high] - ordered[low])
+        return ordered[low] + (position - low) * (ordered[high] - ordered[low])
 
     @property
     def median(self) -> float:

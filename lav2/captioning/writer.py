@@ -85,7 +85,7 @@ def write(
         sampling = Sampling(settings.temperature, 1.0, length, seed=mirrored, repetition_penalty=1.0)
         count = settings.drafts // 2 if mirrored else settings.drafts
         found = map(text, search.drafts(model, input_ids, prompt_kv, sampling, ends, count, scheduler))
-        written += [said for said in found if not mirrored or not MIRROR_WORDS.search(said)]
+        written += [caption for caption in found if not mirrored or not MIRROR_WORDS.search(caption)]
     return written[best(written, judge.expect(clip_tokens[:1]) if judge else None)]
 
 
@@ -96,7 +96,7 @@ def best(texts: Sequence[str], expected: Expected | None = None) -> int:
     score = CiderD(None)
     times = Counter(texts)
     tokens = {text: coco_tokens(text) for text in times}
-    weighed = {text: score.weigh(said) for text, said in tokens.items()}
+    weighed = {text: score.weigh(words) for text, words in tokens.items()}
     points = {}
     for text in times:
         agreed = sum(n * score.like(weighed[text], weighed[other]) for other, n in times.items()) / len(texts)

@@ -81,8 +81,8 @@ def _answer(assistant, image: Path | Address, question: str, options: argparse.N
     for name, found in done.evidence.items():
         if isinstance(found, ExpertFailure):
             print(f"{image}: {name} could not run: {found.cause} {found.next_step}", file=sys.stderr)
-    if (taken := facts(request.image))["part"]:
-        print(f"{image}: {taken['part']} {taken['number']} of the file was looked at", file=sys.stderr)
+    if (photo_facts := facts(request.image))["part"]:
+        print(f"{image}: {photo_facts['part']} {photo_facts['number']} of the file was looked at", file=sys.stderr)
     return receipt.answer(done, request.image)
 
 

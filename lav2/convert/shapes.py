@@ -15,5 +15,5 @@ def check_names(expected: Shapes, found: dict[str, Tensor], what: str, next_step
     wrong = [n for n, shape in expected.items() if shape and n in found and tuple(found[n].shape) != shape]
     if missing or unknown or wrong:
         kinds = {"missing": missing, "unknown": unknown, "of another shape": wrong}
-        told = [f"{len(names)} {kind} ({', '.join(names[:3])})" for kind, names in kinds.items() if names]
-        raise LAV2Error(f"{what} does not fit; tensors {', '.join(told)}.", next_step)
+        problems = [f"{len(names)} {kind} ({', '.join(names[:3])})" for kind, names in kinds.items() if names]
+        raise LAV2Error(f"{what} does not fit; tensors {', '.join(problems)}.", next_step)

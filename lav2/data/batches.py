@@ -134,7 +134,7 @@ class Rows:
         for start in range(0, len(order) - size + 1, size * self.BUCKET):
             bucket = sorted(order[start : start + size * self.BUCKET], key=lambda i: len(samples[i].tokens))
             groups += [bucket[first : first + size] for first in range(0, len(bucket) - size + 1, size)]
-        return [[samples[i] for i in groups[place]] for place in rng.permutation(len(groups))]
+        return [[samples[i] for i in groups[group]] for group in rng.permutation(len(groups))]
 
     def collate(self, samples: Sequence[Sample]) -> Batch:
         length = max(len(sample.tokens) for sample in samples)

@@ -179,8 +179,8 @@ def hub_error(error: Exception, repository: str, token: str | None = None) -> LA
 
 def _sentence(error: Exception) -> str:
     """What the server said, else the first line of the message."""
-    said = getattr(error, "server_message", None)
-    return str(said or (str(error).strip().splitlines() or [""])[0])
+    message = getattr(error, "server_message", None)
+    return str(message or (str(error).strip().splitlines() or [""])[0])
 
 
 def _without(text: str, token: str | None) -> str:

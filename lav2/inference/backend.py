@@ -37,7 +37,7 @@ class DecoderBackend(Protocol):
         prompt_kv: Prompts,
         attention_mask: Tensor | None = None,
         capacity: int | None = None,
-        lead: int = 0,
+        shared_prefix: int = 0,
     ) -> Any:
         """An empty cache for texts with these prompts, of `capacity` tokens at most, reordered as transformers'."""
 

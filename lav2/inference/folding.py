@@ -54,8 +54,8 @@ class Arena:
         size = math.prod(shape) * dtype.itemsize
         if size > len(self._left):
             self._left = native.memory(max(size, self.CHUNK))
-        taken, self._left = self._left[:size], self._left[size + -size % 64 :]
-        return taken.view(dtype).view(shape)
+        memory, self._left = self._left[:size], self._left[size + -size % 64 :]
+        return memory.view(dtype).view(shape)
 
 
 @dataclass
@@ -81,16 +81,16 @@ def folded(linear: nn.Linear, config: AdapterConfig, scratch: Tensor | None = No
     for name in ("bias", "adapter_bias"):
         if getattr(linear, name, None) is not None:
             bias = bias + getattr(linear, name).detach().float()
-    made = Folded(weight, bias)
+    result = Folded(weight, bias)
     if hasattr(linear, "lora_a"):
         out = None if scratch is None else scratch.view(weight.shape)
-        made.added = torch.matmul(linear.lora_b.detach().float(), linear.lora_a.detach().float(), out=out)
+        result.added = torch.matmul(linear.lora_b.detach().float(), linear.lora_a.detach().float(), out=out)
     if hasattr(linear, "adapter_scale"):
         scale = linear.adapter_scale.detach().float()
         if config.scale_on_input:
-            return Folded(made.float_weight() * scale, bias)
-        made.scale, made.bias = scale, bias * scale
-    return made
+            return Folded(result.float_weight() * scale, bias)
+        result.scale, result.bias = scale, bias * scale
+    return result
 
 
 def quantised(parts: Sequence[Folded], bias: Tensor | None, arena: Arena) -> Matrix:

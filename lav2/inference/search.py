@@ -115,18 +115,20 @@ def drafts(
     cache = _short(model, input_ids, prompt_kv, sampling.max_new_tokens)
     logits, cache = advance(model, input_ids, prompt_kv, cache=cache)
     answers: list[list[int]] = [[] for _ in range(count)]
-    going = [(answer, 0) for answer in answers]  # those that have not ended, and the row that computes each
+    unfinished = [(answer, 0) for answer in answers]  # those that have not ended, and the row that computes each
     for left in range(sampling.max_new_tokens, 0, -1):
-        tokens = sample(logits[[row for _, row in going]], sampling, generator, [answer for answer, _ in going])
+        tokens = sample(
+            logits[[row for _, row in unfinished]], sampling, generator, [answer for answer, _ in unfinished]
+        )
         rows: dict[tuple[int, int], int] = {}  # answers that have said the same so far share a row
         on = []
-        for (answer, row), new in zip(going, tokens, strict=True):
+        for (answer, row), new in zip(unfinished, tokens, strict=True):
             if new not in stop:
                 answer.append(new)
                 on.append((answer, rows.setdefault((row, new), len(rows))))
         if left == 1 or not on:
             break
-        going = on
+        unfinished = on
         parents = [row for row, _ in rows]
         if parents != list(range(len(logits))):
             cache.batch_select_indices(torch.tensor(parents, device=input_ids.device))

@@ -110,10 +110,10 @@ def presence_captions(photos: Sequence[Photo], lists: int = 4, seed: int = 0) ->
                 no += [absent] if absent else []
             world.balance.update(yes)
             world.balance.subtract(no)
-            said = [*((label, "Yes") for label in yes), *((label, "No") for label in no)]
-            rng.shuffle(said)
-            if said:
-                texts.append(" ".join(f"{_is_there(label)} {word}." for label, word in said))
+            statements = [*((label, "Yes") for label in yes), *((label, "No") for label in no)]
+            rng.shuffle(statements)
+            if statements:
+                texts.append(" ".join(f"{_is_there(label)} {word}." for label, word in statements))
         if texts:
             yield {"image": photo.image, "captions": texts}
 

@@ -32,11 +32,11 @@ def pope_scores(questions: Sequence[Question], answers: Mapping[Id, str]) -> dic
     """POPE (Li et al., arXiv:2305.10355) per subset and `all`: accuracy, precision, recall, F1, yes-ratio;
     "yes" is positive.
     """
-    said = {q.id: pope_answer(answers[q.id]) for q in answered(questions, answers)}
+    replies = {q.id: pope_answer(answers[q.id]) for q in answered(questions, answers)}
     scores = {}
     for subset in [*dict.fromkeys(q.subset for q in questions), "all"]:
         part = [q for q in questions if subset in (q.subset, "all")]
-        yes = np.array([said[q.id] == "yes" for q in part])  # [n]
+        yes = np.array([replies[q.id] == "yes" for q in part])  # [n]
         true = np.array([q.answers[0] == "yes" for q in part])  # [n]
         hits = int((yes & true).sum())
         precision, recall = hits / max(1, int(yes.sum())), hits / max(1, int(true.sum()))

@@ -113,10 +113,10 @@ def check_encoder(folder: Path) -> None:
         LAV2Error: it is another, or is not here.
     """
     config = _read_config(folder)
-    wanted, vision = config.get("encoder"), _settings(folder, VisionConfig, config["vision"])
-    if not wanted or vision is None or not vision.weights:
+    expected, vision = config.get("encoder"), _settings(folder, VisionConfig, config["vision"])
+    if not expected or vision is None or not vision.weights:
         return
-    if encoder_digest(vision.weights) != wanted["sha256"]:
+    if encoder_digest(vision.weights) != expected["sha256"]:
         raise LAV2Error(
             "The adapter in {folder} was trained on another image encoder than {source} here.",
             "Use the version of this project that it was made with (assets/encoder), or train an adapter on this one.",
@@ -200,8 +200,8 @@ def load_tensors(model: AdaptedLlama, folder: Path, groups: Sequence[Group] = GR
     """
     stored = _read_tensors(folder)
     own = {name: tensor for name, tensor in model.adapter_parameters().items() if group(name, model.config) in groups}
-    kept = {name: tensor for name, tensor in stored.items() if group(name, model.config) in (None, *groups)}
-    check_fit(own, kept, str(folder / TENSORS))
+    selected = {name: tensor for name, tensor in stored.items() if group(name, model.config) in (None, *groups)}
+    check_fit(own, selected, str(folder / TENSORS))
     with torch.no_grad():
         for name, parameter in own.items():
             parameter.copy_(stored[name])

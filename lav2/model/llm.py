@@ -39,9 +39,9 @@ def check_architecture(llm: PreTrainedModel) -> None:
     """Refuse a model whose layers do not look like a LLaMA's or whose attention bypasses the attention interface."""
     name = type(llm).__name__
     layers = getattr(getattr(llm, "model", None), "layers", None)
-    wanted = ("q_proj", "k_proj", "v_proj", "o_proj")
+    needed = ("q_proj", "k_proj", "v_proj", "o_proj")
     attention = getattr(layers[0], "self_attn", None) if layers is not None and len(layers) else None
-    missing = [part for part in wanted if not hasattr(attention, part)]
+    missing = [part for part in needed if not hasattr(attention, part)]
     if missing or not hasattr(layers[0], "input_layernorm"):
         raise LAV2Error(
             f"{name} is not a LLaMA-family model (its layers have no {', '.join(missing) or 'input_layernorm'}).",

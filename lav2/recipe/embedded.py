@@ -24,8 +24,10 @@ def _encoder(run: Run, stage: Stage) -> dict[str, Any]:
     if not record.exists() or (out / encoder.STATE).exists():  # else it ended, and only the manifest does not know
         learned, held = (read_photos(run.tables(stage), run.data, split) for split in ("train", "val"))
         torch.manual_seed(run.seed)
-        how = encoder.EncoderConfig(seed=run.seed, **settings)
-        encoder.tune(run.recipe.vision, learned, held, out, how, preflight.device(run.device), dtype, run.report)
+        encoder_config = encoder.EncoderConfig(seed=run.seed, **settings)
+        encoder.tune(
+            run.recipe.vision, learned, held, out, encoder_config, preflight.device(run.device), dtype, run.report
+        )
     return files.read_json(record)["validation"]
 
 
@@ -38,7 +40,9 @@ def train_adapter(run: Run, stage: Stage) -> dict[str, Any]:
 
     out, settings = run.out / stage.name, dict(stage.settings)
     init, changes = settings.pop("init", None), settings.pop("adapter", {})
-    how = {name: settings.pop(name) for name in ("views", "warm_steps", "gate_init", "dtype") if name in settings}
+    run_options = {
+        name: settings.pop(name) for name in ("views", "warm_steps", "gate_init", "dtype") if name in settings
+    }
     tuned = ENCODER.removeprefix("made:") if ENCODER in stage.inputs else None
     training.run(
         replace(run.preset, adapter_config=replace(run.preset.adapter_config, **changes)),
@@ -51,7 +55,7 @@ def train_adapter(run: Run, stage: Stage) -> dict[str, Any]:
             cache=run.cache,
             device=run.device,
             resume=(out / run_folder.STATE).exists(),
-            **how,
+            **run_options,
         ),
         run.report,
     )
@@ -64,13 +68,13 @@ def _judge(run: Run, stage: Stage) -> dict[str, Any]:
     from lav2.training import reranker
     from lav2.training.settings import PhrasesConfig
 
-    out, told = run.out / stage.name, []
+    out, lines = run.out / stage.name, []
     checkpoint.export(run.out / "captioner", out)
-    how = PhrasesConfig(cache=run.cache, seed=run.seed, device=run.device, **stage.settings)
-    reranker.learn_phrases(out, run.tables(stage), how, told.append)
-    for line in told:
+    phrases_config = PhrasesConfig(cache=run.cache, seed=run.seed, device=run.device, **stage.settings)
+    reranker.learn_phrases(out, run.tables(stage), phrases_config, lines.append)
+    for line in lines:
         run.report(line)
-    losses = re.findall(r"other photos: ([\d.]+)", "\n".join(told))
+    losses = re.findall(r"other photos: ([\d.]+)", "\n".join(lines))
     return {"validation loss": float(losses[-1]) if losses else None}
 
 
@@ -133,8 +137,8 @@ def _evaluate(run: Run, stage: Stage) -> dict[str, Any]:
         loaded, run.cache or weights.cache_dir() / "features", captioning=loaded.captioner.settings
     )
     data = run.data / "captions.jsonl"
-    scores, said = tasks.captions(runner, data, split="val", limit=stage.settings["limit"])
-    written = report.report(runner, ["recipe", run.recipe.name], run.seed, data, scores=scores, captions=said)
+    scores, captions = tasks.captions(runner, data, split="val", limit=stage.settings["limit"])
+    written = report.report(runner, ["recipe", run.recipe.name], run.seed, data, scores=scores, captions=captions)
     report.write(written, run.out / stage.name / stage.outputs[0])
     return scores
 

@@ -67,9 +67,9 @@ def _make_stage(run: Run, stage: Stage, manifest: dict[str, Any], entry: dict[st
     from lav2.assistant.loading import versions
     from lav2.evaluation.report import commit
 
-    place = {"system": f"{platform.system()} {platform.machine()}", "cores": os.cpu_count(),
+    machine = {"system": f"{platform.system()} {platform.machine()}", "cores": os.cpu_count(),
              "device": preflight.device(run.device)}  # fmt: skip
-    entry |= {"state": BEGUN, "machine": place, "versions": versions(), "commit": commit()}
+    entry |= {"state": BEGUN, "machine": machine, "versions": versions(), "commit": commit()}
     before, begin = entry["seconds"], time.perf_counter()
     manifest["stages"][stage.name] = entry
     write(run, manifest)

@@ -170,7 +170,7 @@ class Monitor:
 
     def _line(self, seen: _Watched, outcome: str, error: BaseException | None) -> dict[str, Any]:
         sampling = seen.request.sampling
-        told = {
+        line = {
             "outcome": outcome,
             "seconds": round(time.perf_counter() - seen.begun, 4),
             "first_token": None if seen.first_token is None else round(seen.first_token, 4),
@@ -181,7 +181,7 @@ class Monitor:
             "prompt_tokens": seen.prompt_tokens,
             "max_new_tokens": sampling.max_new_tokens,
         }
-        return told if error is None else {**told, "error": self.key(error)}
+        return line if error is None else {**line, "error": self.key(error)}
 
     def routes(self, assistant: Callable[[], Parts], ending: Callable[[], bool] = lambda: False) -> list[Route]:
         """Starlette routes of /metrics and /health.
@@ -199,8 +199,8 @@ class Monitor:
                 ready = assistant()
             except LAV2Error as error:
                 return JSONResponse({"status": "loading", "cause": error.cause}, 503, {"retry-after": "5"})
-            told = {"status": "ending"} if ending() else {"status": "ready"}
-            return JSONResponse({**told, **loaded(ready)}, 503 if ending() else 200)
+            status = {"status": "ending"} if ending() else {"status": "ready"}
+            return JSONResponse({**status, **loaded(ready)}, 503 if ending() else 200)
 
         return [Route(METRICS, metrics, methods=["GET"]), Route(HEALTH, health, methods=["GET"])]
 

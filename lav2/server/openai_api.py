@@ -56,17 +56,17 @@ def routes(assistant: Callable[[], Assistant], answer: Answer) -> list[Route]:
         try:
             raw = await bodies.read(http)
             ready = _loaded(assistant)
-            asked, running = await _begun(raw, ready, http.client.host if http.client else None)
-            return await _given(http, ready, asked, running)
+            asked, running = await _start(raw, ready, http.client.host if http.client else None)
+            return await _respond(http, ready, asked, running)
         except ClientDisconnect:
             return Response(status_code=400)  # nobody reads it
         except Exception as error:
             return _error(error)
 
-    async def _begun(raw: bytes, ready: Assistant, client: str | None) -> tuple[Asked, _Running]:
+    async def _start(raw: bytes, ready: Assistant, client: str | None) -> tuple[Asked, _Running]:
         if not slots.acquire(blocking=False):
-            told = f"{AT_ONCE} requests are being answered. Try again in a few seconds."
-            raise Refused(told, None, "rate_limit_exceeded", 429)
+            message = f"{AT_ONCE} requests are being answered. Try again in a few seconds."
+            raise Refused(message, None, "rate_limit_exceeded", 429)
         try:
             asked = await run_in_threadpool(lambda: to_asked(parse(raw)))
             _check_model(asked.model, ready)
@@ -89,8 +89,8 @@ def routes(assistant: Callable[[], Assistant], answer: Answer) -> list[Route]:
     async def unknown(http: HttpRequest) -> Response:
         path = http.url.path
         known = path in (CHAT, MODELS) or path.startswith(MODELS + "/")
-        told = f"{http.method} {path} is not served here. There are POST {CHAT} and GET {MODELS}."
-        return _error(Refused(told, None, "unknown_url", 405 if known else 404))
+        message = f"{http.method} {path} is not served here. There are POST {CHAT} and GET {MODELS}."
+        return _error(Refused(message, None, "unknown_url", 405 if known else 404))
 
     started = int(time.time())
     return [
@@ -110,8 +110,8 @@ def _loaded(assistant: Callable[[], Assistant]) -> Assistant:
 
 def _check_model(name: str, assistant: Assistant) -> None:
     if name not in ("", assistant.preset):
-        told = f"The model {name[:60]!r} does not exist here; {assistant.preset!r} does."
-        raise Refused(told, "model", "model_not_found", 404)
+        message = f"The model {name[:60]!r} does not exist here; {assistant.preset!r} does."
+        raise Refused(message, "model", "model_not_found", 404)
 
 
 # ---------------------------------------------------------------- the body
@@ -147,11 +147,13 @@ class _Bodies:
                     counted += more
                     self._held += more
                     if more and self._held > BODIES_LIMIT:
-                        told = "Too many large requests are being received. Try again in a few seconds."
-                        raise Refused(told, None, "rate_limit_exceeded", 429)
+                        message = "Too many large requests are being received. Try again in a few seconds."
+                        raise Refused(message, None, "rate_limit_exceeded", 429)
         except TimeoutError:
-            told = f"The request took longer than {BODY_SECONDS} s, or stood still for {IDLE_SECONDS} s. Send it again."
-            raise Refused(told, None, "request_timeout", 408) from None
+            message = (
+                f"The request took longer than {BODY_SECONDS} s, or stood still for {IDLE_SECONDS} s. Send it again."
+            )
+            raise Refused(message, None, "request_timeout", 408) from None
         finally:
             self._held -= counted
         return bytes(read)
@@ -179,16 +181,16 @@ class _Running:
             events = self._answer(self._request, self.cancel)
             try:
                 for event in events:
-                    self._put(event)
+                    self._hand_over(event)
             finally:
                 events.close()
-            self._put(RuntimeError("The answer had no end."))  # after Done, nobody reads it
+            self._hand_over(RuntimeError("The answer had no end."))  # after Done, nobody reads it
         except Exception as error:
-            self._put(error)
+            self._hand_over(error)
         finally:
             self._ended()
 
-    def _put(self, event: Event | Exception) -> None:
+    def _hand_over(self, event: Event | Exception) -> None:
         with suppress(RuntimeError):  # the server is being closed
             self._loop.call_soon_threadsafe(self._events.put_nowait, event)
 
@@ -219,10 +221,10 @@ class _Stop:
         if self.found:
             return ""
         text = self._held + piece
-        places = [place for word in self._words if (place := text.find(word)) >= 0]
-        self.found = bool(places)
+        positions = [position for word in self._words if (position := text.find(word)) >= 0]
+        self.found = bool(positions)
         if self.found:
-            cut = min(places)
+            cut = min(positions)
         else:
             beginnings = (n for word in self._words for n in range(1, len(word)) if text.endswith(word[:n]))
             cut = len(text) - (0 if last else max(beginnings, default=0))
@@ -264,10 +266,10 @@ class _Reply:
         return self._said.strip()
 
     def _end(self, done: Done) -> None:
-        said = self._assistant.count_tokens(self._said) if self._stop.found else done.tokens
-        self.reason = "length" if said >= self._most and not self._stop.found and not done.rule else "stop"
-        total = self._prompt_tokens + said
-        self.usage = {"prompt_tokens": self._prompt_tokens, "completion_tokens": said, "total_tokens": total}
+        tokens = self._assistant.count_tokens(self._said) if self._stop.found else done.tokens
+        self.reason = "length" if tokens >= self._most and not self._stop.found and not done.rule else "stop"
+        total = self._prompt_tokens + tokens
+        self.usage = {"prompt_tokens": self._prompt_tokens, "completion_tokens": tokens, "total_tokens": total}
         request = self._asked.request
         self.more = {
             "experts": list(done.experts(request)),
@@ -282,7 +284,7 @@ class _Reply:
         }
 
 
-async def _given(http: HttpRequest, assistant: Assistant, asked: Asked, running: _Running) -> Response:
+async def _respond(http: HttpRequest, assistant: Assistant, asked: Asked, running: _Running) -> Response:
     """The response, once the first event is there: where the line is full, it is told by the status."""
     reply = _Reply(assistant, asked, running)
     streamed = False
@@ -343,7 +345,7 @@ async def _pieces(
             yield _data({**head, "choices": [], "usage": reply.usage})
         yield "data: [DONE]\n\n"
     except Exception as error:
-        yield _data(_told(error)[1])
+        yield _data(_status_and_body(error)[1])
 
 
 def _data(value: dict[str, Any]) -> str:
@@ -356,11 +358,11 @@ def _head(assistant: Assistant, kind: str) -> dict[str, Any]:
 
 
 def _error(error: Exception) -> JSONResponse:
-    status, body = _told(error)
+    status, body = _status_and_body(error)
     return JSONResponse(body, status, {"retry-after": "5"} if status in (429, 503) else None)
 
 
-def _told(error: Exception) -> tuple[int, dict[str, Any]]:
+def _status_and_body(error: Exception) -> tuple[int, dict[str, Any]]:
     """(status, body in OpenAI's shape) of a failure. Of a bug only its kind is told; the log has its trace."""
     param, code, status, message = None, None, 400, str(error)
     match error:

@@ -205,10 +205,10 @@ def to_asked(body: ChatBody) -> Asked:
 
 def _conversation(messages: Sequence[Message]) -> tuple[str, Image.Image | None, tuple[Turn, ...]]:
     """(last question, the photo that it is about, the turns since that photo)."""
-    said = [(i, message) for i, message in enumerate(messages) if not isinstance(message, SystemMessage)]
+    dialogue = [(i, message) for i, message in enumerate(messages) if not isinstance(message, SystemMessage)]
     url, where, asked = None, "", None
     turns: list[Turn] = []
-    for role, group in groupby(said, key=lambda item: item[1].role):
+    for role, group in groupby(dialogue, key=lambda item: item[1].role):
         numbered = list(group)
         text = "\n".join(filter(None, (_text(message) for _, message in numbered)))
         if role == "assistant":

@@ -49,6 +49,6 @@ def learn_phrases(
     train_rows, val_rows = captions["train"], captions["val"]
     photos = torch.stack([seen(train_rows, view) for view in range(how.views)], 1)  # [photos, views, 2C]
     held = (seen(val_rows, 0), [row.captions for row in val_rows]) if val_rows else None
-    said, settings = [row.captions for row in train_rows], RerankerConfig(seed=how.seed)
-    model = reranker.learn(photos, said, vision, held, settings, target, report)
+    references, settings = [row.captions for row in train_rows], RerankerConfig(seed=how.seed)
+    model = reranker.learn(photos, references, vision, held, settings, target, report)
     reranker.save(model, folder, {"data": [str(file) for file in data], "views": how.views, **asdict(settings)})

@@ -150,8 +150,8 @@ def stream(requests: Mapping[str, Request], cancel: Cancellation) -> Iterator[tu
 
     def feed(key: str, request: Request) -> None:
         try:
-            with closing(answer(request, cancel)) as told:
-                for event in told:
+            with closing(answer(request, cancel)) as answer_events:
+                for event in answer_events:
                     events.put((key, event))
         except Exception as error:
             events.put((key, error))

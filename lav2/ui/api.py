@@ -161,12 +161,12 @@ def checked_inputs(names: Sequence[str], components: Sequence[Any], inputs: Sequ
         )
 
     def wrong(name: str, value: Any, wanted: str) -> LAV2Error:
-        told = "missing" if value is None else repr(value)[:60]
+        shown = "missing" if value is None else repr(value)[:60]
         return LAV2Error(
             "The input `{name}` is {told}; it has to be {wanted}.",
             "See docs/API.md.",
             name=name,
-            told=told,
+            told=shown,
             wanted=wanted,
         )
 

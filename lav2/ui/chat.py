@@ -176,10 +176,10 @@ class ChatTab:
         """An example was chosen. Only its number is believed: a path from the browser could be any file's."""
         chosen, language = EXAMPLES[event.index], texts_for(request)["language"]
         message = {"text": chosen.question[language], "files": [str(chosen.photo)]}
-        taken = self.take(message, exchanges, request)
-        if chosen.then and self.box in taken:  # the question that follows waits in the box
-            taken[self.box] = gr.MultimodalTextbox(value={"text": chosen.then[language], "files": []}, **RUNNING)
-        return taken
+        updates = self.take(message, exchanges, request)
+        if chosen.then and self.box in updates:  # the question that follows waits in the box
+            updates[self.box] = gr.MultimodalTextbox(value={"text": chosen.then[language], "files": []}, **RUNNING)
+        return updates
 
     def retry(self, exchanges: Exchanges, event: gr.RetryData, request: gr.Request) -> dict[Any, Any]:
         """The question once more, on what the experts find: corrections are given up."""
@@ -210,10 +210,10 @@ class ChatTab:
             return {self.notice: notice(texts["busy"], texts["busy_next"])}
         *earlier, last = exchanges
         found, photo = last.findings, shown_photo(exchanges)
-        kept = self.panel.kept_findings(table)
-        given = corrections.corrected(found.evidence, kept, found.added, photo.size if photo else None)
-        told = corrections.changes(found.evidence, kept, found.added, found.changes)
-        asked = Exchange(last.question, last.photo, Correction(found.experts, given, told), last.answer)
+        table_texts = self.panel.kept_findings(table)
+        given = corrections.corrected(found.evidence, table_texts, found.added, photo.size if photo else None)
+        changes = corrections.changes(found.evidence, table_texts, found.added, found.changes)
+        asked = Exchange(last.question, last.photo, Correction(found.experts, given, changes), last.answer)
         return {**self._pending(tuple(earlier), asked, texts), self.box: gr.MultimodalTextbox(**RUNNING)}
 
     def add(
@@ -296,8 +296,8 @@ class ChatTab:
             asked = make_request(pending.question, photo, history(exchanges), *settings, asking=request)
             findings = Findings.waiting(asked.experts, experts_seen(exchanges))
             asked, findings = fixing.corrected(pending, asked, findings)
-            taken = facts(photo) if photo else None
-            findings = replace(findings, part=(taken["part"], taken["number"])) if taken else findings
+            photo_facts = facts(photo) if photo else None
+            findings = replace(findings, part=(photo_facts["part"], photo_facts["number"])) if photo_facts else findings
             pending = replace(pending, findings=findings)
             yield {self.chat: messages((*earlier, pending), texts), **self.panel.start(pending.findings, photo, texts)}
             shown, start, queued = 0.0, time.monotonic(), False

@@ -217,8 +217,8 @@ class CompareTab:
             if failed:  # no fair vote, so no secret
                 yield {**ended, **self._unveiled(replace(compared, veiled=False), photo, texts)}
                 return
-            told = {self.shown: compared, self.answers: self.answers_html(compared, texts)}
-            yield {**ended, **told, **self.voting.shown(len(answers))}
+            answers_shown = {self.shown: compared, self.answers: self.answers_html(compared, texts)}
+            yield {**ended, **answers_shown, **self.voting.shown(len(answers))}
         except Exception as error:
             yield {**self.give_back(cancel), self.notice: notice(*error_texts(error, texts))}
         finally:
@@ -247,8 +247,8 @@ class CompareTab:
             cards += f'<section id="side-{letter.lower()}">{heading}<p{kind}>{shown}</p>{link}</section>'
         live = "off" if compared.ended else "polite"
         ready = sum(side in failed or bool(text) for side, text in answers.items())
-        told = texts["together"].format(n=ready, of=len(answers))
-        legend = texts["differing"] if marked else "" if compared.ended else told
+        progress = texts["together"].format(n=ready, of=len(answers))
+        legend = texts["differing"] if marked else "" if compared.ended else progress
         below = f'<p class="lav2-hint">{html.escape(legend)}</p>' if legend else ""
         return f'<div class="lav2-answers" aria-live="{live}">{cards}</div>{below}'
 

@@ -88,9 +88,9 @@ def corrected(pending: Exchange, asked: Request, findings: Findings) -> tuple[Re
     given = correction.of(experts)
     if given is None:
         return asked, findings
-    told = tuple(one for one in correction.changes if one.expert in (*experts, *given))
-    asked = replace(asked, experts=tuple(given), evidence=given, corrections=told)
-    return asked, Findings(dict.fromkeys(given, "waiting"), experts=experts, corrected=True, changes=told)
+    changes = tuple(one for one in correction.changes if one.expert in (*experts, *given))
+    asked = replace(asked, experts=tuple(given), evidence=given, corrections=changes)
+    return asked, Findings(dict.fromkeys(given, "waiting"), experts=experts, corrected=True, changes=changes)
 
 
 def shares(corners: str, texts: Mapping[str, str]) -> Sequence[float]:

@@ -46,8 +46,8 @@ def build() -> gr.Blocks:
 
 def fallback_notice(request: gr.Request) -> dict[str, Any]:
     texts = texts_for(request)
-    told = {name: translated(text, texts) for name, text in answering.FALLBACK.items()}
-    return notice(texts["fallback"].format(**told) if told else "")
+    values = {name: translated(text, texts) for name, text in answering.FALLBACK.items()}
+    return notice(texts["fallback"].format(**values) if values else "")
 
 
 def theme() -> gr.themes.Base:

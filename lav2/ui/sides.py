@@ -39,8 +39,8 @@ def names(side: str, texts: Mapping[str, str]) -> str:
     """A side as the page calls it."""
     choice, _, model = side.partition("@")
     plain = choice in (votes.OFF, "on")
-    said = texts[choice] if plain else " + ".join(expert_label(name, texts) for name in choice.split("+"))
-    return f"{model}: {said}" if model else said
+    label = texts[choice] if plain else " + ".join(expert_label(name, texts) for name in choice.split("+"))
+    return f"{model}: {label}" if model else label
 
 
 class BesideChoice:

@@ -37,7 +37,7 @@ class VotingRow:
             self.several: gr.update(visible=sides > 2),
             self.unveil: gr.update(visible=sides > 1, interactive=ended),
             **{button: gr.update(interactive=ended) for button in self.choices.values()},
-            **{button: gr.update(visible=place < sides, interactive=ended) for place, button in enumerate(self.best)},
+            **{button: gr.update(visible=number < sides, interactive=ended) for number, button in enumerate(self.best)},
         }
 
 
@@ -81,8 +81,8 @@ def bars_html(title: str, bars: Sequence[tuple[str, str, int, int]]) -> str:
     groups: dict[str, str] = {}
     for group, name, so_many, of in bars:
         share = round(100 * so_many / of)
-        told = f"<span>{html.escape(name)}</span><b>{html.escape(share_text(so_many, of))}</b>"
-        groups[group] = groups.get(group, "") + f'<li>{told}<i style="width: {share}%" aria-hidden="true"></i></li>'
+        label = f"<span>{html.escape(name)}</span><b>{html.escape(share_text(so_many, of))}</b>"
+        groups[group] = groups.get(group, "") + f'<li>{label}<i style="width: {share}%" aria-hidden="true"></i></li>'
     parts = "".join(f"<h3>{html.escape(group)}</h3><ul>{rows}</ul>" for group, rows in groups.items())
     return f'<div class="lav2-bars"><h2>{html.escape(title)}</h2>{parts}</div>'
 
