@@ -341,10 +341,10 @@ def test_a_captioner_trained_on_another_image_encoder_looks_through_its_own(assi
     settings = json.loads((folder / "config.json").read_text())
     settings["vision"]["channel_order"] = "bgr"
     (folder / "config.json").write_text(json.dumps(settings))
-    judge = reranker.load(ASSETS / "caption", EMBEDDED.vision)
+    loaded = reranker.load(ASSETS / "caption", EMBEDDED.vision)
     answers = candidates.load(ASSETS / "caption", EMBEDDED.vision)
-    judge.vision = answers.vision = replace(EMBEDDED.vision, channel_order="bgr")
-    reranker.save(judge, folder)
+    loaded.vision = answers.vision = replace(EMBEDDED.vision, channel_order="bgr")
+    reranker.save(loaded, folder)
     candidates.save(answers, folder)
     other = Assistant.load(
         replace(EMBEDDED, caption_adapter=str(folder)), detector="/nonexistent/detector.pt", report=lambda line: None

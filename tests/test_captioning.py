@@ -133,7 +133,7 @@ def test_the_photo_judges_its_drafts_and_those_of_its_mirror_image_that_name_no_
     original = writer.best
     said = [["a dog", "a dog", "dog left", "dogs"], ["a cat on the left", "a cat"]]
 
-    class Judge:
+    class Reranker:
         def expect(self, clip_tokens):
             judged.append(clip_tokens)
             return photo(cat=1.0)
@@ -147,7 +147,7 @@ def test_the_photo_judges_its_drafts_and_those_of_its_mirror_image_that_name_no_
     monkeypatch.setattr(writer, "best", lambda texts, *given: pool.append(texts) or original(texts, *given))
     monkeypatch.setattr(type(words), "decode", lambda self, ids, **more: ids)
     seen, how = clip_tokens(2), Captioning(drafts=4, temperature=0.7)
-    assert writer.write(model, words, "w1", seen, how, Judge()) == "a cat"
+    assert writer.write(model, words, "w1", seen, how, Reranker()) == "a cat"
     assert pool == [["a dog", "a dog", "dog left", "dogs", "a cat"]] and torch.equal(judged[0], seen[:1])
     assert writer.write(model, words, "w1", seen, how) == "a dog"
-    assert writer.write(model, words, "w1", seen[:1], Captioning(), Judge()) == "w3 w4" and len(judged) == 1
+    assert writer.write(model, words, "w1", seen[:1], Captioning(), Reranker()) == "w3 w4" and len(judged) == 1

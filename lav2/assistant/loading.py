@@ -147,9 +147,9 @@ def load_parts(
         hashes["caption_encoder"] = own.identity
     clock.lap("image encoder", chat.vision_config.name if chat.vision_config else "none, a text-only adapter")
     folder = weights.find(settings.caption_adapter)
-    judge = reranker.load(folder, captioner.vision_config)
-    if judge is not None:
-        judge.to(target)
+    concepts = reranker.load(folder, captioner.vision_config)
+    if concepts is not None:
+        concepts.to(target)
         hashes["caption_phrases"] = hashlib.sha256((folder / reranker.CAPTION_PHRASES).read_bytes()).hexdigest()
     answers = candidates.load(folder, captioner.vision_config)
     if answers is not None:
@@ -159,7 +159,7 @@ def load_parts(
     expert = build_detector(detector or os.environ.get("LAV2_DETECTOR"), settings, beside)
     parts = {
         "chat": chat, "captioner": captioner, "tokenizer": tokenizer, "tower": tower, "detector": expert,
-        "load_seconds": clock.seconds, "hashes": hashes, "at_once": at_once, "caption_tower": own, "judge": judge,
+        "load_seconds": clock.seconds, "hashes": hashes, "at_once": at_once, "caption_tower": own, "reranker": concepts,
         "candidates": answers,
     }  # fmt: skip
     return parts, how

@@ -26,8 +26,8 @@ from lav2.assistant.context import ContextWindow
 from lav2.assistant.features import FeatureCache, ImageFeatures, encoded_views, submit
 from lav2.assistant.history import newest_turns
 from lav2.assistant.loading import LoadedModels, context_length, load_parts, versions
-from lav2.captioning import reranker
 from lav2.captioning.candidates import CandidateModel
+from lav2.captioning.reranker import ConceptReranker
 from lav2.errors import LAV2Error, Unavailable
 from lav2.events import (
     Done,
@@ -66,7 +66,7 @@ class Assistant:
         hashes: of the weights, by part.
         at_once: questions that are answered at once.
         caption_tower: the captioner's image encoder, where it is not that of the chat model.
-        judge: of the captioner's drafts.
+        reranker: of the captioner's drafts.
         candidates: what tells the caption expert's likely answers.
         experts: those that are asked in the place of its own (lav2.cluster), by name.
     """
@@ -83,7 +83,7 @@ class Assistant:
         hashes: dict[str, str],
         at_once: int = AT_ONCE,
         caption_tower: VisionTower | None = None,
-        judge: reranker.ConceptReranker | None = None,
+        reranker: ConceptReranker | None = None,
         candidates: CandidateModel | None = None,
         experts: Mapping[str, Expert] | None = None,
     ):
@@ -95,18 +95,18 @@ class Assistant:
         self.load_seconds = load_seconds
         self.expert_failures: dict[str, ExpertFailure] = {}  # of those that could not be loaded
         self._chat, self._captioner, self._tokenizer = chat, captioner, tokenizer
-        self._tower, self._caption_tower, self._judge = tower, caption_tower or tower, judge
+        self._tower, self._caption_tower, self._reranker = tower, caption_tower or tower, reranker
         self._candidates = candidates
         self._scheduler = scheduler.Scheduler(at_once)
         self.captioner = AdapterCaptioner(
-            captioner, tokenizer, preset, self._caption_views, judge, candidates, self._scheduler
+            captioner, tokenizer, preset, self._caption_views, reranker, candidates, self._scheduler
         )
         beside = preflight.experts_device(str(chat.device))
         own = {
             "caption": caption.build(
                 self.captioner.caption,
                 f"LLaMA-Adapter captioner ({preset.name})",
-                concepts=self.captioner.concepts if judge else None,
+                concepts=self.captioner.concepts if reranker else None,
                 candidates=self.captioner.candidates if candidates else None,
             ),
             "detection": detector,
@@ -236,8 +236,8 @@ class Assistant:
     @property
     def parts(self) -> LoadedModels:
         """The models themselves, for evaluation in batches."""
-        return LoadedModels(self._chat, self._captioner, self._tokenizer, self._tower, self._caption_tower, self._judge,
-                            self._candidates)  # fmt: skip
+        towers = self._tower, self._caption_tower
+        return LoadedModels(self._chat, self._captioner, self._tokenizer, *towers, self._reranker, self._candidates)
 
     @property
     def tokenizer(self) -> transformers.PreTrainedTokenizerBase:

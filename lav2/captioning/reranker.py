@@ -1,5 +1,5 @@
-"""Which words and pairs of words people would say of a photo, told from the image encoder's features: the judge of the
-captions that a language model writes.
+"""Which words and pairs of words people would say of a photo, told from the image encoder's features: by them the
+captions that a language model drafts are reranked.
 
 A small language model writes fluently about things that are not in the photo. Of many captions that one is told whose
 phrases the photo itself makes likely: visual concepts that choose among captions (Fang et al., arXiv 1411.4952, Sec. 3
@@ -275,7 +275,7 @@ def save(model: ConceptReranker, folder: Path, notes: Mapping[str, object] | Non
 
 
 def load(folder: Path, vision: VisionConfig | None) -> ConceptReranker | None:
-    """What judges a captioner's drafts; None: its folder has nothing of the kind.
+    """What reranks a captioner's drafts; None: its folder has nothing of the kind.
 
     Args:
         vision: the image encoder of the captioner.

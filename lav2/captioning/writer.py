@@ -59,7 +59,7 @@ def write(
     prompt: str,
     clip_tokens: Tensor,
     settings: Captioning,
-    judge: ConceptReranker | None = None,
+    reranker: ConceptReranker | None = None,
     scheduler: Scheduler | None = None,
 ) -> str:
     """The caption of a photo; the same each time.
@@ -67,7 +67,7 @@ def write(
     Args:
         prompt: what the model goes on from.
         clip_tokens: [views, N, C] of the photo and, where `settings` wants drafts, of its mirror image.
-        judge: of the drafts; None: they are judged by each other alone.
+        reranker: of the drafts; None: they are compared with each other alone.
         scheduler: shared with the answers of other threads.
     """
     input_ids = torch.tensor([streaming.encode(tokenizer, prompt)], device=model.device)
@@ -86,7 +86,7 @@ def write(
         count = settings.drafts // 2 if mirrored else settings.drafts
         found = map(text, search.drafts(model, input_ids, prompt_kv, sampling, ends, count, scheduler))
         written += [caption for caption in found if not mirrored or not MIRROR_WORDS.search(caption)]
-    return written[best(written, judge.expect(clip_tokens[:1]) if judge else None)]
+    return written[best(written, reranker.expect(clip_tokens[:1]) if reranker else None)]
 
 
 def best(texts: Sequence[str], expected: Expected | None = None) -> int:

@@ -24,11 +24,11 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     add_options(train, Prompts)
 
     phrases = command_parser(
-        commands, "phrases", "teach the judge of a captioner's drafts what people say of photos", run_phrases
+        commands, "phrases", "teach the reranker of a captioner's drafts what people say of photos", run_phrases
     )
     phrases.add_argument("data", type=Path, nargs="+", help="caption files")
-    phrases.add_argument("--adapter", required=True, metavar="FOLDER", help="the caption adapter's, where the judge is "
-                         "put")  # fmt: skip
+    phrases.add_argument("--adapter", required=True, metavar="FOLDER", help="the caption adapter's, where the reranker "
+                         "is put")  # fmt: skip
     add_options(phrases, PhrasesConfig)
 
     encoder = command_parser(

@@ -1,4 +1,4 @@
-"""An adapter's folder as it goes to the Hub: tensors, config, judge, an image encoder of one's own, and the card."""
+"""An adapter's folder as it goes to the Hub: tensors, config, reranker, an image encoder of one's own, and the card."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ from lav2.model.llm import base_identity
 from lav2.model.tensors import read_tensors
 
 CONFIG, TENSORS = "config.json", "adapter.safetensors"
-CAPTION_PHRASES = "phrases.safetensors"  # of the judge of drafts, in the folder of a caption adapter
+CAPTION_PHRASES = "phrases.safetensors"  # of the reranker of drafts, in the folder of a caption adapter
 CAPTION_ANSWERS = "answers.safetensors"  # of its candidates for answers, there as well
 FORMAT = 1
 OWN = "folder:"  # of a source of the image encoder's weights: a file in the adapter's folder

@@ -158,7 +158,7 @@ EMBEDDED = Recipe("embedded", config.EMBEDDED, config.EFFICIENTNET_LITE2, (
           (*FROZEN, "made:start/adapter.safetensors"), ADAPTER,
           {"stage": "caption", "init": "start", "steps": 4000, "batch": 12, "together": 2, "views": 4, "lr": 8e-4,
            "gate_lr": 1e-2, "dtype": "bfloat16"}, work=Work(tokens=341, at_once=400, looks=2)),
-    Stage("judge", "the judge of the captioner's drafts", _judge,
+    Stage("judge", "the reranker of the captioner's drafts", _judge,
           ("made:captioner/adapter.safetensors", *FROZEN[1:]), (*ADAPTER, "phrases.safetensors"), {"views": 2},
           work=Work(seconds=120)),
     Stage("rows", "questions and answers: made-up documents, question sets, photos", _rows,

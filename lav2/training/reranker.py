@@ -1,4 +1,4 @@
-"""Teaching the judge of a captioner's drafts what people say of photos."""
+"""Teaching the reranker of a captioner's drafts what people say of photos."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ def learn_phrases(
     how: PhrasesConfig = PhrasesConfig(),
     report: Callable[[str], None] = print,
 ) -> None:
-    """Teach a captioner's judge (lav2.captioning.reranker) on captions; what `python -m lav2 phrases` calls.
+    """Teach a captioner's reranker (lav2.captioning.reranker) on captions; what `python -m lav2 phrases` calls.
 
     Args:
-        folder: of a caption adapter, through whose image encoder the photos are seen; the judge is written into it.
+        folder: of a caption adapter, through whose image encoder the photos are seen; the reranker is written into it.
         data: caption files (lav2.data.formats.read_rows); rows of the split `val` are told the loss of.
 
     Raises:
