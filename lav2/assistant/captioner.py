@@ -68,7 +68,7 @@ class AdapterCaptioner:
         )
 
     def concepts(self, image: Image.Image) -> tuple[tuple[str, float], ...]:
-        """Words that people would say of a photo, (word, chance 0..1), the likeliest first; see ConceptReranker.concepts."""
+        """Words that people would say of a photo, (word, chance 0..1), the likeliest first; see ConceptReranker."""
         return self._reranker.concepts(self._views(image)[0]())[0]
 
     def candidates(self, image: Image.Image) -> PhotoCandidates:

@@ -52,6 +52,11 @@ def versions() -> dict[str, str]:
 
 
 def load_adapted(source: str, llm, tokenizer, report, base) -> AdaptedLlama:
+    """A source's adapter on the frozen model, for use; `base`: base_identity of `llm`.
+
+    Raises:
+        LAV2Error: as checkpoint.load, or the image encoder here is another than the adapter's.
+    """
     folder = weights.find(source)
     checkpoint.check_encoder(folder)
     return checkpoint.load(folder, llm, tokenizer, report, base=base).eval()
@@ -74,7 +79,11 @@ def build_detector(chosen: str | None, settings: config.Preset, device: str) -> 
 def fast_backends(
     chat: AdaptedLlama, captioner: AdaptedLlama, int8: bool | None = None
 ) -> tuple[backend.DecoderBackend, backend.DecoderBackend, str]:
-    """Engines of both models where they take them, and how they run, in words; the models' own forward is given up."""
+    """Engines of both models where they take them, and how they run, in words; the models' own forward is given up.
+
+    Raises:
+        LAV2Error: int8 is asked for and the engine does not take the model.
+    """
     refused = refusal(chat)
     if refused and int8:
         raise LAV2Error(

@@ -125,6 +125,8 @@ class _Photo(_Part):
 
 
 class Receipt(_Part):
+    """A receipt's JSON; see lav2.assistant.receipt."""
+
     format: Literal[FORMAT]
     image: _Photo | None
     question: str

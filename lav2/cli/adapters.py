@@ -38,6 +38,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
 
 
 def run_import(options: argparse.Namespace) -> int:
+    """`python -m lav2 import`: a released LLaMA-Adapter file as a folder of this project."""
     from lav2.convert.released import import_released
     from lav2.model.vision import clip_settings
     from lav2.weights import destination

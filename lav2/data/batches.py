@@ -137,6 +137,11 @@ class Rows:
         return [[samples[i] for i in groups[group]] for group in rng.permutation(len(groups))]
 
     def collate(self, samples: Sequence[Sample]) -> Batch:
+        """Samples as one batch, padded on the right to the longest; photos' features where a sample has a photo.
+
+        Raises:
+            ValueError: a sample has a photo and there are no features.
+        """
         length = max(len(sample.tokens) for sample in samples)
         input_ids = torch.full((len(samples), length), self._pad)
         attention_mask = torch.zeros(len(samples), length, dtype=torch.long)

@@ -63,6 +63,8 @@ def multiplies_bfloat16() -> bool:
 
 @dataclass
 class Layer:
+    """The folded weights of one decoder layer."""
+
     qkv: Matrix  # [(H + 2G) · A, D]
     out: Matrix  # [D, H · A]
     gate_up: Matrix  # [2F, D]
@@ -274,8 +276,16 @@ class Engine(TorchForward, NativeForward):
         capacity: int | None = None,
         shared_prefix: int = 0,
     ) -> Cache:
-        """An empty cache for texts with these prompts; attention_mask [B, T] tells the left padding, `capacity` how
-        many tokens will be enough (all of the context if None), `shared_prefix` see Cache."""
+        """An empty cache for texts with these prompts.
+
+        Args:
+            attention_mask: [B, T], which tells the left padding.
+            capacity: tokens that will be enough; None: all of the context.
+            shared_prefix: see Cache.
+
+        Raises:
+            LAV2Error: a text of the batch is empty.
+        """
         capacity = min(capacity or self.context, self.context)
         shape = (len(self.layers), rows, capacity, 2 * self.groups, self.head_width)
         # A CPU's pages take no memory until they are written.

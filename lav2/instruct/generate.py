@@ -44,14 +44,17 @@ def generate(
 ) -> Iterator[Row]:
     """About `total` rows, of each kind its share, kind after kind; shuffle them for training.
 
-    Args: photos: from `read_photos`. Presence, counts and places need boxes, descriptions and actions need
-    captions. signs: folder for the drawn pictures (WebP), made where it is missing. evidence: what real
-    experts said, or None where the truth with noise stands in for them. held_out: words drawn on signs come
-    from the held-out part of the vocabulary. shares: kind -> share of `total`; a kind that the photos cannot
-    feed gives fewer rows, and so do misled boxes. per_photo: rows of each picture; all but the first ask other
-    things of it, with the same evidence, so that training reads it once (lav2.data.batches.join).
+    Args:
+        photos: from `read_photos`. Presence, counts and places need boxes, descriptions and actions need captions.
+        signs: folder for the drawn pictures (WebP), made where it is missing.
+        evidence: what real experts found, or None where the truth with noise stands in for them.
+        shares: kind -> share of `total`; a kind that the photos cannot feed gives fewer rows, and so do misled boxes.
+        held_out: words drawn on signs come from the held-out part of the vocabulary.
+        per_photo: rows of each picture; all but the first ask other things of it, with the same evidence, so that
+            training reads it once (lav2.data.batches.join).
 
-    Raises LAV2Error for no photos or an unknown kind.
+    Raises:
+        LAV2Error: there are no photos, or a kind is unknown.
     """
     unknown = sorted(set(shares) - set(KINDS))
     if unknown:

@@ -182,6 +182,12 @@ def evidence_for(
     rng: random.Random,
     world: World,
 ) -> dict[str, dict]:
+    """Evidence of a photo, by expert: what the real experts found with `augment.real` noise, where they looked; of the
+    others the truth with `augment.simulated` noise.
+
+    Raises:
+        ValueError: evidence of `source` has a wrong shape.
+    """
     real = source(photo.image) if source else None
     evidence = {}
     if real is None or augment.fill:

@@ -157,6 +157,11 @@ def keep_norms_exact(llm: PreTrainedModel) -> None:
 
 
 def packing(quantize: Quantize, dtype: torch.dtype) -> BitsAndBytesConfig:
+    """How bitsandbytes packs linear layers; `dtype` of the products of 4-bit weights.
+
+    Raises:
+        LAV2Error: bitsandbytes is not installed.
+    """
     if not is_bitsandbytes_available():
         raise LAV2Error(
             f"{quantize} weights need bitsandbytes, which is not installed (or too old).",
@@ -197,6 +202,7 @@ def _described(path: Path) -> tuple[PreTrainedConfig, PreTrainedTokenizerBase]:
 
 
 def unreadable(path: Path, error: Exception) -> LAV2Error:
+    """The error to raise where transformers cannot load a model from `path`."""
     if files.is_out_of_memory(error) or isinstance(error, ModuleNotFoundError):
         return files.unreadable(path, error, "")
     return LAV2Error(

@@ -68,6 +68,11 @@ def facts_of(run: Run, stage: Stage) -> dict[str, Any]:
 
 
 def check_same(run: Run, stage: Stage, entry: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
+    """Whether a stage was begun with the facts of now.
+
+    Raises:
+        LAV2Error: something differs; the first three things are named.
+    """
     parts = ("settings", "model", "inputs")
     there, now = ({"version": recorded["version"], "seed": recorded["seed"]} | {
         name: value for part in parts for name, value in recorded[part].items()
@@ -91,6 +96,11 @@ def _short(value: object) -> str:
 
 
 def check_outputs(run: Run, stage: Stage, entry: Mapping[str, Any]) -> None:
+    """Whether a finished stage's outputs are still what it made.
+
+    Raises:
+        LAV2Error: one is another file, or is gone.
+    """
     for name, known in entry["outputs"].items():
         path = run.out / stage.name / name
         if identity(path) != known:

@@ -99,7 +99,11 @@ def _forget(run: Run, manifest: dict[str, Any], start: str) -> None:
 
 @contextlib.contextmanager
 def alone(out: Path) -> Iterator[None]:
-    """Nobody else runs a recipe in the same folder meanwhile."""
+    """Hold the folder's lock: nobody else runs a recipe in it meanwhile.
+
+    Raises:
+        LAV2Error: somebody does.
+    """
     with (out / LOCK).open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -161,6 +161,7 @@ def hostname(host: str) -> str:
 
 
 def loopback(host: str) -> bool:
+    """Whether a name or address is this machine to itself: localhost, 127.0.0.1, ::1 ..."""
     if host == "localhost" or host.endswith(".localhost"):
         return True
     try:

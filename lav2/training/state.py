@@ -54,6 +54,7 @@ class WeightAverage:
 def save_progress(
     model, optim, average: WeightAverage | None, config, out: Path, base, progress: Progress, notes, facts
 ) -> None:
+    """Write the state that a killed run goes on from, and the adapter so far, averaged where there is an average."""
     metadata = {**(notes or {}), "stage": config.stage, "train": asdict(config), "step": progress.step,
             "seconds": round(progress.seconds), "validation": progress.history}  # fmt: skip
     # The state holds the weights as well, so that a kill between the two files leaves no run of two steps.
@@ -69,7 +70,8 @@ def save_progress(
 
 @torch.no_grad()
 def resume_progress(model, optim, average: WeightAverage | None, facts: dict, out: Path) -> Progress:
-    """
+    """Put back what `save_progress` wrote.
+
     Raises:
         LAV2Error: the run in `out` is another one.
     """

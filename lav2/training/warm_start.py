@@ -15,6 +15,7 @@ from lav2.model.adapted import AdaptedLlama
 
 
 def encode_text(tokenizer, text: str) -> list[int]:
+    """Token ids of a text, without special tokens."""
     return tokenizer(text, add_special_tokens=False).input_ids
 
 

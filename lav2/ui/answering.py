@@ -46,6 +46,11 @@ FALLBACK: dict[str, str] = {}  # the preset that was asked for and why another o
 
 
 def assistant() -> "Assistant":
+    """The loaded assistant.
+
+    Raises:
+        LAV2Error: it is not loaded yet.
+    """
     if ASSISTANT is None:
         raise LAV2Error(TEXTS["en"]["not_loaded"], TEXTS["en"]["not_loaded_next"])
     return ASSISTANT

@@ -139,6 +139,7 @@ def examine(image: str | None, experts: list[str], asking: gr.Request = None) ->
 def api_request(
     image: str | None, question: str, experts: Sequence[str], *sampling: float, asking: gr.Request | None
 ) -> Request:
+    """An endpoint's inputs as a request to the assistant."""
     try:
         asked, photo = read_message({"text": question, "files": [image] if image else []}, TEXTS["en"])
         return make_request(asked, read_photo(photo) if photo else None, (), experts, *sampling, asking=asking)

@@ -345,6 +345,7 @@ class ChatTab:
         return self._taken_back(exchanges, request)
 
     def undo(self, exchanges: Exchanges, request: gr.Request) -> dict[Any, Any]:
+        """The last exchange is taken back: its question and photo return to the box."""
         if not exchanges:
             return NOTHING
         if busy(exchanges):

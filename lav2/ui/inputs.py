@@ -107,6 +107,7 @@ def make_request(
 
 
 def question_box() -> gr.MultimodalTextbox:
+    """The box for a question with photos, the same on both tabs."""
     return gr.MultimodalTextbox(
         file_types=["image"],
         file_count="multiple",  # so that a second photo is seen, and asked about, and does not replace the first

@@ -22,6 +22,7 @@ RESTORED = "() => { document.body.dataset.restored = ''; }"  # labels.js then sh
 
 
 def build() -> gr.Blocks:
+    """The page with both tabs and the named endpoints; the server is not started."""
     with Page(title="LAV2", analytics_enabled=False, delete_cache=KEEP_UPLOADS, fill_width=True) as blocks:
         with gr.Column(elem_id="lead"):
             gr.Markdown(f"# {T('title')}")

@@ -69,6 +69,7 @@ def route_text(route: Route, texts: Mapping[str, str]) -> str:
 
 
 def status_html(findings: Findings, texts: Mapping[str, str]) -> str:
+    """One line on each expert: waiting, running, what it found, or why it failed."""
     lines = ""
     if findings.route:
         lines += f'<li class="route"><b>{html.escape(texts["auto"])}</b>'
@@ -98,6 +99,7 @@ def hint_html(text: str) -> str:
 
 
 def meter_html(findings: Findings, texts: Mapping[str, str]) -> str:
+    """How much of the context the prompt uses, by part."""
     free = findings.context - findings.tokens
     usage = texts["meter"].format(tokens=findings.tokens, context=findings.context, free=free)
     left_out = ""

@@ -52,6 +52,7 @@ class TallyFold:
         self.fold.expand(self.count, None, self.all, queue=False, **QUIET)
 
     def count(self, request: gr.Request) -> dict[Any, Any]:
+        """The votes so far, as a table and a chart; a failure is told in their place."""
         texts = texts_for(request)
         try:
             counted = votes.tally()
