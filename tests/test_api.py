@@ -43,7 +43,7 @@ def test_the_examples_of_the_documentation_run(server, tmp_path):
 
 
 @pytest.mark.slow
-def test_every_door_gives_the_same_answer(server):
+def test_every_interface_gives_the_same_answer(server):
     from gradio_client import handle_file
     from mcp import ClientSession
     from mcp.client.streamable_http import streamable_http_client

@@ -145,7 +145,7 @@ def test_a_bad_file_is_named_and_the_question_stays(content, tmp_path):
     assert set(update) == {CHAT.notice, CHAT.each}  # neither the box nor the conversation changes
 
 
-def test_a_photo_of_too_many_pixels_is_refused_at_every_door(monkeypatch, photo):
+def test_a_photo_of_too_many_pixels_is_refused_at_every_interface(monkeypatch, photo):
     monkeypatch.setattr(lav2.image, "MAX_PIXELS", 9_999)  # it has 10,000
     for tab, settings in ((CHAT, ((), ENGLISH)), (COMPARE, ("pair", (), None, ENGLISH))):
         update = tab.take({"text": "What?", "files": [photo]}, *settings)

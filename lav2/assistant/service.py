@@ -53,7 +53,7 @@ from lav2.text import grounding, language, prompts, routing, weighing
 
 class Assistant:
     """A loaded preset. `answer` may be called from several threads; steps of the language model take turns, and more
-    questions than AT_ONCE wait in line.
+    questions than AT_ONCE wait in the queue.
 
     Args:
         preset: its settings.
@@ -183,7 +183,7 @@ class Assistant:
 
     def answer(self, request: Request, cancel: threading.Event | None = None) -> Iterator[Event]:
         """Events of one question, ending with Done. Setting `cancel` ends the answer early with what was said, whatever
-        it waits for, and makes room for the next in line.
+        it waits for, and frees its slot for the next in the queue.
 
         Raises:
             LAV2Error: an empty or overlong question, an unknown expert, from this call; admission.Busy in place of the

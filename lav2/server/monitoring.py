@@ -52,7 +52,7 @@ class _Watched:
     state: str = ANSWERING
     begun: float = field(default_factory=time.perf_counter)
     first_token: float | None = None  # seconds from the question on
-    position: int = 0  # the first one in line; 0: nobody was before it
+    position: int = 0  # its first one in the queue; 0: it did not wait
     prompt_tokens: int = 0
     experts: dict[str, dict[str, Any]] = field(default_factory=dict)
 

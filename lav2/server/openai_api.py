@@ -1,4 +1,4 @@
-"""The OpenAI-compatible door over HTTP: `/v1/chat/completions`, plain and streamed, and `/v1/models`. No torch.
+"""The OpenAI-compatible API over HTTP: `/v1/chat/completions`, plain and streamed, and `/v1/models`. No torch.
 
 What a body may hold is in lav2.server.openai_schema. The answer carries `lav2` with evidence and prompt beside OpenAI's
 fields. Photos come as data: URLs only; nothing is ever fetched.
@@ -48,7 +48,7 @@ Answer = Callable[[Request, threading.Event], Iterator[Event]]
 
 def routes(assistant: Callable[[], Assistant], answer: Answer) -> list[Route]:
     """Starlette routes; `assistant` is called at each request and may raise LAV2Error while it is loading. `answer`
-    is its own, or one that lends it the GPU; it makes a generator."""
+    is its own, or one that runs it where the GPU is; it makes a generator."""
     slots = threading.Semaphore(AT_ONCE)
     bodies = _Bodies()
 
@@ -163,8 +163,8 @@ class _Bodies:
 
 
 class _Running:
-    """An answer that a thread of its own makes. The thread closes the assistant's generator, which frees its place in
-    the line, and calls `ended`, however the answer ends: the caller's task may be gone by then."""
+    """An answer that a thread of its own makes. The thread closes the assistant's generator, which frees its slot in
+    the queue, and calls `ended`, however the answer ends: the caller's task may be gone by then."""
 
     def __init__(self, answer: Answer, request: Request, ended: Callable[[], None]):
         self.cancel = threading.Event()
@@ -285,7 +285,7 @@ class _Reply:
 
 
 async def _respond(http: HttpRequest, assistant: Assistant, asked: Asked, running: _Running) -> Response:
-    """The response, once the first event is there: where the line is full, it is told by the status."""
+    """The response, once the first event is there: a full queue is told by the status."""
     reply = _Reply(assistant, asked, running)
     streamed = False
     try:
