@@ -46,15 +46,15 @@ class Calibration:
     weights: str
     presence: float = 0.0
 
-    def chances(self, labels: Sequence[str], scores: np.ndarray) -> np.ndarray:
+    def chances(self, labels: Sequence[str] | np.ndarray, scores: np.ndarray) -> np.ndarray:
         """Scores [n] in 0..1 -> chances [n] float32, of boxes with these labels."""
         slope, offset, _ = self._columns(labels)
         return sigmoid(slope * logit(scores) + offset).astype(np.float32)
 
-    def answering(self, labels: Sequence[str], scores: np.ndarray, shown: np.ndarray) -> np.ndarray:
+    def answering(self, labels: Sequence[str] | np.ndarray, scores: np.ndarray, shown: np.ndarray) -> np.ndarray:
         """[n] bool: whether a box of score `scores` [n], where the whole photo gives its kind the chance `shown` [n],
         answers "is there one?" with yes."""
-        return logit(scores) + self.presence * logit(shown) >= self._columns(labels)[2]
+        return np.asarray(logit(scores) + self.presence * logit(shown) >= self._columns(labels)[2])
 
     def least(self, sure: float, faint: bool) -> float:
         """The least score of any kind that matters: of a box that is listed or, if `faint`, that answers."""
@@ -64,7 +64,7 @@ class Calibration:
         needed = NO_BOX if self.presence else min(float(sigmoid(kind.needed)) for kind in self.kinds.values())
         return min(needed, *listed)
 
-    def _columns(self, labels: Sequence[str]) -> np.ndarray:
+    def _columns(self, labels: Sequence[str] | np.ndarray) -> np.ndarray:
         return np.array([self.kinds[label] for label in labels], float).reshape(-1, 3).T
 
     def write(self, file: Path) -> None:
@@ -77,7 +77,7 @@ class Calibration:
 def of_whole_photo(xyxy: np.ndarray) -> np.ndarray:
     """[n] bool: boxes [n,4] of no size, which our own detector gives for each kind: their score is the chance that the
     photo as a whole shows the kind (experts.train_detector.model)."""
-    return (xyxy[:, 2:] <= xyxy[:, :2]).all(1)
+    return np.asarray((xyxy[:, 2:] <= xyxy[:, :2]).all(1))
 
 
 def beside(weights: Path) -> Path:

@@ -18,17 +18,19 @@ def _encoder(run: Run, stage: Stage) -> dict[str, Any]:
 
     from lav2.instruct.photos import read_photos
     from lav2.training import encoder
+    from lav2.training.settings import EncoderConfig
 
     out, settings = run.out / stage.name, dict(stage.settings)
     dtype, record = settings.pop("dtype"), out / "encoder.json"
     if not record.exists() or (out / encoder.STATE).exists():  # else it ended, and only the manifest does not know
         learned, held = (read_photos(run.tables(stage), run.data, split) for split in ("train", "val"))
         torch.manual_seed(run.seed)
-        encoder_config = encoder.EncoderConfig(seed=run.seed, **settings)
+        encoder_config = EncoderConfig(seed=run.seed, **settings)
         encoder.tune(
             run.recipe.vision, learned, held, out, encoder_config, preflight.device(run.device), dtype, run.report
         )
-    return files.read_json(record)["validation"]
+    scores: dict[str, Any] = files.read_json(record)["validation"]
+    return scores
 
 
 def train_adapter(run: Run, stage: Stage) -> dict[str, Any]:
@@ -68,7 +70,8 @@ def _judge(run: Run, stage: Stage) -> dict[str, Any]:
     from lav2.training import reranker
     from lav2.training.settings import PhrasesConfig
 
-    out, lines = run.out / stage.name, []
+    out = run.out / stage.name
+    lines: list[str] = []
     checkpoint.export(run.out / "captioner", out)
     phrases_config = PhrasesConfig(cache=run.cache, seed=run.seed, device=run.device, **stage.settings)
     reranker.learn_phrases(out, run.tables(stage), phrases_config, lines.append)
@@ -115,7 +118,7 @@ def _plain(run: Run, stage: Stage) -> dict[str, Any]:
 def _export(run: Run, stage: Stage) -> dict[str, Any]:
     from lav2.model import checkpoint
 
-    mark = {"recipe": run.recipe.name, "manifest": manifest_hash(read_manifest(run.out))}
+    mark = {"recipe": run.recipe.name, "manifest": manifest_hash(read_manifest(run.out) or {})}
     for name, source in (("caption", "answers"), ("chat", "chat")):
         folder = run.out / stage.name / name
         checkpoint.export(run.out / source, folder)

@@ -64,7 +64,8 @@ def facts_of(run: Run, stage: Stage) -> dict[str, Any]:
         model |= {name: preset[name] for name in ("adapter_config", "projector", "template")}
     found = {"stage": stage.name, "version": stage.version, "settings": dict(stage.settings), "seed": run.seed,
              "model": model, "inputs": {name: identity(path) for name, path in inputs.items()}}  # fmt: skip
-    return json.loads(json.dumps(found))
+    facts: dict[str, Any] = json.loads(json.dumps(found))
+    return facts
 
 
 def check_same(run: Run, stage: Stage, entry: Mapping[str, Any], facts: Mapping[str, Any]) -> None:

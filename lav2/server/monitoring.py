@@ -9,7 +9,7 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Callable, Collection, Generator, Iterator
+from collections.abc import Callable, Collection, Generator
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import wraps
@@ -91,11 +91,11 @@ class Monitor:
 
     def observed(
         self, answer: Callable[[Request, Any], Generator[Event, None, None]]
-    ) -> Callable[..., Iterator[Event]]:
+    ) -> Callable[..., Generator[Event, None, None]]:
         """A function of a request and what cancels it, whose events are counted on their way; they stay as they are."""
 
         @wraps(answer)
-        def wrapped(request: Request, cancel: Any) -> Iterator[Event]:
+        def wrapped(request: Request, cancel: Any) -> Generator[Event, None, None]:
             seen, outcome = _Watched(request), "abandoned"
             self._questions.labels(seen.state).inc()
             error: BaseException | None = None

@@ -12,8 +12,8 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Generator
+from contextlib import closing, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -43,7 +43,7 @@ AT_ONCE = 8  # requests; one more is told to come back (429)
 HEARTBEAT = 1.0  # seconds between two looks whether the caller is still there
 CHAT, MODELS = "/v1/chat/completions", "/v1/models"
 
-Answer = Callable[[Request, threading.Event], Iterator[Event]]
+Answer = Callable[[Request, threading.Event], Generator[Event, None, None]]
 
 
 def routes(assistant: Callable[[], Assistant], answer: Answer) -> list[Route]:
@@ -120,7 +120,7 @@ def _check_model(name: str, assistant: Assistant) -> None:
 class _Bodies:
     """Reads bodies within limits of bytes and time, so that half-sent ones take neither a slot nor all memory."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._held = 0  # bytes of bodies that are being read, beyond FREE_BYTES of each
 
     async def read(self, http: HttpRequest) -> bytes:
@@ -168,7 +168,8 @@ class _Running:
 
     def __init__(self, answer: Answer, request: Request, ended: Callable[[], None]):
         self.cancel = threading.Event()
-        self._loop, self._events = asyncio.get_running_loop(), asyncio.Queue()
+        self._loop = asyncio.get_running_loop()
+        self._events: asyncio.Queue[Event | Exception] = asyncio.Queue()
         self._answer, self._request, self._ended = answer, request, ended
         self._look = self._loop.time() + HEARTBEAT  # when it is looked next whether the caller is there
         try:
@@ -178,12 +179,9 @@ class _Running:
 
     def _run(self) -> None:
         try:
-            events = self._answer(self._request, self.cancel)
-            try:
+            with closing(self._answer(self._request, self.cancel)) as events:
                 for event in events:
                     self._hand_over(event)
-            finally:
-                events.close()
             self._hand_over(RuntimeError("The answer had no end."))  # after Done, nobody reads it
         except Exception as error:
             self._hand_over(error)
@@ -239,7 +237,9 @@ class _Reply:
         self._assistant, self._asked, self._running = assistant, asked, running
         self._stop, self._said = _Stop(asked.stop), ""
         self._prompt_tokens, self._most = 0, asked.request.sampling.max_new_tokens
-        self.reason, self.usage, self.more = None, {}, {}
+        self.reason: str | None = None
+        self.usage: dict[str, int] = {}
+        self.more: dict[str, Any] = {}
 
     def text(self, event: Event) -> str:
         """What an event adds to the answer."""

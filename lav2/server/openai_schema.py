@@ -109,7 +109,7 @@ class ChatBody(_Strict):
     ) = ""
     stream: bool = False
     stream_options: StreamOptions | None = None
-    experts: list[Literal[(*EXPERT_NAMES, AUTO)]] = list(EXPERT_NAMES)  # of this server
+    experts: list[Literal[(*EXPERT_NAMES, AUTO)]] = list(EXPERT_NAMES)  # type: ignore[valid-type]  # of this server
 
     # The caller's own labels: nothing is kept of them, and no answer depends on them.
     user: str = ""
@@ -238,7 +238,7 @@ def _text(message: UserMessage | AssistantMessage) -> str:
     return text or getattr(message, "refusal", "")
 
 
-def _photos(number: int, message: UserMessage) -> Iterator[tuple[str, str]]:
+def _photos(number: int, message: UserMessage | AssistantMessage) -> Iterator[tuple[str, str]]:
     """(path of the field, URL) of each photo in a message."""
     if not isinstance(message.content, str):
         for i, part in enumerate(message.content):

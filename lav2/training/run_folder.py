@@ -68,7 +68,7 @@ def load_state(out: Path, facts: Mapping[str, Any]) -> dict[str, Any]:
     """
     file = out / STATE
     try:
-        state = torch.load(file, map_location="cpu", weights_only=True)
+        state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
         stored = json.loads(state["facts"])
     except Exception as error:  # torch and pickle raise anything on a damaged file
         raise files.unreadable(file, error, "Start the run anew with another --out.") from error

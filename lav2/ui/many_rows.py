@@ -126,8 +126,8 @@ def shares(results: Sequence[Result], sides: Sequence[str]) -> tuple[bool, dict[
             if known:
                 holds = result.right(side)
             else:
-                pair = [result.answers.get(one) for one in (sides[0], side)]
-                holds = None if None in pair else _words(pair[0]) != _words(pair[1])
+                first, other = result.answers.get(sides[0]), result.answers.get(side)
+                holds = None if first is None or other is None else _words(first) != _words(other)
             if holds is None:
                 continue
             for kind in result.row.kinds:

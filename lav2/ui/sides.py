@@ -47,7 +47,7 @@ class BesideChoice:
     """Whether the model beside answers too: from photo and question alone, and with the experts' findings as text. Both
     to begin with, since the assistant's answers are compared in the same way."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         ways = ("off", "on")
         self.box = gr.CheckboxGroup(
             [(T(f"also_{way}"), way) for way in ways],

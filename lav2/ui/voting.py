@@ -20,7 +20,7 @@ LETTERS = "ABCDEFGHIJ"  # of the answers while nobody may know which is which
 class VotingRow:
     """The buttons of a vote between two answers, or for the best of several; or to see which is which without one."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         with gr.Row(visible=False, elem_classes="lav2-votes") as self.two:
             gr.HTML(T("vote_info"), elem_classes="lav2-hint", padding=False)
             self.choices = {choice: gr.Button(T(f"vote_{choice}"), size="sm") for choice in votes.CHOICES}
@@ -44,7 +44,7 @@ class VotingRow:
 class TallyFold:
     """How often each choice of experts was preferred, of all votes that this server has stored."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         with gr.Accordion(T("tally"), open=False, elem_id="tally") as self.fold:
             self.table = gr.HTML(padding=False)
             self.chart = share_chart("tally-chart")
