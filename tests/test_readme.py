@@ -2,6 +2,7 @@
 
 import ast
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,20 @@ def names_of(file: Path) -> set[str]:
         inner = getattr(node, "body", []) if isinstance(node, ast.ClassDef) else []
         found |= {*names, *(f"{node.name}.{one.name}" for one in inner if hasattr(one, "name"))}
     return found
+
+
+def test_the_tree_has_a_line_for_every_package_in_the_order_of_the_contract():
+    tree = CONTRIBUTING.partition("## Layout")[2].partition("\n## ")[0]
+    contract = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"][
+        "contracts"
+    ][0]
+    layers = [layer.strip() for line in contract["layers"] for layer in line.split("|")]
+    packages = [layer for layer in layers if (ROOT / "lav2" / layer).is_dir()]
+    listed = re.findall(r"^  (\w+)/ +\S", tree, re.MULTILINE)
+    assert listed == [*packages, "train_detector"]
+    assert all(
+        (ROOT / one).exists() for one in re.findall(r"^(\S+) ", tree, re.MULTILINE) if one.endswith(("/", ".py"))
+    )
 
 
 def test_the_walk_from_question_to_answer_has_ten_steps_and_each_names_a_function_that_exists():
