@@ -21,7 +21,7 @@ ROUNDED = 1e-6  # scores nearer to 0 or 1 count as this near
 NO_BOX = 0.005  # score of a kind of which there is no box
 
 
-class Kind(NamedTuple):
+class KindCalibration(NamedTuple):
     """chance = sigmoid(slope * logit(score) + offset).
 
     `needed`: the least logit of the score of the surest box, plus Calibration.presence times that of the whole photo's
@@ -40,7 +40,7 @@ class Calibration:
     are one object; `weights`: SHA-256 of their file; `presence`: what the chance counts that the whole photo gives a
     kind, beside the score of its surest box (0: the detector gives none, see `of_whole_photo`)."""
 
-    kinds: Mapping[str, Kind]
+    kinds: Mapping[str, KindCalibration]
     sure: float
     overlap: float
     weights: str
@@ -103,7 +103,9 @@ def read(weights: Path, classes: Sequence[str]) -> Calibration | None:
     )
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
-        kinds = {name: Kind(**{k: float(v) for k, v in row.items()}) for name, row in content["kinds"].items()}
+        kinds = {
+            name: KindCalibration(**{k: float(v) for k, v in row.items()}) for name, row in content["kinds"].items()
+        }
         sure, overlap, presence = float(content["sure"]), float(content["overlap"]), float(content.get("presence", 0))
         found = Calibration(kinds, sure, overlap, content["weights"], presence)
         if any(kind.slope <= 0 for kind in kinds.values()):

@@ -44,8 +44,8 @@ def opened(name, stored=None, exchanges=()):
 
 def link(exchanges, host="lav2.example"):
     asking = SimpleNamespace(headers={**ENGLISH.headers, "host": host})
-    made = CHAT.keeping.make_link(exchanges, asking)
-    return made[CHAT.keeping.name], value(made[CHAT.keeping.told])
+    made = CHAT.saving.make_link(exchanges, asking)
+    return made[CHAT.saving.name], value(made[CHAT.saving.link_note])
 
 
 def test_a_link_shows_answers_evidence_and_photo_to_another_visitor(exchanges, photo):

@@ -33,7 +33,7 @@ from lav2.metrics.vqa import vqa_normalise
 from lav2.model.checkpoint import CAPTION_ANSWERS
 from lav2.text.grounding import NUMBERS
 
-TOLD, LEAST_CHANCE = 4, 0.05  # candidates of a question at most; chance from which one is told
+MAX_CANDIDATES, LEAST_CHANCE = 4, 0.05  # candidates of a question at most; chance from which one is told
 _BEGIN = "^"  # before the first words of a question
 _WORDS = re.compile(r"[a-z0-9']+")
 
@@ -111,7 +111,7 @@ class CandidateModel(nn.Module):
         words = torch.tensor(self.places(question), dtype=torch.long, device=photo.device)
         start = torch.zeros(1, dtype=torch.long, device=photo.device)
         chances = self(words, start, photo[None])[0].sigmoid()
-        found = zip(*(part.tolist() for part in chances.topk(min(TOLD, len(chances)))), strict=True)
+        found = zip(*(part.tolist() for part in chances.topk(min(MAX_CANDIDATES, len(chances)))), strict=True)
         return tuple((_worded(self.answers[at]), chance) for chance, at in found if chance >= LEAST_CHANCE)
 
     def on(self, clip_tokens: Tensor) -> PhotoCandidates:

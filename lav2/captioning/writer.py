@@ -25,8 +25,9 @@ from lav2.inference.scheduler import Scheduler
 from lav2.metrics.captions import CiderD
 from lav2.metrics.tokens import coco_tokens
 
-AGREED = 0.5  # what the drafts' likeness among each other counts beside that to the photo's phrases; chosen on 154
-# COCO photos (docs/LOG.md)
+# What the drafts' likeness among each other counts beside that to the photo's phrases; chosen on 154 COCO photos
+# (docs/LOG.md).
+CONSENSUS_WEIGHT = 0.5
 
 
 @dataclass(frozen=True)
@@ -100,5 +101,5 @@ def best(texts: Sequence[str], expected: Expected | None = None) -> int:
     points = {}
     for text in times:
         agreed = sum(n * score.like(weighed[text], weighed[other]) for other, n in times.items()) / len(texts)
-        points[text] = AGREED * agreed + (expected.like(tokens[text]) if expected else 0.0)
+        points[text] = CONSENSUS_WEIGHT * agreed + (expected.like(tokens[text]) if expected else 0.0)
     return texts.index(max(points, key=points.__getitem__))

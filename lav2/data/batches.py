@@ -47,7 +47,7 @@ class Sample:
     branch: tuple[int, ...] | None = None  # of each token: 0 shared by all questions, 1, 2 ... its own; None: one only
 
 
-JOINED = 640  # tokens of samples joined into one, at most: the memory of attention grows with their square
+MAX_JOINED_TOKENS = 640  # tokens of samples joined into one, at most: the memory of attention grows with their square
 
 
 def join(samples: Sequence[Sample], limit: int) -> list[Sample]:
@@ -69,7 +69,7 @@ def join(samples: Sequence[Sample], limit: int) -> list[Sample]:
         for sample in sorted(rows, key=lambda row: row.tokens):
             shared = _shared(run[0], sample, common) if run else 0
             length = own + len(sample.tokens) - shared * len(run)  # of all joined, with what they share once
-            if len(run) == limit or 2 * shared < len(sample.tokens) or length > JOINED:
+            if len(run) == limit or 2 * shared < len(sample.tokens) or length > MAX_JOINED_TOKENS:
                 found += [merge_samples(run, common)] if run else []
                 run, own, shared = [], 0, sample.learned.index(True) - 1
             run.append(sample)

@@ -73,7 +73,7 @@ def _carry_encoder(folder: Path, out: Path, config: dict) -> None:
         config["encoder"] = {"sha256": digest}
     if Path(own).is_file():  # neither of a package nor of assets/
         (out / ENCODER).symlink_to(Path(own).resolve())
-        vision["weights"] = f"{checkpoint.OWN}{ENCODER}"
+        vision["weights"] = f"{checkpoint.FOLDER_SOURCE}{ENCODER}"
 
 
 def _portable(value):

@@ -25,7 +25,7 @@ CONFIG, TENSORS = "config.json", "adapter.safetensors"
 CAPTION_PHRASES = "phrases.safetensors"  # of the reranker of drafts, in the folder of a caption adapter
 CAPTION_ANSWERS = "answers.safetensors"  # of its candidates for answers, there as well
 FORMAT = 1
-OWN = "folder:"  # of a source of the image encoder's weights: a file in the adapter's folder
+FOLDER_SOURCE = "folder:"  # of a source of the image encoder's weights: a file in the adapter's folder
 
 
 def save(model: AdaptedLlama, folder: Path, base: dict[str, str], notes: dict | None = None,
@@ -129,8 +129,8 @@ def _settings(folder: Path, kind: type, values: dict | None):
     """Settings of a class from an adapter's config; None where it has none."""
     try:
         settings = from_json(kind, values) if values else None
-        if kind is VisionConfig and settings and (settings.weights or "").startswith(OWN):
-            settings = replace(settings, weights=str(folder / Path(settings.weights.removeprefix(OWN)).name))
+        if kind is VisionConfig and settings and (settings.weights or "").startswith(FOLDER_SOURCE):
+            settings = replace(settings, weights=str(folder / Path(settings.weights.removeprefix(FOLDER_SOURCE)).name))
         return settings
     except TypeError as error:  # of a later version, or not ours
         raise _no_adapter(folder, error) from error

@@ -34,7 +34,7 @@ WAITING, ANSWERING = "waiting", "answering"
 log = logging.getLogger("lav2.answers")
 
 
-class Parts(Protocol):
+class AssistantStatus(Protocol):
     """What /health tells of an assistant (lav2.assistant.service)."""
 
     preset: str
@@ -183,7 +183,9 @@ class Monitor:
         }
         return line if error is None else {**line, "error": self.key(error)}
 
-    def routes(self, assistant: Callable[[], Parts], ending: Callable[[], bool] = lambda: False) -> list[Route]:
+    def routes(
+        self, assistant: Callable[[], AssistantStatus], ending: Callable[[], bool] = lambda: False
+    ) -> list[Route]:
         """Starlette routes of /metrics and /health.
 
         Args:
@@ -205,7 +207,7 @@ class Monitor:
         return [Route(METRICS, metrics, methods=["GET"]), Route(HEALTH, health, methods=["GET"])]
 
 
-def loaded(assistant: Parts) -> dict[str, Any]:
+def loaded(assistant: AssistantStatus) -> dict[str, Any]:
     """The parts of an assistant: seconds that each took to load, and of each expert whether it can look: `loaded`,
     `not loaded` (the first question about a photo loads it) or why it cannot run."""
     seconds, failed = assistant.load_seconds, assistant.expert_failures

@@ -39,7 +39,7 @@ ENCODER, STATE = "encoder.safetensors", "state.pt"
 TEACHER = 0.3  # least confidence of a box that a teacher, not a person, drew
 COMMON = 0.39  # a word is one of the photo's, in validation, where two of five captions have it
 FEWEST = 5  # photos of validation that have a word or kind which is scored
-LARGER = 1.12  # photos are read at this many times S, so that crops keep their sharpness
+CROP_MARGIN = 1.12  # photos are read at this many times S, so that crops keep their sharpness
 
 
 # --- what is learned -----------------------------------------------------------------------------------------
@@ -255,7 +255,7 @@ def _rows(photos: int, step: int, settings: EncoderConfig) -> Tensor:
 
 def _read(photos: Sequence[Photo], vision: VisionConfig) -> Tensor:
     """Whole photos squeezed to squares [B, 3, 1.12 S, 1.12 S] of 0..255."""
-    side = round(LARGER * vision.image_size)
+    side = round(CROP_MARGIN * vision.image_size)
     arrays = [np.asarray(open_image(photo.image).resize((side, side)), np.float32) for photo in photos]
     return torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2)
 

@@ -38,9 +38,9 @@ from lav2.ui.inputs import (
     stop_answer,
     upload_folder,
 )
-from lav2.ui.keeping import OWN_AGAIN, KeepingRow
 from lav2.ui.messages import messages, owner
 from lav2.ui.replay import ReplayFold
+from lav2.ui.saving import OWN_AGAIN, SavingRow
 from lav2.ui.state import (
     Cancellation,
     Correction,
@@ -94,7 +94,7 @@ class ChatTab:
                 self.box = question_box()
                 self.examples = example_strip("examples")
                 self.settings = Settings()
-                self.keeping = KeepingRow(self.exchanges)
+                self.saving = SavingRow(self.exchanges)
                 self.replaying = ReplayFold()
             with gr.Column(scale=8, min_width=320, elem_id="evidence"):
                 self.evidence = EvidenceColumn()
@@ -103,7 +103,7 @@ class ChatTab:
 
     def _connect(self) -> None:
         page = [self.exchanges, self.cancel, self.cleared, self.stored, self.chat, self.notice, self.each]
-        page += [self.unclear, self.upload, self.box, self.keeping.fold, *self.evidence.all]
+        page += [self.unclear, self.upload, self.box, self.saving.fold, *self.evidence.all]
         self.page = page
         at_once = {**QUIET, "queue": False, "outputs": page}
         asked = [
@@ -254,7 +254,7 @@ class ChatTab:
             self.each: gr.update(visible=False),
             self.upload: gr.update(visible=not begun),
             self.unclear: gr.update(visible=False),
-            self.keeping.fold: gr.update(visible=begun, open=False),  # its files are made when it is opened
+            self.saving.fold: gr.update(visible=begun, open=False),  # its files are made when it is opened
         }
 
     def reply(
@@ -327,7 +327,7 @@ class ChatTab:
                         update |= {self.exchanges: now, self.stored: to_storage(now)}
                         if event.stopped or not pending.following:
                             update |= {self.box: gr.MultimodalTextbox(**IDLE)}
-                        update |= {self.keeping.fold: gr.update(open=False)}
+                        update |= {self.saving.fold: gr.update(open=False)}
                         update |= {self.evidence.compare_this: gr.update(visible=True)}
                     case _:
                         findings = pending.findings.after(event)

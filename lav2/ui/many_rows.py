@@ -103,9 +103,8 @@ def _csv_rows(file: Path, photos: Sequence[str], texts: Mapping[str, str]) -> It
             raise LAV2Error(texts["many_csv"], texts["many_csv_next"])
         for row in reader:
             values = {key: (row[name] or "").strip() for key, name in used.items() if name is not None}
-            stored_name = strip_invalid_filename_characters(
-                re.split(r"[/\\]", values["image"])[-1]
-            )  # as Gradio stores it
+            sent = re.split(r"[/\\]", values["image"])[-1]
+            stored_name = strip_invalid_filename_characters(sent)  # as Gradio stores it
             found = named.get(stored_name, [])
             if len(found) != 1 or not values["question"]:
                 where = texts["many_row"].format(line=reader.line_num, name=values["image"][:80])
