@@ -103,13 +103,13 @@ def test_a_follow_up_question_reuses_evidence_and_features_and_carries_the_histo
 def test_the_caption_expert_writes_drafts_and_the_photo_judges_them(assistant, bus, monkeypatch):
     from lav2.captioning import writer
 
-    seen, original = [], writer.best
+    seen, original = [], writer.consensus
 
-    def best(texts, expected=None):
+    def consensus(texts, expected=None):
         seen.append((texts, expected))
         return original(texts, expected)
 
-    monkeypatch.setattr(writer, "best", best)
+    monkeypatch.setattr(writer, "consensus", consensus)
     said = assistant.caption(bus)
     ((texts, expected),) = seen
     assert len(texts) == 24 + 12 and said in texts

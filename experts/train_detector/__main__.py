@@ -128,10 +128,10 @@ def _export(options: argparse.Namespace) -> None:
 
 def _calibrate(options: argparse.Namespace) -> None:
     from experts import calibration
-    from experts.train_detector.calibrate import calibrate, look
+    from experts.train_detector.calibrate import calibrate, detect
 
     photos = [p for source in options.data for p in data.read(source) if p.split == options.split]
-    fitted = calibrate(options.detector, photos, look(options.detector, photos))
+    fitted = calibrate(options.detector, photos, detect(options.detector, photos))
     fitted.write(calibration.beside(options.detector))
     print(f"{calibration.beside(options.detector)}: {len(fitted.kinds)} kinds, fitted on {len(photos)} photos")
 

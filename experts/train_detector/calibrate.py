@@ -52,7 +52,7 @@ def calibrate(
     return Calibration(kinds, sure, OVERLAP, digest(weights), of_photo / of_box)
 
 
-def look(weights: Path, photos: Sequence[Photo]) -> list[DetectorOutput]:
+def detect(weights: Path, photos: Sequence[Photo]) -> list[DetectorOutput]:
     """What a detector finds."""
     expert = build(str(weights), NO_BOX, calibrated=False, overlap=OVERLAP)
     pictures = tqdm(photos, desc=weights.name, unit="photo")

@@ -55,7 +55,7 @@ def named(folder: Path) -> Iterator[tuple[Path, tuple[float, ...], str, str]]:
                         yield folder / entry["image"], tuple(boxes[0]), colour[0], entry["split"]
 
 
-def plain() -> tuple[list[np.ndarray], list[int]]:
+def plain_surfaces() -> tuple[list[np.ndarray], list[int]]:
     """Features and colours of made-up plain surfaces."""
     rng = np.random.default_rng(0)
     inputs, targets = [], []
@@ -101,7 +101,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if split in rows:
             rows[split][0].append(colours.features(photo, box))
             rows[split][1].append(colours.NAMES.index(colour))
-    made_up = plain()
+    made_up = plain_surfaces()
     weights, bias = fit(np.array(rows["train"][0] + made_up[0]), np.array(rows["train"][1] + made_up[1]))
     weights, bias = weights.round(2), bias.round(2)
     order = np.argsort(-(np.array(rows["val"][0]) @ weights + bias), 1)

@@ -186,7 +186,7 @@ def write(questions: Folder, out: Path, answers: Answers, question: str = "") ->
     found = answers(list(wanted.values()), questions if questions.is_dir() else questions.parent)
     files.write_text(out, "".join(f"{line}\n" for line in known.values()))
     failed = 0
-    for row, result in chain(found, _left(wanted)):
+    for row, result in chain(found, _unanswered(wanted)):
         if wanted.pop(row.line, None) is None:
             continue
         error = result.get("error")
@@ -201,7 +201,7 @@ def write(questions: Folder, out: Path, answers: Answers, question: str = "") ->
     return len(rows) - failed, failed
 
 
-def _left(wanted: dict[int, Row]) -> Iterator[tuple[Row, dict]]:
+def _unanswered(wanted: dict[int, Row]) -> Iterator[tuple[Row, dict]]:
     """The rows that nobody answered, looked for once all others are there."""
     lost = {"error": "The answer was lost on its way. Run the same command again."}
     yield from ((row, lost) for row in list(wanted.values()))

@@ -83,7 +83,7 @@ class ImageTextModel:
         """
         request, route = routing.resolve(request)
         check_length(request.question)
-        question = self._plain(prompts.clean(request.question))
+        question = self._without_special_tokens(prompts.clean(request.question))
         if not question:
             raise LAV2Error("There is no question.", "Type one, for example: What is in this photo?")
         cancel, start = cancel or threading.Event(), time.perf_counter()
@@ -105,7 +105,7 @@ class ImageTextModel:
             timings |= {"queued": begin - start, "experts": time.perf_counter() - begin}
             block = grounding.block(evidence, question, self.count_tokens)
             turns = newest_turns(request.history)
-            messages = self._messages(question, self._plain(block.text), turns, request.image)
+            messages = self._messages(question, self._without_special_tokens(block.text), turns, request.image)
             prompt, inputs = self._inputs(messages)
             used = inputs["input_ids"].shape[1]
             parts = {
@@ -143,7 +143,7 @@ class ImageTextModel:
             route=route,
         )
 
-    def _plain(self, text: str) -> str:
+    def _without_special_tokens(self, text: str) -> str:
         """Text without the tokenizer's own marks, so that it cannot open a turn or stand for a photo."""
         for marker in self._markers:
             text = text.replace(marker, " ")
@@ -157,7 +157,8 @@ class ImageTextModel:
         conversation = [pair for turn in turns for pair in (("user", turn.question), ("assistant", turn.answer))]
         conversation.append(("user", f"{block}\n{question}" if block else question))
         messages: list[dict[str, Any]] = [
-            {"role": role, "content": [{"type": "text", "text": self._plain(text)}]} for role, text in conversation
+            {"role": role, "content": [{"type": "text", "text": self._without_special_tokens(text)}]}
+            for role, text in conversation
         ]
         if image is not None:
             messages[0]["content"].insert(0, {"type": "image", "image": image})

@@ -38,7 +38,7 @@ class Captioning:
         which a beam finds.
     temperature: of the samples.
     beams: width of the beam; 1: greedy.
-    no_repeat: of the beam, see generate.beam.
+    no_repeat: of the beam, see search.beam.
     """
 
     drafts: int = 0
@@ -87,13 +87,12 @@ def write(
         count = settings.drafts // 2 if mirrored else settings.drafts
         found = map(text, search.drafts(model, input_ids, prompt_kv, sampling, ends, count, scheduler))
         written += [caption for caption in found if not mirrored or not MIRROR_WORDS.search(caption)]
-    return written[best(written, reranker.expect(clip_tokens[:1]) if reranker else None)]
+    return written[consensus(written, reranker.expect(clip_tokens[:1]) if reranker else None)]
 
 
-def best(texts: Sequence[str], expected: Expected | None = None) -> int:
-    """Which text is most like all of them on average, by CIDEr-D, and says what is expected; the first of several that
-    do. All words weigh the same among the texts: what few captions of a training set say is no more worth agreeing on.
-    """
+def consensus(texts: Sequence[str], expected: Expected | None = None) -> int:
+    """Index of the text with the highest mean CIDEr-D to all texts plus its likeness to what is expected of the photo;
+    of equal ones the first. Among the texts all words weigh the same: a rare word is no more worth agreeing on."""
     score = CiderD(None)
     times = Counter(texts)
     tokens = {text: coco_tokens(text) for text in times}

@@ -100,7 +100,7 @@ def _template(tokenizer: PreTrainedTokenizerBase) -> str:
     if not tokenizer.chat_template:
         return "alpaca"
     adds_begin = tokenizer.bos_token_id is not None and tokenizer("a").input_ids[:1] == [tokenizer.bos_token_id]
-    begin = "" if adds_begin else tokenizer.bos_token or ""  # generate.encode would put a second one
+    begin = "" if adds_begin else tokenizer.bos_token or ""  # streaming.encode would put a second one
     values = {"bos_token": begin, "eos_token": tokenizer.eos_token or ""}
     return (
         "".join(f"{{% set {name} = {json.dumps(text)} %}}" for name, text in values.items()) + tokenizer.chat_template

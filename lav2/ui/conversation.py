@@ -18,7 +18,8 @@ from lav2.ui.state import Correction, Exchange, Exchanges, Findings
 from lav2.ui.texts import expert_label, translated
 
 QUESTIONS = 100  # of one conversation
-ROOM = 2_000_000  # characters of JSON: browsers keep about 5 million for a site, and Gradio's encryption adds a third
+# Of JSON: browsers keep about 5 million for a site, and Gradio's encryption adds a third.
+STORED_CHARACTERS = 2_000_000
 FORMAT = "lav2 conversation 1"
 
 
@@ -69,7 +70,7 @@ class _Conversation(BaseModel):
 def to_storage(exchanges: Exchanges) -> dict[str, Any]:
     """Plain JSON for the browser's storage. Where all has no room, the oldest answers go without their evidence."""
     stored: list[dict[str, Any]] = []
-    free = ROOM
+    free = STORED_CHARACTERS
     for exchange in reversed(exchanges):
         plain = {name: getattr(exchange, name) for name in ("question", "photo", "before", "answer", "state")}
         if exchange.findings.receipt is not None:
@@ -149,11 +150,11 @@ def to_markdown(exchanges: Exchanges, texts: Mapping[str, str]) -> str:
     lines = [f"# {texts['title']}", ""]
     for exchange in exchanges:
         if exchange.photo:
-            lines += [f"*{texts['photo_sent']}: {_plain(Path(exchange.photo).name)}*", ""]
-        lines += [f"**{_plain(exchange.question)}**", ""]
-        lines += [_plain(display_answer(exchange.answer, exchange.state, texts)), ""]
+            lines += [f"*{texts['photo_sent']}: {_escape_markdown(Path(exchange.photo).name)}*", ""]
+        lines += [f"**{_escape_markdown(exchange.question)}**", ""]
+        lines += [_escape_markdown(display_answer(exchange.answer, exchange.state, texts)), ""]
         for name, found in exchange.findings.evidence.items():
-            lines += [f"- {expert_label(name, texts)}: {_plain(_finding_text(found, texts))}"]
+            lines += [f"- {expert_label(name, texts)}: {_escape_markdown(_finding_text(found, texts))}"]
         lines += [""] if exchange.findings.evidence else []
     return "\n".join(lines)
 
@@ -167,6 +168,6 @@ def _finding_text(found: Evidence, texts: Mapping[str, str]) -> str:
     return ", ".join(found.labels if isinstance(found, Detections) else found.texts) or texts["nothing"]
 
 
-def _plain(text: str) -> str:
+def _escape_markdown(text: str) -> str:
     """Text of a photo or a visitor, which is no Markdown."""
     return "".join(f"\\{letter}" if letter in "\\`*_{}[]<>#|!" else letter for letter in text)

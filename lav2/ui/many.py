@@ -13,7 +13,7 @@ from lav2.errors import LAV2Error
 from lav2.events import Done
 from lav2.ui.answering import MODEL, stream
 from lav2.ui.inputs import NOTHING, QUIET, Settings, make_request, open_uploaded_photo, stop_answer
-from lav2.ui.many_rows import QuestionRow, Result, read_rows, shares, to_csv
+from lav2.ui.many_rows import QuestionRow, Result, read_rows, shares_by_kind, to_csv
 from lav2.ui.messages import display_answer
 from lav2.ui.sides import Side, names, sides
 from lav2.ui.state import Cancellation
@@ -169,7 +169,7 @@ class ManyFold:
                 told = result.failed.get(side)
                 answers.append(told or mark + display_answer(result.answers.get(side, ""), "done", texts))
             cells.append([Path(row.photo).name, row.question, kinds, " | ".join(row.truths), *answers])
-        known, found = shares(results, keys)
+        known, found = shares_by_kind(results, keys)
         bars = [(texts[f"kind_{kind}"], names(side, texts), so, of) for (kind, side), (so, of) in found.items()]
         if known:
             graded = [[right for one in results if (right := one.right(side)) is not None] for side in keys]

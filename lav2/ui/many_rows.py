@@ -115,7 +115,7 @@ def _csv_rows(file: Path, photos: Sequence[str], texts: Mapping[str, str]) -> It
         raise LAV2Error(texts["many_csv"], texts["many_csv_next"]) from error
 
 
-def shares(results: Sequence[Result], sides: Sequence[str]) -> tuple[bool, dict[tuple[str, str], list[int]]]:
+def shares_by_kind(results: Sequence[Result], sides: Sequence[str]) -> tuple[bool, dict[tuple[str, str], list[int]]]:
     """(whether right answers are known, (kind of question, side) -> [so many, of how many]): answers that are right,
     or, where no right answer is known, that differ from the first side's. One of several kinds counts in each."""
     known = any(result.row.truths for result in results)
