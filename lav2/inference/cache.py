@@ -33,7 +33,7 @@ def packed(prompt: LayerPrompt | None, dtype: torch.dtype) -> tuple[Tensor, Tens
 
 @dataclass
 class Cache:
-    """Keys and values of the tokens so far, and the prompts that their photos gave."""
+    """Keys and values of the tokens so far, and the adaptation prompts of each row's photo."""
 
     kv: Tensor  # [layers, B, capacity, 2G, A]
     prompts: list[tuple[Tensor, Tensor] | None]  # per layer keys and values [B or 1, K, 2G, A] and gates

@@ -25,10 +25,12 @@ class Cancelled(Exception):
 
 
 class Scheduler:
-    """The processor, shared by answers in threads of their own: prompts in order of arrival, a chunk at a time, and
-    between two chunks one step for the next tokens of all answers that go on, so that the weights are read once for all
-    of them and nobody's answer stands still while another's prompt is read. Steps and the choice of tokens are the work
-    of one thread, which does not wait for those that read the answers."""
+    """Continuous batching: the processor, shared by answers that run in threads of their own.
+
+    Prompts are read in order of arrival, a chunk at a time. Between two chunks one decode step computes the next token
+    of every active answer, so that the weights are read once for all and no answer stops while another's prompt is
+    read. One thread does the steps and the sampling; it does not wait for those who read the answers.
+    """
 
     BUFFERED = 4  # tokens of an answer that nobody has taken yet, at most
     POLL_INTERVAL_S = 0.05  # seconds after which a prompt that waits sees that it was cancelled

@@ -139,11 +139,11 @@ def drafts(
 def _short(
     model: DecoderBackend, input_ids: Tensor, prompt_kv: tuple[LayerPrompt | None, ...], max_new_tokens: int
 ) -> DynamicCache | Cache:
-    """A cache for a prompt [1, T] and so many tokens, as it will have many rows."""
+    """A cache of just the capacity that a prompt [1, T] and so many tokens need: it will be copied to many rows."""
     return model.begin(1, prompt_kv, capacity=input_ids.shape[1] + max_new_tokens)
 
 
 def _repeats(ids: list[int], length: int) -> bool:
-    """Whether the last `length` ids stand together earlier as well."""
+    """Whether the last `length` ids occur earlier as well (no-repeat n-gram)."""
     last = ids[-length:]
     return any(ids[i : i + length] == last for i in range(len(ids) - length))

@@ -71,9 +71,8 @@ def beside() -> str:
 
 
 def zerogpu_answer(request: Request) -> Iterator[Event | LAV2Error]:
-    """On ZeroGPU this runs in a process of its own that has the GPU; requests and events go there and back as they
-    are, but a Cancellation cannot. An error goes back as a value: of one that is raised, `spaces` hands on its kind
-    alone."""
+    """The assistant's events, in a process that has ZeroGPU's GPU. Requests and events cross to it as they are; a
+    Cancellation cannot. An error comes back as a value: of a raised one, `spaces` would pass on the type alone."""
     try:
         yield from answerer(request).answer(request)
     except LAV2Error as error:
