@@ -84,7 +84,7 @@ def test_sides_are_random_and_nothing_that_is_read_tells_which_is_which_before_t
 @pytest.mark.parametrize("mode, places", [("pair", 2), ("grid", 8)])
 def test_no_answer_is_shown_before_the_last_since_the_first_would_tell_its_side(by_experts, photo, mode, places):
     message = {"text": "Q", "files": [photo]}
-    taken = COMPARE.take(message, mode, (), None, ENGLISH)
+    taken = COMPARE.submit(message, mode, (), None, ENGLISH)
     told = [*COMPARE.reply(message, mode, (), taken[COMPARE.cancel], ENGLISH, ["ocr"], *SETTINGS[1:])]
     assert all(told)  # Gradio takes an empty update for a wrong number of values
     *before, last = [update[COMPARE.answers] for update in (taken, *told) if COMPARE.answers in update]

@@ -107,12 +107,12 @@ class ChatTab:
         self.page = page
         at_once = {**QUIET, "queue": False, "outputs": page}
         asked = [
-            self.box.submit(self.take, [self.box, self.exchanges], **at_once),
-            self.each.click(self.take_each, [self.box, self.exchanges], **at_once),
+            self.box.submit(self.submit, [self.box, self.exchanges], **at_once),
+            self.each.click(self.submit_each, [self.box, self.exchanges], **at_once),
             self.examples.select(self.example, [self.exchanges], **at_once),
             self.chat.retry(self.retry, [self.exchanges], **at_once),
             self.chat.edit(self.edit, [self.exchanges], **at_once),
-            self.panel.again.click(self.again, [self.exchanges, self.panel.table], **at_once),
+            self.panel.again.click(self.ask_again, [self.exchanges, self.panel.table], **at_once),
         ]
         fix = self.panel.fix
         for event in (fix.add.click, fix.text.submit, fix.corners.submit):
@@ -128,7 +128,7 @@ class ChatTab:
                 show_progress_on=self.chat,
                 **MODEL,
             )
-            answered.failure(self.give_back, [self.exchanges], **at_once)  # for example: the queue is full
+            answered.failure(self.restore_question, [self.exchanges], **at_once)  # for example: the queue is full
         self.box.stop(stop_answer, [self.cancel], None, queue=False, api_visibility="private")
         self.chat.undo(self.undo, [self.exchanges], **at_once)
         # An update of the discarded answer may be under way when the page is cleared: show what is true once more.
@@ -140,7 +140,7 @@ class ChatTab:
         self.chat.select(self.evidence.open, chosen, **at_once)
         self.panel.table.select(self.evidence.choose, chosen, [self.panel.picture], queue=False, **QUIET)
 
-    def take(self, message: dict[str, Any], exchanges: Exchanges, request: gr.Request) -> dict[Any, Any]:
+    def submit(self, message: dict[str, Any], exchanges: Exchanges, request: gr.Request) -> dict[Any, Any]:
         """A question was sent. If it cannot be asked, it stays in the box and the reason stands above it."""
         texts = texts_for(request)
         if busy(exchanges):
@@ -156,12 +156,12 @@ class ChatTab:
         asked = Exchange(question, photo, correction)
         return {**self._pending(exchanges, asked, texts), self.box: gr.MultimodalTextbox(**EMPTY, **RUNNING)}
 
-    def take_each(self, message: dict[str, Any], exchanges: Exchanges, request: gr.Request) -> dict[Any, Any]:
+    def submit_each(self, message: dict[str, Any], exchanges: Exchanges, request: gr.Request) -> dict[Any, Any]:
         """A question was sent about each of the photos in the box: they are asked about in turn, an answer a photo. One
         that cannot be read is told before any is asked about."""
         texts, photos = texts_for(request), list(dict.fromkeys(message["files"]))
         if len(photos) < 2 or busy(exchanges):
-            return self.take({**message, "files": photos}, exchanges, request)
+            return self.submit({**message, "files": photos}, exchanges, request)
         try:
             for photo in photos:
                 question, _ = read_message({**message, "files": [photo]}, texts)
@@ -176,7 +176,7 @@ class ChatTab:
         """An example was chosen. Only its number is believed: a path from the browser could be any file's."""
         chosen, language = EXAMPLES[event.index], texts_for(request)["language"]
         message = {"text": chosen.question[language], "files": [str(chosen.photo)]}
-        updates = self.take(message, exchanges, request)
+        updates = self.submit(message, exchanges, request)
         if chosen.then and self.box in updates:  # the question that follows waits in the box
             updates[self.box] = gr.MultimodalTextbox(value={"text": chosen.then[language], "files": []}, **RUNNING)
         return updates
@@ -203,7 +203,7 @@ class ChatTab:
         again = Exchange(question, exchanges[i].photo, exchanges[i].correction)
         return {**self._pending(exchanges[:i], again, texts), self.box: gr.MultimodalTextbox(**RUNNING)}
 
-    def again(self, exchanges: Exchanges, table: list[list[Any]], request: gr.Request) -> dict[Any, Any]:
+    def ask_again(self, exchanges: Exchanges, table: list[list[Any]], request: gr.Request) -> dict[Any, Any]:
         """The last question once more, on the findings that the reader left on and as they were corrected."""
         texts = texts_for(request)
         if busy(exchanges):
@@ -281,7 +281,7 @@ class ChatTab:
             if last.following and not cancel.discarded:  # stopped between two photos
                 yield {self.box: gr.MultimodalTextbox(**IDLE)}
         except Exception as error:
-            yield {**self.give_back(exchanges, request), self.notice: notice(*error_texts(error, texts))}
+            yield {**self.restore_question(exchanges, request), self.notice: notice(*error_texts(error, texts))}
         finally:
             cancel.set()  # a closed page must not keep the model busy
 
@@ -338,7 +338,7 @@ class ChatTab:
                 yield {self.chat: messages((*earlier, pending), texts), **update}
         return (*earlier, pending)
 
-    def give_back(self, exchanges: Exchanges, request: gr.Request) -> dict[Any, Any]:
+    def restore_question(self, exchanges: Exchanges, request: gr.Request) -> dict[Any, Any]:
         """An unanswered question goes back into the box, and the conversation is as it was before."""
         if not busy(exchanges):
             return {self.box: gr.MultimodalTextbox(**IDLE)}
