@@ -17,7 +17,7 @@ import app
 from lav2.events import QUESTION_CHARACTERS
 from lav2.server import gate, logs
 from lav2.ui import api, panel, state, texts
-from lav2.ui.chat import QUESTIONS
+from lav2.ui.conversation import QUESTIONS
 
 NAMES = gate.known_names("photos.example.org", share=True)
 

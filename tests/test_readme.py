@@ -60,6 +60,12 @@ def test_the_walk_from_question_to_answer_has_ten_steps_and_each_names_a_functio
     assert [(name, file) for name, file in NAMED if name not in names_of(ROOT / file)] == []
 
 
+def test_no_python_file_has_more_than_400_lines():
+    files = [file for folder in ("lav2", "experts", "tests", "docs") for file in (ROOT / folder).rglob("*.py")]
+    lines = {file: len(file.read_text(encoding="utf-8").splitlines()) for file in [ROOT / "app.py", *files]}
+    assert {str(file): count for file, count in lines.items() if count > 400} == {} and lines[ROOT / "app.py"] <= 150
+
+
 OTHERS = [ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *ROOT.glob("docs/*.md"), *ROOT.glob("assets/*/README.md")]
 
 

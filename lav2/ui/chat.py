@@ -17,7 +17,7 @@ from lav2.image import facts
 from lav2.text import corrections
 from lav2.ui import answering, fixing, sharing
 from lav2.ui.answering import MODEL
-from lav2.ui.conversation import QUESTIONS, from_storage, to_storage
+from lav2.ui.conversation import check_full, from_storage, to_storage
 from lav2.ui.evidence_column import EvidenceColumn
 from lav2.ui.examples import EXAMPLES
 from lav2.ui.inputs import (
@@ -28,6 +28,7 @@ from lav2.ui.inputs import (
     RUNNING,
     TOKEN_PAUSE,
     Settings,
+    attach_photo,
     checked_question,
     example_strip,
     make_request,
@@ -103,8 +104,7 @@ class ChatTab:
 
     def _connect(self) -> None:
         page = [self.exchanges, self.cancel, self.cleared, self.stored, self.chat, self.notice, self.each]
-        page += [self.unclear, self.upload, self.box, self.saving.fold, *self.evidence.all]
-        self.page = page
+        self.page = page = [*page, self.unclear, self.upload, self.box, self.saving.fold, *self.evidence.all]
         at_once = {**QUIET, "queue": False, "outputs": page}
         asked = [
             self.box.submit(self.submit, [self.box, self.exchanges], **at_once),
@@ -135,7 +135,7 @@ class ChatTab:
         cleared = self.chat.clear(self.clear, [self.cancel, self.exchanges], **at_once)
         cleared.then(self.redraw, [self.exchanges], **at_once)
         self.unclear.click(self.restore, [self.cleared], **at_once)
-        self.upload.upload(self.attach, [self.upload, self.box], [self.box], queue=False, **QUIET)
+        self.upload.upload(attach_photo, [self.upload, self.box], [self.box], queue=False, **QUIET)
         chosen = [self.exchanges, self.evidence.opened]
         self.chat.select(self.evidence.open, chosen, **at_once)
         self.panel.table.select(self.evidence.choose, chosen, [self.panel.picture], queue=False, **QUIET)
@@ -147,13 +147,11 @@ class ChatTab:
             return {self.notice: notice(texts["busy"], texts["busy_next"])}
         try:
             question, photo = read_message(message, texts)
-            if len(exchanges) >= QUESTIONS:
-                raise LAV2Error(texts["conversation_full"].format(n=QUESTIONS), texts["conversation_full_next"])
+            check_full(exchanges, 1, texts)
         except LAV2Error as error:
             several = gr.update(visible=len(message["files"]) > 1)
             return {self.notice: notice(*error_texts(error, texts)), self.each: several}
-        correction = exchanges[-1].correction if exchanges and not photo else None
-        asked = Exchange(question, photo, correction)
+        asked = Exchange(question, photo, exchanges[-1].correction if exchanges and not photo else None)
         return {**self._pending(exchanges, asked, texts), self.box: gr.MultimodalTextbox(**EMPTY, **RUNNING)}
 
     def submit_each(self, message: dict[str, Any], exchanges: Exchanges, request: gr.Request) -> dict[Any, Any]:
@@ -165,8 +163,7 @@ class ChatTab:
         try:
             for photo in photos:
                 question, _ = read_message({**message, "files": [photo]}, texts)
-            if len(exchanges) + len(photos) > QUESTIONS:
-                raise LAV2Error(texts["conversation_full"].format(n=QUESTIONS), texts["conversation_full_next"])
+            check_full(exchanges, len(photos), texts)
         except LAV2Error as error:
             return {self.notice: notice(*error_texts(error, texts))}
         asked = Exchange(question, photos[0], following=tuple(photos[1:]))
@@ -237,15 +234,17 @@ class ChatTab:
     def _pending(self, earlier: Exchanges, asked: Exchange, texts: Mapping[str, str]) -> dict[Any, Any]:
         exchanges = (*earlier, asked)
         return {
-            self.exchanges: exchanges,
-            self.stored: to_storage(exchanges),
+            **self._conversation(exchanges, texts),
             self.cancel: Cancellation(),
-            self.chat: messages(exchanges, texts),
-            self.notice: notice(),
             **self.evidence.asked(asked, texts),
             **self._begun(True),
             self.evidence.compare_this: gr.update(visible=False),  # until the answer, which would push it down
         }
+
+    def _conversation(self, exchanges: Exchanges, texts: Mapping[str, str]) -> dict[Any, Any]:
+        """The exchanges in the session, in the browser's storage and in the Chatbot."""
+        stored, shown = to_storage(exchanges), messages(exchanges, texts)
+        return {self.exchanges: exchanges, self.stored: stored, self.chat: shown, self.notice: notice()}
 
     def _begun(self, begun: bool) -> dict[Any, Any]:
         """What is there before a conversation only, and during one."""
@@ -340,9 +339,7 @@ class ChatTab:
 
     def restore_question(self, exchanges: Exchanges, request: gr.Request) -> dict[Any, Any]:
         """An unanswered question goes back into the box, and the conversation is as it was before."""
-        if not busy(exchanges):
-            return {self.box: gr.MultimodalTextbox(**IDLE)}
-        return self._taken_back(exchanges, request)
+        return self._taken_back(exchanges, request) if busy(exchanges) else {self.box: gr.MultimodalTextbox(**IDLE)}
 
     def undo(self, exchanges: Exchanges, request: gr.Request) -> dict[Any, Any]:
         """The last exchange is taken back: its question and photo return to the box."""
@@ -389,21 +386,13 @@ class ChatTab:
         del page[self.stored]
         return {**page, self.notice: notice(texts["share_seen"], texts["share_seen_next"], good=True)}
 
-    @staticmethod
-    def attach(photo: str, message: dict[str, Any]) -> dict[str, Any]:
-        """A photo that was chosen goes into the box, to what is there."""
-        return gr.update(value={"text": message["text"], "files": [*message["files"], photo]})
-
     def redraw(self, exchanges: Exchanges, request: gr.Request) -> dict[Any, Any]:
         texts = texts_for(request)
         return {self.chat: messages(exchanges, texts), **self.evidence.of(exchanges, texts)}
 
     def _show(self, exchanges: Exchanges, texts: Mapping[str, str]) -> dict[Any, Any]:
         return {
-            self.exchanges: exchanges,
-            self.stored: to_storage(exchanges),
-            self.chat: messages(exchanges, texts),
-            self.notice: notice(),
+            **self._conversation(exchanges, texts),
             self.evidence.opened: None,
             **self._begun(bool(exchanges)),
             **self.evidence.of(exchanges, texts),

@@ -67,6 +67,12 @@ class _Conversation(BaseModel):
     exchanges: list[_Exchange] = Field(max_length=QUESTIONS)
 
 
+def check_full(exchanges: Exchanges, more: int, texts: Mapping[str, str]) -> None:
+    """Raises LAV2Error where so many more questions are too many for a conversation."""
+    if len(exchanges) + more > QUESTIONS:
+        raise LAV2Error(texts["conversation_full"].format(n=QUESTIONS), texts["conversation_full_next"])
+
+
 def to_storage(exchanges: Exchanges) -> dict[str, Any]:
     """Plain JSON for the browser's storage. Where all has no room, the oldest answers go without their evidence."""
     stored: list[dict[str, Any]] = []

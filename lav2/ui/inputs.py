@@ -141,6 +141,11 @@ IDLE = {"submit_btn": True, "stop_btn": False}
 EMPTY = {"value": {"text": "", "files": []}}
 
 
+def attach_photo(photo: str, message: dict[str, Any]) -> dict[str, Any]:
+    """A photo that was chosen goes into the box, to what is there."""
+    return gr.update(value={"text": message["text"], "files": [*message["files"], photo]})
+
+
 def stop_answer(cancel: Cancellation | None) -> None:
     if cancel is not None:
         cancel.set()
