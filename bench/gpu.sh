@@ -13,6 +13,6 @@ if [ ! -d "$LAV2_SHARED/golden" ]; then
 fi
 export LAV2_SHARED LAV2_TEST_DEVICE="${LAV2_TEST_DEVICE:-cuda}"
 failed=0
-"$PYTHON" -m pytest -q -m device tests/test_released.py tests/test_fused.py || failed=1
+"$PYTHON" -m pytest -q -m device tests/test_released.py tests/test_fused_step.py || failed=1
 "$PYTHON" -m lav2.bench --section gpu "$@" || failed=1
 exit $failed

@@ -1,7 +1,7 @@
 """Pictures of every state of the page, on a laptop, a phone and a wide screen, light and dark, to be looked at.
 
 python docs/screenshots.py FOLDER      every state; without --address it starts the app; needs Chromium
-python docs/screenshots.py --readme    the four of the README, into docs/images
+python docs/screenshots.py --readme    the four of README.md and docs/page.md, into docs/images
 """
 
 import argparse
@@ -201,7 +201,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Pictures of the page.")
     where = parser.add_mutually_exclusive_group(required=True)
     where.add_argument("folder", type=Path, nargs="?", help="for pictures of every state")
-    where.add_argument("--readme", action="store_true", help="those of the README, into docs/images")
+    where.add_argument("--readme", action="store_true", help="those of README.md and docs/page.md, into docs/images")
     parser.add_argument("--address", help="of a running app (default: one is started)")
     options = parser.parse_args()
     readme, address = options.readme, options.address

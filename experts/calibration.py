@@ -21,7 +21,7 @@ ROUNDED = 1e-6  # scores nearer to 0 or 1 count as this near
 NO_BOX = 0.005  # score of a kind of which there is no box
 
 
-class Kind(NamedTuple):
+class KindCalibration(NamedTuple):
     """chance = sigmoid(slope * logit(score) + offset).
 
     `needed`: the least logit of the score of the surest box, plus Calibration.presence times that of the whole photo's
@@ -40,21 +40,21 @@ class Calibration:
     are one object; `weights`: SHA-256 of their file; `presence`: what the chance counts that the whole photo gives a
     kind, beside the score of its surest box (0: the detector gives none, see `of_whole_photo`)."""
 
-    kinds: Mapping[str, Kind]
+    kinds: Mapping[str, KindCalibration]
     sure: float
     overlap: float
     weights: str
     presence: float = 0.0
 
-    def chances(self, labels: Sequence[str], scores: np.ndarray) -> np.ndarray:
+    def chances(self, labels: Sequence[str] | np.ndarray, scores: np.ndarray) -> np.ndarray:
         """Scores [n] in 0..1 -> chances [n] float32, of boxes with these labels."""
         slope, offset, _ = self._columns(labels)
         return sigmoid(slope * logit(scores) + offset).astype(np.float32)
 
-    def answering(self, labels: Sequence[str], scores: np.ndarray, shown: np.ndarray) -> np.ndarray:
+    def answering(self, labels: Sequence[str] | np.ndarray, scores: np.ndarray, shown: np.ndarray) -> np.ndarray:
         """[n] bool: whether a box of score `scores` [n], where the whole photo gives its kind the chance `shown` [n],
         answers "is there one?" with yes."""
-        return logit(scores) + self.presence * logit(shown) >= self._columns(labels)[2]
+        return np.asarray(logit(scores) + self.presence * logit(shown) >= self._columns(labels)[2])
 
     def least(self, sure: float, faint: bool) -> float:
         """The least score of any kind that matters: of a box that is listed or, if `faint`, that answers."""
@@ -64,7 +64,7 @@ class Calibration:
         needed = NO_BOX if self.presence else min(float(sigmoid(kind.needed)) for kind in self.kinds.values())
         return min(needed, *listed)
 
-    def _columns(self, labels: Sequence[str]) -> np.ndarray:
+    def _columns(self, labels: Sequence[str] | np.ndarray) -> np.ndarray:
         return np.array([self.kinds[label] for label in labels], float).reshape(-1, 3).T
 
     def write(self, file: Path) -> None:
@@ -77,7 +77,7 @@ class Calibration:
 def of_whole_photo(xyxy: np.ndarray) -> np.ndarray:
     """[n] bool: boxes [n,4] of no size, which our own detector gives for each kind: their score is the chance that the
     photo as a whole shows the kind (experts.train_detector.model)."""
-    return (xyxy[:, 2:] <= xyxy[:, :2]).all(1)
+    return np.asarray((xyxy[:, 2:] <= xyxy[:, :2]).all(1))
 
 
 def beside(weights: Path) -> Path:
@@ -98,19 +98,23 @@ def read(weights: Path, classes: Sequence[str]) -> Calibration | None:
     file = beside(weights)
     if not weights.is_file() or not file.is_file():
         return None
-    again = "Make it again with `python -m experts.train_detector calibrate`, or remove it to have the plain scores."
+    next_step = (
+        "Make it again with `python -m experts.train_detector calibrate`, or remove it to have the plain scores."
+    )
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
-        kinds = {name: Kind(**{k: float(v) for k, v in row.items()}) for name, row in content["kinds"].items()}
+        kinds = {
+            name: KindCalibration(**{k: float(v) for k, v in row.items()}) for name, row in content["kinds"].items()
+        }
         sure, overlap, presence = float(content["sure"]), float(content["overlap"]), float(content.get("presence", 0))
         found = Calibration(kinds, sure, overlap, content["weights"], presence)
         if any(kind.slope <= 0 for kind in kinds.values()):
             raise ValueError("a slope is not above 0")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ExpertError(f"{file} is no calibration of a detector ({error}).", again) from error
+        raise ExpertError(f"{file} is no calibration of a detector ({error}).", next_step) from error
     missing = sorted(set(classes) - set(kinds))
     if found.weights != digest(weights) or missing:
-        raise ExpertError(f"The calibration {file.name} belongs to other weights than {weights.name}.", again)
+        raise ExpertError(f"The calibration {file.name} belongs to other weights than {weights.name}.", next_step)
     return found
 
 

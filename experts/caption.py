@@ -57,7 +57,7 @@ class Captioner(LazyExpert):
         self._model_name = model
 
     def _open(self) -> Callable[[Image.Image], str]:
-        return self._captioner or _image_to_text(self._model_name)
+        return self._captioner or _image_to_text(str(self._model_name))
 
     def _look(self, model: Callable[[Image.Image], str], image: Image.Image) -> dict[str, Any]:
         concepts = self._concepts(image) if self._concepts else ()
@@ -87,6 +87,6 @@ def _image_to_text(name: str) -> Callable[[Image.Image], str]:
         inputs = processor(images=image, return_tensors="pt").to(model.device)
         with torch.inference_mode():
             tokens = model.generate(**inputs, max_new_tokens=MAX_NEW_TOKENS)  # [1,T]
-        return processor.batch_decode(tokens, skip_special_tokens=True)[0]
+        return str(processor.batch_decode(tokens, skip_special_tokens=True)[0])
 
     return caption

@@ -49,7 +49,7 @@ def chances(image: Image.Image, box: Any) -> np.ndarray:
     weights, bias = _model()
     logits = features(image, box) @ weights + bias
     exponents = np.exp(logits - logits.max())
-    return exponents / exponents.sum()
+    return np.asarray(exponents / exponents.sum())
 
 
 def colour_of(image: Image.Image, box: Any, label: str) -> str:

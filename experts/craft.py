@@ -93,7 +93,7 @@ class Int8Craft(nn.Module):
         zeros, bias = torch.zeros(len(scale), dtype=torch.int32), convolution.bias.detach().float()
         return (step, zero, packed, scale, zeros, bias, *how)
 
-    def _at(self, i: int, x: Tensor) -> Tensor:
+    def _convolve(self, i: int, x: Tensor) -> Tensor:
         """Convolution i: uint8 [1, C, H, W] -> the same; the last one's output is float32."""
         if i < len(SEEN):  # what goes further than was ever seen is cut off, also from what a byte could hold
             end = "hardtanh", [-SEEN[i] if i in UNBOUNDED else 0.0, SEEN[i]]
@@ -103,22 +103,23 @@ class Int8Craft(nn.Module):
         return torch.ops.onednn.qconv2d_pointwise(x, *self._packed[i], *out, *end, "")
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Pixels [1, 3, H, W], normalised -> (region and affinity scores [1, H/2, W/2, 2] float32, features)."""
         step, zero = self._packed[0][:2]
         x = (pixels / step + zero).round_().clamp_(0, STEPS).to(torch.uint8)
         x = x.contiguous(memory_format=torch.channels_last)
         skips = []
         for i in range(12):  # VGG16
-            x = self._at(i, x)
+            x = self._convolve(i, x)
             if i in (3, 5, 8, 11):
                 skips.append(x)
             if i in (1, 3, 6, 9):
                 x = max_pool_2x2(x)
-        x = self._at(13, self._at(12, _highest_around(x)))
+        x = self._convolve(13, self._convolve(12, _highest_around(x)))
         for i in (14, 16, 18, 20):
             skip = skips.pop()
             if x.shape[2:] != skip.shape[2:]:
                 x = F.interpolate(x, size=skip.shape[2:], mode="bilinear", align_corners=False)
-            x = self._at(i + 1, self._at(i, torch.cat([x, skip], 1)))
+            x = self._convolve(i + 1, self._convolve(i, torch.cat([x, skip], 1)))
         return self.last(x).permute(0, 2, 3, 1).float(), x
 
 

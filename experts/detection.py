@@ -78,7 +78,8 @@ class Detector(LazyExpert):
         super().__init__()
         self._weights = weights
         self._sure, self._least = confidence, least
-        self._calibrated, self._calibration = calibrated, None
+        self._calibrated = calibrated
+        self._calibration: calibration.Calibration | None = None
         self._how = {"device": device, "verbose": False} | ({"iou": overlap} if overlap else {})
 
     def _open(self) -> Any:
@@ -164,7 +165,7 @@ class Detector(LazyExpert):
         whole = calibration.of_whole_photo(xyxy)
         shown = dict(zip(labels[whole], scores[whole], strict=True))
         labels, scores, xyxy = labels[~whole], scores[~whole], xyxy[~whole]
-        if not self._calibration:
+        if not self._calibration or self._sure is None:  # `_open` sets both
             return labels, scores, xyxy
         chances = self._calibration.chances(labels, scores)
         kept = chances >= self._sure

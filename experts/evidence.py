@@ -47,9 +47,9 @@ class Caption:
         if not isinstance(self.text, str):
             raise ValueError(f"Caption.text is {self.text!r}, and must be a text.")
         for name in ("concepts", "candidates"):
-            told = tuple((str(text), float(chance)) for text, chance in getattr(self, name))
-            object.__setattr__(self, name, told)
-            if not all(0 <= chance <= 1 for _, chance in told):
+            pairs = tuple((str(text), float(chance)) for text, chance in getattr(self, name))
+            object.__setattr__(self, name, pairs)
+            if not all(0 <= chance <= 1 for _, chance in pairs):
                 raise ValueError(f"Caption.{name} has values outside 0..1.")
 
 
@@ -241,13 +241,13 @@ class LazyExpert:
 def to_json(evidence: Evidence) -> dict[str, Any]:
     """Evidence as plain JSON values, pixels rounded to 0.01, confidences to 0.0001."""
     if isinstance(evidence, Caption):
-        said = {"text": evidence.text, "seconds": evidence.seconds, "source": evidence.source}
+        value = {"text": evidence.text, "seconds": evidence.seconds, "source": evidence.source}
         if evidence.concepts:
-            said["concepts"] = [[word, round(chance, 4)] for word, chance in evidence.concepts]
+            value["concepts"] = [[word, round(chance, 4)] for word, chance in evidence.concepts]
         if evidence.candidates:
-            said["candidates"] = [[answer, round(chance, 4)] for answer, chance in evidence.candidates]
-            said["asked"] = evidence.asked
-        return said
+            value["candidates"] = [[answer, round(chance, 4)] for answer, chance in evidence.candidates]
+            value["asked"] = evidence.asked
+        return value
     if isinstance(evidence, Detections):
         items = [
             {"label": label, "confidence": round(float(c), 4), "xyxy": [round(float(v), 2) for v in box]}

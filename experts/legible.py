@@ -31,13 +31,13 @@ def reliable(lines: Sequence[tuple[np.ndarray, str, float]], words: frozenset[st
     """
     if not lines:
         return np.zeros(0, bool)
-    looks = np.array([(sure, known_share(text, words), min(oddness(text), MOST_ODD), 1) for _, text, sure in lines])
+    features = np.array([(sure, known_share(text, words), min(oddness(text), MOST_ODD), 1) for _, text, sure in lines])
     quads = np.array([quad for quad, _, _ in lines], float)
     area = np.hypot(*(quads[:, 1] - quads[:, 0]).T) * np.hypot(*(quads[:, 3] - quads[:, 0]).T)
-    unlikely = area / (1 + np.exp(looks @ ALONE))
+    unlikely = area / (1 + np.exp(features @ ALONE))
     # as if one more of mean size were read well, so that a lone neighbour does not decide
     others = (unlikely.sum() - unlikely) / (area.sum() - area + area.mean() + 1e-6)
-    return np.insert(looks, 3, others, axis=1) @ BESIDE >= LEAST
+    return np.insert(features, 3, others, axis=1) @ BESIDE >= LEAST
 
 
 def oddness(text: str) -> float:

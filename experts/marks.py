@@ -28,7 +28,7 @@ def priced(text: str) -> str:
     """The text, its prices with their dollar signs, these and hours with their noughts, o'clock with its letter,
     numbers in one piece, and words without the stroke that their rim is read as."""
 
-    def price(found: re.Match) -> str:
+    def price(found: re.Match[str]) -> str:
         whole, cents = (part.replace("O", "0") for part in found.groups())
         return f"${whole}.{cents}"
 
@@ -97,7 +97,7 @@ def dashed(lines: list[Line], grey: np.ndarray) -> list[Line]:
 
 def _level(line: Line) -> bool:
     along = line[0][1] - line[0][0]
-    return abs(along[1]) < 0.1 * along[0]
+    return bool(abs(along[1]) < 0.1 * along[0])
 
 
 def _strokes(grey: np.ndarray, part: np.ndarray) -> str:
@@ -135,4 +135,4 @@ def ink(part: np.ndarray) -> np.ndarray:
 
     _, found = cv2.threshold(part, 0, 255, cv2.THRESH_OTSU)
     rim = np.concatenate([found[0], found[-1], found[:, 0], found[:, -1]])
-    return 255 - found if rim.mean() > 127 else found  # dark letters: the rim is paper
+    return np.asarray(255 - found if rim.mean() > 127 else found)  # dark letters: the rim is paper

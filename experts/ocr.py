@@ -105,16 +105,16 @@ class Reader(LazyExpert):
         # EasyOCR takes a colour array for BGR when it makes the grey picture that the recogniser reads.
         lines = _read(model, np.asarray(scaled)[:, :, ::-1], lambda: self._words)
         trusted = reliable(lines, self._words) if lines else np.zeros(0, bool)
-        told = [k for k, line in enumerate(lines) if _is_text(line)]
-        quads = np.array([lines[k][0] for k in told], np.float32).reshape(-1, 4, 2)  # [n,4,2] px of `scaled`
+        texts_at = [k for k, line in enumerate(lines) if _is_text(line)]
+        quads = np.array([lines[k][0] for k in texts_at], np.float32).reshape(-1, 4, 2)  # [n,4,2] px of `scaled`
         quads = quads * (np.array(image.size) / np.array(size)).astype(np.float32)
-        texts = [priced(lines[k][1]) for k in told]
+        texts = [priced(lines[k][1]) for k in texts_at]
         order = [i for row in rows_of(quads, texts) for cell in row for i in cell]
         return {
             "quads": quads[order],
-            "confidence": np.clip([lines[told[i]][2] for i in order], 0, 1),
+            "confidence": np.clip([lines[texts_at[i]][2] for i in order], 0, 1),
             "texts": tuple(texts[i] for i in order),
-            "reliable": np.array([trusted[told[i]] or texts[i] in STROKES for i in order], bool),
+            "reliable": np.array([trusted[texts_at[i]] or texts[i] in STROKES for i in order], bool),
             "size": image.size,
         }
 

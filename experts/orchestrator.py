@@ -27,13 +27,14 @@ POLL_INTERVAL_S = 0.05  # seconds after which one who waits for experts sees tha
 def fingerprint(image: Image.Image) -> bytes:
     """What an RGB image is remembered by: SHA-256 of its size and pixels. It is kept with the image, which nobody who
     looks may change; a copy has its own. Hashed strip by strip, since a copy of a large photo is 150 MB."""
-    if (known := getattr(image, "fingerprint", None)) is not None:
+    known: bytes | None = getattr(image, "fingerprint", None)
+    if known is not None:
         return known
-    found = hashlib.sha256(b"%d %d " % image.size)
+    digest = hashlib.sha256(b"%d %d " % image.size)
     for top in range(0, image.height, 256):
-        found.update(image.crop((0, top, image.width, min(top + 256, image.height))).tobytes())
-    image.fingerprint = found.digest()
-    return image.fingerprint
+        digest.update(image.crop((0, top, image.width, min(top + 256, image.height))).tobytes())
+    image.fingerprint = found = digest.digest()  # type: ignore[attr-defined]  # an attribute of our own
+    return found
 
 
 class Orchestrator:
@@ -69,16 +70,21 @@ class Orchestrator:
         the waiting; experts that look already go on, and what they find serves the next question. Raises ValueError
         at once for an unknown name.
         """
-        names = self._known(names)
+        names = self._check_names(names)
         photo = photo or fingerprint(image)
         finished: SimpleQueue[tuple[str, Evidence]] = SimpleQueue()
         for name in names:
-            future = self._future(photo, name, image)
-            future.add_done_callback(lambda done, name=name: finished.put((name, done.result())))
+
+            def done(future: Future[Evidence], name: str = name) -> None:
+                finished.put((name, future.result()))
+
+            self._future(photo, name, image).add_done_callback(done)
         return self._awaited(finished, len(names), cancel)
 
     @staticmethod
-    def _awaited(finished: SimpleQueue, count: int, cancel: threading.Event | None) -> Iterator[tuple[str, Evidence]]:
+    def _awaited(
+        finished: SimpleQueue[tuple[str, Evidence]], count: int, cancel: threading.Event | None
+    ) -> Iterator[tuple[str, Evidence]]:
         while count and not (cancel is not None and cancel.is_set()):
             try:
                 found = finished.get(timeout=None if cancel is None else POLL_INTERVAL_S)
@@ -95,7 +101,7 @@ class Orchestrator:
     def load(self, names: Sequence[str] | None = None) -> dict[str, float | ExpertFailure]:
         """Load the weights of the named experts (default: all) side by side: seconds, or why it failed, for
         each."""
-        names = self._known(self._experts if names is None else names)
+        names = self._check_names(list(self._experts) if names is None else names)
 
         def load(name: str) -> float | ExpertFailure:
             start = time.perf_counter()
@@ -108,7 +114,7 @@ class Orchestrator:
         except RuntimeError:  # no thread can be started
             return {name: _no_thread(name) for name in names}
 
-    def _known(self, names: Sequence[str]) -> list[str]:
+    def _check_names(self, names: Sequence[str]) -> list[str]:
         unknown = [name for name in names if name not in self._experts]
         if unknown:
             raise ValueError(f"No expert is called {unknown[0]!r}. Known: {', '.join(self._experts)}.")
@@ -230,7 +236,7 @@ class _Worker:
         self._jobs.put(None)
 
 
-def _work(jobs: SimpleQueue, idle: threading.Event) -> None:
+def _work(jobs: SimpleQueue[Callable[[], None] | None], idle: threading.Event) -> None:
     while (job := jobs.get()) is not None:
         job()
         del job  # it holds a photo

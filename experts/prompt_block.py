@@ -85,10 +85,10 @@ def prompt_block(
             text = "\n".join(head)
             break
         kept = kept - {max(kept)}
-    told = {number for at in kept for number in rows[at].numbers}
+    included = {number for at in kept for number in rows[at].numbers}
     in_rows = {number for row in rows for number in row.numbers}
     beside = {item.number for item in items if item.expert != "ocr"} - listed
-    return Block(text, frozenset(in_rows - told | beside))
+    return Block(text, frozenset(in_rows - included | beside))
 
 
 def _head(evidence: Mapping[str, Evidence], items: Sequence[Item], plural: Callable[[str], str]) -> list[str]:
@@ -96,8 +96,10 @@ def _head(evidence: Mapping[str, Evidence], items: Sequence[Item], plural: Calla
     lines = [RULE]
     if "caption" in evidence:
         own = [item for item in items if item.expert == "caption"]
-        said = next((item.text for item in own if not item.kind), "")
-        lines.append(f"Caption: {_missing(evidence, 'caption') or (said and chr(34) + said + chr(34)) or 'none'}")
+        sentence = next((item.text for item in own if not item.kind), "")
+        lines.append(
+            f"Caption: {_missing(evidence, 'caption') or (sentence and chr(34) + sentence + chr(34)) or 'none'}"
+        )
         if concepts := [item for item in own if item.kind == "concept"]:
             lines.append(f"Concepts: {by_doubt([(item.text, item.chance) for item in concepts])}")
     if "detection" in evidence:
@@ -105,21 +107,21 @@ def _head(evidence: Mapping[str, Evidence], items: Sequence[Item], plural: Calla
         lines.append(f"Objects: {_missing(evidence, 'detection') or _objects(found, plural) or 'none found'}")
     for name in evidence:
         if name not in BUILT_IN:
-            told, _ = _observed([item for item in items if item.expert == name])
-            lines.append(f"{label_of(name)}: {_missing(evidence, name) or told or 'none found'}")
+            line, _ = _observed([item for item in items if item.expert == name])
+            lines.append(f"{label_of(name)}: {_missing(evidence, name) or line or 'none found'}")
     return lines
 
 
 def _observed(found: Sequence[Item]) -> tuple[str, frozenset[int]]:
     """("EAN 40063" (bottom left), probably "UPC 1234", numbers): the first ones that OBSERVED_CHARS have room for."""
-    told: list[str] = []
+    shown: list[str] = []
     for item in found:
-        told.append(f'{_doubt(item.chance)}"{item.text}"{f" ({item.place})" if item.place else ""}')
-        if sum(map(len, told)) > OBSERVED_CHARS:
-            told[-1] = "..."
+        shown.append(f'{_doubt(item.chance)}"{item.text}"{f" ({item.place})" if item.place else ""}')
+        if sum(map(len, shown)) > OBSERVED_CHARS:
+            shown[-1] = "..."
             break
-    listed = found[: len(told) - (told[-1:] == ["..."])]
-    return ", ".join(told), frozenset(item.number for item in listed)
+    listed = found[: len(shown) - (shown[-1:] == ["..."])]
+    return ", ".join(shown), frozenset(item.number for item in listed)
 
 
 def _objects(found: Sequence[Item], plural: Callable[[str], str]) -> str:

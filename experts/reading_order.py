@@ -47,8 +47,8 @@ def rows_of(quads: np.ndarray, texts: Sequence[str] | None = None) -> list[Row]:
         if turned is None:
             turned = quads @ _turn(angle)
         members = left[near]
-        said = None if texts is None else [texts[i] for i in members]
-        rows = _upright(quads[members] @ _turn(angle), said)
+        member_texts = None if texts is None else [texts[i] for i in members]
+        rows = _upright(quads[members] @ _turn(angle), member_texts)
         rows = [[[int(members[i]) for i in cell] for cell in row] for row in rows]
         heights = [turned[[i for cell in row for i in cell], :, 1].mean() for row in rows]
         at = len(ordered)

@@ -77,8 +77,8 @@ def numbered(evidence: Mapping[str, Evidence]) -> list[Item]:
                 where = (None, "") if box is None else (_corners(box), placed(_corners(box), other.size))
                 found.append((name, clean(text, LINE_CHARS), float(confidence), *where))
     if isinstance(caption, Caption):
-        for kind, told in (("candidate", caption.candidates), ("concept", caption.concepts)):
-            found += [("caption", clean(text, LABEL_CHARS), chance, None, "", "", kind) for text, chance in told]
+        for kind, chances in (("candidate", caption.candidates), ("concept", caption.concepts)):
+            found += [("caption", clean(text, LABEL_CHARS), chance, None, "", "", kind) for text, chance in chances]
     return [Item(number, *rest) for number, rest in enumerate((f for f in found if f[1]), start=1)]
 
 

@@ -160,10 +160,10 @@ LLAMA_7B_V1_MULTIMODAL = Preset(
 def _released(name: str, file: str) -> Preset:
     """LLaMA-7B with an adapter as released; `python -m lav2 import` makes the folder in the cache."""
     text_only = name == "llama-7b-v1"
-    how = "text only" if text_only else "photo read in BGR order, as it was trained"
+    note = "text only" if text_only else "photo read in BGR order, as it was trained"
     return Preset(
         name=name,
-        title=f"LLaMA-7B with the released {file} ({how})",
+        title=f"LLaMA-7B with the released {file} ({note})",
         llm=f"cache:{name}/llm",
         vision=None if text_only else CLIP_VIT_L_14_BGR,
         adapter=f"cache:{name}",

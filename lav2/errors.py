@@ -9,8 +9,8 @@ from experts.messages import Message
 
 
 class LAV2Error(Exception):
-    """A failure that the user can act on. str() is English; a door says `cause` and `next_step`, which are
-    experts.messages.Message, in its language.
+    """A failure that the user can act on. str() is English; the page says `cause` and `next_step`,
+    which are experts.messages.Message, in the visitor's language.
 
     Args:
         cause: what went wrong, one sentence; {name} stands for one of `values`.

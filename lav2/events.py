@@ -146,6 +146,8 @@ class Routed:
 
 @dataclass(frozen=True)
 class ExpertStarted:
+    """An expert looks at the photo now."""
+
     name: str
 
 
@@ -176,6 +178,8 @@ class PromptReady:
 
 @dataclass(frozen=True)
 class Token:
+    """A piece of the answer's text, as it comes."""
+
     text: str
 
 

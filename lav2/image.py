@@ -230,12 +230,12 @@ def _upright_rgb(picture: Image.Image, data: bytes | None) -> tuple[Image.Image,
         picture = _deep_colours(data) or picture
     if picture.mode.startswith("I;16") or picture.mode in ("I", "F"):
         picture = _to_8_bit(picture)
-    wanted = "RGBA" if picture.has_transparency_data else "RGB"
-    if picture.mode != wanted:  # else it would be one more copy of up to 200 MB
-        picture = picture.convert(wanted)
+    mode = "RGBA" if picture.has_transparency_data else "RGB"
+    if picture.mode != mode:  # else it would be one more copy of up to 200 MB
+        picture = picture.convert(mode)
     if halved and picture.size == size:
         picture = picture.reduce(2)
-    if wanted == "RGBA":
+    if mode == "RGBA":
         picture = _on_background(picture)
     elif isinstance(picture, ImageFile.ImageFile):  # it changes with the file's next frame, and holds the file
         picture = picture.copy()
@@ -292,8 +292,8 @@ def _on_background(picture: Image.Image) -> Image.Image:
     sample = picture.resize([min(side, 1024) for side in picture.size], Image.Resampling.NEAREST)
     alpha = sample.getchannel("A")
     opaque: Any = alpha.getextrema()[1]
-    seen = alpha.point(lambda value: 255 * (value > opaque // 2))
-    edge = ImageChops.subtract(seen, seen.filter(ImageFilter.MinFilter(3)))
+    shown = alpha.point(lambda value: 255 * (value > opaque // 2))
+    edge = ImageChops.subtract(shown, shown.filter(ImageFilter.MinFilter(3)))
     levels = np.array(sample.convert("RGB").convert("L").histogram(edge))  # [256] pixels of each brightness
     brightness = np.arange(256)
 

@@ -57,9 +57,9 @@ def add_options(
     """
     group = parser.add_argument_group((settings.__doc__ or settings.__name__).partition(".")[0].lower())
     hints = get_type_hints(settings)
-    for made in fields(settings):
-        if "help" in made.metadata and (made.name in only if only else made.name not in without):
-            _add(group, made, hints[made.name], (changed or {}).get(made.name, made.default))
+    for entry in fields(settings):
+        if "help" in entry.metadata and (entry.name in only if only else entry.name not in without):
+            _add(group, entry, hints[entry.name], (changed or {}).get(entry.name, entry.default))
 
 
 def _add(group: Any, made: Field[Any], hint: Any, default: Any) -> None:
@@ -88,7 +88,7 @@ def _value(hint: Any, metavar: str | None) -> dict[str, Any]:
 
 def chosen(settings: Callable[..., T], options: argparse.Namespace, **values: Any) -> T:
     """The dataclass as the options say, those of its fields that are among them; `values` take their place."""
-    names = [made.name for made in fields(settings)]  # type: ignore[arg-type]  # a dataclass, whose type is T
+    names = [entry.name for entry in fields(settings)]  # type: ignore[arg-type]  # a dataclass, whose type is T
     given = {name: getattr(options, name) for name in names if hasattr(options, name)}
     given = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
     return settings(**given | values)
@@ -125,8 +125,8 @@ class Help(argparse.HelpFormatter):
         switch = action.nargs == 0
         if not action.option_strings or action.required or switch or default in (None, "", argparse.SUPPRESS, []):
             return text
-        told = " ".join(map(str, default)) if isinstance(default, list | tuple) else default
-        return f"{text} (default: {told})".strip().replace("%", "%%")
+        shown = " ".join(map(str, default)) if isinstance(default, list | tuple) else default
+        return f"{text} (default: {shown})".strip().replace("%", "%%")
 
 
 def command_parser(

@@ -102,9 +102,9 @@ def _from_hub(repository: str) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
-    wanted = ["*.json", "*.jinja", "*.safetensors", "tokenizer*", "*.txt", "*.model"]
+    patterns = ["*.json", "*.jinja", "*.safetensors", "tokenizer*", "*.txt", "*.model"]
     try:
-        return Path(snapshot_download(repository, allow_patterns=wanted))
+        return Path(snapshot_download(repository, allow_patterns=patterns))
     except GatedRepoError as error:
         raise LAV2Error(
             f"{repository} is given out by its owner only to who asks.",

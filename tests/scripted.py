@@ -87,7 +87,7 @@ def page_of(updates) -> dict:
 
 def ask(question, photo=None, exchanges=(), request=ENGLISH) -> dict:
     """The page after a question was sent and answered."""
-    taken = CHAT.take({"text": question, "files": [photo] if photo else []}, exchanges, request)
+    taken = CHAT.submit({"text": question, "files": [photo] if photo else []}, exchanges, request)
     answered = CHAT.reply(taken[CHAT.exchanges], taken[CHAT.cancel], request, *SETTINGS)
     return page_of([taken, *answered])
 
@@ -108,6 +108,6 @@ def judged(page) -> str:
 
 def compare(photo, mode="pair", experts=("ocr",), request=ENGLISH, also=()) -> dict:
     message = {"text": "Q", "files": [photo]}
-    taken = COMPARE.take(message, mode, also, None, request)
+    taken = COMPARE.submit(message, mode, also, None, request)
     cancel = taken[COMPARE.cancel]
     return page_of([taken, *COMPARE.reply(message, mode, also, cancel, request, list(experts), *SETTINGS[1:])])

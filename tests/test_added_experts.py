@@ -1,4 +1,4 @@
-"""An expert of another package: one module and one entry point, and every door shows it."""
+"""An expert of another package: one module and one entry point, and every interface shows it."""
 
 import json
 import os
@@ -39,8 +39,8 @@ OTHERS = """
 broken = "lav2_bar_codes:gone"
 ocr = "lav2_bar_codes:BarCodes"
 """
-# Asks a real assistant through OpenAI's door, and says what the page has; in a process that finds the package.
-DOORS = """
+# Asks a real assistant through OpenAI's API, and says what the page has; in a process that finds the package.
+INTERFACES = """
 import json, sys, threading
 
 from starlette.applications import Starlette
@@ -55,8 +55,8 @@ from lav2.ui.state import Findings
 body = json.load(sys.stdin)
 answering.load("embedded", None)
 answering.assistant().load_experts(lambda line: None)
-door = TestClient(Starlette(routes=openai_api.routes(answering.assistant, answering.answer)))
-told = {"openai": door.post("/v1/chat/completions", json=body).json()["lav2"]}
+api = TestClient(Starlette(routes=openai_api.routes(answering.assistant, answering.answer)))
+told = {"openai": api.post("/v1/chat/completions", json=body).json()["lav2"]}
 labels = [part["props"] for part in app.demo.get_config_file()["components"] if part["type"] == "checkboxgroup"]
 told["boxes"] = [[part["choices"], part["value"]] for part in labels if "caption" in dict(part["choices"]).values()]
 photo = read_photo(sys.argv[1])
@@ -119,7 +119,7 @@ def test_the_api_and_the_page_show_an_installed_expert(installed):
     image = {"type": "image_url", "image_url": {"url": f"data:image/webp;base64,{coded}"}}
     message = {"role": "user", "content": [{"type": "text", "text": "Which code?"}, image]}
     body = {"messages": [message], "experts": ["bar_code", "broken"], "max_tokens": 2}
-    told = json.loads(installed("-c", DOORS, SIGN, input=json.dumps(body)).stdout.splitlines()[-1])
+    told = json.loads(installed("-c", INTERFACES, SIGN, input=json.dumps(body)).stdout.splitlines()[-1])
     assert told["openai"]["experts"] == ["bar_code", "broken"]
     assert told["openai"]["evidence"]["bar_code"]["items"][0]["text"] == EAN
     assert "Bar code: " in told["openai"]["prompt"] and "error" in told["openai"]["evidence"]["broken"]
@@ -135,7 +135,7 @@ def entry(value, name="smell"):
     return EntryPoint(name, value, registry.GROUP)
 
 
-def test_names_that_doors_or_the_prompt_use_otherwise_are_left_out_and_told(caplog):
+def test_names_that_interfaces_or_the_prompt_use_otherwise_are_left_out_and_told(caplog):
     names = ("smell", "auto", "ocr", "text", "system", "Smell", "a+b", "smell\n", "x" * 31, "likely_answers")
     assert list(registry.installed([entry("a:b", name) for name in names])) == ["smell"]
     assert len(caplog.records) == len(names) - 1 and "choose another" in caplog.text

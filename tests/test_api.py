@@ -33,7 +33,7 @@ def server(tmp_path_factory):
 def test_the_examples_of_the_documentation_run(server, tmp_path):
     written = "".join((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "docs/API.md"))
     examples = re.findall(r"```python\n(.*?)```", written, re.DOTALL)
-    assert len(examples) == 2
+    assert len(examples) == 3
     for example in examples:
         code = example.replace("http://127.0.0.1:7860/", server.address).replace(
             "http://127.0.0.1:7860", server.address.rstrip("/")
@@ -43,7 +43,7 @@ def test_the_examples_of_the_documentation_run(server, tmp_path):
 
 
 @pytest.mark.slow
-def test_every_door_gives_the_same_answer(server):
+def test_every_interface_gives_the_same_answer(server):
     from gradio_client import handle_file
     from mcp import ClientSession
     from mcp.client.streamable_http import streamable_http_client

@@ -103,13 +103,13 @@ def test_a_follow_up_question_reuses_evidence_and_features_and_carries_the_histo
 def test_the_caption_expert_writes_drafts_and_the_photo_judges_them(assistant, bus, monkeypatch):
     from lav2.captioning import writer
 
-    seen, original = [], writer.best
+    seen, original = [], writer.consensus
 
-    def best(texts, expected=None):
+    def consensus(texts, expected=None):
         seen.append((texts, expected))
         return original(texts, expected)
 
-    monkeypatch.setattr(writer, "best", best)
+    monkeypatch.setattr(writer, "consensus", consensus)
     said = assistant.caption(bus)
     ((texts, expected),) = seen
     assert len(texts) == 24 + 12 and said in texts
@@ -181,7 +181,7 @@ def test_what_the_prompt_begins_with_is_read_while_the_experts_look(assistant, b
     whole = assistant.count_tokens(prompts.beginning(assistant.settings.template, history)) // 128 * 128
     used = next(event.tokens for event in found if isinstance(event, PromptReady))
     assert whole >= 128 and known == whole and sum(read) == used - whole
-    monkeypatch.setattr(assistant, "_prefixes", prefix_cache.PrefixCache(assistant._prefixes.lead))
+    monkeypatch.setattr(assistant, "_prefixes", prefix_cache.PrefixCache(assistant._prefixes.shared_prefix))
     read.clear()
     given = events(assistant, "What is it?", photo, history, evidence=found[-1].evidence, sampling=short())
     assert sum(read) == used and given[-1].answer == found[-1].answer
@@ -192,8 +192,8 @@ def test_of_a_history_that_may_be_cut_only_what_all_prompts_begin_with_is_read_a
 
     long = (Turn("Hello", "word " * 150),) * 20
     begun = []
-    read_ahead = lambda model, words, beginning, *more: begun.append(beginning)  # noqa: E731
-    monkeypatch.setattr("lav2.inference.streaming.read_ahead", read_ahead)
+    prefill = lambda model, words, beginning, *more: begun.append(beginning)  # noqa: E731
+    monkeypatch.setattr("lav2.inference.streaming.prefill_prefix", prefill)
     events(assistant, "What is it?", bus.rotate(5), long, ("caption",), short(max_new_tokens=2))
     assert begun == [prompts.beginning(assistant.settings.template)]
 
@@ -341,10 +341,10 @@ def test_a_captioner_trained_on_another_image_encoder_looks_through_its_own(assi
     settings = json.loads((folder / "config.json").read_text())
     settings["vision"]["channel_order"] = "bgr"
     (folder / "config.json").write_text(json.dumps(settings))
-    judge = reranker.load(ASSETS / "caption", EMBEDDED.vision)
+    loaded = reranker.load(ASSETS / "caption", EMBEDDED.vision)
     answers = candidates.load(ASSETS / "caption", EMBEDDED.vision)
-    judge.vision = answers.vision = replace(EMBEDDED.vision, channel_order="bgr")
-    reranker.save(judge, folder)
+    loaded.vision = answers.vision = replace(EMBEDDED.vision, channel_order="bgr")
+    reranker.save(loaded, folder)
     candidates.save(answers, folder)
     other = Assistant.load(
         replace(EMBEDDED, caption_adapter=str(folder)), detector="/nonexistent/detector.pt", report=lambda line: None

@@ -78,7 +78,7 @@ def test_an_answer_that_finds_no_thread_leaves_nothing_behind(monkeypatch):
         patch.setattr(scheduler.threading.Thread, "start", refused)
         with pytest.raises(LAV2Error, match="no further thread"):
             next(turns.decode_stream(None, None, None, 5))
-    assert not turns._going and turns._worker is None
+    assert not turns._active and turns._worker is None
 
 
 def test_work_that_finds_no_thread_is_told_and_neither_done_later_nor_held(monkeypatch):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from experts import calibration, detection
-from experts.calibration import Calibration, Kind
+from experts.calibration import Calibration, KindCalibration
 from experts.evidence import Detections, ExpertError
 from experts.train_detector import calibrate, evaluate, questions
 from experts.train_detector.data import Box, Photo
@@ -34,7 +34,7 @@ def test_a_kind_scored_too_high_gets_a_lower_chance_and_a_rare_one_keeps_to_the_
     truth = np.where(kind == 0, score, score**2)  # cats: right as often as the score says; dogs: less often
     examples = calibrate.Examples(score, kind, random.uniform(size=n) < truth, np.ones(n))
     slope, offset = calibrate.fit(examples, 3)
-    fitted = Calibration(dict(zip(KINDS, map(Kind, slope, offset, [0.1] * 3), strict=True)), 0.5, 0.5, "")
+    fitted = Calibration(dict(zip(KINDS, map(KindCalibration, slope, offset, [0.1] * 3), strict=True)), 0.5, 0.5, "")
     for label, power in (("cat", 1), ("dog", 2)):
         for p in (0.3, 0.6, 0.85):
             assert fitted.chances([label], np.array([p]))[0] == pytest.approx(p**power, abs=0.06)
@@ -132,8 +132,8 @@ def test_the_expert_says_chances_and_keeps_for_each_kind_what_answers_a_question
     plain = detection.build(str(own), 0.01, overlap=0.5)(bus)
     assert len(plain.labels) < len(detection.build(str(own), 0.01)(bus).labels)  # fewer doubles
     people = plain.confidence[[label == "person" for label in plain.labels]]
-    kinds = {name: Kind(1.0, -50.0, 7.0) for name in plain.classes}  # never
-    kinds["person"] = Kind(2.0, 1.0, float(calibration.logit(np.median(people))))
+    kinds = {name: KindCalibration(1.0, -50.0, 7.0) for name in plain.classes}  # never
+    kinds["person"] = KindCalibration(2.0, 1.0, float(calibration.logit(np.median(people))))
     Calibration(kinds, 0.8, 0.5, calibration.digest(own)).write(calibration.beside(own))
     found = detection.build(str(own), least=detection.FAINT)(bus)
     expected = calibration.sigmoid(2 * calibration.logit(people) + 1)
@@ -148,8 +148,8 @@ def test_the_expert_says_chances_and_keeps_for_each_kind_what_answers_a_question
 def test_a_kind_that_only_the_whole_photo_shows_is_a_faint_box_around_it(own, bus):
     raw = calibrate.separated(detection.build(str(own), calibration.NO_BOX, calibrated=False)(bus))
     boxless = max(raw.shown.keys() - set(raw.boxes.labels), key=raw.shown.get)
-    kinds = {name: Kind(1.0, -50.0, 99.0) for name in raw.boxes.classes}  # never
-    kinds[boxless] = Kind(1.0, -50.0, -99.0)
+    kinds = {name: KindCalibration(1.0, -50.0, 99.0) for name in raw.boxes.classes}  # never
+    kinds[boxless] = KindCalibration(1.0, -50.0, -99.0)
     Calibration(kinds, 0.5, 0.7, calibration.digest(own), 1.0).write(calibration.beside(own))
     found = detection.build(str(own), least=detection.FAINT)(bus)
     assert found.labels == (boxless,) and found.xyxy.tolist() == [[0, 0, *bus.size]]

@@ -55,7 +55,7 @@ def test_candidates_are_learned_from_question_and_photo_and_a_question_about_a_t
     assert said[0][0] == "four" and said[0][1] > 0.5
     assert model.told(red, "How much is the tea?") == ()
     chances = [chance for _, chance in model.told(blue, "Is it red?")]
-    assert chances == sorted(chances, reverse=True) and len(chances) <= candidates.TOLD
+    assert chances == sorted(chances, reverse=True) and len(chances) <= candidates.MAX_CANDIDATES
 
 
 def test_a_file_of_candidates_tells_the_same_and_a_wrong_one_is_named(model, tmp_path):

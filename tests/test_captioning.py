@@ -11,7 +11,7 @@ from tiny import LATE, PROJECTOR, VISION, adapted, clip_tokens, llama, open_gate
 from lav2.assistant.features import encoded_views
 from lav2.captioning import writer
 from lav2.captioning.reranker import Expected
-from lav2.captioning.writer import Captioning, best
+from lav2.captioning.writer import Captioning, consensus
 from lav2.errors import LAV2Error
 from lav2.events import Sampling
 from lav2.inference import sampler, search, streaming
@@ -34,16 +34,17 @@ def sampled(model, temperature=1.0, seed=3, count=6, length=12):
 
 def test_the_text_that_most_agree_with_is_told():
     said = ["a cat on a mat", "a dog runs on the grass", "a dog runs in the grass", "a brown dog runs on the grass"]
-    assert best(said) == 1
-    assert best(["a cat on a mat", *["two men play football"] * 2, "a cat on a bed"]) == 1
-    assert best(["A dog.", "a dog"]) == 0  # alike but for their writing: the first
-    assert best([""]) == 0
+    assert consensus(said) == 1
+    assert consensus(["a cat on a mat", *["two men play football"] * 2, "a cat on a bed"]) == 1
+    assert consensus(["A dog.", "a dog"]) == 0  # alike but for their writing: the first
+    assert consensus([""]) == 0
 
 
 def test_what_the_photo_makes_likely_outweighs_what_most_drafts_say():
     said = ["a cat on a mat", "a dog runs on the grass", "a dog runs in the grass", "a dog runs on some grass"]
-    assert best(said, photo(cat=0.9, mat=0.9)) == 0
-    assert best(said, photo(dog=0.9, runs=0.5)) == best(said, photo()) == 1  # among those alike, the drafts decide
+    assert consensus(said, photo(cat=0.9, mat=0.9)) == 0
+    # among those alike, the drafts decide
+    assert consensus(said, photo(dog=0.9, runs=0.5)) == consensus(said, photo()) == 1
 
 
 def photo(**chances):
@@ -130,10 +131,10 @@ def test_a_photo_is_scaled_once_and_its_mirror_image_is_seen_as_the_photos_featu
 
 def test_the_photo_judges_its_drafts_and_those_of_its_mirror_image_that_name_no_side(monkeypatch):
     model, words, judged, pool = open_gates(adapted()), tokenizer(), [], []
-    original = writer.best
+    original = writer.consensus
     said = [["a dog", "a dog", "dog left", "dogs"], ["a cat on the left", "a cat"]]
 
-    class Judge:
+    class Reranker:
         def expect(self, clip_tokens):
             judged.append(clip_tokens)
             return photo(cat=1.0)
@@ -144,10 +145,10 @@ def test_the_photo_judges_its_drafts_and_those_of_its_mirror_image_that_name_no_
 
     monkeypatch.setattr(search, "drafts", drafts)
     monkeypatch.setattr(search, "beam", lambda *given, **more: " w3 w4")
-    monkeypatch.setattr(writer, "best", lambda texts, *given: pool.append(texts) or original(texts, *given))
+    monkeypatch.setattr(writer, "consensus", lambda texts, *given: pool.append(texts) or original(texts, *given))
     monkeypatch.setattr(type(words), "decode", lambda self, ids, **more: ids)
     seen, how = clip_tokens(2), Captioning(drafts=4, temperature=0.7)
-    assert writer.write(model, words, "w1", seen, how, Judge()) == "a cat"
+    assert writer.write(model, words, "w1", seen, how, Reranker()) == "a cat"
     assert pool == [["a dog", "a dog", "dog left", "dogs", "a cat"]] and torch.equal(judged[0], seen[:1])
     assert writer.write(model, words, "w1", seen, how) == "a dog"
-    assert writer.write(model, words, "w1", seen[:1], Captioning(), Judge()) == "w3 w4" and len(judged) == 1
+    assert writer.write(model, words, "w1", seen[:1], Captioning(), Reranker()) == "w3 w4" and len(judged) == 1

@@ -147,4 +147,4 @@ def test_an_experts_failure_is_told_in_the_readers_language():
 
 def test_messages_follow_the_browsers_language(play):
     play(LAV2Error("Too long.", "Shorten it."))
-    assert texts.TEXTS["ko"]["no_question"] in CHAT.take({"text": "", "files": []}, (), KOREAN)[CHAT.notice]["value"]
+    assert texts.TEXTS["ko"]["no_question"] in CHAT.submit({"text": "", "files": []}, (), KOREAN)[CHAT.notice]["value"]

@@ -68,7 +68,7 @@ def test_a_question_shows_findings_prompt_and_answer(play, photo):
 
 def test_experts_go_from_waiting_over_running_to_done_or_failed_with_the_reason(play, photo):
     play(ExpertStarted("ocr"), EvidenceFound("ocr", FAILURE), PromptReady("p", 1, 2, 0), done())
-    taken = CHAT.take({"text": "Q", "files": [photo]}, (), ENGLISH)
+    taken = CHAT.submit({"text": "Q", "files": [photo]}, (), ENGLISH)
     updates = list(CHAT.reply(taken[CHAT.exchanges], taken[CHAT.cancel], ENGLISH, ["ocr"], *SETTINGS[1:]))
     states = [value(update[CHAT.panel.status]) for update in updates if CHAT.panel.status in update]
     assert ["waiting" in states[0], "running" in states[1], "failed" in states[2]] == [True, True, True]
@@ -77,7 +77,7 @@ def test_experts_go_from_waiting_over_running_to_done_or_failed_with_the_reason(
 
 def test_tokens_stream_before_the_end(play):
     play(PromptReady("p", 1, 2, 0), Token("One "), Token("two"), done("One two"))
-    taken = CHAT.take({"text": "Q", "files": []}, (), ENGLISH)
+    taken = CHAT.submit({"text": "Q", "files": []}, (), ENGLISH)
     updates = list(CHAT.reply(taken[CHAT.exchanges], taken[CHAT.cancel], ENGLISH, *SETTINGS))
     assert [spoken(update) for update in updates][-2:] == ["One ", "One two"]
 
@@ -139,16 +139,16 @@ def test_a_bug_shows_its_kind_and_no_trace(play):
 def test_a_bad_file_is_named_and_the_question_stays(content, tmp_path):
     bad = tmp_path / "<b>bad.png"
     bad.write_bytes(content)
-    update = CHAT.take({"text": "What?", "files": [str(bad)]}, (), ENGLISH)
+    update = CHAT.submit({"text": "What?", "files": [str(bad)]}, (), ENGLISH)
     assert "&lt;b&gt;bad.png" in update[CHAT.notice]["value"] and "<b>bad" not in update[CHAT.notice]["value"]
     assert str(tmp_path) not in update[CHAT.notice]["value"]
     assert set(update) == {CHAT.notice, CHAT.each}  # neither the box nor the conversation changes
 
 
-def test_a_photo_of_too_many_pixels_is_refused_at_every_door(monkeypatch, photo):
+def test_a_photo_of_too_many_pixels_is_refused_at_every_interface(monkeypatch, photo):
     monkeypatch.setattr(lav2.image, "MAX_PIXELS", 9_999)  # it has 10,000
     for tab, settings in ((CHAT, ((), ENGLISH)), (COMPARE, ("pair", (), None, ENGLISH))):
-        update = tab.take({"text": "What?", "files": [photo]}, *settings)
+        update = tab.submit({"text": "What?", "files": [photo]}, *settings)
         assert "100 x 100 pixels" in update[tab.notice]["value"] and set(update) <= {tab.notice, CHAT.each}
     for called in (lambda: api.ask(photo, "Q", *SETTINGS), lambda: api.examine(photo, ["ocr"])):
         with pytest.raises(gr.Error, match="100 x 100 pixels"):
@@ -156,8 +156,8 @@ def test_a_photo_of_too_many_pixels_is_refused_at_every_door(monkeypatch, photo)
 
 
 def test_an_empty_question_and_one_asked_too_early_are_refused_with_a_next_step():
-    empty = CHAT.take({"text": "  ", "files": []}, (), ENGLISH)
-    early = CHAT.take({"text": "Q", "files": []}, (state.Exchange("first"),), ENGLISH)
+    empty = CHAT.submit({"text": "  ", "files": []}, (), ENGLISH)
+    early = CHAT.submit({"text": "Q", "files": []}, (state.Exchange("first"),), ENGLISH)
     assert "Type a question" in empty[CHAT.notice]["value"]
     assert "stop it first" in early[CHAT.notice]["value"]
 
@@ -291,7 +291,7 @@ def test_every_answer_opens_its_own_evidence_and_receipt(play, photo):
 def test_two_photos_in_the_box_are_asked_about(photo):
     message = {"text": "What?", "files": [photo, photo]}
     for tab, settings in ((CHAT, ((), ENGLISH)), (COMPARE, ("pair", (), None, ENGLISH))):
-        update = tab.take(message, *settings)
+        update = tab.submit(message, *settings)
         assert "2 photos" in update[tab.notice]["value"] and "Which one is meant?" in update[tab.notice]["value"]
         assert set(update) <= {tab.notice, CHAT.each}  # they stay in the box
 
@@ -312,15 +312,15 @@ def test_a_refused_question_changes_nothing_but_the_notice_and_answers_nothing_a
     for exchanges in (answered[CHAT.exchanges], (state.Exchange("being answered"),)):
         run = state.Cancellation()
         run.begun = True
-        assert set(CHAT.take({"text": " ", "files": []}, exchanges, ENGLISH)) <= {CHAT.notice, CHAT.each}
+        assert set(CHAT.submit({"text": " ", "files": []}, exchanges, ENGLISH)) <= {CHAT.notice, CHAT.each}
         # no update at all would empty the page
         assert list(CHAT.reply(exchanges, run, ENGLISH, *SETTINGS)) == [inputs.NOTHING]
         message = {"text": "Q", "files": [photo]}
-        assert set(COMPARE.take(message, "pair", (), run, ENGLISH)) == {COMPARE.notice}
+        assert set(COMPARE.submit(message, "pair", (), run, ENGLISH)) == {COMPARE.notice}
         assert list(COMPARE.reply(message, "pair", (), run, ENGLISH, *SETTINGS)) == [inputs.NOTHING]
     assert len(scripted.requests) == 1
-    COMPARE.give_back(run)
-    assert COMPARE.cancel in COMPARE.take(message, "pair", (), run, ENGLISH)
+    COMPARE.restore_question(run)
+    assert COMPARE.cancel in COMPARE.submit(message, "pair", (), run, ENGLISH)
 
 
 def test_retry_edit_and_undo_find_their_exchange(play, photo):

@@ -18,7 +18,7 @@ from lav2.errors import LAV2Error
 from lav2.events import EvidenceFound, PromptReady, Token
 from lav2.metrics.wilson import wilson_interval
 from lav2.ui import answering, inputs
-from lav2.ui.many_rows import ROWS, QuestionRow, Result, is_right, read_rows, shares, to_csv
+from lav2.ui.many_rows import ROWS, QuestionRow, Result, is_right, read_rows, shares_by_kind, to_csv
 from lav2.ui.state import Cancellation
 from lav2.ui.texts import TEXTS
 from lav2.ui.views import mark_differences
@@ -84,7 +84,7 @@ def test_sides_are_random_and_nothing_that_is_read_tells_which_is_which_before_t
 @pytest.mark.parametrize("mode, places", [("pair", 2), ("grid", 8)])
 def test_no_answer_is_shown_before_the_last_since_the_first_would_tell_its_side(by_experts, photo, mode, places):
     message = {"text": "Q", "files": [photo]}
-    taken = COMPARE.take(message, mode, (), None, ENGLISH)
+    taken = COMPARE.submit(message, mode, (), None, ENGLISH)
     told = [*COMPARE.reply(message, mode, (), taken[COMPARE.cancel], ENGLISH, ["ocr"], *SETTINGS[1:])]
     assert all(told)  # Gradio takes an empty update for a wrong number of values
     *before, last = [update[COMPARE.answers] for update in (taken, *told) if COMPARE.answers in update]
@@ -285,7 +285,7 @@ def test_a_cell_of_the_file_is_no_formula():
     text = to_csv([Result(row, {"off": " @SUM(A1)"}, {"ocr": "+x"})]).removeprefix("\ufeff")
     cells = [cell for line in list(csv.reader(io.StringIO(text)))[1:] for cell in line]
     assert not [cell for cell in cells if cell.lstrip().startswith(("=", "+", "-", "@"))]
-    assert shares([], ("off", "on")) == (False, {})
+    assert shares_by_kind([], ("off", "on")) == (False, {})
 
 
 def test_a_second_click_while_questions_are_asked_changes_nothing(by_experts, sent):

@@ -101,7 +101,7 @@ def test_what_is_no_conversation_is_dropped(kept):
 def test_the_oldest_answers_go_without_evidence_where_the_browser_has_no_room(kept, monkeypatch):
     uploads, exchanges = kept
     one = len(str(to_storage(exchanges[:1])["exchanges"][0]))
-    monkeypatch.setattr(conversation, "ROOM", int(1.5 * one))
+    monkeypatch.setattr(conversation, "STORED_CHARACTERS", int(1.5 * one))
     old, new = from_storage(through_a_browser(exchanges), uploads)
     assert new.findings.receipt and not old.findings.receipt and old.answer == "A dog."
 

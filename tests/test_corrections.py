@@ -13,7 +13,7 @@ from lav2.assistant import receipt
 from lav2.errors import LAV2Error
 from lav2.events import Change, Done, Request
 from lav2.text import corrections
-from lav2.ui.fixing import shares
+from lav2.ui.fixing import box_shares
 from lav2.ui.texts import TEXTS
 
 SIZE = (200, 100)
@@ -107,5 +107,5 @@ def test_a_receipt_carries_the_corrections_through_its_file(tmp_path):
 @pytest.mark.parametrize("text", ["", "1, 2, 3", "1 2 1 4", "1 2 3 2", "-1, 2, 3, 4", "1, 2, 3, 101", "a, b, c, d"])
 def test_corners_that_are_no_box_in_the_photo_are_told(text):
     with pytest.raises(LAV2Error, match="no box"):
-        shares(text, TEXTS["en"])
-    assert shares("10, 20.5, 30 %, 100", TEXTS["en"]) == [10, 20.5, 30, 100]
+        box_shares(text, TEXTS["en"])
+    assert box_shares("10, 20.5, 30 %, 100", TEXTS["en"]) == [10, 20.5, 30, 100]

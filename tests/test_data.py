@@ -16,7 +16,7 @@ from experts.evidence import ExpertFailure, from_json, to_json
 from lav2 import config
 from lav2.assistant.service import Assistant
 from lav2.data import formats
-from lav2.data.batches import JOINED, Sample, join
+from lav2.data.batches import MAX_JOINED_TOKENS, Sample, join
 from lav2.data.features import FeatureCache
 from lav2.data.formats import InstructionRow, read_rows
 from lav2.data.samples import MAX_TOKENS, caption_rows, instruction_rows, instruction_sample
@@ -156,7 +156,7 @@ def test_questions_are_joined_up_to_the_limit_of_tokens_and_no_further():
     alike = [sample((1000, 100), (2000, 100), (10 * i, 8)) for i in range(1, 6)]
     others = [sample((1000, 100), (3000 + 100 * i, 90)) for i in range(6)]
     joined = join([*alike, *others], 8)
-    assert max(len(row.tokens) for row in joined) <= JOINED
+    assert max(len(row.tokens) for row in joined) <= MAX_JOINED_TOKENS
     assert sum(max(row.branch or (1,)) for row in joined) == len(alike) + len(others)
     assert len(joined) < 6  # of 11
 
@@ -164,7 +164,7 @@ def test_questions_are_joined_up_to_the_limit_of_tokens_and_no_further():
 @FUSIONS
 def test_questions_read_together_have_the_losses_and_gradients_of_each_alone(folder, monkeypatch, config):
     """Of two photos and of none."""
-    monkeypatch.setattr("lav2.data.batches.JOINED", 1000)  # a token is a letter here
+    monkeypatch.setattr("lav2.data.batches.MAX_JOINED_TOKENS", 1000)  # a token is a letter here
     words, model, features, _, _ = run_pieces(folder, config)
     open_gates(model)
     image, other = str(folder / "1.png"), str(folder / "2.png")

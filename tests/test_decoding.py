@@ -66,28 +66,28 @@ def test_a_second_question_takes_up_the_pieces_it_shares_and_answers_to_the_last
     assert ask("w5 w9 w33 w7 w8 w40", object())[1][0][:2] == (0, 4)
 
 
-def test_what_prompts_begin_with_is_read_ahead_and_the_answer_is_to_the_last_bit_the_same(monkeypatch):
+def test_what_prompts_begin_with_is_prefill_prefix_and_the_answer_is_to_the_last_bit_the_same(monkeypatch):
     monkeypatch.setattr("lav2.inference.cache.PREFILL_CHUNK", 4)
     model = open_gates(adapted())
     engine, words, turns, photo = Engine(model), tokenizer(), scheduler.Scheduler(), object()
     prompt_kv = photo_prompts(model)
     done = pieces_of(engine, monkeypatch)
 
-    def ask(kept, ahead=None):
+    def ask(kept, prefilled=None):
         done.clear()
-        asked = streaming.stream(engine, words, prompt, prompt_kv, GREEDY, kept, photo, turns, ahead=ahead)
+        asked = streaming.stream(engine, words, prompt, prompt_kv, GREEDY, kept, photo, turns, prefilled=prefilled)
         return "".join(t for t, _ in asked), list(done)
 
     def ahead(kept, beginning, cancel=None):
         done.clear()
-        read = streaming.read_ahead(engine, words, beginning, prompt_kv, kept, photo, turns, cancel)
+        read = streaming.prefill_prefix(engine, words, beginning, prompt_kv, kept, photo, turns, cancel)
         return read, [step[:2] for step in done]
 
     prompt = "w5 w9 w33 w7 w8 w9 w10 w11 w12 w13"
-    alone, all_steps = ask(prefix_cache.PrefixCache(lead=3))
+    alone, all_steps = ask(prefix_cache.PrefixCache(shared_prefix=3))
     assert [step[:2] for step in all_steps[:4]] == [(0, 3), (3, 1), (4, 4), (8, 2)]
     for beginning, wanted in ((prompt[:9], [(0, 3)]), (prompt[:15], [(0, 3), (3, 1)])):
-        kept = prefix_cache.PrefixCache(lead=3)
+        kept = prefix_cache.PrefixCache(shared_prefix=3)
         read, steps = ahead(kept, beginning)
         assert steps == wanted
         text, steps = ask(kept, read)
@@ -97,8 +97,11 @@ def test_what_prompts_begin_with_is_read_ahead_and_the_answer_is_to_the_last_bit
         assert ask(kept)[1][0][:2] == (8, 2)
         read, steps = ahead(kept, prompt + " w14 w15 w16")  # a later question, whose history has grown
         assert steps == [(8, 4)] and len(read[0]) == 12
-    assert ahead(prefix_cache.PrefixCache(lead=3), "w5 w9") == (None, [])  # shorter than what all prompts share
-    cancel, kept = threading.Event(), prefix_cache.PrefixCache(lead=3)
+    assert ahead(prefix_cache.PrefixCache(shared_prefix=3), "w5 w9") == (
+        None,
+        [],
+    )  # shorter than what all prompts share
+    cancel, kept = threading.Event(), prefix_cache.PrefixCache(shared_prefix=3)
     cancel.set()
     read, steps = ahead(kept, prompt, cancel)
     assert steps == [] and ask(kept, read)[0] == alone
@@ -180,7 +183,7 @@ def test_threads_share_steps_and_get_their_own_answers(monkeypatch):
     with ThreadPoolExecutor(6) as pool:
         assert list(pool.map(answer, prompts)) == alone
     assert max(sizes) > 1
-    assert turns._going == []
+    assert turns._active == []
 
 
 @compiled
@@ -200,7 +203,9 @@ def test_an_answer_goes_on_while_another_prompt_is_read_and_both_are_as_alone(mo
         if work.count("piece") == 2:  # the first of the second prompt
             second_is_read.set()
             end = time.monotonic() + 60
-            while not turns._able() and time.monotonic() < end:  # until the first answer wants its next token
+            while (
+                not turns._waiting_for_step() and time.monotonic() < end
+            ):  # until the first answer wants its next token
                 time.sleep(0.001)
         return pieces(ids, cache)
 
@@ -250,7 +255,7 @@ def test_a_prompt_that_is_cancelled_is_read_no_further_and_makes_room_at_once(mo
     prompt = " ".join(f"w{3 + i}" for i in range(40))
     asked = streaming.stream(engine, words, prompt, prompt_kv, GREEDY, kept, photo, turns, cancel)
     assert list(asked) == [] and done == [4, 4]
-    assert turns._prompts == [] and turns._going == []
+    assert turns._prompts == [] and turns._active == []
     again = streaming.stream(engine, words, prompt, prompt_kv, GREEDY, kept, photo, turns, threading.Event())
     assert list(again) == list(streaming.stream(engine, words, prompt, prompt_kv, GREEDY))
     assert done[2] == 4 and len(done) == 2 + 8 + 10  # the two pieces were kept: eight were left to read
@@ -305,13 +310,13 @@ def test_an_answer_is_computed_a_little_ahead_and_not_after_it_is_closed():
     answer = streaming.tokens(engine, token_ids(1, 5), prompt_kv, sampling, [-1], cache=cache, scheduler=turns)
     for _ in range(3):
         next(answer)
-    wait_until(lambda: cache.length == 5 + 2 + turns.AHEAD)
+    wait_until(lambda: cache.length == 5 + 2 + turns.BUFFERED)
     time.sleep(0.05)
-    assert cache.length == 5 + 2 + turns.AHEAD  # one token is chosen from the prompt
+    assert cache.length == 5 + 2 + turns.BUFFERED  # one token is chosen from the prompt
     answer.close()
-    assert turns._going == turns._stepping == []
+    assert turns._active == turns._in_step == []
     wait_until(lambda: turns._worker is None)
-    assert cache.length == 5 + 2 + turns.AHEAD
+    assert cache.length == 5 + 2 + turns.BUFFERED
 
 
 def wait_until(true):

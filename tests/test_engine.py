@@ -167,7 +167,7 @@ def test_an_empty_text_and_a_token_that_the_model_does_not_know_are_refused():
 @compiled
 @pytest.mark.parametrize(("texts", "prompt"), [((15, 17), 3), ((130, 1), 20), ((700, 513), 150)])
 @pytest.mark.parametrize("threads", [1, 2, 3])
-def test_the_compiled_step_attends_to_texts_and_prompts_in_stretches(texts, prompt, threads):
+def test_the_compiled_step_attends_to_texts_and_prompts_in_splits(texts, prompt, threads):
     """As the forward in torch does, and for each text to the last bit as alone."""
     model = wide(AdapterConfig(fusion="late", prompt_length=prompt, adapter_layers=3))
     token, before = torch.tensor([[20]]), torch.get_num_threads()

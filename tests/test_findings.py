@@ -104,7 +104,7 @@ def test_corrected_findings_replace_the_experts_in_the_next_answer(play, photo):
     assert page[CHAT.panel.again]["visible"]
     table[0][2], table[1][0] = "wolf", "false"
     table.append([True, None, "a row that the reader added", "", "", ""])
-    taken = CHAT.again(page[CHAT.exchanges], table, ENGLISH)
+    taken = CHAT.ask_again(page[CHAT.exchanges], table, ENGLISH)
     page = page_of([taken, *CHAT.reply(taken[CHAT.exchanges], taken[CHAT.cancel], ENGLISH, *SETTINGS)])
     given = scripted.requests[-1].evidence
     assert given["detection"].labels == ("wolf",) and given["ocr"].texts == ()
@@ -126,13 +126,13 @@ def test_corrections_stay_for_the_next_questions_until_retry_a_new_photo_or_anot
         return page_of([taken, *answered])[CHAT.exchanges]
 
     def follow(exchanges, file=None, experts=("detection", "ocr")):
-        return reply(CHAT.take({"text": "Next?", "files": [file] if file else []}, exchanges, ENGLISH), experts)
+        return reply(CHAT.submit({"text": "Next?", "files": [file] if file else []}, exchanges, ENGLISH), experts)
 
     asked = follow((), photo)
     table = views.findings_table(asked[-1].findings, texts.TEXTS["en"])
     kept = [[True, number, text] for number, text, *_ in table]
     kept[0][2], kept[1][0] = "wolf", "false"
-    corrected = reply(CHAT.again(asked, kept, ENGLISH))
+    corrected = reply(CHAT.ask_again(asked, kept, ENGLISH))
     for exchanges in (corrected, follow(corrected), follow(follow(corrected, experts=()))):
         exchanges = follow(exchanges)
         assert exchanges[-1].findings.corrected and exchanges[-1].before is None
@@ -158,10 +158,10 @@ def test_corrections_stay_for_the_next_questions_until_retry_a_new_photo_or_anot
 def test_all_findings_left_out_says_so_and_what_was_answered_before(play, photo):
     found = {"caption": CAPTION}
     scripted = play(EvidenceFound("caption", CAPTION), PromptReady("p", 1, 2, 0), done("Old.", found))
-    taken = CHAT.take({"text": "What?", "files": [photo]}, (), ENGLISH)
+    taken = CHAT.submit({"text": "What?", "files": [photo]}, (), ENGLISH)
     page = page_of(CHAT.reply(taken[CHAT.exchanges], taken[CHAT.cancel], ENGLISH, ["caption"], *SETTINGS[1:]))
     scripted.events = (PromptReady("p", 1, 2, 0), done("New."))
-    taken = CHAT.again(page[CHAT.exchanges], [[False, "1", "a"]], ENGLISH)
+    taken = CHAT.ask_again(page[CHAT.exchanges], [[False, "1", "a"]], ENGLISH)
     page = page_of(CHAT.reply(taken[CHAT.exchanges], taken[CHAT.cancel], ENGLISH, ["caption"], *SETTINGS[1:]))
     assert scripted.requests[-1].evidence == {}
     assert texts.TEXTS["en"]["all_left_out"] in value(page[CHAT.panel.status])
@@ -184,7 +184,7 @@ def test_what_was_remembered_is_not_shown_as_if_it_had_taken_its_time(play, phot
 
 def test_auto_chooses_the_experts_and_says_why(play, photo):
     scripted = play(EvidenceFound("ocr", TEXT), PromptReady("p", 1, 2, 0), done())
-    taken = CHAT.take({"text": "What does the sign say?", "files": [photo]}, (), ENGLISH)
+    taken = CHAT.submit({"text": "What does the sign say?", "files": [photo]}, (), ENGLISH)
     page = page_of(CHAT.reply(taken[CHAT.exchanges], taken[CHAT.cancel], ENGLISH, ["auto"], *SETTINGS[1:]))
     assert scripted.requests[0].experts == ("auto",)  # whoever answers chooses, and tells
     assert page[CHAT.exchanges][-1].findings.experts == ("ocr",)

@@ -1,4 +1,4 @@
-"""The doors under random bodies and damaged pictures: an answer or one clear error, never a 500."""
+"""The APIs under random bodies and damaged pictures: an answer or one clear error, never a 500."""
 
 import io
 import json
@@ -28,7 +28,7 @@ CHAT = "/v1/chat/completions"
 
 
 @pytest.fixture(scope="module")
-def door():
+def api():
     model = AdaptedLlama(llama(), LATE).eval()
     chat, captioner, _ = fast_backends(model, model)
     preset = replace(EMBEDDED, template="alpaca")
@@ -36,8 +36,8 @@ def door():
     return TestClient(Starlette(routes=openai_api.routes(lambda: assistant, assistant.answer)))
 
 
-def answers(door) -> None:
-    asked = door.post(CHAT, json={"messages": [{"role": "user", "content": "w5 w6"}], "max_tokens": 2})
+def answers(api) -> None:
+    asked = api.post(CHAT, json={"messages": [{"role": "user", "content": "w5 w6"}], "max_tokens": 2})
     assert asked.status_code == 200 and asked.json()["choices"][0]["finish_reason"] in ("stop", "length")
 
 
@@ -73,14 +73,14 @@ BODIES = st.builds(
 
 
 @pytest.mark.slow
-def test_random_bodies_get_an_answer_or_one_clear_error(door):
+def test_random_bodies_get_an_answer_or_one_clear_error(api):
     met = []
 
     @seed(0)
     @settings(max_examples=500, deadline=None, database=None, suppress_health_check=list(HealthCheck))
     @given(GOOD | BODIES)
     def ask(body):
-        answered = door.post(CHAT, content=json.dumps(body), headers={"content-type": "application/json"})
+        answered = api.post(CHAT, content=json.dumps(body), headers={"content-type": "application/json"})
         met.append(answered.status_code)
         if answered.status_code == 200:
             assert '"error"' not in answered.text and "finish_reason" in answered.text
@@ -91,19 +91,19 @@ def test_random_bodies_get_an_answer_or_one_clear_error(door):
 
     ask()
     assert met.count(200) >= 20 and met.count(400) >= 100
-    answers(door)
+    answers(api)
 
 
-def test_bytes_that_are_no_body_get_one_clear_error(door):
+def test_bytes_that_are_no_body_get_one_clear_error(api):
     dice = random.Random(0)
     whole = json.dumps({"messages": [{"role": "user", "content": "w5"}], "max_tokens": 2}).encode()
     for _ in range(100):
         broken = bytearray(whole)
         for _ in range(dice.randint(1, 4)):
             broken[dice.randrange(len(broken))] = dice.choice(string.printable.encode() + b"\x00\xff\xc3")
-        answered = door.post(CHAT, content=bytes(broken), headers={"content-type": "application/json"})
+        answered = api.post(CHAT, content=bytes(broken), headers={"content-type": "application/json"})
         assert answered.status_code in (200, 400), answered.text
-    answers(door)
+    answers(api)
 
 
 FORMATS = ("AVIF", "BMP", "GIF", "HEIF", "ICO", "JPEG", "JPEG2000", "PNG", "PPM", "QOI", "TIFF", "WEBP")

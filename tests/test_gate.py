@@ -17,7 +17,7 @@ import app
 from lav2.events import QUESTION_CHARACTERS
 from lav2.server import gate, logs
 from lav2.ui import api, panel, state, texts
-from lav2.ui.chat import QUESTIONS
+from lav2.ui.conversation import QUESTIONS
 
 NAMES = gate.known_names("photos.example.org", share=True)
 
@@ -133,15 +133,15 @@ def test_a_session_keeps_no_more_than_its_bounds(monkeypatch):
     edited = type("Edit", (), {"index": 0, "value": long["text"]})
     kept = (state.Exchange("Q", state="done"),)
     for update, notice in (
-        (chat.take(long, (), asking), chat.notice),
+        (chat.submit(long, (), asking), chat.notice),
         (chat.edit(kept, edited, asking), chat.notice),
-        (compare.take(long, "pair", (), None, asking), compare.notice),
+        (compare.submit(long, "pair", (), None, asking), compare.notice),
     ):
         assert "the limit is 4,000" in update[notice]["value"]
         assert chat.exchanges not in update and compare.cancel not in update
     with pytest.raises(gr.Error, match="the limit is 4,000"):
         api.ask(None, "how many " * 200_000, ["auto"], 0.0, 0.9, 8, 0)
-    full = chat.take({"text": "Q", "files": []}, kept * QUESTIONS, asking)
+    full = chat.submit({"text": "Q", "files": []}, kept * QUESTIONS, asking)
     assert "100 questions" in full[chat.notice]["value"] and chat.exchanges not in full
     assert len(chat.panel.kept_findings([[True, "1", "y" * 5_000_000]])[1]) <= panel.FINDING_CHARACTERS
 

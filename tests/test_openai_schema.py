@@ -1,4 +1,4 @@
-"""What the OpenAI-compatible door takes, and what it refuses by name."""
+"""What the OpenAI-compatible API takes, and what it refuses by name."""
 
 import json
 import time

@@ -1,4 +1,4 @@
-"""The judge of captions: what it learns people to say of photos, how it compares a caption with that, its file."""
+"""The reranker of captions: what it learns people to say of photos, how it compares a caption with that, its file."""
 
 import json
 from dataclasses import replace
@@ -99,7 +99,7 @@ def test_the_file_says_the_same_and_belongs_to_its_image_encoder(learned, tmp_pa
     reranker.save(model, tmp_path)
     again = reranker.load(tmp_path, NARROW)
     assert again.names == model.names
-    one, other = (judge.expect(tokens_of(9.0)) for judge in (model, again))
+    one, other = (loaded.expect(tokens_of(9.0)) for loaded in (model, again))
     assert other.like(["a", "red", "dog"]) == pytest.approx(one.like(["a", "red", "dog"]), rel=1e-2)
     for stranger in (replace(NARROW, weights="tuned.safetensors"), VISION):
         with pytest.raises(LAV2Error, match="learned on the image encoder tf_efficientnet_lite0"):
@@ -115,7 +115,7 @@ def test_too_few_photos_are_told_with_what_is_wanted():
         reranker.learn(seen, said, NARROW, settings=replace(QUICK, least=9))
 
 
-def test_a_captioners_folder_gets_a_judge_which_its_export_keeps(tmp_path, monkeypatch, capsys):
+def test_a_captioners_folder_gets_a_reranker_which_its_export_keeps(tmp_path, monkeypatch, capsys):
     model = open_gates(adapted())
     folder, photos = tmp_path / "captioner", tmp_path / "photos"
     photos.mkdir()
@@ -131,19 +131,19 @@ def test_a_captioners_folder_gets_a_judge_which_its_export_keeps(tmp_path, monke
     out = capsys.readouterr().out
     assert "of 20 photos" in out and "on 4 other photos" in out
     checkpoint.export(folder, tmp_path / "shipped")
-    judge = reranker.load(tmp_path / "shipped", VISION)
-    assert ("red", "dog") in judge.names and judge.vision == VISION
+    loaded = reranker.load(tmp_path / "shipped", VISION)
+    assert ("red", "dog") in loaded.names and loaded.vision == VISION
     text_only = type(model)(llama(), LATE, None, None)
     checkpoint.save(text_only, tmp_path / "text", base_identity(text_only.llm, tokenizer(), "tiny"))
     with pytest.raises(LAV2Error, match="text only"):
         learn_phrases(tmp_path / "text", [photos / "captions.jsonl"])
 
 
-def test_the_shipped_judge_tells_what_is_in_a_photo(bus):
+def test_the_shipped_reranker_tells_what_is_in_a_photo(bus):
     """One that was not learned: of people in front of a bus."""
     vision = config.preset("embedded").vision
-    judge = reranker.load(weights.find("assets:caption"), vision)
-    what = judge.expect(VisionTower(vision).encode([bus]))
+    loaded = reranker.load(weights.find("assets:caption"), vision)
+    what = loaded.expect(VisionTower(vision).encode([bus]))
     assert min(what.chance(("bus",)), what.chance(("people",))) > 10 * what.chance(("dog",))
     said = ("People are walking on a city street", "Two dogs are running on the grass")
     street, dogs = (what.like(coco_tokens(text)) for text in said)

@@ -44,7 +44,7 @@ def photos(tmp_path):
 
 
 def each(files, exchanges=(), question="How wide?"):
-    return CHAT.take_each({"text": question, "files": files}, exchanges, ENGLISH)
+    return CHAT.submit_each({"text": question, "files": files}, exchanges, ENGLISH)
 
 
 def in_box(page) -> tuple[str, list[str]]:
@@ -58,11 +58,11 @@ def replied(taken):
 
 def test_several_photos_are_asked_back_about_and_a_button_asks_about_each(scripted, photos):
     message = {"text": "How wide?", "files": photos(30, 40)}
-    told = CHAT.take(message, (), ENGLISH)
+    told = CHAT.submit(message, (), ENGLISH)
     assert "2 photos are in the box" in told[CHAT.notice]["value"] and told[CHAT.each]["visible"]
     assert CHAT.exchanges not in told  # nothing is asked, and the box keeps them
-    assert CHAT.take({"text": " ", "files": photos(30)}, (), ENGLISH)[CHAT.each]["visible"] is False
-    assert CHAT.take({**message, "files": photos(30)}, (), ENGLISH)[CHAT.each]["visible"] is False
+    assert CHAT.submit({"text": " ", "files": photos(30)}, (), ENGLISH)[CHAT.each]["visible"] is False
+    assert CHAT.submit({**message, "files": photos(30)}, (), ENGLISH)[CHAT.each]["visible"] is False
 
 
 def test_each_photo_gets_an_answer_of_its_own_in_the_order_of_the_box(scripted, photos):

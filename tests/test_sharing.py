@@ -44,8 +44,8 @@ def opened(name, stored=None, exchanges=()):
 
 def link(exchanges, host="lav2.example"):
     asking = SimpleNamespace(headers={**ENGLISH.headers, "host": host})
-    made = CHAT.keeping.make_link(exchanges, asking)
-    return made[CHAT.keeping.name], value(made[CHAT.keeping.told])
+    made = CHAT.saving.make_link(exchanges, asking)
+    return made[CHAT.saving.name], value(made[CHAT.saving.link_note])
 
 
 def test_a_link_shows_answers_evidence_and_photo_to_another_visitor(exchanges, photo):
@@ -57,7 +57,7 @@ def test_a_link_shows_answers_evidence_and_photo_to_another_visitor(exchanges, p
     assert seen.findings.evidence["detection"].labels == ("dog",)
     assert page[CHAT.panel.table]["value"] and page[CHAT.panel.picture]["value"]
     assert EN["share_seen"] in value(page[CHAT.notice]) and not page[CHAT.unclear]["visible"]
-    again = CHAT.take({"text": "And now?", "files": []}, page[CHAT.exchanges], ENGLISH)
+    again = CHAT.submit({"text": "And now?", "files": []}, page[CHAT.exchanges], ENGLISH)
     assert len(again[CHAT.stored]["exchanges"]) == 2  # asked on, it is the visitor's own
 
 
@@ -104,6 +104,6 @@ def test_links_end_after_a_day_and_the_latest_hundred_are_kept(exchanges, upload
 def test_a_link_of_this_machine_says_so_and_an_unanswered_question_is_not_shared(exchanges):
     for host in ("127.0.0.1:7860", "localhost", "[::1]:7860"):
         assert "on this machine only" in link(exchanges, host)[1]
-    asked = CHAT.take({"text": "Next?", "files": []}, exchanges, ENGLISH)
+    asked = CHAT.submit({"text": "Next?", "files": []}, exchanges, ENGLISH)
     name, told = link(asked[CHAT.exchanges])
     assert name == "" and EN["busy"] in told

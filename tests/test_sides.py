@@ -68,7 +68,7 @@ def test_a_vote_is_stored_once_with_both_receipts(monkeypatch, play, photo, tmp_
 
 
 def test_compare_without_a_photo_or_with_a_failure_says_why(play, photo):
-    assert "no photo" in COMPARE.take({"text": "Q", "files": []}, "pair", (), None, ENGLISH)[COMPARE.notice]["value"]
+    assert "no photo" in COMPARE.submit({"text": "Q", "files": []}, "pair", (), None, ENGLISH)[COMPARE.notice]["value"]
     play(ExpertStarted("ocr"), LAV2Error("Too long.", "Shorten <it>."))
     page = compare(photo)
     assert page[COMPARE.answers].count('<p class="failed">Too long. Shorten &lt;it&gt;.</p>') == 2

@@ -113,27 +113,27 @@ def _train(options: argparse.Namespace) -> None:
     if not dataset.is_file():  # a run that goes on keeps its classes
         photos, classes = _photos(options)
         data.write(photos, classes, dataset.parent, options.repeat_human)
-    how = chosen(DetectorTraining, options)
-    last = train(dataset, options.out, how)
-    print(f"exported to {export(last, options.out / 'detector.onnx', how.final_size or how.size)}")
+    config = chosen(DetectorTraining, options)
+    last = train(dataset, options.out, config)
+    print(f"exported to {export(last, options.out / 'detector.onnx', config.final_size or config.size)}")
 
 
 def _export(options: argparse.Namespace) -> None:
     from experts.train_detector.train import export
 
     classes = options.classes.split(",") if options.classes else None
-    made = export(options.checkpoint, options.out, options.size, classes, options.second_size)
-    print(f"{made}: {made.stat().st_size / 1e6:.1f} MB")
+    file = export(options.checkpoint, options.out, options.size, classes, options.second_size)
+    print(f"{file}: {file.stat().st_size / 1e6:.1f} MB")
 
 
 def _calibrate(options: argparse.Namespace) -> None:
     from experts import calibration
-    from experts.train_detector.calibrate import calibrate, look
+    from experts.train_detector.calibrate import calibrate, detect
 
     photos = [p for source in options.data for p in data.read(source) if p.split == options.split]
-    made = calibrate(options.detector, photos, look(options.detector, photos))
-    made.write(calibration.beside(options.detector))
-    print(f"{calibration.beside(options.detector)}: {len(made.kinds)} kinds, fitted on {len(photos)} photos")
+    fitted = calibrate(options.detector, photos, detect(options.detector, photos))
+    fitted.write(calibration.beside(options.detector))
+    print(f"{calibration.beside(options.detector)}: {len(fitted.kinds)} kinds, fitted on {len(photos)} photos")
 
 
 def _evaluate(options: argparse.Namespace) -> None:

@@ -11,7 +11,7 @@ from PIL import Image
 from scipy.optimize import minimize
 from tqdm import tqdm
 
-from experts.calibration import NO_BOX, Calibration, Kind, digest, logit, of_whole_photo, sigmoid
+from experts.calibration import NO_BOX, Calibration, KindCalibration, digest, logit, of_whole_photo, sigmoid
 from experts.detection import build
 from experts.evidence import Detections
 from experts.train_detector.data import Photo
@@ -32,7 +32,7 @@ class Examples(NamedTuple):
     weight: np.ndarray
 
 
-class Found(NamedTuple):
+class DetectorOutput(NamedTuple):
     """What a detector gives on a photo from score NO_BOX on, and the chance of each kind that the whole photo shows it
     (none of a detector that does not tell)."""
 
@@ -40,28 +40,30 @@ class Found(NamedTuple):
     shown: Mapping[str, float]
 
 
-def calibrate(weights: Path, photos: Sequence[Photo], found: Sequence[Found], sure: float = SURE) -> Calibration:
+def calibrate(
+    weights: Path, photos: Sequence[Photo], found: Sequence[DetectorOutput], sure: float = SURE
+) -> Calibration:
     """Fit on photos that the weights were not trained on, and what they found there."""
     classes = found[0].boxes.classes
     slope, offset = fit(box_examples(photos, [one.boxes for one in found]), len(classes))
     (of_box, of_photo), own = fit_asked(asked_examples(photos, found), len(classes))
     values = zip(slope.tolist(), offset.tolist(), (-own / of_box).tolist(), strict=True)
-    kinds = dict(zip(classes, (Kind(*v) for v in values), strict=True))
+    kinds = dict(zip(classes, (KindCalibration(*v) for v in values), strict=True))
     return Calibration(kinds, sure, OVERLAP, digest(weights), of_photo / of_box)
 
 
-def look(weights: Path, photos: Sequence[Photo]) -> list[Found]:
+def detect(weights: Path, photos: Sequence[Photo]) -> list[DetectorOutput]:
     """What a detector finds."""
     expert = build(str(weights), NO_BOX, calibrated=False, overlap=OVERLAP)
     pictures = tqdm(photos, desc=weights.name, unit="photo")
     return [separated(expert(Image.open(photo.file).convert("RGB"))) for photo in pictures]
 
 
-def separated(found: Detections) -> Found:
+def separated(found: Detections) -> DetectorOutput:
     """Boxes, and what the whole photo tells of each kind."""
     whole = of_whole_photo(found.xyxy)
     shown = {label: float(found.confidence[i]) for i, label in enumerate(found.labels) if whole[i]}
-    return Found(found.only(~whole) if whole.any() else found, shown)
+    return DetectorOutput(found.only(~whole) if whole.any() else found, shown)
 
 
 def box_examples(photos: Sequence[Photo], found: Sequence[Detections]) -> Examples:
@@ -76,7 +78,7 @@ def box_examples(photos: Sequence[Photo], found: Sequence[Detections]) -> Exampl
     return Examples(*np.array(rows, float).reshape(-1, 4).T)
 
 
-def asked_examples(photos: Sequence[Photo], found: Sequence[Found]) -> Examples:
+def asked_examples(photos: Sequence[Photo], found: Sequence[DetectorOutput]) -> Examples:
     """Every "is there one?" and its answer; scores [n,2]: of the kind's surest box, and the whole photo's chance of it.
     "Yes" and "no" weigh the same for each kind."""
     classes = found[0].boxes.classes
@@ -105,8 +107,8 @@ def fit_asked(asked: Examples, kinds: int) -> tuple[np.ndarray, np.ndarray]:
     detector tells nothing of the whole photo the second slope is 0.
     """
     logits, k = logit(asked.score), asked.kind.astype(int)
-    told = float(np.ptp(logits[:, 1]) > 0)
-    x = logits * [1.0, told]
+    has_presence = float(np.ptp(logits[:, 1]) > 0)
+    x = logits * [1.0, has_presence]
 
     def loss(p: np.ndarray) -> tuple[float, np.ndarray]:
         slopes, offset, own = np.exp(p[:2]), p[2], p[3:]
@@ -118,7 +120,7 @@ def fit_asked(asked: Examples, kinds: int) -> tuple[np.ndarray, np.ndarray]:
         return float(nll.sum() + PRIOR_STRENGTH[0] * (own**2).sum() / 2), gradient
 
     p = minimize(loss, np.zeros(3 + kinds), jac=True, method="L-BFGS-B", options={"maxiter": 2000}).x
-    return np.exp(p[:2]) * [1.0, told], p[2] + p[3:]
+    return np.exp(p[:2]) * [1.0, has_presence], p[2] + p[3:]
 
 
 def fit(examples: Examples, kinds: int) -> tuple[np.ndarray, np.ndarray]:

@@ -45,17 +45,17 @@ def named(folder: Path) -> Iterator[tuple[Path, tuple[float, ...], str, str]]:
             for caption in entry["captions"]:
                 for start, end, entity, kind in caption["phrases"]:
                     words = [w for w in re.split(r"\W+", caption["text"][start:end].lower()) if w]
-                    said = [SAME.get(w, w) for w in words]
-                    colour = [w for w in said if w in colours.NAMES]
+                    spelled = [SAME.get(w, w) for w in words]
+                    colour = [w for w in spelled if w in colours.NAMES]
                     boxes = entry["boxes"].get(entity) or ()
-                    if kind not in KINDS or len(colour) != 1 or said[-1] in colours.NAMES or len(boxes) != 1:
+                    if kind not in KINDS or len(colour) != 1 or spelled[-1] in colours.NAMES or len(boxes) != 1:
                         continue
                     left, top, right, bottom = boxes[0]
                     if (right - left) * (bottom - top) >= SMALLEST:
                         yield folder / entry["image"], tuple(boxes[0]), colour[0], entry["split"]
 
 
-def plain() -> tuple[list[np.ndarray], list[int]]:
+def plain_surfaces() -> tuple[list[np.ndarray], list[int]]:
     """Features and colours of made-up plain surfaces."""
     rng = np.random.default_rng(0)
     inputs, targets = [], []
@@ -101,7 +101,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if split in rows:
             rows[split][0].append(colours.features(photo, box))
             rows[split][1].append(colours.NAMES.index(colour))
-    made_up = plain()
+    made_up = plain_surfaces()
     weights, bias = fit(np.array(rows["train"][0] + made_up[0]), np.array(rows["train"][1] + made_up[1]))
     weights, bias = weights.round(2), bias.round(2)
     order = np.argsort(-(np.array(rows["val"][0]) @ weights + bias), 1)

@@ -104,7 +104,7 @@ def _lines(file: Path, least: float) -> Iterator[Photo]:
     rows = list(files.json_rows(file))
     searched = any(_has_scores(row) for _, row in rows)  # a detector saw all the file's photos
     for number, row in rows:
-        with _told(f"{file}, line {number}"):
+        with _naming_row(f"{file}, line {number}"):
             # A row of a detector may hold a box that a person drew: it has no confidence, or one of exactly 1.
             boxes = tuple(
                 Box(b["label"], _corners(b["xyxy"]), b.get("crowd", False), b.get("conf", 1.0) == 1.0)
@@ -125,7 +125,7 @@ def _has_scores(row: dict) -> bool:
 
 
 @contextmanager
-def _told(place: str) -> Iterator[None]:
+def _naming_row(place: str) -> Iterator[None]:
     """Say where a row is that is not as it should be."""
     try:
         yield
@@ -148,18 +148,18 @@ def _coco(file: Path) -> Iterator[Photo]:
     split = "val" if "val" in file.stem else "train"
     named = file.stem.removeprefix("instances_")  # instances_val2017.json -> val2017/
     folders = [file.parent / named, file.parent.parent / named, file.parent / "images", file.parent]
-    with _told(f"{file}: its categories"):
+    with _naming_row(f"{file}: its categories"):
         names = {c["id"]: c["name"] for c in content["categories"]}
     boxes: dict[int, list[Box]] = {}
     for number, a in enumerate(content["annotations"], 1):
-        with _told(f"{file}: annotation {number}"):
+        with _naming_row(f"{file}: annotation {number}"):
             x, y, w, h = a["bbox"]
             box = Box(names[a["category_id"]], (x, y, x + w, y + h), bool(a.get("iscrowd", 0)))
             boxes.setdefault(a["image_id"], []).append(box)
     for number, image in enumerate(content["images"], 1):
-        with _told(f"{file}: image {number}"):
-            places = [folder / image["file_name"] for folder in folders]
-            place = next((p for p in places if os.path.isfile(p)), places[0])
+        with _naming_row(f"{file}: image {number}"):
+            candidates = [folder / image["file_name"] for folder in folders]
+            place = next((p for p in candidates if os.path.isfile(p)), candidates[0])
             photo = Photo(place, image["width"], image["height"], tuple(boxes.get(image["id"], ())), split)
         yield photo
 
@@ -171,14 +171,14 @@ def _yolo(folder: Path) -> Iterator[Photo]:
         settings = yaml.safe_load(files.read_text(folder / "data.yaml"))
     except yaml.YAMLError as error:
         raise ExpertError(f"{folder / 'data.yaml'} is not YAML ({error}).", FORMATS) from error
-    with _told(f"{folder / 'data.yaml'}"):
+    with _naming_row(f"{folder / 'data.yaml'}"):
         names = settings["names"]
         names = dict(enumerate(names)) if isinstance(names, list) else dict(names)
         root = folder / settings.get("path", "")
     for split in ("train", "val"):
-        for place in (root / part for part in _listed(settings.get(split))):
-            listed = map(Path, files.read_text(place).splitlines()) if place.is_file() else place.rglob("*")
-            for file in sorted({place.parent / f for f in listed if f.suffix.lower() in PHOTOS}):
+        for source in (root / part for part in _listed(settings.get(split))):
+            listed = map(Path, files.read_text(source).splitlines()) if source.is_file() else source.rglob("*")
+            for file in sorted({source.parent / f for f in listed if f.suffix.lower() in PHOTOS}):
                 try:
                     with Image.open(file) as image:
                         width, height = image.size
@@ -202,7 +202,7 @@ def _yolo_boxes(file: Path, names: dict[int, str], width: int, height: int) -> I
     if not file.is_file():  # a photo without objects
         return
     for row, line in enumerate(files.read_text(file).splitlines(), 1):
-        with _told(f"{file}, line {row}"):
+        with _naming_row(f"{file}, line {row}"):
             number, x, y, w, h = line.split()[:5]
             x, w, y, h = float(x) * width, float(w) * width, float(y) * height, float(h) * height
             box = Box(names[int(number)], (x - w / 2, y - h / 2, x + w / 2, y + h / 2))

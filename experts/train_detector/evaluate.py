@@ -59,15 +59,15 @@ def evaluate(detector: str, photos: Sequence[Photo], classes: Sequence[str] | No
     else:
         all_boxes, shipped = build(detector, LEAST), build(detector, least=FAINT)
     pictures = tqdm(photos, desc=Path(detector).name, unit="photo")
-    found, told = zip(*((all_boxes(photo), shipped(photo)) for photo in map(_open, pictures)), strict=True)
+    found, reported = zip(*((all_boxes(photo), shipped(photo)) for photo in map(_open, pictures)), strict=True)
     labels = list(found[0].classes) if classes is None else list(classes)
     boxes = {c: sum(b.label == c and not b.crowd for p in photos for b in p.boxes) for c in labels}
     labels = [c for c in labels if boxes[c]]
     ap50, overall = _average_precision(photos, found, labels)
-    confidence, right, there = _judged(photos, [d.only(d.confidence >= d.sure) for d in told], labels)
+    confidence, right, there = _judged(photos, [d.only(d.confidence >= d.sure) for d in reported], labels)
     bins = np.digitize(confidence, STEPS)
     asked = presence(photos)
-    yes = [(q.kind in told[q.photo].labels) == (q.count > 0) for q in asked]
+    yes = [(q.kind in reported[q.photo].labels) == (q.count > 0) for q in asked]
     return Score(
         Path(detector).name,
         Path(detector).stat().st_size / 1e6,
@@ -80,8 +80,8 @@ def evaluate(detector: str, photos: Sequence[Photo], classes: Sequence[str] | No
         [(int((bins == i).sum()), float(right[bins == i].mean())) if i in bins else (0, 0.0) for i in BINS],
         float(np.mean(yes)),
         float(np.mean([ok for ok, q in zip(yes, asked, strict=True) if q.kind in found[0].classes])),
-        float(np.mean([counted(told[q.photo], q.kind) == q.count for q in counting(photos)])),
-        median(d.seconds for d in told[1:]),  # the first one warms up
+        float(np.mean([counted(reported[q.photo], q.kind) == q.count for q in counting(photos)])),
+        median(d.seconds for d in reported[1:]),  # the first one warms up
     )
 
 

@@ -156,23 +156,23 @@ class ContextDetect(Detect):
 
     def forward_head(self, x: list[Tensor], *heads: nn.Module, **named: nn.Module) -> dict[str, Tensor]:
         *maps, whole = x
-        made = super().forward_head(maps, *heads, **named)
+        outputs = super().forward_head(maps, *heads, **named)
         presence = self.presence(whole)
-        scores = made["scores"] + (self.trust * presence)[..., None]
-        return {**made, "scores": scores, "presence": presence}
+        scores = outputs["scores"] + (self.trust * presence)[..., None]
+        return {**outputs, "scores": scores, "presence": presence}
 
     def _inference(self, x: dict[str, Tensor]) -> Tensor:
         """As Detect's; an export also gives, for each kind, a box of no size whose score is the chance that the whole
         photo shows it (experts.calibration.of_whole_photo): [B, 4 + classes, cells + classes]."""
-        made = super()._inference(x)
+        outputs = super()._inference(x)
         if not self.export:
-            return made
+            return outputs
         centre = self.stride[0] * x["feats"][0].shape[-1] / 2
-        box = made.new_zeros(4, 1)
+        box = outputs.new_zeros(4, 1)
         box[:2] = centre
-        boxes = box.expand(made.shape[0], 4, self.nc)
-        shown = x["presence"].sigmoid()[..., None] * torch.eye(self.nc, device=made.device)
-        return torch.cat([made, torch.cat([boxes, shown], 1)], 2)
+        boxes = box.expand(outputs.shape[0], 4, self.nc)
+        shown = x["presence"].sigmoid()[..., None] * torch.eye(self.nc, device=outputs.device)
+        return torch.cat([outputs, torch.cat([boxes, shown], 1)], 2)
 
 
 def _separable(width: int, stride: int = 1) -> nn.Sequential:

@@ -193,10 +193,10 @@ def export(
         keep_classes(yolo.model, [name for name in names if name in set(classes)])
     yolo.model.second_size = second_size
     with contained():  # without installing packages by itself
-        made = Path(yolo.export(format="onnx", imgsz=size, simplify=False, device="cpu"))
-    _halve(made)
+        file = Path(yolo.export(format="onnx", imgsz=size, simplify=False, device="cpu"))
+    _halve(file)
     out.parent.mkdir(parents=True, exist_ok=True)
-    made.replace(out)
+    file.replace(out)
     return out
 
 

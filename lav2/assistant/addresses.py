@@ -41,7 +41,7 @@ class Address:
 
     def is_dir(self) -> bool:
         with self._system() as (system, path, fs):
-            return system.get_file_info(path).type == fs.FileType.Directory
+            return bool(system.get_file_info(path).type == fs.FileType.Directory)
 
     def names(self) -> list[str]:
         """Of all files below the folder, as paths in it."""
@@ -50,9 +50,9 @@ class Address:
             return [posixpath.relpath(one.path, path) for one in found if one.type == fs.FileType.File]
 
     def read_bytes(self, most: int | None = None) -> bytes:
-        """The file's bytes, the first `most`."""
+        """The file's bytes; at most the first `most`."""
         with self._system() as (system, path, _), system.open_input_stream(path) as stream:
-            return stream.read(most)
+            return bytes(stream.read(most))
 
     @contextmanager
     def _system(self) -> Iterator[tuple[Any, str, Any]]:

@@ -11,11 +11,11 @@ from contextlib import contextmanager
 from lav2.errors import LAV2Error
 
 AT_ONCE, WAITING = 8, 16  # questions that are answered at once, as many as a step takes, and that wait for it
-POLL_INTERVAL_S = 0.05  # seconds after which one who waits sees that he was cancelled
+POLL_INTERVAL_S = 0.05  # seconds between two looks whether a question that waits was cancelled
 
 
 class Busy(LAV2Error):
-    """The line is full; `position` is the place that there was none of."""
+    """The queue is full; `position` is the one that this question would have had."""
 
     def __init__(self, position: int):
         self.position = position
@@ -31,7 +31,7 @@ class Busy(LAV2Error):
 
 
 class Crowding(Busy):
-    """One client has as many questions in line as one may have; others still find a place."""
+    """One client has as many questions in the queue as one may have; others may still ask."""
 
     def __init__(self, share: int):
         self.position = share + 1
@@ -44,7 +44,7 @@ class Crowding(Busy):
 
 
 class _Slot:
-    """Of one question; `served` once it is being answered."""
+    """The place of one question in the queue; `served` once it is being answered."""
 
     def __init__(self, client: Hashable):
         self.client = self if client is None else client
@@ -56,7 +56,7 @@ class AdmissionQueue:
 
     The next to be answered is the earliest question of the client who has the fewest under way, of several such clients
     the one whose turn is the longest ago: one who asks a lot delays himself and nobody else. One client may have half
-    of all places.
+    of all slots.
     """
 
     def __init__(self, at_once: int, waiting: int):
@@ -64,12 +64,12 @@ class AdmissionQueue:
         self._share = max(1, self._most // 2)
         self._changed = threading.Condition()
         self._slots: list[_Slot] = []  # in order of arrival
-        self._turns: dict[Hashable, int] = {}  # client in line -> number of his last turn
+        self._turns: dict[Hashable, int] = {}  # client in the queue -> number of his last turn
         self._turn = 0
 
     @contextmanager
     def slot(self, client: Hashable | None = None) -> Iterator[_Slot]:
-        """A place in the queue, which whoever leaves the block frees at once.
+        """A slot in the queue, which whoever leaves the block frees at once.
 
         Args:
             client: who asks; None: somebody who is none of the others.
@@ -96,16 +96,16 @@ class AdmissionQueue:
     def positions(self, slot: _Slot, cancel: threading.Event) -> Iterator[int]:
         """1 for the next to be answered, 2 for the one after it ..., each time it changes; ends when it is one's turn
         or `cancel` is set."""
-        told = 0
+        announced = 0
         while not cancel.is_set():
             with self._changed:
                 if slot.served:
                     return
                 position = self._order().index(slot) + 1
-                if position == told:
+                if position == announced:
                     self._changed.wait(POLL_INTERVAL_S)
                     continue
-            told = position
+            announced = position
             yield position
 
     def _admit(self) -> None:

@@ -112,7 +112,7 @@ def _row(line: int, value: object) -> Row:
     return Row(line, identity, value["image"], value["question"])
 
 
-def kept(out: Path) -> dict[str, str]:
+def answered_lines(out: Path) -> dict[str, str]:
     """The answers of an earlier run, lines by key; its failures and a last line that was cut off are not among them.
 
     Raises:
@@ -181,12 +181,12 @@ def write(questions: Folder, out: Path, answers: Answers, question: str = "") ->
     rows = read(questions, question)
     if isinstance(questions, Path) and out.exists() and out.samefile(questions):
         raise LAV2Error(f"{out} is the file of the questions.", "Choose another --out.")
-    known = kept(out)
+    known = answered_lines(out)
     wanted = {row.line: row for row in rows if row.key not in known}
     found = answers(list(wanted.values()), questions if questions.is_dir() else questions.parent)
     files.write_text(out, "".join(f"{line}\n" for line in known.values()))
     failed = 0
-    for row, result in chain(found, _left(wanted)):
+    for row, result in chain(found, _unanswered(wanted)):
         if wanted.pop(row.line, None) is None:
             continue
         error = result.get("error")
@@ -201,7 +201,7 @@ def write(questions: Folder, out: Path, answers: Answers, question: str = "") ->
     return len(rows) - failed, failed
 
 
-def _left(wanted: dict[int, Row]) -> Iterator[tuple[Row, dict]]:
+def _unanswered(wanted: dict[int, Row]) -> Iterator[tuple[Row, dict]]:
     """The rows that nobody answered, looked for once all others are there."""
     lost = {"error": "The answer was lost on its way. Run the same command again."}
     yield from ((row, lost) for row in list(wanted.values()))

@@ -27,7 +27,7 @@ class AdapterCaptioner:
         tokenizer: of it.
         preset: its template, caption question and drafts are used.
         views: of an upright RGB photo: itself and its mirror image, each [1, N, C] once it is wanted.
-        judge: of drafts; None: `concepts` must not be called.
+        reranker: of drafts; None: `concepts` must not be called.
         answers: what tells likely answers; None: `candidates` must not be called.
         scheduler: whose steps the captions share.
     """
@@ -38,13 +38,13 @@ class AdapterCaptioner:
         tokenizer: PreTrainedTokenizerBase,
         preset: Preset,
         views: Callable[[Image.Image], Sequence[Callable[[], Tensor]]],
-        judge: ConceptReranker | None,
+        reranker: ConceptReranker | None,
         answers: CandidateModel | None,
         scheduler: Scheduler,
     ):
         self.settings = writer.Captioning(drafts=preset.caption_drafts)
         self._model, self._tokenizer, self._preset = model, tokenizer, preset
-        self._views, self._judge, self._answers, self._scheduler = views, judge, answers, scheduler
+        self._views, self._reranker, self._answers, self._scheduler = views, reranker, answers, scheduler
 
     @property
     def prompt(self) -> str:
@@ -64,12 +64,12 @@ class AdapterCaptioner:
         views = self._views(image)[: self.settings.views]
         clip_tokens = torch.cat([view() for view in views])
         return writer.write(
-            self._model, self._tokenizer, self.prompt, clip_tokens, self.settings, self._judge, self._scheduler
+            self._model, self._tokenizer, self.prompt, clip_tokens, self.settings, self._reranker, self._scheduler
         )
 
     def concepts(self, image: Image.Image) -> tuple[tuple[str, float], ...]:
-        """The words that the judge expects of a photo (lav2.captioning.reranker), the likeliest first."""
-        return self._judge.concepts(self._views(image)[0]())[0]
+        """Words that people would say of a photo, (word, chance 0..1), the likeliest first; see ConceptReranker."""
+        return self._reranker.concepts(self._views(image)[0]())[0]
 
     def candidates(self, image: Image.Image) -> PhotoCandidates:
         """What tells likely answers to questions on a photo (lav2.captioning.candidates)."""

@@ -32,12 +32,15 @@ class ContextWindow(NamedTuple):
         """(prompt, its tokens, turns of `history` in it): the oldest turns go first when the context is too small.
 
         Every turn is counted once, from the newest until the context is full without what the template adds; with that,
-        the place where turns begin to fit is found by halving. One who cancels gets a prompt without turns.
+        the place where turns begin to fit is found by bisection. One who cancels gets a prompt without turns.
+
+        Raises:
+            LAV2Error: not even the question fits.
         """
         budget = self.size - self.reserved(request)
 
-        def with_turns(kept: int) -> tuple[str, int]:
-            prompt = prompts.build(self.template, question, block, history[len(history) - kept :])
+        def with_turns(count: int) -> tuple[str, int]:
+            prompt = prompts.build(self.template, question, block, history[len(history) - count :])
             return prompt, self.count_tokens(prompt)
 
         prompt, used = with_turns(0)

@@ -66,20 +66,22 @@ class FeatureCache:
 
     def __init__(self, chat: DecoderBackend, tower: VisionTower | None, encoder: Executor):
         self._chat, self._tower, self._encoder = chat, tower, encoder
-        self._kept: OrderedDict[bytes, ImageFeatures] = OrderedDict()
+        self._features: OrderedDict[bytes, ImageFeatures] = OrderedDict()
         self._lock = threading.Lock()
 
     def of(self, image: Image.Image, photo: bytes | None = None) -> ImageFeatures:
         """What the models make of an upright RGB image; `photo`: its fingerprint, where it is known already."""
         photo = photo or fingerprint(image)
         with self._lock:
-            if photo not in self._kept:
+            if photo not in self._features:
                 clip_tokens, mirrored = encoded_views(self._tower, image, self._encoder)
-                self._kept[photo] = ImageFeatures(clip_tokens, mirrored, Lazy(lambda: self._prompt_kv(clip_tokens())))
-                while len(self._kept) > self.PHOTOS:
-                    self._kept.popitem(last=False)
-            self._kept.move_to_end(photo)
-            return self._kept[photo]
+                self._features[photo] = ImageFeatures(
+                    clip_tokens, mirrored, Lazy(lambda: self._prompt_kv(clip_tokens()))
+                )
+                while len(self._features) > self.PHOTOS:
+                    self._features.popitem(last=False)
+            self._features.move_to_end(photo)
+            return self._features[photo]
 
     @torch.inference_mode()
     def prompt_kv_without_photo(self) -> tuple:

@@ -10,11 +10,11 @@ HISTORY_TURNS, HISTORY_CHARACTERS = 200, 100_000  # of the newest that are looke
 
 def newest_turns(history: tuple[Turn, ...]) -> tuple[Turn, ...]:
     """The newest turns, cleaned, within HISTORY_TURNS and HISTORY_CHARACTERS; the rest is not even looked at."""
-    kept: list[Turn] = []
+    newest: list[Turn] = []
     left = HISTORY_CHARACTERS
     for turn in reversed(history[-HISTORY_TURNS:]):
         left -= len(turn.question) + len(turn.answer)
         if left < 0:
             break
-        kept.append(Turn(prompts.clean(turn.question), prompts.clean(turn.answer)))
-    return tuple(reversed(kept))
+        newest.append(Turn(prompts.clean(turn.question), prompts.clean(turn.answer)))
+    return tuple(reversed(newest))

@@ -1,5 +1,5 @@
 """Any image-text-to-text model of transformers (LLaVA, SmolVLM, Qwen-VL ...) beside the assistant: the same photo and
-question, the same findings as text in its own chat template, the same choice of tokens. It knows nothing of Gradio."""
+question, the same findings as text in its own chat template, the same sampling. It knows nothing of Gradio."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class ImageTextModel:
         """
         request, route = routing.resolve(request)
         check_length(request.question)
-        question = self._plain(prompts.clean(request.question))
+        question = self._without_special_tokens(prompts.clean(request.question))
         if not question:
             raise LAV2Error("There is no question.", "Type one, for example: What is in this photo?")
         cancel, start = cancel or threading.Event(), time.perf_counter()
@@ -105,7 +105,7 @@ class ImageTextModel:
             timings |= {"queued": begin - start, "experts": time.perf_counter() - begin}
             block = grounding.block(evidence, question, self.count_tokens)
             turns = newest_turns(request.history)
-            messages = self._messages(question, self._plain(block.text), turns, request.image)
+            messages = self._messages(question, self._without_special_tokens(block.text), turns, request.image)
             prompt, inputs = self._inputs(messages)
             used = inputs["input_ids"].shape[1]
             parts = {
@@ -143,7 +143,7 @@ class ImageTextModel:
             route=route,
         )
 
-    def _plain(self, text: str) -> str:
+    def _without_special_tokens(self, text: str) -> str:
         """Text without the tokenizer's own marks, so that it cannot open a turn or stand for a photo."""
         for marker in self._markers:
             text = text.replace(marker, " ")
@@ -154,10 +154,11 @@ class ImageTextModel:
     ) -> list[dict[str, Any]]:
         """The conversation for the chat template: the photo stands in its first turn, the findings before the newest
         question."""
-        said = [pair for turn in turns for pair in (("user", turn.question), ("assistant", turn.answer))]
-        said.append(("user", f"{block}\n{question}" if block else question))
+        conversation = [pair for turn in turns for pair in (("user", turn.question), ("assistant", turn.answer))]
+        conversation.append(("user", f"{block}\n{question}" if block else question))
         messages: list[dict[str, Any]] = [
-            {"role": role, "content": [{"type": "text", "text": self._plain(text)}]} for role, text in said
+            {"role": role, "content": [{"type": "text", "text": self._without_special_tokens(text)}]}
+            for role, text in conversation
         ]
         if image is not None:
             messages[0]["content"].insert(0, {"type": "image", "image": image})
@@ -212,19 +213,19 @@ class ImageTextModel:
         streamer = TextIteratorStreamer(self._processor.tokenizer, skip_prompt=True, skip_special_tokens=True)
         stops = self._model.generation_config.eos_token_id
         stops = [stops] if isinstance(stops, int) else list(stops or [self._processor.tokenizer.eos_token_id])
-        choice = _Choice(SequenceSampler(request.sampling, stops, inputs["input_ids"].tolist()))
+        sampler = _SamplerProcessor(SequenceSampler(request.sampling, stops, inputs["input_ids"].tolist()))
 
         def write() -> None:
             try:
                 self._model.generate(
                     **inputs,
                     max_new_tokens=most,
-                    do_sample=False,  # `choice` has chosen
+                    do_sample=False,  # `sampler` leaves one token to choose
                     num_beams=1,
                     eos_token_id=stops,
                     pad_token_id=stops[0],
                     repetition_penalty=1.0,
-                    logits_processor=LogitsProcessorList([choice]),
+                    logits_processor=LogitsProcessorList([sampler]),
                     stopping_criteria=StoppingCriteriaList([_Stop(cancel, ended)]),
                     streamer=streamer,
                 )
@@ -239,7 +240,7 @@ class ImageTextModel:
             raise no_thread() from error
         try:
             while (piece := _next(streamer.text_queue, cancel)) is not None:
-                yield piece, choice.tokens
+                yield piece, sampler.tokens
         finally:
             ended.set()
             thread.join()
@@ -263,7 +264,7 @@ class ImageTextModel:
         )
 
 
-class _Choice(LogitsProcessor):
+class _SamplerProcessor(LogitsProcessor):
     """Leaves the token that the assistant's own sampler chooses, so that seed, temperature and penalty mean the same on
     both sides."""
 

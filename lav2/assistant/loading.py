@@ -52,6 +52,11 @@ def versions() -> dict[str, str]:
 
 
 def load_adapted(source: str, llm, tokenizer, report, base) -> AdaptedLlama:
+    """A source's adapter on the frozen model, for use; `base`: base_identity of `llm`.
+
+    Raises:
+        LAV2Error: as checkpoint.load, or the image encoder here is another than the adapter's.
+    """
     folder = weights.find(source)
     checkpoint.check_encoder(folder)
     return checkpoint.load(folder, llm, tokenizer, report, base=base).eval()
@@ -74,7 +79,11 @@ def build_detector(chosen: str | None, settings: config.Preset, device: str) -> 
 def fast_backends(
     chat: AdaptedLlama, captioner: AdaptedLlama, int8: bool | None = None
 ) -> tuple[backend.DecoderBackend, backend.DecoderBackend, str]:
-    """Engines of both models where they take them, and how they run, in words; the models' own forward is given up."""
+    """Engines of both models where they take them, and how they run, in words; the models' own forward is given up.
+
+    Raises:
+        LAV2Error: int8 is asked for and the engine does not take the model.
+    """
     refused = refusal(chat)
     if refused and int8:
         raise LAV2Error(
@@ -147,9 +156,9 @@ def load_parts(
         hashes["caption_encoder"] = own.identity
     clock.lap("image encoder", chat.vision_config.name if chat.vision_config else "none, a text-only adapter")
     folder = weights.find(settings.caption_adapter)
-    judge = reranker.load(folder, captioner.vision_config)
-    if judge is not None:
-        judge.to(target)
+    concepts = reranker.load(folder, captioner.vision_config)
+    if concepts is not None:
+        concepts.to(target)
         hashes["caption_phrases"] = hashlib.sha256((folder / reranker.CAPTION_PHRASES).read_bytes()).hexdigest()
     answers = candidates.load(folder, captioner.vision_config)
     if answers is not None:
@@ -159,7 +168,7 @@ def load_parts(
     expert = build_detector(detector or os.environ.get("LAV2_DETECTOR"), settings, beside)
     parts = {
         "chat": chat, "captioner": captioner, "tokenizer": tokenizer, "tower": tower, "detector": expert,
-        "load_seconds": clock.seconds, "hashes": hashes, "at_once": at_once, "caption_tower": own, "judge": judge,
+        "load_seconds": clock.seconds, "hashes": hashes, "at_once": at_once, "caption_tower": own, "reranker": concepts,
         "candidates": answers,
     }  # fmt: skip
     return parts, how

@@ -26,6 +26,7 @@ class PartialAnswer:
         self._evidence: dict[str, Evidence] = {}
 
     def take(self, event: Event) -> None:
+        """Take up one event, in the order of the answer."""
         match event:
             case Token(piece):
                 self.text += piece
@@ -37,6 +38,7 @@ class PartialAnswer:
                 self._prompt, self._left_out = event.prompt, event.left_out
 
     def stopped(self, assistant: Named, request: Request) -> Done:
+        """The end of the answer as it stands now: `stopped`, without timings."""
         return Done(
             self.text,
             self._evidence,

@@ -156,8 +156,8 @@ def check_image(value: Mapping[str, Any], image: Image.Image | None) -> None:
 
 def same_answer(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
     """Whether two receipts agree; of an answer that was stopped, only the part that was said is known."""
-    told, again = str(before["answer"]), str(after["answer"])
-    return again.startswith(told) if before["stopped"] else again == told
+    first, second = str(before["answer"]), str(after["answer"])
+    return second.startswith(first) if before["stopped"] else second == first
 
 
 def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Message]:

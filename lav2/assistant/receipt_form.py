@@ -31,7 +31,7 @@ Size = Annotated[list[Annotated[int, Field(ge=1, le=1_000_000)]], Field(min_leng
 Point = Annotated[list[float], Field(min_length=2, max_length=2)]
 
 
-_Told = Annotated[tuple[str, Share], Strict(False)]  # JSON has lists for tuples
+_Chance = Annotated[tuple[str, Share], Strict(False)]  # JSON has lists for tuples
 
 
 class _Failed(_Part):
@@ -44,8 +44,8 @@ class _Captioned(_Part):
     text: str
     seconds: Seconds
     source: str
-    concepts: list[_Told] = []
-    candidates: list[_Told] = []
+    concepts: list[_Chance] = []
+    candidates: list[_Chance] = []
     asked: str = ""
 
 
@@ -125,6 +125,8 @@ class _Photo(_Part):
 
 
 class Receipt(_Part):
+    """A receipt's JSON; see lav2.assistant.receipt."""
+
     format: Literal[FORMAT]
     image: _Photo | None
     question: str

@@ -26,8 +26,8 @@ from lav2.assistant.context import ContextWindow
 from lav2.assistant.features import FeatureCache, ImageFeatures, encoded_views, submit
 from lav2.assistant.history import newest_turns
 from lav2.assistant.loading import LoadedModels, context_length, load_parts, versions
-from lav2.captioning import reranker
 from lav2.captioning.candidates import CandidateModel
+from lav2.captioning.reranker import ConceptReranker
 from lav2.errors import LAV2Error, Unavailable
 from lav2.events import (
     Done,
@@ -53,7 +53,7 @@ from lav2.text import grounding, language, prompts, routing, weighing
 
 class Assistant:
     """A loaded preset. `answer` may be called from several threads; steps of the language model take turns, and more
-    questions than AT_ONCE wait in line.
+    questions than AT_ONCE wait in the queue.
 
     Args:
         preset: its settings.
@@ -66,7 +66,7 @@ class Assistant:
         hashes: of the weights, by part.
         at_once: questions that are answered at once.
         caption_tower: the captioner's image encoder, where it is not that of the chat model.
-        judge: of the captioner's drafts.
+        reranker: of the captioner's drafts.
         candidates: what tells the caption expert's likely answers.
         experts: those that are asked in the place of its own (lav2.cluster), by name.
     """
@@ -83,7 +83,7 @@ class Assistant:
         hashes: dict[str, str],
         at_once: int = AT_ONCE,
         caption_tower: VisionTower | None = None,
-        judge: reranker.ConceptReranker | None = None,
+        reranker: ConceptReranker | None = None,
         candidates: CandidateModel | None = None,
         experts: Mapping[str, Expert] | None = None,
     ):
@@ -95,18 +95,18 @@ class Assistant:
         self.load_seconds = load_seconds
         self.expert_failures: dict[str, ExpertFailure] = {}  # of those that could not be loaded
         self._chat, self._captioner, self._tokenizer = chat, captioner, tokenizer
-        self._tower, self._caption_tower, self._judge = tower, caption_tower or tower, judge
+        self._tower, self._caption_tower, self._reranker = tower, caption_tower or tower, reranker
         self._candidates = candidates
         self._scheduler = scheduler.Scheduler(at_once)
         self.captioner = AdapterCaptioner(
-            captioner, tokenizer, preset, self._caption_views, judge, candidates, self._scheduler
+            captioner, tokenizer, preset, self._caption_views, reranker, candidates, self._scheduler
         )
         beside = preflight.experts_device(str(chat.device))
         own = {
             "caption": caption.build(
                 self.captioner.caption,
                 f"LLaMA-Adapter captioner ({preset.name})",
-                concepts=self.captioner.concepts if judge else None,
+                concepts=self.captioner.concepts if reranker else None,
                 candidates=self.captioner.candidates if candidates else None,
             ),
             "detection": detector,
@@ -123,8 +123,8 @@ class Assistant:
         # threads here, it must not have worked before ZeroGPU forks the process that answers
         self._features = FeatureCache(chat, tower, self._encoder)
         self._readers = ThreadPoolExecutor(at_once, thread_name_prefix="ahead")  # they take turns with the answers
-        lead = len(streaming.encode(tokenizer, prompts.beginning(preset.template)))
-        self._prefixes = prefix_cache.PrefixCache(lead, chat.device)
+        shared_prefix = len(streaming.encode(tokenizer, prompts.beginning(preset.template)))
+        self._prefixes = prefix_cache.PrefixCache(shared_prefix, chat.device)
 
     @classmethod
     def load(
@@ -183,7 +183,7 @@ class Assistant:
 
     def answer(self, request: Request, cancel: threading.Event | None = None) -> Iterator[Event]:
         """Events of one question, ending with Done. Setting `cancel` ends the answer early with what was said, whatever
-        it waits for, and makes room for the next in line.
+        it waits for, and frees its slot for the next in the queue.
 
         Raises:
             LAV2Error: an empty or overlong question, an unknown expert, from this call; admission.Busy in place of the
@@ -213,7 +213,7 @@ class Assistant:
         Raises:
             LAV2Error: an unknown expert; admission.Busy: too many wait.
         """
-        self._known(experts)
+        self._check_names(experts)
         cancel = cancel or threading.Event()
         with self._admission.slot(client) as slot:
             for _ in self._admission.positions(slot, cancel):
@@ -236,8 +236,8 @@ class Assistant:
     @property
     def parts(self) -> LoadedModels:
         """The models themselves, for evaluation in batches."""
-        return LoadedModels(self._chat, self._captioner, self._tokenizer, self._tower, self._caption_tower, self._judge,
-                            self._candidates)  # fmt: skip
+        towers = self._tower, self._caption_tower
+        return LoadedModels(self._chat, self._captioner, self._tokenizer, *towers, self._reranker, self._candidates)
 
     @property
     def tokenizer(self) -> transformers.PreTrainedTokenizerBase:
@@ -251,14 +251,14 @@ class Assistant:
         return len(self._tokenizer(text, add_special_tokens=False).input_ids)
 
     def _checked(self, request: Request) -> str:
-        self._known(request.experts)
+        self._check_names(request.experts)
         check_length(request.question)
         question = prompts.clean(request.question)
         if not question:
             raise LAV2Error("There is no question.", "Type one, for example: What is in this photo?")
         return question
 
-    def _known(self, experts: tuple[str, ...]) -> None:
+    def _check_names(self, experts: tuple[str, ...]) -> None:
         unknown = [name for name in experts if name not in self.experts]
         if unknown:
             raise LAV2Error(
@@ -295,14 +295,16 @@ class Assistant:
         begin = time.perf_counter()
         evidence: dict[str, Evidence] = {}
         history = newest_turns(request.history)
-        seen, prompt_kv, ahead = None, None, None
+        features, prompt_kv, prefilled = None, None, None
         if request.image is not None and not cancel.is_set():
             photo = fingerprint(request.image)
             if self._tower is not None:
-                seen = self._features.of(request.image, photo)
-                prompt_kv = submit(self._pool, seen.prompt_kv)  # beside the experts
+                features = self._features.of(request.image, photo)
+                prompt_kv = submit(self._pool, features.prompt_kv)  # beside the experts
                 if self._chat.continuous and request.evidence is None and request.experts:
-                    ahead = submit(self._readers, self._prefill_prefix, seen, question, history, request, cancel)
+                    prefilled = submit(
+                        self._readers, self._prefill_prefix, features, question, history, request, cancel
+                    )
         if request.evidence is not None:
             for name, found in request.evidence.items():
                 evidence[name] = found
@@ -319,21 +321,27 @@ class Assistant:
         timings["queued"], timings["experts"] = begin - start, time.perf_counter() - begin
 
         block = grounding.block(evidence, question, self.count_tokens, self._window.findings_budget(question, request))
-        prompt, used, kept = self._window.fit(question, block.text, history, request, cancel)
-        parts = self._window.parts(question, block.text, history[len(history) - kept :], used)
-        yield PromptReady(prompt, used, self.context, len(request.history) - kept, block.left_out, parts)
+        prompt, used, turn_count = self._window.fit(question, block.text, history, request, cancel)
+        parts = self._window.parts(question, block.text, history[len(history) - turn_count :], used)
+        yield PromptReady(prompt, used, self.context, len(request.history) - turn_count, block.left_out, parts)
 
         generation, asked = time.perf_counter(), request.sampling.max_new_tokens
         pieces: list[str] = []
         count = 0
         with contextlib.ExitStack() as held:  # what reads the answer is closed also where the caller is gone
             if not cancel.is_set():
-                given = prompt_kv.result() if prompt_kv else self._features.prompt_kv_without_photo()
-                more = {"scheduler": self._scheduler, "cancel": cancel, "ahead": ahead.result() if ahead else None,
-                        "likely": weighing.answer_bias(evidence, question)}  # fmt: skip
-                sampling = replace(request.sampling, max_new_tokens=min(asked, self.context - used))
                 stream = streaming.stream(
-                    self._chat, self._tokenizer, prompt, given, sampling, self._prefixes, seen, **more
+                    self._chat,
+                    self._tokenizer,
+                    prompt,
+                    prompt_kv.result() if prompt_kv else self._features.prompt_kv_without_photo(),
+                    replace(request.sampling, max_new_tokens=min(asked, self.context - used)),
+                    self._prefixes,
+                    features,
+                    scheduler=self._scheduler,
+                    cancel=cancel,
+                    prefilled=prefilled.result() if prefilled else None,
+                    likely=weighing.answer_bias(evidence, question),
                 )
                 held.enter_context(contextlib.closing(stream))
             while not cancel.is_set():
@@ -371,7 +379,7 @@ class Assistant:
 
     def _prefill_prefix(
         self, seen: ImageFeatures, question: str, history: tuple[Turn, ...], request: Request, cancel: threading.Event
-    ) -> streaming.Ahead | None:
+    ) -> streaming.PrefilledPrefix | None:
         """What the text begins with, read while the experts look. Of a history that may be too long only what every
         prompt begins with: ContextWindow.fit leaves turns out of it."""
         template = self.settings.template
@@ -379,7 +387,7 @@ class Assistant:
         if len(history) < len(request.history) or most > self.context - self._window.reserved(request):
             history = ()
         beginning, given = prompts.beginning(template, history), seen.prompt_kv()
-        return streaming.read_ahead(
+        return streaming.prefill_prefix(
             self._chat, self._tokenizer, beginning, given, self._prefixes, seen, self._scheduler, cancel
         )
 

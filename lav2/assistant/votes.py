@@ -64,9 +64,9 @@ def _append(vote: Mapping[str, Any], receipt: Mapping[str, Any], photo: Image.Im
             for part in (where, where / "photos"):
                 part.chmod(0o700)
             if photo is not None:
-                kept = where / "photos" / f"{receipt['image']['sha256']}.webp"
-                if not kept.exists():
-                    with files.replacing(kept, private=True) as part:
+                photo_file = where / "photos" / f"{receipt['image']['sha256']}.webp"
+                if not photo_file.exists():
+                    with files.replacing(photo_file, private=True) as part:
                         photo.save(part, "WEBP", lossless=True, quality=0)
             files.append_line(where / FILE, line, private=True)
     except OSError as error:
@@ -147,10 +147,10 @@ def tally() -> Tally:
             ballots = _decided(row)
             sides = [ballots[0][0], *(worse for _, worse in ballots)]
             several_models = len({side["preset"] for side in sides}) > 1
-            for place, side in enumerate(sides):
+            for position, side in enumerate(sides):
                 choice = f"{experts_of(side)}@{side['preset']}" if several_models else experts_of(side)
                 won, of = wins.get(choice, (0, 0))
-                wins[choice] = [won + (place == 0), of + 1]
+                wins[choice] = [won + (position == 0), of + 1]
         except (KeyError, TypeError, IndexError):
             continue
     return counted

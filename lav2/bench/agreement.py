@@ -49,19 +49,21 @@ def agreement(options: Options) -> list[dict]:
         return one.prompt_kv(one.visual_prompt(features) if features is not None else None)
 
     kv = prompts_of(reference)
-    said = [torch.stack(list(streaming.tokens(reference, ids, kv, greedy, [-1], mask)), 1) for ids, mask in groups]
+    reference_ids = [
+        torch.stack(list(streaming.tokens(reference, ids, kv, greedy, [-1], mask)), 1) for ids, mask in groups
+    ]
 
     def same(one: backend.DecoderBackend, kv: tuple) -> tuple[float, float]:
         """Shares of positions, and of whole answers, that are the reference's."""
         equal = []
-        for (ids, mask), answer in zip(groups, said, strict=True):
+        for (ids, mask), answer in zip(groups, reference_ids, strict=True):
             logits, cache = backend.prefill(one, ids, kv, mask)
             hits = []
-            for place in range(answer.shape[1]):
-                hits.append(logits.argmax(-1) == answer[:, place])
-                if place + 1 < answer.shape[1]:
+            for position in range(answer.shape[1]):
+                hits.append(logits.argmax(-1) == answer[:, position])
+                if position + 1 < answer.shape[1]:
                     mask = torch.cat([mask, mask.new_ones(len(mask), 1)], 1)
-                    logits, cache = backend.prefill(one, answer[:, place : place + 1], kv, mask, cache)
+                    logits, cache = backend.prefill(one, answer[:, position : position + 1], kv, mask, cache)
             equal.append(torch.stack(hits, 1))
         found = torch.cat(equal).float()
         return 100 * float(found.mean()), 100 * float(found.all(1).float().mean())

@@ -47,9 +47,9 @@ def experts(options: Options) -> list[dict]:
 
     def look(name: str, names: tuple[str, ...]) -> float:
         begin = time.process_time()
-        taken = seconds(lambda: assistant.examine(photo(next(numbers)), names))
+        elapsed = seconds(lambda: assistant.examine(photo(next(numbers)), names))
         cpu.setdefault(name, []).append(time.process_time() - begin)
-        return taken
+        return elapsed
 
     runs = {name: (lambda name=name: look(name, (name,))) for name in assistant.experts}
     runs["all together"] = lambda: look("all together", assistant.experts)

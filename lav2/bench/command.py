@@ -53,9 +53,9 @@ def main(arguments: list[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     quick = chosen.quick
     options = Options(chosen.preset, chosen.detector, 2 if quick else 7, 16 if quick else 48, 20 if quick else 100)
-    told = conditions(options)
-    print("\n".join(f"{name}: {value}" for name, value in told.items()))
-    result: dict[str, object] = {"conditions": told}
+    measured_on = conditions(options)
+    print("\n".join(f"{name}: {value}" for name, value in measured_on.items()))
+    result: dict[str, object] = {"conditions": measured_on}
     failed = False
     for name in chosen.section:
         try:

@@ -66,12 +66,12 @@ def decode(options: Options) -> list[dict]:
                 for _ in range(tokens):
                     _, held = backend.prefill(one, token, prompts, cache=held)
 
-            taken = seconds(run)
+            elapsed = seconds(run)
             if one.continuous:
                 cache.length = harness.PROMPT
             else:
                 cache.crop(-tokens)
-            return tokens / taken
+            return tokens / elapsed
 
         return rate
 

@@ -115,9 +115,9 @@ def _gpu_decode(
             peak(begin=True)
             last, cache = backend.prefill(one, ids, kv)
             token = last.argmax(-1, keepdim=True)
-            taken = timed(lambda: [backend.prefill(one, token, kv, cache=cache) for _ in range(options.tokens)])
+            elapsed = timed(lambda: [backend.prefill(one, token, kv, cache=cache) for _ in range(options.tokens)])
             peaks.append(peak())
-            return batch * options.tokens / taken
+            return batch * options.tokens / elapsed
 
         def prefill_rate(ids=ids, batch=batch) -> float:
             return batch * harness.PROMPT / timed(lambda: backend.prefill(one, ids, kv))
@@ -140,10 +140,10 @@ def _gpu_users(engine: Engine, kv: tuple, vocabulary: int, options: Options, tim
 
     def rate(caches: list, tokens: list[int]) -> float:
         length = caches[0].length
-        taken = timed(lambda: [engine.decode_step(tokens, caches) for _ in range(options.tokens)])
+        elapsed = timed(lambda: [engine.decode_step(tokens, caches) for _ in range(options.tokens)])
         for cache in caches:
             cache.length = length
-        return len(caches) * options.tokens / taken
+        return len(caches) * options.tokens / elapsed
 
     peak(begin=True)
     ids = torch.randint(3, vocabulary, (1, harness.PROMPT), device=engine.device)

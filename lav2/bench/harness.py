@@ -34,6 +34,8 @@ QUESTIONS = ("What is in this photo?", "How many people are there?", "What does 
 
 @dataclass(frozen=True)
 class Options:
+    """What is measured, and how often."""
+
     preset: str
     detector: str | None
     repeats: int
@@ -48,11 +50,12 @@ class Spread:
     values: tuple[float, ...]
 
     def at(self, share: float) -> float:
+        """The quantile at `share` (0..1), interpolated between the two nearest values."""
         ordered = sorted(self.values)
-        place = share * (len(ordered) - 1)
-        low = int(place)
+        position = share * (len(ordered) - 1)
+        low = int(position)
         high = min(low + 1, len(ordered) - 1)
-        return ordered[low] + (place - low) * (ordered[high] - ordered[low])
+        return ordered[low] + (position - low) * (ordered[high] - ordered[low])
 
     @property
     def median(self) -> float:
@@ -89,6 +92,7 @@ def target(value: float, bound: float, least: bool = False) -> str:
 
 
 def show(title: str, rows: Sequence[Mapping[str, object]]) -> None:
+    """Print a section's rows as a table, columns named by the first row's keys."""
     print(f"\n{title}")
     names = list(rows[0])
     cells = [names] + [["" if row[n] is None else f"{row[n]:.3g}" if isinstance(row[n], float) else str(row[n])
@@ -106,6 +110,7 @@ def bandwidth() -> Callable[[], float]:
 
 
 def conditions(options: Options) -> dict[str, object]:
+    """What a measurement depends on: commit, machine, threads, versions, preset."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         processor = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))

@@ -55,7 +55,7 @@ def _start(preset: str, detector: str | None) -> dict[str, float]:
     try:
         found = {}
         for line in app.stdout:
-            found |= {name: time.perf_counter() - begin for name, told in STARTED.items() if told in line}
+            found |= {name: time.perf_counter() - begin for name, marker in STARTED.items() if marker in line}
             if len(found) == len(STARTED):
                 break
         else:

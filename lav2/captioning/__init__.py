@@ -1,1 +1,1 @@
-"""Captions: drafts, and the judge that chooses among them."""
+"""Captions: drafts, and the reranker that chooses among them."""

@@ -33,7 +33,7 @@ from lav2.metrics.vqa import vqa_normalise
 from lav2.model.checkpoint import CAPTION_ANSWERS
 from lav2.text.grounding import NUMBERS
 
-TOLD, LEAST_CHANCE = 4, 0.05  # candidates of a question at most; chance from which one is told
+MAX_CANDIDATES, LEAST_CHANCE = 4, 0.05  # candidates of a question at most; chance from which one is told
 _BEGIN = "^"  # before the first words of a question
 _WORDS = re.compile(r"[a-z0-9']+")
 
@@ -97,9 +97,9 @@ class CandidateModel(nn.Module):
         `starts` [B], on photos [B, 2C] that are `pooled`; zeros: the photo is not known. `dropout`: share of each
         layer's inputs that is left out."""
         asked = F.dropout(self.question(words, starts), dropout)
-        seen = F.relu(self.photo(F.dropout(photos, dropout)))
-        seen = seen * (photos != 0).any(1, keepdim=True)
-        both = F.dropout(torch.tanh(asked) * seen, dropout)
+        photo = F.relu(self.photo(F.dropout(photos, dropout)))
+        photo = photo * (photos != 0).any(1, keepdim=True)
+        both = F.dropout(torch.tanh(asked) * photo, dropout)
         return self.by_question(F.gelu(asked)) + self.by_both(both)
 
     def places(self, question: str) -> list[int]:
@@ -111,7 +111,7 @@ class CandidateModel(nn.Module):
         words = torch.tensor(self.places(question), dtype=torch.long, device=photo.device)
         start = torch.zeros(1, dtype=torch.long, device=photo.device)
         chances = self(words, start, photo[None])[0].sigmoid()
-        found = zip(*(part.tolist() for part in chances.topk(min(TOLD, len(chances)))), strict=True)
+        found = zip(*(part.tolist() for part in chances.topk(min(MAX_CANDIDATES, len(chances)))), strict=True)
         return tuple((_worded(self.answers[at]), chance) for chance, at in found if chance >= LEAST_CHANCE)
 
     def on(self, clip_tokens: Tensor) -> PhotoCandidates:
@@ -133,16 +133,16 @@ class PhotoCandidates:
         model, features = self._model, self._features.cpu()
         if model.folder is None:
             return PhotoCandidates, (model, features)
-        return _read_again, (model.folder, model.vision, features)
+        return _reload, (model.folder, model.vision, features)
 
 
 @lru_cache(4)
-def _kept(folder: Path, vision: VisionConfig) -> CandidateModel:
+def _loaded(folder: Path, vision: VisionConfig) -> CandidateModel:
     return load(folder, vision)
 
 
-def _read_again(folder: Path, vision: VisionConfig, features: Tensor) -> PhotoCandidates:
-    return PhotoCandidates(_kept(folder, vision), features)
+def _reload(folder: Path, vision: VisionConfig, features: Tensor) -> PhotoCandidates:
+    return PhotoCandidates(_loaded(folder, vision), features)
 
 
 def _worded(answer: str) -> str:
@@ -170,10 +170,10 @@ def learn(
     Raises:
         LAV2Error: too few questions.
     """
-    told = [_shares(example.answers) for example in examples]
+    answer_shares = [_shares(example.answers) for example in examples]
     count = Counter(word for example in examples for word in set(words_of(example.question)))
     words = _often(count, settings.least_words)
-    best = Counter(max(shares, key=shares.get) for shares in told if shares)
+    best = Counter(max(shares, key=shares.get) for shares in answer_shares if shares)
     answers = _often(best, settings.least_answers)
     if not words or not answers:
         raise LAV2Error(
@@ -185,11 +185,11 @@ def learn(
     model.question.weight.data.mul_(0.1)
     model.by_question.bias.data.fill_(-5.0)
     mean, spread = photos.float().mean(0), photos.float().std(0) + 1e-3
-    seen = torch.cat([(photos.float() - mean) / spread, torch.zeros(1, photos.shape[1])])  # the last: no photo
-    place = {answer: i for i, answer in enumerate(answers)}
+    features = torch.cat([(photos.float() - mean) / spread, torch.zeros(1, photos.shape[1])])  # the last: no photo
+    index = {answer: i for i, answer in enumerate(answers)}
     rows = [
-        (model.places(example.question), {place[a]: share for a, share in shares.items() if a in place}, example.photo)
-        for example, shares in zip(examples, told, strict=True)
+        (model.places(example.question), {index[a]: share for a, share in shares.items() if a in index}, example.photo)
+        for example, shares in zip(examples, answer_shares, strict=True)
     ]
     epoch = [row for row in rows for _ in range(settings.seen if row[2] >= 0 else 1)]
     steps = settings.epochs * -(-len(epoch) // settings.batch)
@@ -202,7 +202,7 @@ def learn(
                 rng.shuffle(epoch)
                 at = 0
             part, at = epoch[at : at + settings.batch], at + settings.batch
-            logits = model(*_batch(part), seen[[photo for _, _, photo in part]], settings.dropout)
+            logits = model(*_batch(part), features[[photo for _, _, photo in part]], settings.dropout)
             loss = F.binary_cross_entropy_with_logits(logits, _truth(part, len(answers)), reduction="sum") / len(part)
             optim.zero_grad(set_to_none=True)
             loss.backward()

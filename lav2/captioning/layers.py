@@ -38,4 +38,5 @@ def load(file: Path, key: str, build: Callable[[dict[str, Any], dict[str, Tensor
         model.load_state_dict(tensors)
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise LAV2Error(f"{file} cannot be read ({type(error).__name__}).", step) from error
-    return model.eval()
+    model.eval()
+    return model

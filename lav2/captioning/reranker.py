@@ -1,5 +1,5 @@
-"""Which words and pairs of words people would say of a photo, told from the image encoder's features: the judge of the
-captions that a language model writes.
+"""Which words and pairs of words people would say of a photo, told from the image encoder's features: by them the
+captions that a language model drafts are reranked.
 
 A small language model writes fluently about things that are not in the photo. Of many captions that one is told whose
 phrases the photo itself makes likely: visual concepts that choose among captions (Fang et al., arXiv 1411.4952, Sec. 3
@@ -113,15 +113,16 @@ class ConceptReranker(nn.Module):
         alone = [(i, name[0]) for i, name in enumerate(self.names) if len(name) == 1]
         words = [i for i, word in alone if word.isalpha() and word not in _EMPTY]
         chances = self(clip_tokens.to(self.rarity.device, torch.float32))[:, words].sigmoid()  # [B, words]
-        told = chances * (chances.log() + self.rarity[words]).clamp(min=0)  # rarity: minus the logarithm of the share
+        # rarity is minus the logarithm of the share of photos that have the word
+        information = chances * (chances.log() + self.rarity[words]).clamp(min=0)
         found = []
-        for chance, order in zip(chances.tolist(), told.argsort(descending=True).tolist(), strict=True):
-            kept: dict[str, tuple[str, float]] = {}  # singular -> of "dog" and "dogs" the one that tells more
+        for chance, order in zip(chances.tolist(), information.argsort(descending=True).tolist(), strict=True):
+            by_stem: dict[str, tuple[str, float]] = {}  # singular -> the more informative of "dog" and "dogs"
             for at in order:
                 word = self.names[words[at]][0]
-                if chance[at] >= LEAST_CHANCE and len(kept) < CONCEPTS:
-                    kept.setdefault(singular(word), (word, chance[at]))
-            found.append(tuple(sorted(kept.values(), key=lambda pair: -pair[1])))
+                if chance[at] >= LEAST_CHANCE and len(by_stem) < CONCEPTS:
+                    by_stem.setdefault(singular(word), (word, chance[at]))
+            found.append(tuple(sorted(by_stem.values(), key=lambda pair: -pair[1])))
         return found
 
 
@@ -151,10 +152,10 @@ class Expected:
         phrases and all, each weighed by rarity; as CIDEr, without counting how often a phrase comes."""
         cosines = []
         for n, norm in enumerate(self._norms, start=1):
-            said = sorted(phrase for phrase in phrases_of(tokens) if len(phrase) == n)  # sums are the same each time
-            known = [self._place[phrase] for phrase in said if phrase in self._place]
+            phrases = sorted(phrase for phrase in phrases_of(tokens) if len(phrase) == n)  # sums are the same each time
+            known = [self._place[phrase] for phrase in phrases if phrase in self._place]
             squares = self._rarity[known] ** 2
-            length = math.sqrt(squares.sum() + self._unknown**2 * (len(said) - len(known))) * norm
+            length = math.sqrt(squares.sum() + self._unknown**2 * (len(phrases) - len(known))) * norm
             cosines.append(float(self._chance[known] @ squares) / length if length else 0.0)
         return 10 * sum(cosines) / len(cosines)
 
@@ -186,8 +187,8 @@ def learn(
     Raises:
         LAV2Error: too few photos, or no phrase that enough of them share.
     """
-    said = [[phrases_of(coco_tokens(text)) for text in texts] for texts in captions]
-    count = Counter(phrase for texts in said for phrase in set().union(*texts))
+    phrases = [[phrases_of(coco_tokens(text)) for text in texts] for texts in captions]
+    count = Counter(phrase for texts in phrases for phrase in set().union(*texts))
     names = [p for p, n in sorted(count.items(), key=lambda item: (-item[1], item[0])) if n >= settings.least]
     if len(photos) < settings.batch or not names:
         raise LAV2Error(
@@ -198,10 +199,10 @@ def learn(
     unknown = math.log(len(photos)) - math.log(settings.least / 2)
     torch.manual_seed(settings.seed)
     model = ConceptReranker(names, rarity, unknown, vision, settings.hidden).to(device)
-    shares = [_shares(texts, model) for texts in said]
+    shares = [_shares(texts, model) for texts in phrases]
     total = torch.zeros(len(names))
-    for places, share in shares:
-        total[places] += share
+    for indices, share in shares:
+        total[indices] += share
     model.output.weight.data.zero_()
     base = torch.logit((total / len(photos)).clamp(1e-4, 0.9)).to(device)
     model.output.bias.data = base.clone()
@@ -221,11 +222,11 @@ def learn(
             rows, order = order[: settings.batch], order[settings.batch :]
             view = rng.integers(photos.shape[1], size=len(rows))
             view -= view % 2 * sided[rows]  # odd views are mirrored
-            seen = (photos[rows, view].float() - mean) / spread
+            features = (photos[rows, view].float() - mean) / spread
             share, others = rng.beta(settings.mixup, settings.mixup), torch.from_numpy(rng.permutation(len(rows)))
             truth = _dense([shares[row] for row in rows], len(names))
-            seen, truth = (share * part + (1 - share) * part[others] for part in (seen, truth))
-            loss = _loss(model.logits(seen.to(device), settings.dropout), truth.to(device))
+            features, truth = (share * part + (1 - share) * part[others] for part in (features, truth))
+            loss = _loss(model.logits(features.to(device), settings.dropout), truth.to(device))
             optim.zero_grad(set_to_none=True)
             loss.backward()
             optim.step()
@@ -235,13 +236,13 @@ def learn(
         model.input.weight /= spread.to(device)
         model.input.bias -= model.input.weight @ mean.to(device)
     if validation is not None:
-        seen, texts = validation
+        features, texts = validation
         truth = _dense([_shares([phrases_of(coco_tokens(t)) for t in ts], model) for ts in texts], len(names))
         with torch.no_grad():
             truth = truth.to(device)
-            told = model.logits(seen.float().to(device))
-            loss, alone = _loss(told, truth), _loss(base.expand_as(truth), truth)
-        report(f"loss on {len(seen)} other photos: {loss:.2f} ({alone:.2f} by each phrase's frequency alone)")
+            logits = model.logits(features.float().to(device))
+            loss, alone = _loss(logits, truth), _loss(base.expand_as(truth), truth)
+        report(f"loss on {len(features)} other photos: {loss:.2f} ({alone:.2f} by each phrase's frequency alone)")
     return model.eval()
 
 
@@ -253,8 +254,8 @@ def _shares(texts: Sequence[set[Phrase]], model: ConceptReranker) -> tuple[Tenso
 
 def _dense(shares: Sequence[tuple[Tensor, Tensor]], width: int) -> Tensor:
     dense = torch.zeros(len(shares), width)
-    for row, (places, share) in zip(dense, shares, strict=True):
-        row[places] = share
+    for row, (indices, share) in zip(dense, shares, strict=True):
+        row[indices] = share
     return dense
 
 
@@ -274,7 +275,7 @@ def save(model: ConceptReranker, folder: Path, notes: Mapping[str, object] | Non
 
 
 def load(folder: Path, vision: VisionConfig | None) -> ConceptReranker | None:
-    """What judges a captioner's drafts; None: its folder has nothing of the kind.
+    """What reranks a captioner's drafts; None: its folder has nothing of the kind.
 
     Args:
         vision: the image encoder of the captioner.

@@ -25,8 +25,9 @@ from lav2.inference.scheduler import Scheduler
 from lav2.metrics.captions import CiderD
 from lav2.metrics.tokens import coco_tokens
 
-AGREED = 0.5  # what the drafts' likeness among each other counts beside that to the photo's phrases; chosen on 154
-# COCO photos (docs/LOG.md)
+# What the drafts' likeness among each other counts beside that to the photo's phrases; chosen on 154 COCO photos
+# (docs/LOG.md).
+CONSENSUS_WEIGHT = 0.5
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Captioning:
         which a beam finds.
     temperature: of the samples.
     beams: width of the beam; 1: greedy.
-    no_repeat: of the beam, see generate.beam.
+    no_repeat: of the beam, see search.beam.
     """
 
     drafts: int = 0
@@ -59,7 +60,7 @@ def write(
     prompt: str,
     clip_tokens: Tensor,
     settings: Captioning,
-    judge: ConceptReranker | None = None,
+    reranker: ConceptReranker | None = None,
     scheduler: Scheduler | None = None,
 ) -> str:
     """The caption of a photo; the same each time.
@@ -67,7 +68,7 @@ def write(
     Args:
         prompt: what the model goes on from.
         clip_tokens: [views, N, C] of the photo and, where `settings` wants drafts, of its mirror image.
-        judge: of the drafts; None: they are judged by each other alone.
+        reranker: of the drafts; None: they are compared with each other alone.
         scheduler: shared with the answers of other threads.
     """
     input_ids = torch.tensor([streaming.encode(tokenizer, prompt)], device=model.device)
@@ -85,20 +86,19 @@ def write(
         sampling = Sampling(settings.temperature, 1.0, length, seed=mirrored, repetition_penalty=1.0)
         count = settings.drafts // 2 if mirrored else settings.drafts
         found = map(text, search.drafts(model, input_ids, prompt_kv, sampling, ends, count, scheduler))
-        written += [said for said in found if not mirrored or not MIRROR_WORDS.search(said)]
-    return written[best(written, judge.expect(clip_tokens[:1]) if judge else None)]
+        written += [caption for caption in found if not mirrored or not MIRROR_WORDS.search(caption)]
+    return written[consensus(written, reranker.expect(clip_tokens[:1]) if reranker else None)]
 
 
-def best(texts: Sequence[str], expected: Expected | None = None) -> int:
-    """Which text is most like all of them on average, by CIDEr-D, and says what is expected; the first of several that
-    do. All words weigh the same among the texts: what few captions of a training set say is no more worth agreeing on.
-    """
+def consensus(texts: Sequence[str], expected: Expected | None = None) -> int:
+    """Index of the text with the highest mean CIDEr-D to all texts plus its likeness to what is expected of the photo;
+    of equal ones the first. Among the texts all words weigh the same: a rare word is no more worth agreeing on."""
     score = CiderD(None)
     times = Counter(texts)
     tokens = {text: coco_tokens(text) for text in times}
-    weighed = {text: score.weigh(said) for text, said in tokens.items()}
+    weighed = {text: score.weigh(words) for text, words in tokens.items()}
     points = {}
     for text in times:
         agreed = sum(n * score.like(weighed[text], weighed[other]) for other, n in times.items()) / len(texts)
-        points[text] = AGREED * agreed + (expected.like(tokens[text]) if expected else 0.0)
+        points[text] = CONSENSUS_WEIGHT * agreed + (expected.like(tokens[text]) if expected else 0.0)
     return texts.index(max(points, key=points.__getitem__))

@@ -11,7 +11,7 @@ from lav2 import config
 from lav2.options import add_options, command_parser
 
 
-def add_commands(commands: argparse._SubParsersAction) -> None:
+def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     released = command_parser(commands, "import", "LLaMA in Meta's format and a released adapter file", run_import)
     released.add_argument("--llama-dir", type=Path, required=True, metavar="FOLDER",
                           help="Meta's, or one of transformers")  # fmt: skip
@@ -38,6 +38,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
 
 
 def run_import(options: argparse.Namespace) -> int:
+    """`python -m lav2 import`: a released LLaMA-Adapter file as a folder of this project."""
     from lav2.convert.released import import_released
     from lav2.model.vision import clip_settings
     from lav2.weights import destination

@@ -81,12 +81,13 @@ def _answer(assistant, image: Path | Address, question: str, options: argparse.N
     for name, found in done.evidence.items():
         if isinstance(found, ExpertFailure):
             print(f"{image}: {name} could not run: {found.cause} {found.next_step}", file=sys.stderr)
-    if (taken := facts(request.image))["part"]:
-        print(f"{image}: {taken['part']} {taken['number']} of the file was looked at", file=sys.stderr)
+    if (photo_facts := facts(request.image))["part"]:
+        print(f"{image}: {photo_facts['part']} {photo_facts['number']} of the file was looked at", file=sys.stderr)
     return receipt.answer(done, request.image)
 
 
 def run_ask(options: argparse.Namespace) -> int:
+    """`python -m lav2 ask`: one question, answered on the terminal or as JSON."""
     from lav2.image import open_image
 
     open_image(options.image)  # a bad photo is told before the models load
@@ -96,6 +97,7 @@ def run_ask(options: argparse.Namespace) -> int:
 
 
 def run_batch(options: argparse.Namespace) -> int:
+    """`python -m lav2 batch`: every row without an answer gets one; the exit code is 1 where some failed."""
     from functools import partial
 
     from tqdm import tqdm
@@ -133,6 +135,7 @@ def run_serve(options: argparse.Namespace) -> int:
 
 
 def run_caption(options: argparse.Namespace) -> int:
+    """`python -m lav2 caption`: a sentence about each photo."""
     from lav2.image import open_image
 
     assistant = None
@@ -153,6 +156,7 @@ def run_caption(options: argparse.Namespace) -> int:
 
 
 def run_replay(options: argparse.Namespace) -> int:
+    """`python -m lav2 replay`: a receipt's question again; the exit code is 1 where the answer differs."""
     from lav2.assistant import receipt
     from lav2.image import open_image
 
@@ -171,6 +175,7 @@ def run_replay(options: argparse.Namespace) -> int:
 
 
 def run_votes(options: argparse.Namespace) -> int:
+    """`python -m lav2 votes`: preference pairs of the stored votes, as JSON lines."""
     from lav2 import files
     from lav2.assistant import votes
 

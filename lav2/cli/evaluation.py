@@ -45,6 +45,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
 
 
 def run_examine(options: argparse.Namespace) -> int:
+    """`python -m lav2 examine`: what the experts find on each photo, as JSON lines."""
     from lav2.evaluation import record
 
     runner = _runner(options)
@@ -55,6 +56,7 @@ def run_examine(options: argparse.Namespace) -> int:
 
 
 def run_evaluate(options: argparse.Namespace) -> int:
+    """`python -m lav2 evaluate`: scores of a benchmark or of captions, as JSON."""
     from lav2.evaluation import natural, report, tasks
     from lav2.metrics.captions import write_coco_results
 

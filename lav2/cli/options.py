@@ -16,6 +16,11 @@ CAPTION_QUESTION = "Describe the photo in one sentence."  # to a chat adapter th
 
 
 def load_assistant(options: argparse.Namespace):
+    """The assistant that a command's options ask for.
+
+    Raises:
+        LAV2Error: as Assistant.load.
+    """
     from lav2.assistant.service import Assistant
 
     return Assistant.load(

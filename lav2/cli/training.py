@@ -24,11 +24,11 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     add_options(train, Prompts)
 
     phrases = command_parser(
-        commands, "phrases", "teach the judge of a captioner's drafts what people say of photos", run_phrases
+        commands, "phrases", "teach the reranker of a captioner's drafts what people say of photos", run_phrases
     )
     phrases.add_argument("data", type=Path, nargs="+", help="caption files")
-    phrases.add_argument("--adapter", required=True, metavar="FOLDER", help="the caption adapter's, where the judge is "
-                         "put")  # fmt: skip
+    phrases.add_argument("--adapter", required=True, metavar="FOLDER", help="the caption adapter's, where the reranker "
+                         "is put")  # fmt: skip
     add_options(phrases, PhrasesConfig)
 
     encoder = command_parser(
@@ -53,6 +53,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
 
 
 def run_train(options: argparse.Namespace) -> int:
+    """`python -m lav2 train`: see lav2.training.run."""
     from lav2.training import run
 
     settings, start, prompts = (chosen(kind, options) for kind in (TrainConfig, RunConfig, Prompts))
@@ -66,6 +67,7 @@ def run_train(options: argparse.Namespace) -> int:
 
 
 def run_phrases(options: argparse.Namespace) -> int:
+    """`python -m lav2 phrases`: see lav2.training.reranker."""
     from lav2.training import reranker
     from lav2.weights import find
 
@@ -74,6 +76,7 @@ def run_phrases(options: argparse.Namespace) -> int:
 
 
 def run_encoder(options: argparse.Namespace) -> int:
+    """`python -m lav2 encoder`: see lav2.training.encoder."""
     from lav2.instruct.photos import read_photos
     from lav2.model import preflight
     from lav2.training.encoder import tune

@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
@@ -69,13 +70,13 @@ def convert_llama(source: Path, target: Path, report: Callable[[str], None] = pr
         raise
 
 
-def _params(file: Path) -> dict:
+def _params(file: Path) -> dict[str, Any]:
     """Meta's settings of a model.
 
     Raises:
         LAV2Error: the file is damaged or holds something else.
     """
-    params = files.read_json(file, "Copy params.json from Meta's download again.")
+    params: dict[str, Any] = files.read_json(file, "Copy params.json from Meta's download again.")
     for name in ("dim", "n_layers", "n_heads", "norm_eps"):
         value = params.get(name) if isinstance(params, dict) else None
         if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
@@ -96,7 +97,9 @@ def _meta_folder(source: Path) -> Path:
     return found[0]
 
 
-def _llama_config(params: dict, shards: list[dict[str, Tensor]], tokenizer: PreTrainedTokenizerBase) -> LlamaConfig:
+def _llama_config(
+    params: dict[str, Any], shards: list[dict[str, Tensor]], tokenizer: PreTrainedTokenizerBase
+) -> LlamaConfig:
     """
     Raises:
         LAV2Error: files are missing or more than the model's.
@@ -133,7 +136,7 @@ def _llama_config(params: dict, shards: list[dict[str, Tensor]], tokenizer: PreT
     )
 
 
-def _llama_tensors(params: dict, shards: list[dict[str, Tensor]]) -> Iterator[tuple[str, Tensor]]:
+def _llama_tensors(params: dict[str, Any], shards: list[dict[str, Tensor]]) -> Iterator[tuple[str, Tensor]]:
     """(transformers' name, tensor) of every weight, one after the other.
 
     Raises:
@@ -151,9 +154,8 @@ def _llama_tensors(params: dict, shards: list[dict[str, Tensor]]) -> Iterator[tu
         for theirs, ours in NORMS.items():
             plan[f"layers.{index}.{theirs}.weight"] = (f"model.layers.{index}.{ours}.weight", None, None)
         for theirs, ours in LINEARS.items():
-            cut = int(theirs in ROW_PARALLEL)
             name = f"model.layers.{index}.{ours}.weight"
-            plan[f"layers.{index}.{theirs}.weight"] = (name, cut, rotated.get(theirs))
+            plan[f"layers.{index}.{theirs}.weight"] = (name, int(theirs in ROW_PARALLEL), rotated.get(theirs))
     found = {name: t for name, t in shards[0].items() if name != "rope.freqs"}  # rope.freqs follows from params.json
     check_names(dict.fromkeys(plan), found, "The base model", "Copy Meta's files again.")
     for theirs, (ours, cut, count) in plan.items():

@@ -47,7 +47,7 @@ class Sample:
     branch: tuple[int, ...] | None = None  # of each token: 0 shared by all questions, 1, 2 ... its own; None: one only
 
 
-JOINED = 640  # tokens of samples joined into one, at most: the memory of attention grows with their square
+MAX_JOINED_TOKENS = 640  # tokens of samples joined into one, at most: the memory of attention grows with their square
 
 
 def join(samples: Sequence[Sample], limit: int) -> list[Sample]:
@@ -69,7 +69,7 @@ def join(samples: Sequence[Sample], limit: int) -> list[Sample]:
         for sample in sorted(rows, key=lambda row: row.tokens):
             shared = _shared(run[0], sample, common) if run else 0
             length = own + len(sample.tokens) - shared * len(run)  # of all joined, with what they share once
-            if len(run) == limit or 2 * shared < len(sample.tokens) or length > JOINED:
+            if len(run) == limit or 2 * shared < len(sample.tokens) or length > MAX_JOINED_TOKENS:
                 found += [merge_samples(run, common)] if run else []
                 run, own, shared = [], 0, sample.learned.index(True) - 1
             run.append(sample)
@@ -134,9 +134,14 @@ class Rows:
         for start in range(0, len(order) - size + 1, size * self.BUCKET):
             bucket = sorted(order[start : start + size * self.BUCKET], key=lambda i: len(samples[i].tokens))
             groups += [bucket[first : first + size] for first in range(0, len(bucket) - size + 1, size)]
-        return [[samples[i] for i in groups[place]] for place in rng.permutation(len(groups))]
+        return [[samples[i] for i in groups[group]] for group in rng.permutation(len(groups))]
 
     def collate(self, samples: Sequence[Sample]) -> Batch:
+        """Samples as one batch, padded on the right to the longest; photos' features where a sample has a photo.
+
+        Raises:
+            ValueError: a sample has a photo and there are no features.
+        """
         length = max(len(sample.tokens) for sample in samples)
         input_ids = torch.full((len(samples), length), self._pad)
         attention_mask = torch.zeros(len(samples), length, dtype=torch.long)

@@ -86,15 +86,15 @@ class FeatureCache:
         """How many views of a photo there are."""
         return self._views.get(image, 1)
 
-    def _wanted(self) -> dict[str, tuple[str, int]]:
+    def _missing(self) -> dict[str, tuple[str, int]]:
         """Names that are not there yet -> photo and view."""
         every = ((image, name, view) for image, name in self._names.items() for view in range(self.views(image)))
-        wanted = {_name(name, view): (image, view) for image, name, view in every}
-        return {name: what for name, what in wanted.items() if name not in self._rows}
+        names = {_name(name, view): (image, view) for image, name, view in every}
+        return {name: what for name, what in names.items() if name not in self._rows}
 
     @property
     def complete(self) -> bool:
-        return not self._wanted()
+        return not self._missing()
 
     def fill(self, encode: Callable[[list[Image.Image]], Tensor]) -> None:
         """Encode what is missing; `encode` is VisionTower.encode. Interrupt it and it goes on where it was.
@@ -102,9 +102,9 @@ class FeatureCache:
         Raises:
             LAV2Error: there is no room for the features.
         """
-        wanted = list(self._wanted().items())
+        missing = list(self._missing().items())
         index = self.folder / f"{uuid.uuid4().hex[:12]}.txt"
-        shape, made = (len(wanted), *self._shape), 0
+        shape, made = (len(missing), *self._shape), 0
         size, free = 2 * math.prod(shape), shutil.disk_usage(self.folder).free  # bytes
         if size > free:  # writing to a mapped file would end the process
             raise LAV2Error(
@@ -112,9 +112,9 @@ class FeatureCache:
                 "Free some space, or give another folder as --cache.",
             )
         shard = np.lib.format.open_memmap(index.with_suffix(".npy"), mode="w+", dtype=np.float16, shape=shape)
-        with index.open("w") as names, tqdm(total=len(wanted), desc="image features", disable=None) as progress:
-            for start in range(0, len(wanted), self.CHUNK):
-                part = wanted[start : start + self.CHUNK]
+        with index.open("w") as names, tqdm(total=len(missing), desc="image features", disable=None) as progress:
+            for start in range(0, len(missing), self.CHUNK):
+                part = missing[start : start + self.CHUNK]
                 progress.update(len(part))
                 opened = [(name, photo) for name, (image, view) in part if (photo := self._opened(image, view))]
                 if not opened:
@@ -160,9 +160,9 @@ def view_of(photo: Image.Image, view: int) -> Image.Image:
     """
     if view >= 2:
         rng = np.random.default_rng((view // 2, zlib.crc32(photo.tobytes())))
-        kept = rng.uniform(*CROPPED, size=2) * photo.size  # [width, height]
-        left, top = rng.uniform(size=2) * (photo.size - kept)
-        photo = photo.crop((round(left), round(top), round(left + kept[0]), round(top + kept[1])))
+        crop = rng.uniform(*CROPPED, size=2) * photo.size  # [width, height]
+        left, top = rng.uniform(size=2) * (photo.size - crop)
+        photo = photo.crop((round(left), round(top), round(left + crop[0]), round(top + crop[1])))
     return ImageOps.mirror(photo) if view % 2 else photo
 
 

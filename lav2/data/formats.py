@@ -96,12 +96,12 @@ def _raw_rows(text: str) -> Iterator[tuple[int | str, object]]:
 
 def _json_list(text: str) -> Iterator[tuple[int, object]]:
     """The elements of a JSON list one by one, each with its line; nothing can be read behind a broken one."""
-    place, line, counted = text.index("[") + 1, 1, 0
+    position, line, counted = text.index("[") + 1, 1, 0
     between = re.compile(r"[\s,]*")
-    while (found := between.match(text, place)) and (place := found.end()) < len(text) and text[place] != "]":
-        line, counted = line + text.count("\n", counted, place), place
+    while (found := between.match(text, position)) and (position := found.end()) < len(text) and text[position] != "]":
+        line, counted = line + text.count("\n", counted, position), position
         try:
-            row, place = files.parse_from(text, place)
+            row, position = files.parse_from(text, position)
         except ValueError as error:
             yield line, ValueError(f"{error}; nothing behind it can be read")
             return
@@ -176,8 +176,8 @@ def _with_candidates(row: InstructionRow) -> InstructionRow:
     caption = row.evidence.get("caption")
     if "candidates" not in row.facts or not isinstance(caption, Caption):
         return row
-    told = tuple((answer, chance) for answer, chance in row.facts["candidates"])
-    caption = replace(caption, candidates=told, asked=row.turns[-1].question)
+    candidates = tuple((answer, chance) for answer, chance in row.facts["candidates"])
+    caption = replace(caption, candidates=candidates, asked=row.turns[-1].question)
     return replace(row, evidence={**row.evidence, "caption": caption})
 
 

@@ -40,9 +40,9 @@ def caption_rows(
         for row, choices, mirrorable in zip(rows, tokens, mirrors, strict=True):
             chosen = rng.permutation(len(choices))[:together]
             view = int(rng.integers(features.views(row.image)))
-            if not all(mirrorable[place] for place in chosen):
+            if not all(mirrorable[index] for index in chosen):
                 view -= view % 2
-            drawn.append(join_captions(row.image, [choices[place] for place in chosen], view))
+            drawn.append(join_captions(row.image, [choices[index] for index in chosen], view))
         return drawn
 
     return Rows(samples, features, eos)

@@ -1,4 +1,4 @@
-"""An adapter's folder as it goes to the Hub: tensors, config, judge, an image encoder of one's own, and the card."""
+"""An adapter's folder as it goes to the Hub: tensors, config, reranker, an image encoder of one's own, and the card."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def _carry_encoder(folder: Path, out: Path, config: dict) -> None:
         config["encoder"] = {"sha256": digest}
     if Path(own).is_file():  # neither of a package nor of assets/
         (out / ENCODER).symlink_to(Path(own).resolve())
-        vision["weights"] = f"{checkpoint.OWN}{ENCODER}"
+        vision["weights"] = f"{checkpoint.FOLDER_SOURCE}{ENCODER}"
 
 
 def _portable(value):

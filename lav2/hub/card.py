@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from lav2 import files
 from lav2.config import DEFAULT_PRESET
@@ -30,7 +31,7 @@ print(done.answer)
 On the command line: `python -m lav2 ask photo.jpg "What does the sign say?" --adapter {name}`."""
 
 
-def base_model(given: str | None, known: Mapping, name: str) -> str:
+def base_model(given: str | None, known: Mapping[str, Any], name: str) -> str:
     """The Hub's name of the frozen language model: as given, of the front matter, or of the adapter's base.
 
     Raises:
@@ -50,7 +51,7 @@ def base_model(given: str | None, known: Mapping, name: str) -> str:
 
 def write(
     repository: str,
-    config: Mapping,
+    config: Mapping[str, Any],
     readme: str,
     *,
     base: str | None = None,
@@ -109,7 +110,7 @@ def write(
     return f"---\n{data.to_yaml()}\n---\n\n{text}\n\n## How to load it\n\n{code}\n"
 
 
-def _described(config: Mapping) -> str:
+def _described(config: Mapping[str, Any]) -> str:
     adapter, vision = config["adapter"], config["vision"]
     early = f" (first layers: {adapter.get('visual_layers')})" if adapter.get("fusion") == "early" else ""
     lines = [
@@ -125,7 +126,7 @@ def _described(config: Mapping) -> str:
     return "\n".join(lines)
 
 
-def _results(file: Path, task: str) -> list:
+def _results(file: Path, task: str) -> list[Any]:
     """Every number of a file of `python -m lav2 evaluate`, as the Hub wants it.
 
     Raises:
@@ -156,7 +157,7 @@ def _results(file: Path, task: str) -> list:
     ]
 
 
-def _numbers(scores: Mapping, above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], float]]:
+def _numbers(scores: Mapping[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], float]]:
     """(names from the outside in, number) of nested scores; intervals and texts are left out."""
     for name, value in scores.items():
         if isinstance(value, Mapping):

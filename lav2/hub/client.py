@@ -11,7 +11,7 @@ from lav2.errors import LAV2Error
 
 Kind = Literal["model", "space"]
 WRITE = "Make a token with write access on https://huggingface.co/settings/tokens and run `hf auth login`."
-AT_FIRST = {"README.md", ".gitattributes"}  # files that the Hub itself puts into a new repository
+DEFAULT_FILES = {"README.md", ".gitattributes"}  # files that the Hub itself puts into a new repository
 
 
 def endpoint() -> str | None:
@@ -98,7 +98,7 @@ class Hub:
             LAV2Error: it failed; says why.
         """
         there = self.files()
-        if there is not None and mark not in there and set(there) - AT_FIRST:
+        if there is not None and mark not in there and set(there) - DEFAULT_FILES:
             raise LAV2Error(
                 "{name} holds something else: {count} files, and no {mark} among them.",
                 "Give another name, or empty that repository first.",
@@ -179,8 +179,8 @@ def hub_error(error: Exception, repository: str, token: str | None = None) -> LA
 
 def _sentence(error: Exception) -> str:
     """What the server said, else the first line of the message."""
-    said = getattr(error, "server_message", None)
-    return str(said or (str(error).strip().splitlines() or [""])[0])
+    message = getattr(error, "server_message", None)
+    return str(message or (str(error).strip().splitlines() or [""])[0])
 
 
 def _without(text: str, token: str | None) -> str:

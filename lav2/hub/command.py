@@ -37,6 +37,11 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
 
 
 def run_space(options: argparse.Namespace) -> int:
+    """`python -m lav2 publish space`: the files of a Space, checked, then to a folder or the Hub.
+
+    Raises:
+        LAV2Error: the Hub would refuse them, or the upload failed.
+    """
     from lav2.hub import space
 
     client.check_name(options.repository)
@@ -63,6 +68,7 @@ def run_space(options: argparse.Namespace) -> int:
 
 
 def run_adapter(options: argparse.Namespace) -> int:
+    """`python -m lav2 publish adapter`: an adapter's folder with its card, to a folder or the Hub."""
     from lav2.hub import adapter
 
     client.check_name(options.repository)

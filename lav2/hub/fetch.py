@@ -56,13 +56,13 @@ def adapter_folder(source: str) -> Path:
 
     repository, revision = NAME.fullmatch(source).groups()
     client.check_name(repository)
-    place = {"revision": revision, "endpoint": client.endpoint()}
+    version = {"revision": revision, "endpoint": client.endpoint()}
     try:
-        config = hf_hub_download(repository, checkpoint.CONFIG, **place)
+        config = hf_hub_download(repository, checkpoint.CONFIG, **version)
         checkpoint.read_notes(Path(config).parent)  # somebody's whole language model is not fetched first
         beside = (checkpoint.CAPTION_PHRASES, checkpoint.CAPTION_ANSWERS, ENCODER)
-        wanted = [checkpoint.CONFIG, checkpoint.TENSORS, *beside]
-        return Path(snapshot_download(repository, allow_patterns=wanted, **place))
+        names = [checkpoint.CONFIG, checkpoint.TENSORS, *beside]
+        return Path(snapshot_download(repository, allow_patterns=names, **version))
     except LAV2Error as error:
         raise _no_adapter(repository, error.cause) from None
     except RemoteEntryNotFoundError:
@@ -84,11 +84,11 @@ def _unreached(error: Exception, repository: str) -> LAV2Error:
     """As for uploads, and that a folder may have been meant."""
     from huggingface_hub import get_token
 
-    told = client.hub_error(error, repository, get_token())
+    reported = client.hub_error(error, repository, get_token())
     return LAV2Error(
         "There is no folder {name}, and the Hub does not give it either: {why}",
         "Check the path or the name. {step}",
         name=repository,
-        why=told.cause,
-        step=told.next_step,
+        why=reported.cause,
+        step=reported.next_step,
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from lav2 import files
 from lav2.errors import LAV2Error
@@ -29,7 +30,7 @@ HARDWARE = ("cpu-basic", "cpu-upgrade", "zero-a10g", "t4-small", "t4-medium", "l
 TOKEN = re.compile(rb"\bhf_[A-Za-z]{30,}\b")
 
 
-def front_matter(text: str) -> dict:
+def front_matter(text: str) -> dict[str, Any]:
     """The YAML block at the top of a README.md; empty where there is none.
 
     Raises:
@@ -58,7 +59,7 @@ def body(text: str) -> str:
     return re.sub(r"\A\ufeff?---\r?\n.*?\r?\n---\r?(?:\n|$)", "", text, count=1, flags=re.DOTALL)
 
 
-def check_front_matter(values: Mapping, picked: Iterable[str], pins: str, hardware: str | None) -> list[str]:
+def check_front_matter(values: Mapping[str, Any], picked: Iterable[str], pins: str, hardware: str | None) -> list[str]:
     """What is wrong with a Space's front matter, a sentence each.
 
     Args:

@@ -139,8 +139,8 @@ def report(plan: Plan) -> str:
     if "packages.txt" in plan.picked:
         debian = plan.picked["packages.txt"].read_text(encoding="utf-8").split()
         lines.append(f"  Debian: {' '.join(debian)}")
-    wanted = [line for line in plan.written["requirements.txt"].splitlines() if line and not line.startswith("#")]
-    lines += [f"  {line}" for line in wanted]
+    requirements = [line for line in plan.written["requirements.txt"].splitlines() if line and not line.startswith("#")]
+    lines += [f"  {line}" for line in requirements]
     lines += ["", *(f"wrong: {sentence}" for sentence in plan.wrong)]
     if not plan.wrong:
         lines.append("Nothing of it is against the Hub's documented rules.")

@@ -37,7 +37,7 @@ class DecoderBackend(Protocol):
         prompt_kv: Prompts,
         attention_mask: Tensor | None = None,
         capacity: int | None = None,
-        lead: int = 0,
+        shared_prefix: int = 0,
     ) -> Any:
         """An empty cache for texts with these prompts, of `capacity` tokens at most, reordered as transformers'."""
 
@@ -54,6 +54,5 @@ def prefill(
     attention_mask: Tensor | None = None,
     cache: Any = None,
 ) -> tuple[Tensor, Any]:
-    """Logits [B, vocabulary] after the last position of input_ids [B, T], and the cache that holds them; a new one
-    without `cache`."""
+    """Logits [B, vocabulary] after the last of input_ids [B, T], and the cache that holds them (a new one if None)."""
     return model.prefill(input_ids, prompt_kv, attention_mask, cache)

@@ -10,9 +10,10 @@ from torch import Tensor
 
 from lav2.model.adapter import LayerPrompt
 
-PREFILL_CHUNK = 128  # tokens of a long prompt at once, cut at multiples (and behind Cache.lead): what a chunk computes
-# depends only on what stands before it, so that an answer is the same to the last bit whether or not earlier chunks
-# were kept
+# Tokens of a long prompt that are read at once. Chunks end at multiples, and behind Cache.shared_prefix: what a chunk
+# computes depends only on what stands before it, so an answer is the same to the last bit with and without earlier
+# chunks in a cache.
+PREFILL_CHUNK = 128
 GPU_PREFILL_CHUNK = 512  # a GPU reads as many in 16 ms (7B on an H200), of which launching the kernels is most
 
 
@@ -32,13 +33,13 @@ def packed(prompt: LayerPrompt | None, dtype: torch.dtype) -> tuple[Tensor, Tens
 
 @dataclass
 class Cache:
-    """Keys and values of the tokens so far, and the prompts that their photos gave."""
+    """Keys and values of the tokens so far, and the adaptation prompts of each row's photo."""
 
     kv: Tensor  # [layers, B, capacity, 2G, A]
     prompts: list[tuple[Tensor, Tensor] | None]  # per layer keys and values [B or 1, K, 2G, A] and gates
     # [B or 1, H, 1, 1]
     first: Tensor  # [B] where each row's text begins (left padding)
-    lead: int = 0  # tokens of a beginning that many texts share: a chunk ends behind it as well
+    shared_prefix: int = 0  # tokens of a beginning that many texts share: a chunk ends behind it as well
     length: int = 0
     state: Tensor = field(init=False)  # [layers, B, 4] the addresses that decode.c and kernels.py read
     begins: list[int] = field(init=False)  # `first`
@@ -57,10 +58,10 @@ class Cache:
         self.state = torch.tensor(layers, device=self.kv.device)
         self.begins = self.first.tolist()
 
-    def where(self, row: int, ahead: int) -> tuple[int, int, int, int]:
-        """What decode.c wants to know of the token `ahead` of the next: its position in the cache, where its text
-        begins there, the address of the row's state, and how far apart two layers' are."""
-        return self.length + ahead, self.begins[row], self.state.data_ptr() + row * 4 * 8, self.state.stride(0)
+    def decode_arguments(self, row: int, offset: int) -> tuple[int, int, int, int]:
+        """What decode.c takes for the token `offset` behind the next one of a row: its position in the cache, where its
+        text begins there, the address of the row's state, and the stride between two layers' states (in numbers)."""
+        return self.length + offset, self.begins[row], self.state.data_ptr() + row * 4 * 8, self.state.stride(0)
 
     @property
     def capacity(self) -> int:
@@ -72,7 +73,7 @@ class Cache:
         """Tokens to the end of the chunk of a prompt that the next token is in."""
         size = prefill_chunk(self.kv.device)
         end = self.length // size * size + size
-        return (min(end, self.lead) if self.length < self.lead else end) - self.length
+        return (min(end, self.shared_prefix) if self.length < self.shared_prefix else end) - self.length
 
     def batch_repeat_interleave(self, repeats: int) -> None:
         """Every row becomes `repeats` rows, as transformers' caches do it."""

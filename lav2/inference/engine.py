@@ -63,6 +63,8 @@ def multiplies_bfloat16() -> bool:
 
 @dataclass
 class Layer:
+    """The folded weights of one decoder layer."""
+
     qkv: Matrix  # [(H + 2G) · A, D]
     out: Matrix  # [D, H · A]
     gate_up: Matrix  # [2F, D]
@@ -190,13 +192,13 @@ class Engine(TorchForward, NativeForward):
         scratch = self._spare[: sum(sizes)].split(sizes)
         parts = [folded(linear, config, memory) for linear, memory in zip(linears, scratch, strict=True)]
         bias = torch.cat([part.bias for part in parts])
-        kept = bias.to(self.dtype) if bias.any() else None
+        folded_bias = bias.to(self.dtype) if bias.any() else None
         if self.int8:
-            return quantised(parts, kept, self._arena)
+            return quantised(parts, folded_bias, self._arena)
         weight = torch.cat([part.float_weight() for part in parts])
         if self.library is None:
-            return Matrix(weight.to(self.cache_dtype), kept)
-        return Matrix(self._arena.take(self.cache_dtype, *weight.shape).copy_(weight), kept)
+            return Matrix(weight.to(self.cache_dtype), folded_bias)
+        return Matrix(self._arena.take(self.cache_dtype, *weight.shape).copy_(weight), folded_bias)
 
     def _weight(self, norm: nn.Module) -> Tensor:
         return norm.weight.detach().to(self.dtype).clone()
@@ -272,10 +274,18 @@ class Engine(TorchForward, NativeForward):
         prompt_kv: tuple[LayerPrompt | None, ...],
         attention_mask: Tensor | None = None,
         capacity: int | None = None,
-        lead: int = 0,
+        shared_prefix: int = 0,
     ) -> Cache:
-        """An empty cache for texts with these prompts; attention_mask [B, T] tells the left padding, `capacity` how
-        many tokens will be enough (all of the context if None), `lead` see Cache."""
+        """An empty cache for texts with these prompts.
+
+        Args:
+            attention_mask: [B, T], which tells the left padding.
+            capacity: tokens that will be enough; None: all of the context.
+            shared_prefix: see Cache.
+
+        Raises:
+            LAV2Error: a text of the batch is empty.
+        """
         capacity = min(capacity or self.context, self.context)
         shape = (len(self.layers), rows, capacity, 2 * self.groups, self.head_width)
         # A CPU's pages take no memory until they are written.
@@ -287,7 +297,7 @@ class Engine(TorchForward, NativeForward):
                 raise LAV2Error("A text of the batch is empty.", "Leave it out.")
         own = zip(prompt_kv, self._text_only, self._packed, strict=True)
         prompts = [ready if prompt is known else packed(prompt, self.cache_dtype) for prompt, known, ready in own]
-        return Cache(cached, prompts, first, lead)
+        return Cache(cached, prompts, first, shared_prefix)
 
     def _read(self, input_ids: Tensor, cache: Cache) -> Tensor:
         """Logits [B, V] after a chunk [B, T] of prompts, by what is fastest here."""

@@ -20,8 +20,8 @@ TILE = 16  # rows of an int8 matrix that lie together, as in decode.c
 
 @dataclass
 class Matrix:
-    """A weight [out, in] with an optional bias [out]; int8, in the order of decode.c, if it has factors
-    [out / TILE, in / BLOCK, TILE]."""
+    """A weight [out, in] with an optional bias [out]. With `factor` [out / TILE, in / BLOCK, TILE] it is int8, in the
+    order of decode.c."""
 
     weight: Tensor
     bias: Tensor | None = None
@@ -54,8 +54,8 @@ class Arena:
         size = math.prod(shape) * dtype.itemsize
         if size > len(self._left):
             self._left = native.memory(max(size, self.CHUNK))
-        taken, self._left = self._left[:size], self._left[size + -size % 64 :]
-        return taken.view(dtype).view(shape)
+        memory, self._left = self._left[:size], self._left[size + -size % 64 :]
+        return memory.view(dtype).view(shape)
 
 
 @dataclass
@@ -81,22 +81,23 @@ def folded(linear: nn.Linear, config: AdapterConfig, scratch: Tensor | None = No
     for name in ("bias", "adapter_bias"):
         if getattr(linear, name, None) is not None:
             bias = bias + getattr(linear, name).detach().float()
-    made = Folded(weight, bias)
+    result = Folded(weight, bias)
     if hasattr(linear, "lora_a"):
         out = None if scratch is None else scratch.view(weight.shape)
-        made.added = torch.matmul(linear.lora_b.detach().float(), linear.lora_a.detach().float(), out=out)
+        result.added = torch.matmul(linear.lora_b.detach().float(), linear.lora_a.detach().float(), out=out)
     if hasattr(linear, "adapter_scale"):
         scale = linear.adapter_scale.detach().float()
         if config.scale_on_input:
-            return Folded(made.float_weight() * scale, bias)
-        made.scale, made.bias = scale, bias * scale
-    return made
+            return Folded(result.float_weight() * scale, bias)
+        result.scale, result.bias = scale, bias * scale
+    return result
 
 
 def quantised(parts: Sequence[Folded], bias: Tensor | None, arena: Arena) -> Matrix:
-    """Parts that lie one below the other as one int8 matrix; blocks of a row share a bfloat16 factor. Parts are folded
-    as they are read: written down in float32 first, they take twice as long. Rows of zeros fill up the last
-    tile; all parts but the last have a multiple of TILE rows."""
+    """Parts, stacked by rows, as one int8 matrix; the BLOCK weights of a row's block share a bfloat16 factor.
+
+    Parts are folded while they are read: writing them in float32 first takes twice as long. Rows of zeros fill up the
+    last tile; every part but the last has a multiple of TILE rows."""
     length = parts[0].weight.shape[1]
     tiles = [-(-len(part.weight) // TILE) for part in parts]
     whole = arena.take(torch.int8, sum(tiles) * TILE, length)

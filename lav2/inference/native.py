@@ -61,8 +61,10 @@ def _why(error: Exception) -> str:
     """One line; of a compiler that failed, its first error."""
     if isinstance(error, subprocess.TimeoutExpired):
         return f"the compiler did not end within {SECONDS} s; the next start tries again"
-    told = error.stderr.decode("utf-8", "replace") if isinstance(error, subprocess.CalledProcessError) else str(error)
-    lines = [line for line in told.splitlines() if "error" in line] or told.splitlines()
+    message = (
+        error.stderr.decode("utf-8", "replace") if isinstance(error, subprocess.CalledProcessError) else str(error)
+    )
+    lines = [line for line in message.splitlines() if "error" in line] or message.splitlines()
     return lines[0][:200] if lines else "the compiler failed and gave no reason"
 
 

@@ -60,7 +60,7 @@ class NativeForward:
         an operation takes 10 to 50 microseconds, and so does entering inference mode."""
         rows = [(cache, row) for cache in caches for row in range(len(cache.begins))]
         return self._native_call([number for token, (cache, row) in zip(ids, rows, strict=True)
-                             for number in (token, *cache.where(row, 0))], len(rows))  # fmt: skip
+                             for number in (token, *cache.decode_arguments(row, 0))], len(rows))  # fmt: skip
 
     def _native_prompt(self, input_ids: Tensor, cache: Cache) -> Tensor:
         """`_forward` by decode.c: every token is a row, but for padding."""
@@ -69,15 +69,15 @@ class NativeForward:
         most = max(1, MAX_NATIVE_TOKENS // rows)
         for begin in range(0, len(columns), most):
             where: list[int] = []
-            for ahead, column in enumerate(columns[begin : begin + most], begin):
+            for offset, column in enumerate(columns[begin : begin + most], begin):
                 for row, token in enumerate(column):
-                    if cache.length + ahead >= cache.begins[row]:
-                        where += token, *cache.where(row, ahead)
+                    if cache.length + offset >= cache.begins[row]:
+                        where += token, *cache.decode_arguments(row, offset)
             logits = self._native_call(where, rows if begun and begin + most >= len(columns) else 0)
         return logits
 
     def _native_call(self, where: list[int], wanted: int) -> Tensor:
-        """Logits [wanted, V] of the last of some tokens: for each its id and Cache.where."""
+        """Logits [wanted, V] of the last of some tokens: for each its id and Cache.decode_arguments."""
         rows, threads = len(where) // 5, torch.get_num_threads()
         if strange := [token for token in where[::5] if not 0 <= token < len(self.embedding)]:
             raise LAV2Error(f"Token {strange[0]} is none of the model's {len(self.embedding)}.",

@@ -15,12 +15,12 @@ class PrefixCache:
     A cache belongs to one answer at a time: `take` removes it, `put` brings it back.
 
     Args:
-        lead: tokens that all prompts begin with (lav2.inference.cache.Cache); they are taken up as well.
+        shared_prefix: tokens that all prompts begin with (lav2.inference.cache.Cache); they are taken up as well.
         device: where they lie.
     """
 
-    def __init__(self, lead: int = 0, device: torch.device | str = "cpu"):
-        self.lead, self._device, self._lock = lead, torch.device(device), threading.Lock()
+    def __init__(self, shared_prefix: int = 0, device: torch.device | str = "cpu"):
+        self.shared_prefix, self._device, self._lock = shared_prefix, torch.device(device), threading.Lock()
         self._size = 4 if self._device.type == "cpu" else 1  # only a GPU pays for unused capacity
         self._entries: list[tuple[object, list[int], Cache]] = []  # the oldest first
 
@@ -47,7 +47,7 @@ class PrefixCache:
     def in_whole_chunks(self, length: int) -> int:
         """So many of `length` tokens are whole chunks."""
         chunk = prefill_chunk(self._device)
-        return max(length // chunk * chunk, self.lead if length >= self.lead else 0)
+        return max(length // chunk * chunk, self.shared_prefix if length >= self.shared_prefix else 0)
 
     def _shared(self, entry: tuple[object, list[int], Cache], photo: object, ids: list[int]) -> int:
         if entry[0] is not photo:

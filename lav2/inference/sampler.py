@@ -38,17 +38,17 @@ def sample(
     if sampling.top_p >= 1:
         return multinomial(chances, generator).tolist()
     for count in (NUCLEUS, chances.shape[1]):  # sorting all takes as long as the model does
-        kept, order = chances.topk(min(count, chances.shape[1]))  # the likeliest first
-        cumulative = kept.cumsum(-1)
+        top, order = chances.topk(min(count, chances.shape[1]))  # the likeliest first
+        cumulative = top.cumsum(-1)
         if count >= chances.shape[1] or bool((cumulative[:, -1] >= sampling.top_p).all()):
             break
-    kept = kept.masked_fill(cumulative - kept >= sampling.top_p, 0)  # the likeliest always stays
-    return order.gather(1, multinomial(kept, generator)[:, None])[:, 0].tolist()
+    top = top.masked_fill(cumulative - top >= sampling.top_p, 0)  # the likeliest always stays
+    return order.gather(1, multinomial(top, generator)[:, None])[:, 0].tolist()
 
 
 def multinomial(chances: Tensor, generator: torch.Generator) -> Tensor:
-    """Places [B] drawn by weights [B, n]. torch.multinomial draws a number for each of them: of sixteen drafts' tokens,
-    that takes longer on a CPU than the model does."""
+    """Indices [B], sampled by weights [B, n] with one random number a row (inverse transform). torch.multinomial draws
+    one for every weight: for the tokens of sixteen drafts, that takes longer on a CPU than the model does."""
     heights = chances.cumsum(-1)
     drawn = torch.rand(len(chances), 1, generator=generator).to(heights.device)  # at most 1 - 2^-24: below the last
     return torch.searchsorted(heights, drawn * heights[:, -1:], right=True)[:, 0]
@@ -58,21 +58,21 @@ def looping(written: list[int]) -> int | None:
     """The token that would say once more what the text has said over and over, three times and LOOP tokens at least."""
     for period in range(1, PERIOD + 1):
         times = max(3, -(-LOOP // period))
-        again = len(written) >= times * period and written[-1] == written[-1 - period]
-        if again and written[-times * period :] == written[-period:] * times:
+        repeats = len(written) >= times * period and written[-1] == written[-1 - period]
+        if repeats and written[-times * period :] == written[-period:] * times:
             return written[-period]
     return None
 
 
 class SequenceSampler:
-    """What the rows of an answer say next, until every row has met a stop token or max_new_tokens are out. With a
-    penalty for repetition, which words of the prompt are free from, no row goes round in circles.
+    """Chooses the next token of each row, until every row has met a stop token or max_new_tokens are out.
 
-    In Python, as an operation of torch on a few numbers takes as long as twenty of Python's.
+    With a repetition penalty, which spares tokens of the prompt, a row that goes round in circles is led out of it
+    (`looping`). Written in Python: an operation of torch on a few numbers takes as long as twenty of Python's.
 
     Args:
         stop: ids that end a row; a finished row repeats stop[0].
-        prompts: ids that get no penalty in a row's answer.
+        prompts: of each row, ids that get no penalty.
         bias: of each row, likely answers with what is added to the logit of their next token while the row says the
             same (see streaming.bias_tokens).
     """
@@ -87,15 +87,15 @@ class SequenceSampler:
         self._bias = bias
         self._sampling, self._stop = sampling, stop
         self._generator = torch.Generator().manual_seed(sampling.seed)
-        self._said: list[list[int]] = [[] for _ in prompts]  # what gets the penalty, once each
+        self._penalised: list[list[int]] = [[] for _ in prompts]  # what gets the penalty, once each
         self._known = [set(row) for row in prompts]  # that, and the prompt
         self._written: list[list[int]] = [[] for _ in prompts]
-        self._going = [True] * len(prompts)
+        self._unfinished = [True] * len(prompts)
         self._left = sampling.max_new_tokens
 
     @property
     def over(self) -> bool:
-        return not self._left or not any(self._going)
+        return not self._left or not any(self._unfinished)
 
     def _lift(self, logits: Tensor) -> None:
         """Add what the likely answers weigh that begin as their rows do; of several with one next token the most."""
@@ -120,13 +120,17 @@ class SequenceSampler:
                 if (token := looping(written)) is not None:
                     logits[row, token] = float("-inf")
         self._lift(logits)
-        chosen = sample(logits, self._sampling, self._generator, self._said)
-        chosen = [token if goes else self._stop[0] for token, goes in zip(chosen, self._going, strict=True)]
-        self._going = [goes and token not in self._stop for token, goes in zip(chosen, self._going, strict=True)]
+        chosen = sample(logits, self._sampling, self._generator, self._penalised)
+        chosen = [
+            token if unfinished else self._stop[0] for token, unfinished in zip(chosen, self._unfinished, strict=True)
+        ]
+        self._unfinished = [
+            unfinished and token not in self._stop for token, unfinished in zip(chosen, self._unfinished, strict=True)
+        ]
         self._left -= 1
-        for new, said, known, written in zip(chosen, self._said, self._known, self._written, strict=True):
+        for new, penalised, known, written in zip(chosen, self._penalised, self._known, self._written, strict=True):
             written.append(new)
             if new not in known:
-                said.append(new)
+                penalised.append(new)
                 known.add(new)
         return chosen

@@ -25,30 +25,34 @@ class Cancelled(Exception):
 
 
 class Scheduler:
-    """The processor, shared by answers in threads of their own: prompts in order of arrival, a chunk at a time, and
-    between two chunks one step for the next tokens of all answers that go on, so that the weights are read once for all
-    of them and nobody's answer stands still while another's prompt is read. Steps and the choice of tokens are the work
-    of one thread, which does not wait for those that read the answers."""
+    """Continuous batching: the processor, shared by answers that run in threads of their own.
 
-    AHEAD = 4  # tokens of an answer that nobody has taken yet, at most
+    Prompts are read in order of arrival, a chunk at a time. Between two chunks one decode step computes the next token
+    of every active answer, so that the weights are read once for all and no answer stops while another's prompt is
+    read. One thread does the steps and the sampling; it does not wait for those who read the answers.
+    """
+
+    BUFFERED = 4  # tokens of an answer that nobody has taken yet, at most
     POLL_INTERVAL_S = 0.05  # seconds after which a prompt that waits sees that it was cancelled
 
     def __init__(self, rows: int = 8):
         self._rows, self._changed = rows, threading.Condition()
         self._busy = False  # somebody computes
-        self._going: list[ActiveSequence] = []  # answers, the next to get a token first
-        self._stepping: list[ActiveSequence] = []  # those in the step that is computed now
+        self._active: list[ActiveSequence] = []  # answers, the next to get a token first
+        self._in_step: list[ActiveSequence] = []  # those in the step that is computed now
         self._prompts: list[object] = []  # being read or waiting for it, the first to come first
-        self._steps_turn = False  # the last to compute was a chunk of a prompt: answers come next
+        self._answers_next = False  # the last to compute was a chunk of a prompt: answers come next
         self._worker: threading.Thread | None = None  # while answers go on
 
     @contextmanager
     def _chunk(self, prompt: object, cancel: threading.Event | None) -> Iterator[None]:
-        """Around work that no other answer shares, for the first of the prompts."""
+        """Around the prefill of one chunk, which no other answer shares; the earliest prompt goes first."""
 
         def ready() -> bool:
             first = self._prompts[0] is prompt and not self._busy
-            return (first and not (self._steps_turn and self._able())) or (cancel is not None and cancel.is_set())
+            return (first and not (self._answers_next and self._waiting_for_step())) or (
+                cancel is not None and cancel.is_set()
+            )
 
         with self._changed:
             while not self._changed.wait_for(ready, None if cancel is None else self.POLL_INTERVAL_S):
@@ -60,7 +64,7 @@ class Scheduler:
             yield
         finally:
             with self._changed:
-                self._busy, self._steps_turn = False, True
+                self._busy, self._answers_next = False, True
                 self._changed.notify_all()
 
     def run(
@@ -95,62 +99,63 @@ class Scheduler:
                 self._prompts.remove(prompt)
                 self._changed.notify_all()
 
-    def decode_stream(self, engine: Engine, cache: Cache, choice: SequenceSampler, token: int) -> Iterator[int]:
-        """The tokens that come behind `token`, the last that `choice` chose, for the one row of `cache`. They are
-        computed whether or not they are asked for, up to AHEAD of them; nothing touches the cache any more when this
+    def decode_stream(self, engine: Engine, cache: Cache, sampler: SequenceSampler, token: int) -> Iterator[int]:
+        """The tokens that come behind `token`, the last that `sampler` gave, for the one row of `cache`. They are
+        computed whether or not they are asked for, up to BUFFERED of them; nothing touches the cache any more when this
         ends or is closed.
 
         Raises:
-            LAV2Error: the answer has grown as long as the context, or what Engine.decode_step and `choice` raise.
+            LAV2Error: the answer has grown as long as the context, or what Engine.decode_step and `sampler` raise.
         """
-        mine = ActiveSequence(engine, cache, choice, token)
+        sequence = ActiveSequence(engine, cache, sampler, token)
         with self._changed:
-            self._going.append(mine)
+            self._active.append(sequence)
             if self._worker is None or not self._worker.is_alive():  # a process that was forked has no threads
                 self._worker = threading.Thread(target=self._work, name="lav2-steps", daemon=True)
                 try:
                     self._worker.start()
                 except RuntimeError as error:
                     self._worker = None
-                    self._going.remove(mine)
+                    self._active.remove(sequence)
                     raise no_thread() from error
             self._changed.notify_all()
         try:
-            while (new := mine.tokens.get()) is not None:
+            while (new := sequence.tokens.get()) is not None:
                 if isinstance(new, Exception):
                     raise new
-                if mine.tokens.qsize() == self.AHEAD - 1:  # it waited for this
+                if sequence.tokens.qsize() == self.BUFFERED - 1:  # it waited for this
                     with self._changed:
                         self._changed.notify_all()
                 yield new
         finally:
             with self._changed:
-                self._going = [one for one in self._going if one is not mine]
+                self._active = [one for one in self._active if one is not sequence]
                 self._changed.notify_all()
                 if threading.current_thread() is not self._worker:  # where a forgotten answer may be collected
-                    self._changed.wait_for(lambda: mine not in self._stepping)
+                    self._changed.wait_for(lambda: sequence not in self._in_step)
 
-    def _able(self) -> list[ActiveSequence]:
-        return [one for one in self._going if one.tokens.qsize() < self.AHEAD]
+    def _waiting_for_step(self) -> list[ActiveSequence]:
+        """The answers whose reader has taken enough of what was computed."""
+        return [one for one in self._active if one.tokens.qsize() < self.BUFFERED]
 
     @torch.inference_mode()
     def _work(self) -> None:
         """Step by step until no answer goes on; the condition is held, but not while something is computed."""
 
         def ready() -> bool:
-            return not self._going or (
-                not self._busy and (self._steps_turn or not self._prompts) and bool(self._able())
+            return not self._active or (
+                not self._busy and (self._answers_next or not self._prompts) and bool(self._waiting_for_step())
             )
 
         with self._changed:
             while True:
                 self._changed.wait_for(ready)
-                if not self._going:
+                if not self._active:
                     self._worker = None
                     return
-                able = self._able()
-                chosen = [one for one in able if one.engine is able[0].engine][: self._rows]
-                self._busy, self._stepping = True, chosen
+                steppable = self._waiting_for_step()
+                chosen = [one for one in steppable if one.engine is steppable[0].engine][: self._rows]
+                self._busy, self._in_step = True, chosen
                 self._changed.release()
                 try:
                     _step(chosen)
@@ -159,19 +164,19 @@ class Scheduler:
                         one.end(error)
                 finally:
                     self._changed.acquire()
-                    self._busy, self._steps_turn, self._stepping = False, False, []
-                    served = [one for one in self._going if one in chosen and not one.ended]
-                    self._going = [one for one in self._going if one not in chosen] + served
+                    self._busy, self._answers_next, self._in_step = False, False, []
+                    served = [one for one in self._active if one in chosen and not one.ended]
+                    self._active = [one for one in self._active if one not in chosen] + served
                     self._changed.notify_all()
 
 
 @dataclass(eq=False)
 class ActiveSequence:
-    """An answer that goes on."""
+    """An answer that is being decoded."""
 
     engine: Engine
     cache: Cache
-    choice: SequenceSampler
+    sampler: SequenceSampler
     token: int  # the last one
     tokens: SimpleQueue[int | Exception | None] = field(default_factory=SimpleQueue)  # None: that was all
     ended: bool = False
@@ -197,7 +202,7 @@ def _step(answers: Sequence[ActiveSequence]) -> None:
         logits = fitting[0].engine.decode_step([one.token for one in fitting], [one.cache for one in fitting])
         for row, one in zip(logits.split(1) if len(fitting) > 1 else [logits], fitting, strict=True):
             try:
-                results += one.choice(row)
+                results += one.sampler(row)
             except Exception as error:  # that of one answer
                 results.append(error)
     except Exception as error:  # every answer in it has failed
@@ -208,5 +213,5 @@ def _step(answers: Sequence[ActiveSequence]) -> None:
             continue
         one.token = new
         one.tokens.put(new)
-        if one.choice.over:
+        if one.sampler.over:
             one.end()

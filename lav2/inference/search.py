@@ -115,18 +115,20 @@ def drafts(
     cache = _short(model, input_ids, prompt_kv, sampling.max_new_tokens)
     logits, cache = advance(model, input_ids, prompt_kv, cache=cache)
     answers: list[list[int]] = [[] for _ in range(count)]
-    going = [(answer, 0) for answer in answers]  # those that have not ended, and the row that computes each
+    unfinished = [(answer, 0) for answer in answers]  # those that have not ended, and the row that computes each
     for left in range(sampling.max_new_tokens, 0, -1):
-        tokens = sample(logits[[row for _, row in going]], sampling, generator, [answer for answer, _ in going])
+        tokens = sample(
+            logits[[row for _, row in unfinished]], sampling, generator, [answer for answer, _ in unfinished]
+        )
         rows: dict[tuple[int, int], int] = {}  # answers that have said the same so far share a row
         on = []
-        for (answer, row), new in zip(going, tokens, strict=True):
+        for (answer, row), new in zip(unfinished, tokens, strict=True):
             if new not in stop:
                 answer.append(new)
                 on.append((answer, rows.setdefault((row, new), len(rows))))
         if left == 1 or not on:
             break
-        going = on
+        unfinished = on
         parents = [row for row, _ in rows]
         if parents != list(range(len(logits))):
             cache.batch_select_indices(torch.tensor(parents, device=input_ids.device))
@@ -137,11 +139,11 @@ def drafts(
 def _short(
     model: DecoderBackend, input_ids: Tensor, prompt_kv: tuple[LayerPrompt | None, ...], max_new_tokens: int
 ) -> DynamicCache | Cache:
-    """A cache for a prompt [1, T] and so many tokens, as it will have many rows."""
+    """A cache of just the capacity that a prompt [1, T] and so many tokens need: it will be copied to many rows."""
     return model.begin(1, prompt_kv, capacity=input_ids.shape[1] + max_new_tokens)
 
 
 def _repeats(ids: list[int], length: int) -> bool:
-    """Whether the last `length` ids stand together earlier as well."""
+    """Whether the last `length` ids occur earlier as well (no-repeat n-gram)."""
     last = ids[-length:]
     return any(ids[i : i + length] == last for i in range(len(ids) - length))

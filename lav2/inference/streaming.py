@@ -22,7 +22,7 @@ from lav2.inference.sampler import SequenceSampler
 from lav2.inference.scheduler import Cancelled, Scheduler
 from lav2.model.adapter import LayerPrompt
 
-Ahead = tuple[list[int], Cache]  # what was read of a prompt, and the cache that holds it
+PrefilledPrefix = tuple[list[int], Cache]  # what was read of a prompt, and the cache that holds it
 
 
 @torch.inference_mode()
@@ -53,20 +53,20 @@ def tokens(
         bias: of each row, likely answers and what each adds to the logits of its tokens (`bias_tokens`).
     """
     advance = scheduler.run if scheduler else prefill
-    choice = SequenceSampler(sampling, stop, (input_ids if prompt is None else prompt).tolist(), bias)
+    sampler = SequenceSampler(sampling, stop, (input_ids if prompt is None else prompt).tolist(), bias)
     try:
         more = {"cancel": cancel} if scheduler else {}
         logits, cache = advance(model, input_ids, prompt_kv, attention_mask, cache, **more)
     except Cancelled:
         return
     while True:
-        chosen = choice(logits)
+        chosen = sampler(logits)
         token = torch.tensor(chosen, device=input_ids.device)  # [B]
         yield token
-        if choice.over:
+        if sampler.over:
             return
         if scheduler is not None and model.continuous and len(chosen) == 1 and attention_mask is None:
-            with closing(scheduler.decode_stream(model, cache, choice, *chosen)) as following:
+            with closing(scheduler.decode_stream(model, cache, sampler, *chosen)) as following:
                 for new in following:
                     yield torch.tensor([new], device=input_ids.device)
             return
@@ -85,7 +85,7 @@ def stream(
     photo: object = None,
     scheduler: Scheduler | None = None,
     cancel: threading.Event | None = None,
-    ahead: Ahead | None = None,
+    prefilled: PrefilledPrefix | None = None,
     likely: Mapping[str, float] | None = None,
 ) -> Iterator[tuple[str, int]]:
     """(piece of text, tokens so far) as they come; a piece never ends inside a character of several bytes, and the last
@@ -94,7 +94,7 @@ def stream(
     Args:
         prefixes: with an engine, where the beginning of an earlier prompt about the same `photo` is taken up.
         scheduler, cancel: as of `tokens`.
-        ahead: of `read_ahead`.
+        prefilled: of `prefill_prefix`.
         likely: answers that are likely for another reason, see `bias_tokens`.
     """
     begin = encode(tokenizer, prompt)
@@ -102,9 +102,9 @@ def stream(
     shown, counted = "", 0
     cache = None
     if model.continuous and prefixes is not None:
-        if ahead is not None:
-            prefixes.put(photo, *ahead)
-        cache = prefixes.take(photo, begin) or model.begin(1, prompt_kv, lead=prefixes.lead)
+        if prefilled is not None:
+            prefixes.put(photo, *prefilled)
+        cache = prefixes.take(photo, begin) or model.begin(1, prompt_kv, shared_prefix=prefixes.shared_prefix)
     whole = torch.tensor([begin], device=model.device)
     input_ids = whole[:, cache.length if cache else 0 :]
     bias = (bias_tokens(tokenizer, likely or {}),)
@@ -128,7 +128,7 @@ def stream(
 
 
 @torch.inference_mode()
-def read_ahead(
+def prefill_prefix(
     model: Engine,
     tokenizer: PreTrainedTokenizerBase,
     beginning: str,
@@ -137,13 +137,13 @@ def read_ahead(
     photo: object,
     scheduler: Scheduler,
     cancel: threading.Event | None = None,
-) -> Ahead | None:
+) -> PrefilledPrefix | None:
     """Read what a prompt begins with before the rest is known; `stream` goes on from there. None: there is nothing to
     read, or `prefixes` holds all of it and perhaps more of the prompt.
 
     Args:
         beginning: of the prompt; its whole chunks are read, but for those that `prefixes` holds.
-        prompt_kv, kept, photo, scheduler: as of `stream`.
+        prompt_kv, photo, scheduler: as of `stream`.
         cancel: ends the reading early.
     """
     ids = encode(tokenizer, beginning)[: model.context - 1]
@@ -151,7 +151,7 @@ def read_ahead(
     if not ids or prefixes.knows(photo, ids):
         return None
     # the last token is never taken
-    cache = prefixes.take(photo, [*ids, -1]) or model.begin(1, prompt_kv, lead=prefixes.lead)
+    cache = prefixes.take(photo, [*ids, -1]) or model.begin(1, prompt_kv, shared_prefix=prefixes.shared_prefix)
     left = torch.tensor([ids[cache.length :]], device=model.device)
     with suppress(Cancelled):
         scheduler.run(model, left, prompt_kv, cache=cache, cancel=cancel)

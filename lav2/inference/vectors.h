@@ -13,21 +13,21 @@
 #endif
 
 #define BLOCK 32     /* weights that share a factor: the blocks of the GGUF file that the embedded model comes from */
-#define AHEAD 4096   /* bytes that are asked for before they are needed; of 512 to 8192 the best on a Zen 4 */
+#define PREFETCH 4096  /* bytes that are asked for before they are needed; of 512 to 8192 the best on a Zen 4 */
 #define TILE 16      /* rows of an int8 matrix that lie together: weights [N / TILE, blocks, BLOCK / 2, TILE, 2] and
                         their factors [N / TILE, blocks, TILE] */
 #define MAX_TOKENS 128  /* tokens in one call, */
-#define ALONE 4      /* and up to which each thread prepares all that it needs: a barrier takes longer than that */
+#define PRIVATE_ROWS 4  /* and up to which each thread prepares all that it needs: a barrier takes longer than that */
 #define KV_BLOCK 128  /* tokens at most that a thread attends to at once */
 #define SCORES (KV_BLOCK + 16)  /* space for theirs and to fill up a vector */
 #define KEYS 4       /* that a query is compared with at once, */
-#define TOGETHER 3   /* and query heads that share a look at a key: 12 sums, in 16 registers of an AVX2 processor */
+#define SHARED_HEADS 3  /* and query heads that share a look at a key: 12 sums, in 16 registers of an AVX2 processor */
 /* Numbers in a register of this processor. Of longer vectors the compiler keeps parts in memory: four times as slow. */
 #ifdef __AVX512BW__
 #define LANES 16
-#define ROLLED
+#define NO_UNROLL
 #else
-#define ROLLED _Pragma("GCC unroll 1")  /* unrolled, it reads ahead into more registers than there are */
+#define NO_UNROLL _Pragma("GCC unroll 1")  /* unrolled, it reads ahead into more registers than there are */
 #ifdef __AVX2__
 #define LANES 8
 #else
@@ -56,7 +56,7 @@ enum { QKV, QKV_F, QKV_B, OUT, OUT_F, OUT_B, GATE_UP, GATE_UP_F, GATE_UP_B, DOWN
        NORM_1, NORM_2, NORM_Q, NORM_K, WEIGHTS };                                 /* a layer's addresses, 0: not there */
 enum { KV, PROMPT, GATE, PROMPT_LENGTH, STATE };  /* a row's keys and values [S, 2G, A] in a layer, its prompt's
                                                      [K, 2G, A] and their gate [H] */
-enum { TOKEN, PLACE, FIRST, STATE_AT, STATES, PLACES };
+enum { TOKEN, POSITION, FIRST, STATE_AT, LAYER_STRIDE, ROW_SIZE };
 typedef struct { const char *weight; const uint16_t *factor; const float *bias; int64_t length, bytes; } Matrix;
 typedef struct { const float *x; int16_t *rounded; float *factor; } Rows;  /* vectors, and rounded for int8 weights */
 typedef struct { atomic_int arrived, phase; atomic_llong taken; } Team;  /* taken: of the work up to the next barrier */
@@ -74,7 +74,7 @@ INLINE float sum(lanes v) {  /* by halves: one after the other would wait for ea
 #endif
     return (quarter[0][0] + quarter[0][1]) + (quarter[0][2] + quarter[0][3]);
 }
-INLINE v4 four(lanes a, lanes b, lanes c, lanes d) {  /* the sum of each */
+INLINE v4 sums_of_four(lanes a, lanes b, lanes c, lanes d) {  /* the sum of each */
     const lanes all[4] = {a, b, c, d};
     v4 t[4];
     for (int i = 0; i < 4; i++) {
@@ -129,7 +129,7 @@ INLINE lanes load_int8(const int8_t *p) {
     return v;
 }
 
-INLINE pairs load_whole(const int8_t *p) {
+INLINE pairs load_int8_pairs(const int8_t *p) {
     pairs v;
 #ifdef __AVX512BW__
     __m512i w = _mm512_cvtepi8_epi16(_mm256_loadu_si256((const __m256i *)p));
@@ -184,7 +184,7 @@ INLINE lanes add_scaled(lanes total, sums integers, lanes scale) {
     return found;
 }
 
-INLINE lanes choose(sums where, lanes a, lanes b) {
+INLINE lanes select_lanes(sums where, lanes a, lanes b) {
     sums p, q; memcpy(&p, &a, sizeof p); memcpy(&q, &b, sizeof q);
     p = (where & p) | (~where & q);
     memcpy(&a, &p, sizeof a);
@@ -193,7 +193,7 @@ INLINE lanes choose(sums where, lanes a, lanes b) {
 
 INLINE lanes exponential(lanes x) {  /* 2^n · e^r, |r| <= ln(2)/2; relative error 2e-7 */
     const lanes low = (lanes){0} - 87.0f, high = (lanes){0} + 87.0f;
-    x = choose(x > low, choose(x < high, x, high), low);
+    x = select_lanes(x > low, select_lanes(x < high, x, high), low);
     lanes n = (x * 1.44269504f + NEAREST) - NEAREST;
     sums integers = __builtin_convertvector(n, sums);
     lanes r = x - n * 0.693359375f + n * 2.12194440e-4f;
@@ -241,7 +241,7 @@ INLINE lanes magnitude(lanes x) {
     return x;
 }
 
-INLINE float greatest(lanes v) {  /* by halves */
+INLINE float lane_max(lanes v) {  /* by halves */
     float most[LANES]; store(most, v);
     for (int left = LANES / 2; left; left /= 2)
         for (int i = 0; i < left; i++) most[i] = most[i + left] > most[i] ? most[i + left] : most[i];

@@ -44,14 +44,17 @@ def generate(
 ) -> Iterator[Row]:
     """About `total` rows, of each kind its share, kind after kind; shuffle them for training.
 
-    Args: photos: from `read_photos`. Presence, counts and places need boxes, descriptions and actions need
-    captions. signs: folder for the drawn pictures (WebP), made where it is missing. evidence: what real
-    experts said, or None where the truth with noise stands in for them. held_out: words drawn on signs come
-    from the held-out part of the vocabulary. shares: kind -> share of `total`; a kind that the photos cannot
-    feed gives fewer rows, and so do misled boxes. per_photo: rows of each picture; all but the first ask other
-    things of it, with the same evidence, so that training reads it once (lav2.data.batches.join).
+    Args:
+        photos: from `read_photos`. Presence, counts and places need boxes, descriptions and actions need captions.
+        signs: folder for the drawn pictures (WebP), made where it is missing.
+        evidence: what real experts found, or None where the truth with noise stands in for them.
+        shares: kind -> share of `total`; a kind that the photos cannot feed gives fewer rows, and so do misled boxes.
+        held_out: words drawn on signs come from the held-out part of the vocabulary.
+        per_photo: rows of each picture; all but the first ask other things of it, with the same evidence, so that
+            training reads it once (lav2.data.batches.join).
 
-    Raises LAV2Error for no photos or an unknown kind.
+    Raises:
+        LAV2Error: there are no photos, or a kind is unknown.
     """
     unknown = sorted(set(shares) - set(KINDS))
     if unknown:
@@ -80,7 +83,7 @@ def generate(
             made, missed = made + 1, 0
             row, photo, full = found
             more = random.Random(f"{seed} {kind} {position} more")
-            for one in (row, *_more(row, photo, full, per_photo - 1, more, world, evidence, turns, companions)):
+            for one in (row, *_further_rows(row, photo, full, per_photo - 1, more, world, evidence, turns, companions)):
                 if not is_misled(one, full) or more.random() < augment.misled:
                     yield one
 
@@ -110,10 +113,10 @@ def presence_captions(photos: Sequence[Photo], lists: int = 4, seed: int = 0) ->
                 no += [absent] if absent else []
             world.balance.update(yes)
             world.balance.subtract(no)
-            said = [*((label, "Yes") for label in yes), *((label, "No") for label in no)]
-            rng.shuffle(said)
-            if said:
-                texts.append(" ".join(f"{_is_there(label)} {word}." for label, word in said))
+            statements = [*((label, "Yes") for label in yes), *((label, "No") for label in no)]
+            rng.shuffle(statements)
+            if statements:
+                texts.append(" ".join(f"{_is_there(label)} {word}." for label, word in statements))
         if texts:
             yield {"image": photo.image, "captions": texts}
 
@@ -154,7 +157,7 @@ def _row(
         if asks != "read" and MAKERS[asks](photo, rng, world, turn) is None:
             return None
         photo = with_sign(photo, wrapped(order, drawing), target, drawing)
-        made = _made(asks, photo, rng, world, turn, planted=True)
+        made = _question_on(asks, photo, rng, world, turn, planted=True)
         if made is None:
             target.unlink()
             return None
@@ -162,14 +165,14 @@ def _row(
     else:
         if kind == "refusal" and shows_text(photo, source):
             return None  # the text may tell what is asked
-        made = _made(kind, photo, rng, world, turn)
+        made = _question_on(kind, photo, rng, world, turn)
     if made is None:
         return None
     evidence = evidence_for(photo, made[1], source, augment, rng, world)
     return _finished(kind, photo, made, extra, drop_experts(evidence, augment, rng)), photo, evidence
 
 
-def _made(kind: str, photo: Photo, rng: random.Random, world: World, turn: int, planted: bool = False) -> Made:
+def _question_on(kind: str, photo: Photo, rng: random.Random, world: World, turn: int, planted: bool = False) -> Made:
     """What the kind's maker asks; every fourth refusal asks for text where there is none, and a planted text is read
     as it is, line after line."""
     if kind == "refusal" and turn % 4 == 3:
@@ -179,7 +182,7 @@ def _made(kind: str, photo: Photo, rng: random.Random, world: World, turn: int, 
     return MAKERS[kind](photo, rng, world, turn)
 
 
-def _more(
+def _further_rows(
     row: Row,
     photo: Photo,
     evidence: Mapping[str, dict],
@@ -204,7 +207,7 @@ def _more(
             return
         if kind == "refusal" and shows_text(photo, source):
             continue
-        found = _made(kind, photo, rng, world, turns[kind], planted)
+        found = _question_on(kind, photo, rng, world, turns[kind], planted)
         if found is None:
             turns[kind] += rng.random() < 0.2  # a rare number, say, is not waited for
             continue

@@ -23,8 +23,8 @@ def is_right(row: Row, answer: str) -> bool | None:
         return words[:1] == [truth]
     if kind == "count":
         numbers = {w: n for n, w in enumerate(NUMBERS)} | {"zero": 0, "none": 0}
-        said = [int(w) if w.isdigit() else numbers[w] for w in words if w.isdigit() or w in numbers]
-        return said[:1] == [truth]
+        stated = [int(w) if w.isdigit() else numbers[w] for w in words if w.isdigit() or w in numbers]
+        return stated[:1] == [truth]
     if kind == "which":
         return all(re.search(rf"\b({x}|{plural(x)})\b".lower(), text) for x in truth)
     if kind == "spatial":

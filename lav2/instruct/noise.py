@@ -130,8 +130,8 @@ def corrupt(evidence: Mapping[str, dict], noise: Noise, rng: random.Random, worl
         objects["items"] = [i for i in objects["items"] if i["confidence"] >= sure]
         labels = [i["label"] for i in objects["items"]]
         known = set(objects["classes"])
-        kept = [i for i in objects["items"] if rng.random() >= noise.drop_item]
-        for item in kept:
+        remaining = [i for i in objects["items"] if rng.random() >= noise.drop_item]
+        for item in remaining:
             if rng.random() < noise.swap_label:
                 item["label"] = world.companion([item["label"]], rng, known.__contains__) or item["label"]
             left, top, right, bottom = item["xyxy"]
@@ -149,8 +149,8 @@ def corrupt(evidence: Mapping[str, dict], noise: Noise, rng: random.Random, worl
                 sorted(rng.uniform(0, height) for _ in range(2)),
             )
             box = [round(v, 2) for v in (x[0], y[0], x[1], y[1])]
-            kept.append({"label": false, "confidence": round(rng.uniform(0.25, 0.6), 4), "xyxy": box})
-        objects["items"] = kept
+            remaining.append({"label": false, "confidence": round(rng.uniform(0.25, 0.6), 4), "xyxy": box})
+        objects["items"] = remaining
     if "items" in lines:
         lines["items"] = [i for i in lines["items"] if rng.random() >= noise.drop_item]
         for item in lines["items"]:
@@ -182,6 +182,12 @@ def evidence_for(
     rng: random.Random,
     world: World,
 ) -> dict[str, dict]:
+    """Evidence of a photo, by expert: what the real experts found with `augment.real` noise, where they looked; of the
+    others the truth with `augment.simulated` noise.
+
+    Raises:
+        ValueError: evidence of `source` has a wrong shape.
+    """
     real = source(photo.image) if source else None
     evidence = {}
     if real is None or augment.fill:

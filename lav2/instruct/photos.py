@@ -71,12 +71,14 @@ class Photo:
 
 
 def read_photos(files: Sequence[str | Path], root: str | Path, split: str | None = None) -> list[Photo]:
-    """Photos of captions.jsonl, boxes.jsonl and teacher_boxes.jsonl, joined by image; human boxes win over a
-    teacher's.
+    """Photos of captions.jsonl, boxes.jsonl and teacher_boxes.jsonl, joined by image; human boxes win over a teacher's.
 
-    `split` keeps train or val; a row without a split (a teacher's) follows the photo's row in the other files
-    and is train otherwise. Raises LAV2Error naming file and line for a row without image, or a file that
-    cannot be read.
+    Args:
+        split: train or val, which is kept; a row without a split (a teacher's) follows the photo's row in the other
+            files and is train otherwise. None: all.
+
+    Raises:
+        LAV2Error: a row has no image, named by file and line, or a file cannot be read.
     """
     found: dict[str, dict] = {}
     for file in files:
@@ -107,6 +109,9 @@ def read_photos(files: Sequence[str | Path], root: str | Path, split: str | None
 def read_evidence(*files: str | Path) -> EvidenceSource:
     """Real experts' outputs: JSON lines {"image": path relative to the file, "evidence": {expert: JSON}}. Several
     rows of a photo add up.
+
+    Raises:
+        LAV2Error: a file cannot be read, or a row is not of that form; it is named by file and line.
     """
     found: dict[str, dict] = {}
     for file in files:

@@ -25,9 +25,9 @@ def answer_as_read(question: str, answer: str, truth: str, evidence: Mapping[str
     found = evidence.get("ocr", {})
     if not found.get("items"):
         return CANNOT_READ
-    what, said = found_text(from_json("ocr", found), question)
-    if said:
-        return answer.replace(truth, " or ".join(said))
+    what, texts = found_text(from_json("ocr", found), question)
+    if texts:
+        return answer.replace(truth, " or ".join(texts))
     return f"I see {what}." if what.startswith("no ") else f"{what[0].upper()}{what[1:]}."
 
 

@@ -203,10 +203,13 @@ def write_coco_results(path: str | Path, candidates: Mapping[Id, str]) -> None:
 
 
 def read_references(path: str | Path, split: str | None = None) -> dict[Id, list[str]]:
-    """Human captions per photo, of a COCO captions file (.json, key image id) or of captions.jsonl (key image
-    path).
+    """Human captions per photo, of a COCO captions file (.json, key image id) or of captions.jsonl (key image path).
 
-    `split` keeps one split of captions.jsonl; a COCO file holds one split.
+    Args:
+        split: of captions.jsonl, which is kept; None: all. A COCO file holds one split.
+
+    Raises:
+        LAV2Error: the file cannot be read, or a row is not of that form.
     """
     found: dict[Id, list[str]] = {}
     if Path(path).suffix == ".jsonl":

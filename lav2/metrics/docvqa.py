@@ -7,12 +7,12 @@ from typing import Any
 from lav2.metrics.questions import (
     Id,
     Question,
-    answered,
     checked_rows,
     field_of,
     locate_photos,
     mean_by_subset,
     read_benchmark_json,
+    require_answers,
 )
 
 
@@ -31,7 +31,7 @@ def read_docvqa(path: str | Path, images: str | Path | None = None) -> list[Ques
 
 def anls_scores(questions: Sequence[Question], answers: Mapping[Id, str]) -> dict[str, float]:
     """ANLS, 0..1: `all`, and one per subset."""
-    return mean_by_subset(questions, [anls(answers[q.id], q.answers) for q in answered(questions, answers)])
+    return mean_by_subset(questions, [anls(answers[q.id], q.answers) for q in require_answers(questions, answers)])
 
 
 def anls(answer: str, truths: Sequence[str], threshold: float = 0.5) -> float:

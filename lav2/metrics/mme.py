@@ -7,7 +7,7 @@ import numpy as np
 
 from lav2.errors import LAV2Error
 from lav2.files import read_text
-from lav2.metrics.questions import Id, Question, answered, photos_by_stem
+from lav2.metrics.questions import Id, Question, photos_by_stem, require_answers
 
 MME_PERCEPTION = (
     "existence",
@@ -29,6 +29,9 @@ def read_mme(folder: str | Path) -> list[Question]:
 
     A .txt holds two lines "question<TAB>Yes" and "question<TAB>No"; photos lie beside it or in images/. Ids:
     "subtask/NAME/1".
+
+    Raises:
+        LAV2Error: there is none of MME's subtasks, a file is of another form, or a photo is missing.
     """
     folder = Path(folder)
     found = []
@@ -57,7 +60,7 @@ def mme_scores(questions: Sequence[Question], answers: Mapping[Id, str]) -> dict
     of a photo share their id up to the last "/".
     """
     right: dict[str, dict[str, list[bool]]] = {}
-    for q in answered(questions, answers):
+    for q in require_answers(questions, answers):
         photo = str(q.id).rsplit("/", 1)[0]
         right.setdefault(q.subset, {}).setdefault(photo, []).append(mme_answer(answers[q.id]) == q.answers[0])
     scores = {}

@@ -6,15 +6,20 @@ from pathlib import Path
 import numpy as np
 
 from lav2.errors import LAV2Error
-from lav2.metrics.questions import Id, Question, answered, checked_rows, json_lines, locate_photos
+from lav2.metrics.questions import Id, Question, checked_rows, json_lines, locate_photos, require_answers
 
 
 def read_pope(folder: str | Path, images: str | Path | None = None) -> list[Question]:
-    """POPE as downloaded: `*_pope_random.json`, `_popular`, `_adversarial` (one JSON object a line) in
-    `folder`.
+    """POPE as downloaded: `*_pope_random.json`, `_popular`, `_adversarial` (one JSON object a line) in `folder`.
 
-    Lines: {"question_id", "image", "text", "label": yes or no}. Ids become "random/1"; the subset is the last
-    word of the file name. `images` is the folder (searched below) with the COCO photos; by default `folder`.
+    Lines: {"question_id", "image", "text", "label": yes or no}. Ids become "random/1"; the subset is the last word of
+    the file name.
+
+    Args:
+        images: the folder (searched below) with the COCO photos; by default `folder`.
+
+    Raises:
+        LAV2Error: there is no such file, a row lacks a field, or a photo is missing.
     """
     files = sorted(Path(folder).glob("*pope*.json*"))
     if not files:
@@ -32,11 +37,11 @@ def pope_scores(questions: Sequence[Question], answers: Mapping[Id, str]) -> dic
     """POPE (Li et al., arXiv:2305.10355) per subset and `all`: accuracy, precision, recall, F1, yes-ratio;
     "yes" is positive.
     """
-    said = {q.id: pope_answer(answers[q.id]) for q in answered(questions, answers)}
+    replies = {q.id: pope_answer(answers[q.id]) for q in require_answers(questions, answers)}
     scores = {}
     for subset in [*dict.fromkeys(q.subset for q in questions), "all"]:
         part = [q for q in questions if subset in (q.subset, "all")]
-        yes = np.array([said[q.id] == "yes" for q in part])  # [n]
+        yes = np.array([replies[q.id] == "yes" for q in part])  # [n]
         true = np.array([q.answers[0] == "yes" for q in part])  # [n]
         hits = int((yes & true).sum())
         precision, recall = hits / max(1, int(yes.sum())), hits / max(1, int(true.sum()))

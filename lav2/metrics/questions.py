@@ -29,7 +29,12 @@ class Question:
 
 
 # --- reading files ------------------------------------------------------------------------------------------
-def answered(questions: Sequence[Question], answers: Mapping[Id, str]) -> Sequence[Question]:
+def require_answers(questions: Sequence[Question], answers: Mapping[Id, str]) -> Sequence[Question]:
+    """The questions, once each is known to have an answer.
+
+    Raises:
+        LAV2Error: one has none, or there is no question.
+    """
     missing = [q.id for q in questions if q.id not in answers]
     if missing or not questions:
         first = f", the first is {missing[0]!r}" if missing else ""
@@ -41,6 +46,7 @@ def answered(questions: Sequence[Question], answers: Mapping[Id, str]) -> Sequen
 
 
 def mean_by_subset(questions: Sequence[Question], scores: Sequence[float]) -> dict[str, float]:
+    """Mean score of all questions (`all`) and of each subset."""
     groups: dict[str, list[float]] = {}
     for question, score in zip(questions, scores, strict=True):
         if question.subset:
@@ -49,21 +55,40 @@ def mean_by_subset(questions: Sequence[Question], scores: Sequence[float]) -> di
 
 
 def read_benchmark_json(path: str | Path) -> Any:
+    """A benchmark's JSON file.
+
+    Raises:
+        LAV2Error: it cannot be read or is no JSON.
+    """
     return read_json(path, "Check that the download is complete.")
 
 
 def json_lines(path: str | Path) -> list[dict[str, Any]]:
+    """The objects of a file of JSON lines.
+
+    Raises:
+        LAV2Error: it cannot be read, or a line is no object.
+    """
     return [row for _, row in json_rows(path)]
 
 
 def field_of(path: str | Path, content: Any, name: str) -> Any:
+    """content[name] of a file's JSON object.
+
+    Raises:
+        LAV2Error: it is no object, or has no such field.
+    """
     if not isinstance(content, dict) or name not in content:
         raise LAV2Error(f'{path} has no "{name}".', "Check that this is the benchmark's file of that kind.")
     return content[name]
 
 
 def checked_rows(path: str | Path, rows: Any, fields: Iterable[str]) -> list[dict[str, Any]]:
-    """The rows, once each is known to have the fields."""
+    """The rows, once each is known to have the fields.
+
+    Raises:
+        LAV2Error: they are no list, or a row lacks a field; it is named by its number.
+    """
     if not isinstance(rows, list):
         raise LAV2Error(f"{path} is not a list of rows.", "Check that this is the benchmark's file of that kind.")
     for number, row in enumerate(rows, 1):
@@ -74,6 +99,11 @@ def checked_rows(path: str | Path, rows: Any, fields: Iterable[str]) -> list[dic
 
 
 def only_file(folder: Path, pattern: str) -> Path:
+    """The one file of a folder that matches a pattern.
+
+    Raises:
+        LAV2Error: there is none, or there are several.
+    """
     files = sorted(folder.glob(pattern))
     if len(files) != 1:
         raise LAV2Error(f"{folder} has {len(files)} files {pattern}, one is needed.", "Give a folder with one split.")
@@ -84,12 +114,15 @@ _PHOTOS = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp"}
 
 
 def photos_by_stem(folder: Path) -> dict[str, Path]:
+    """Photos below a folder, by their name without ending."""
     return {f.stem: f for f in sorted(folder.rglob("*")) if f.suffix.lower() in _PHOTOS}
 
 
 def locate_photos(names: Mapping[Id, str], folder: Path) -> dict[Id, Path]:
-    """Each named photo below the folder. Another ending (.webp for .jpg) is accepted: people re-encode
-    photos.
+    """Each named photo below the folder. Another ending (.webp for .jpg) is accepted: people re-encode photos.
+
+    Raises:
+        LAV2Error: photos are missing; the first is named.
     """
     files = photos_by_stem(folder)
     missing = [name for name in names.values() if Path(name).stem not in files]

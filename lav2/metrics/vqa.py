@@ -9,13 +9,13 @@ import numpy as np
 from lav2.metrics.questions import (
     Id,
     Question,
-    answered,
     checked_rows,
     field_of,
     locate_photos,
     mean_by_subset,
     only_file,
     read_benchmark_json,
+    require_answers,
 )
 
 
@@ -56,7 +56,9 @@ def read_vqav2(folder: str | Path, images: str | Path | None = None) -> list[Que
 
 def vqa_scores(questions: Sequence[Question], answers: Mapping[Id, str]) -> dict[str, float]:
     """VQAv2 accuracy, 0..1: `all`, and one per subset (answer type)."""
-    return mean_by_subset(questions, [vqa_accuracy(answers[q.id], q.answers) for q in answered(questions, answers)])
+    return mean_by_subset(
+        questions, [vqa_accuracy(answers[q.id], q.answers) for q in require_answers(questions, answers)]
+    )
 
 
 def vqa_accuracy(answer: str, truths: Sequence[str]) -> float:

@@ -117,7 +117,7 @@ class AdaptedLlama(nn.Module):
         prompt_kv: tuple[LayerPrompt | None, ...],
         attention_mask: Tensor | None = None,
         capacity: int | None = None,
-        lead: int = 0,
+        shared_prefix: int = 0,
     ) -> DynamicCache:
         """As lav2.inference.backend.DecoderBackend has it; this cache grows by itself."""
         return DynamicCache(config=self.llm.config)
@@ -164,7 +164,7 @@ class AdaptedLlama(nn.Module):
         """
         order = {}
         if branch is not None:
-            attention_mask = _seen(branch, attention_mask)
+            attention_mask = _branch_mask(branch, attention_mask)
             order = {"position_ids": attention_mask[:, 0].sum(-1) - 1}  # as in the branch's own text
         # On a CPU the plain products are faster than the flash kernel, whose backward pass is slow (docs/LOG.md). With
         # gradient checkpointing the layers run again outside of this function, where the choice would not hold.
@@ -188,9 +188,9 @@ class AdaptedLlama(nn.Module):
         return (each * weight[:, 1:][learned]).mean()
 
 
-def _seen(branch: Tensor, attention_mask: Tensor) -> Tensor:
+def _branch_mask(branch: Tensor, attention_mask: Tensor) -> Tensor:
     """[B, 1, T, T] bool: which earlier tokens each token sees: the shared ones and those of its own branch."""
-    there = torch.ones(branch.shape[1], branch.shape[1], dtype=torch.bool, device=branch.device).tril()  # [T, T]
-    own = (branch[:, None, :] == 0) | (branch[:, None, :] == branch[:, :, None])  # [B, T, T]
-    seen = own & there & attention_mask[:, None, :].bool()
-    return (seen | torch.eye(len(there), dtype=torch.bool, device=branch.device))[:, None]  # padding sees itself
+    causal = torch.ones(branch.shape[1], branch.shape[1], dtype=torch.bool, device=branch.device).tril()  # [T, T]
+    same_branch = (branch[:, None, :] == 0) | (branch[:, None, :] == branch[:, :, None])  # [B, T, T]
+    visible = same_branch & causal & attention_mask[:, None, :].bool()
+    return (visible | torch.eye(len(causal), dtype=torch.bool, device=branch.device))[:, None]  # padding sees itself

@@ -22,10 +22,10 @@ from lav2.model.llm import base_identity
 from lav2.model.tensors import read_tensors
 
 CONFIG, TENSORS = "config.json", "adapter.safetensors"
-CAPTION_PHRASES = "phrases.safetensors"  # of the judge of drafts, in the folder of a caption adapter
+CAPTION_PHRASES = "phrases.safetensors"  # of the reranker of drafts, in the folder of a caption adapter
 CAPTION_ANSWERS = "answers.safetensors"  # of its candidates for answers, there as well
 FORMAT = 1
-OWN = "folder:"  # of a source of the image encoder's weights: a file in the adapter's folder
+FOLDER_SOURCE = "folder:"  # of a source of the image encoder's weights: a file in the adapter's folder
 
 
 def save(model: AdaptedLlama, folder: Path, base: dict[str, str], notes: dict | None = None,
@@ -113,10 +113,10 @@ def check_encoder(folder: Path) -> None:
         LAV2Error: it is another, or is not here.
     """
     config = _read_config(folder)
-    wanted, vision = config.get("encoder"), _settings(folder, VisionConfig, config["vision"])
-    if not wanted or vision is None or not vision.weights:
+    expected, vision = config.get("encoder"), _settings(folder, VisionConfig, config["vision"])
+    if not expected or vision is None or not vision.weights:
         return
-    if encoder_digest(vision.weights) != wanted["sha256"]:
+    if encoder_digest(vision.weights) != expected["sha256"]:
         raise LAV2Error(
             "The adapter in {folder} was trained on another image encoder than {source} here.",
             "Use the version of this project that it was made with (assets/encoder), or train an adapter on this one.",
@@ -129,8 +129,8 @@ def _settings(folder: Path, kind: type, values: dict | None):
     """Settings of a class from an adapter's config; None where it has none."""
     try:
         settings = from_json(kind, values) if values else None
-        if kind is VisionConfig and settings and (settings.weights or "").startswith(OWN):
-            settings = replace(settings, weights=str(folder / Path(settings.weights.removeprefix(OWN)).name))
+        if kind is VisionConfig and settings and (settings.weights or "").startswith(FOLDER_SOURCE):
+            settings = replace(settings, weights=str(folder / Path(settings.weights.removeprefix(FOLDER_SOURCE)).name))
         return settings
     except TypeError as error:  # of a later version, or not ours
         raise _no_adapter(folder, error) from error
@@ -200,8 +200,8 @@ def load_tensors(model: AdaptedLlama, folder: Path, groups: Sequence[Group] = GR
     """
     stored = _read_tensors(folder)
     own = {name: tensor for name, tensor in model.adapter_parameters().items() if group(name, model.config) in groups}
-    kept = {name: tensor for name, tensor in stored.items() if group(name, model.config) in (None, *groups)}
-    check_fit(own, kept, str(folder / TENSORS))
+    selected = {name: tensor for name, tensor in stored.items() if group(name, model.config) in (None, *groups)}
+    check_fit(own, selected, str(folder / TENSORS))
     with torch.no_grad():
         for name, parameter in own.items():
             parameter.copy_(stored[name])

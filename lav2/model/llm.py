@@ -39,9 +39,9 @@ def check_architecture(llm: PreTrainedModel) -> None:
     """Refuse a model whose layers do not look like a LLaMA's or whose attention bypasses the attention interface."""
     name = type(llm).__name__
     layers = getattr(getattr(llm, "model", None), "layers", None)
-    wanted = ("q_proj", "k_proj", "v_proj", "o_proj")
+    needed = ("q_proj", "k_proj", "v_proj", "o_proj")
     attention = getattr(layers[0], "self_attn", None) if layers is not None and len(layers) else None
-    missing = [part for part in wanted if not hasattr(attention, part)]
+    missing = [part for part in needed if not hasattr(attention, part)]
     if missing or not hasattr(layers[0], "input_layernorm"):
         raise LAV2Error(
             f"{name} is not a LLaMA-family model (its layers have no {', '.join(missing) or 'input_layernorm'}).",
@@ -100,7 +100,7 @@ def _template(tokenizer: PreTrainedTokenizerBase) -> str:
     if not tokenizer.chat_template:
         return "alpaca"
     adds_begin = tokenizer.bos_token_id is not None and tokenizer("a").input_ids[:1] == [tokenizer.bos_token_id]
-    begin = "" if adds_begin else tokenizer.bos_token or ""  # generate.encode would put a second one
+    begin = "" if adds_begin else tokenizer.bos_token or ""  # streaming.encode would put a second one
     values = {"bos_token": begin, "eos_token": tokenizer.eos_token or ""}
     return (
         "".join(f"{{% set {name} = {json.dumps(text)} %}}" for name, text in values.items()) + tokenizer.chat_template
@@ -157,6 +157,11 @@ def keep_norms_exact(llm: PreTrainedModel) -> None:
 
 
 def packing(quantize: Quantize, dtype: torch.dtype) -> BitsAndBytesConfig:
+    """How bitsandbytes packs linear layers; `dtype` of the products of 4-bit weights.
+
+    Raises:
+        LAV2Error: bitsandbytes is not installed.
+    """
     if not is_bitsandbytes_available():
         raise LAV2Error(
             f"{quantize} weights need bitsandbytes, which is not installed (or too old).",
@@ -197,6 +202,7 @@ def _described(path: Path) -> tuple[PreTrainedConfig, PreTrainedTokenizerBase]:
 
 
 def unreadable(path: Path, error: Exception) -> LAV2Error:
+    """The error to raise where transformers cannot load a model from `path`."""
     if files.is_out_of_memory(error) or isinstance(error, ModuleNotFoundError):
         return files.unreadable(path, error, "")
     return LAV2Error(

@@ -205,15 +205,15 @@ def check(preset: Preset, dtype: str, device: str = "cpu", quantize: str | None 
         return needed(preset, dtype, None if quantize == whole else quantize, device, training)
 
     need, have = size(), free(device)
-    told = f"about {need / 1e9:.1f} GB in {quantize or dtype}; {device} has {have / 1e9:.1f} GB free"
+    summary = f"about {need / 1e9:.1f} GB in {quantize or dtype}; {device} has {have / 1e9:.1f} GB free"
     if need <= max(have, BIG_BYTES):
-        return f"The frozen models need {told}." if training else f"{preset.name} needs {told}."
+        return f"The frozen models need {summary}." if training else f"{preset.name} needs {summary}."
     ways = {"--dtype bfloat16": size("bfloat16") if BYTES[dtype] > 2 else need}
     if device != "cpu":  # on a CPU, bitsandbytes would answer too slowly to be advised
         ways |= {f"--quantize {kind}": size(quantize=kind) for kind in PACKED_BYTES}
     fitting = next((way for way, wanted in ways.items() if wanted <= have), f"--preset {suggestion(have, device)}")
     raise LAV2Error(
-        f"The preset {preset.name} needs {told}.",
+        f"The preset {preset.name} needs {summary}.",
         f"Use {fitting}, close other programs, or run it on a machine with more memory.",
     )
 
@@ -229,14 +229,14 @@ def missing(preset: Preset) -> list[str]:
     """What a preset lacks on this machine and how to get it, a text each; nothing is fetched or loaded."""
     sources = [source for source in (preset.llm, preset.adapter, preset.caption_adapter) if source]
     imports = [source.partition("/")[0] if source.startswith("cache:") else source for source in sources]
-    told = [sentence for source in dict.fromkeys(imports) if (sentence := _absence(source))]
+    lines = [sentence for source in dict.fromkeys(imports) if (sentence := _absence(source))]
     vision = preset.vision
     if vision is not None and vision.weights == "openai":
         if not _stored_clip(preset) and _hub_folder(CLIP_REPOSITORY) is None:
-            told.append("OpenAI's CLIP ViT-L/14 would be fetched from the Hub.")
+            lines.append("OpenAI's CLIP ViT-L/14 would be fetched from the Hub.")
     elif vision is not None and vision.weights and (sentence := _absence(vision.weights)):
-        told.append(sentence)
-    return told
+        lines.append(sentence)
+    return lines
 
 
 def local(source: str) -> Path | None:

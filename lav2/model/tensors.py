@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
@@ -12,7 +13,7 @@ from lav2 import files
 from lav2.errors import LAV2Error
 
 
-def read_tensors(file: Path, next_step: str, mmap: bool = False) -> dict:
+def read_tensors(file: Path, next_step: str, mmap: bool = False) -> dict[str, Any]:
     """What a .safetensors file, or one of torch.save, holds by name; no code in it is run.
 
     Args:
@@ -24,7 +25,7 @@ def read_tensors(file: Path, next_step: str, mmap: bool = False) -> dict:
     """
     try:
         if file.suffix == ".safetensors":
-            return load_file(file)
+            return dict(load_file(file))
         stored = torch.load(file, map_location="cpu", weights_only=True, mmap=mmap)
     except Exception as error:  # torch, pickle and safetensors raise a dozen types
         raise files.unreadable(file, error, next_step) from error
@@ -40,9 +41,8 @@ def only_tensors(stored: object, file: Path, next_step: str) -> dict[str, Tensor
     Raises:
         LAV2Error: it is none.
     """
-    fits = isinstance(stored, dict) and all(
-        isinstance(name, str) and isinstance(value, Tensor) for name, value in stored.items()
-    )
-    if not fits or not stored:
+    if not isinstance(stored, dict) or not stored:
+        raise LAV2Error(f"{file} holds no tensors by name.", next_step)
+    if not all(isinstance(name, str) and isinstance(value, Tensor) for name, value in stored.items()):
         raise LAV2Error(f"{file} holds no tensors by name.", next_step)
     return stored

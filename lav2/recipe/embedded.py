@@ -18,15 +18,19 @@ def _encoder(run: Run, stage: Stage) -> dict[str, Any]:
 
     from lav2.instruct.photos import read_photos
     from lav2.training import encoder
+    from lav2.training.settings import EncoderConfig
 
     out, settings = run.out / stage.name, dict(stage.settings)
     dtype, record = settings.pop("dtype"), out / "encoder.json"
     if not record.exists() or (out / encoder.STATE).exists():  # else it ended, and only the manifest does not know
         learned, held = (read_photos(run.tables(stage), run.data, split) for split in ("train", "val"))
         torch.manual_seed(run.seed)
-        how = encoder.EncoderConfig(seed=run.seed, **settings)
-        encoder.tune(run.recipe.vision, learned, held, out, how, preflight.device(run.device), dtype, run.report)
-    return files.read_json(record)["validation"]
+        encoder_config = EncoderConfig(seed=run.seed, **settings)
+        encoder.tune(
+            run.recipe.vision, learned, held, out, encoder_config, preflight.device(run.device), dtype, run.report
+        )
+    scores: dict[str, Any] = files.read_json(record)["validation"]
+    return scores
 
 
 def train_adapter(run: Run, stage: Stage) -> dict[str, Any]:
@@ -38,7 +42,9 @@ def train_adapter(run: Run, stage: Stage) -> dict[str, Any]:
 
     out, settings = run.out / stage.name, dict(stage.settings)
     init, changes = settings.pop("init", None), settings.pop("adapter", {})
-    how = {name: settings.pop(name) for name in ("views", "warm_steps", "gate_init", "dtype") if name in settings}
+    run_options = {
+        name: settings.pop(name) for name in ("views", "warm_steps", "gate_init", "dtype") if name in settings
+    }
     tuned = ENCODER.removeprefix("made:") if ENCODER in stage.inputs else None
     training.run(
         replace(run.preset, adapter_config=replace(run.preset.adapter_config, **changes)),
@@ -51,7 +57,7 @@ def train_adapter(run: Run, stage: Stage) -> dict[str, Any]:
             cache=run.cache,
             device=run.device,
             resume=(out / run_folder.STATE).exists(),
-            **how,
+            **run_options,
         ),
         run.report,
     )
@@ -64,13 +70,14 @@ def _judge(run: Run, stage: Stage) -> dict[str, Any]:
     from lav2.training import reranker
     from lav2.training.settings import PhrasesConfig
 
-    out, told = run.out / stage.name, []
+    out = run.out / stage.name
+    lines: list[str] = []
     checkpoint.export(run.out / "captioner", out)
-    how = PhrasesConfig(cache=run.cache, seed=run.seed, device=run.device, **stage.settings)
-    reranker.learn_phrases(out, run.tables(stage), how, told.append)
-    for line in told:
+    phrases_config = PhrasesConfig(cache=run.cache, seed=run.seed, device=run.device, **stage.settings)
+    reranker.learn_phrases(out, run.tables(stage), phrases_config, lines.append)
+    for line in lines:
         run.report(line)
-    losses = re.findall(r"other photos: ([\d.]+)", "\n".join(told))
+    losses = re.findall(r"other photos: ([\d.]+)", "\n".join(lines))
     return {"validation loss": float(losses[-1]) if losses else None}
 
 
@@ -111,7 +118,7 @@ def _plain(run: Run, stage: Stage) -> dict[str, Any]:
 def _export(run: Run, stage: Stage) -> dict[str, Any]:
     from lav2.model import checkpoint
 
-    mark = {"recipe": run.recipe.name, "manifest": manifest_hash(read_manifest(run.out))}
+    mark = {"recipe": run.recipe.name, "manifest": manifest_hash(read_manifest(run.out) or {})}
     for name, source in (("caption", "answers"), ("chat", "chat")):
         folder = run.out / stage.name / name
         checkpoint.export(run.out / source, folder)
@@ -133,8 +140,8 @@ def _evaluate(run: Run, stage: Stage) -> dict[str, Any]:
         loaded, run.cache or weights.cache_dir() / "features", captioning=loaded.captioner.settings
     )
     data = run.data / "captions.jsonl"
-    scores, said = tasks.captions(runner, data, split="val", limit=stage.settings["limit"])
-    written = report.report(runner, ["recipe", run.recipe.name], run.seed, data, scores=scores, captions=said)
+    scores, captions = tasks.captions(runner, data, split="val", limit=stage.settings["limit"])
+    written = report.report(runner, ["recipe", run.recipe.name], run.seed, data, scores=scores, captions=captions)
     report.write(written, run.out / stage.name / stage.outputs[0])
     return scores
 
@@ -154,7 +161,7 @@ EMBEDDED = Recipe("embedded", config.EMBEDDED, config.EFFICIENTNET_LITE2, (
           (*FROZEN, "made:start/adapter.safetensors"), ADAPTER,
           {"stage": "caption", "init": "start", "steps": 4000, "batch": 12, "together": 2, "views": 4, "lr": 8e-4,
            "gate_lr": 1e-2, "dtype": "bfloat16"}, work=Work(tokens=341, at_once=400, looks=2)),
-    Stage("judge", "the judge of the captioner's drafts", _judge,
+    Stage("judge", "the reranker of the captioner's drafts", _judge,
           ("made:captioner/adapter.safetensors", *FROZEN[1:]), (*ADAPTER, "phrases.safetensors"), {"views": 2},
           work=Work(seconds=120)),
     Stage("rows", "questions and answers: made-up documents, question sets, photos", _rows,

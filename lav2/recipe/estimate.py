@@ -68,8 +68,9 @@ def estimate(preset: Preset, stage: Stage, photos: int) -> tuple[float, float]:
     """(hours of one CPU core, bytes of memory) of a stage, from what was measured with the shipped language model."""
     folder = preflight.local(preset.llm)
     described = folder / "config.json" if folder else None
-    known = described is not None and described.exists()
-    larger = preflight.parameters(files.read_json(described)) / PARAMETERS if known else 1.0
+    larger = 1.0
+    if described is not None and described.exists():
+        larger = preflight.parameters(files.read_json(described)) / PARAMETERS
     work = stage.work
     seconds = work.seconds + photos * (work.looks / LOOKS + work.lessons / LESSONS)
     if work.tokens:

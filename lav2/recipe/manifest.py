@@ -31,9 +31,9 @@ def read_manifest(out: Path) -> dict[str, Any] | None:
 
 def manifest_hash(manifest: Mapping[str, Any]) -> str:
     """SHA-256 over the stages before the export: what each was made of, and what it made."""
-    told = ("stage", "version", "settings", "seed", "model", "inputs", "outputs")
+    keys = ("stage", "version", "settings", "seed", "model", "inputs", "outputs")
     done = [s for s in manifest["stages"].values() if s["state"] == DONE and s["stage"] not in ("export", "evaluate")]
-    text = json.dumps([{name: stage[name] for name in told} for stage in done], sort_keys=True)
+    text = json.dumps([{name: stage[name] for name in keys} for stage in done], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -64,14 +64,20 @@ def facts_of(run: Run, stage: Stage) -> dict[str, Any]:
         model |= {name: preset[name] for name in ("adapter_config", "projector", "template")}
     found = {"stage": stage.name, "version": stage.version, "settings": dict(stage.settings), "seed": run.seed,
              "model": model, "inputs": {name: identity(path) for name, path in inputs.items()}}  # fmt: skip
-    return json.loads(json.dumps(found))
+    facts: dict[str, Any] = json.loads(json.dumps(found))
+    return facts
 
 
 def check_same(run: Run, stage: Stage, entry: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
+    """Whether a stage was begun with the facts of now.
+
+    Raises:
+        LAV2Error: something differs; the first three things are named.
+    """
     parts = ("settings", "model", "inputs")
-    there, now = ({"version": told["version"], "seed": told["seed"]} | {
-        name: value for part in parts for name, value in told[part].items()
-    } for told in (entry, facts))  # fmt: skip
+    there, now = ({"version": recorded["version"], "seed": recorded["seed"]} | {
+        name: value for part in parts for name, value in recorded[part].items()
+    } for recorded in (entry, facts))  # fmt: skip
     names = sorted(name for name in there.keys() | now.keys() if there.get(name) != now.get(name))
     differing = [f"{name} ({_short(there.get(name))} there, {_short(now.get(name))} now)" for name in names]
     if differing:
@@ -91,6 +97,11 @@ def _short(value: object) -> str:
 
 
 def check_outputs(run: Run, stage: Stage, entry: Mapping[str, Any]) -> None:
+    """Whether a finished stage's outputs are still what it made.
+
+    Raises:
+        LAV2Error: one is another file, or is gone.
+    """
     for name, known in entry["outputs"].items():
         path = run.out / stage.name / name
         if identity(path) != known:

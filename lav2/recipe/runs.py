@@ -67,9 +67,9 @@ def _make_stage(run: Run, stage: Stage, manifest: dict[str, Any], entry: dict[st
     from lav2.assistant.loading import versions
     from lav2.evaluation.report import commit
 
-    place = {"system": f"{platform.system()} {platform.machine()}", "cores": os.cpu_count(),
+    machine = {"system": f"{platform.system()} {platform.machine()}", "cores": os.cpu_count(),
              "device": preflight.device(run.device)}  # fmt: skip
-    entry |= {"state": BEGUN, "machine": place, "versions": versions(), "commit": commit()}
+    entry |= {"state": BEGUN, "machine": machine, "versions": versions(), "commit": commit()}
     before, begin = entry["seconds"], time.perf_counter()
     manifest["stages"][stage.name] = entry
     write(run, manifest)
@@ -99,7 +99,11 @@ def _forget(run: Run, manifest: dict[str, Any], start: str) -> None:
 
 @contextlib.contextmanager
 def alone(out: Path) -> Iterator[None]:
-    """Nobody else runs a recipe in the same folder meanwhile."""
+    """Hold the folder's lock: nobody else runs a recipe in it meanwhile.
+
+    Raises:
+        LAV2Error: somebody does.
+    """
     with (out / LOCK).open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

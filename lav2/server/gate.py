@@ -161,6 +161,7 @@ def hostname(host: str) -> str:
 
 
 def loopback(host: str) -> bool:
+    """Whether a name or address is this machine to itself: localhost, 127.0.0.1, ::1 ..."""
     if host == "localhost" or host.endswith(".localhost"):
         return True
     try:
@@ -172,10 +173,10 @@ def loopback(host: str) -> bool:
 def size(folder: Path) -> int:
     """Bytes of all files in a folder, of which some may go meanwhile."""
     total = 0
-    for place, _, names in os.walk(folder):
+    for parent, _, names in os.walk(folder):
         for name in names:
             try:
-                total += os.lstat(os.path.join(place, name)).st_size
+                total += os.lstat(os.path.join(parent, name)).st_size
             except OSError:
                 continue
     return total

@@ -9,7 +9,7 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Callable, Collection, Generator, Iterator
+from collections.abc import Callable, Collection, Generator
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import wraps
@@ -34,7 +34,7 @@ WAITING, ANSWERING = "waiting", "answering"
 log = logging.getLogger("lav2.answers")
 
 
-class Parts(Protocol):
+class AssistantStatus(Protocol):
     """What /health tells of an assistant (lav2.assistant.service)."""
 
     preset: str
@@ -52,7 +52,7 @@ class _Watched:
     state: str = ANSWERING
     begun: float = field(default_factory=time.perf_counter)
     first_token: float | None = None  # seconds from the question on
-    position: int = 0  # the first one in line; 0: nobody was before it
+    position: int = 0  # its first one in the queue; 0: it did not wait
     prompt_tokens: int = 0
     experts: dict[str, dict[str, Any]] = field(default_factory=dict)
 
@@ -91,11 +91,11 @@ class Monitor:
 
     def observed(
         self, answer: Callable[[Request, Any], Generator[Event, None, None]]
-    ) -> Callable[..., Iterator[Event]]:
+    ) -> Callable[..., Generator[Event, None, None]]:
         """A function of a request and what cancels it, whose events are counted on their way; they stay as they are."""
 
         @wraps(answer)
-        def wrapped(request: Request, cancel: Any) -> Iterator[Event]:
+        def wrapped(request: Request, cancel: Any) -> Generator[Event, None, None]:
             seen, outcome = _Watched(request), "abandoned"
             self._questions.labels(seen.state).inc()
             error: BaseException | None = None
@@ -170,7 +170,7 @@ class Monitor:
 
     def _line(self, seen: _Watched, outcome: str, error: BaseException | None) -> dict[str, Any]:
         sampling = seen.request.sampling
-        told = {
+        line = {
             "outcome": outcome,
             "seconds": round(time.perf_counter() - seen.begun, 4),
             "first_token": None if seen.first_token is None else round(seen.first_token, 4),
@@ -181,9 +181,11 @@ class Monitor:
             "prompt_tokens": seen.prompt_tokens,
             "max_new_tokens": sampling.max_new_tokens,
         }
-        return told if error is None else {**told, "error": self.key(error)}
+        return line if error is None else {**line, "error": self.key(error)}
 
-    def routes(self, assistant: Callable[[], Parts], ending: Callable[[], bool] = lambda: False) -> list[Route]:
+    def routes(
+        self, assistant: Callable[[], AssistantStatus], ending: Callable[[], bool] = lambda: False
+    ) -> list[Route]:
         """Starlette routes of /metrics and /health.
 
         Args:
@@ -199,13 +201,13 @@ class Monitor:
                 ready = assistant()
             except LAV2Error as error:
                 return JSONResponse({"status": "loading", "cause": error.cause}, 503, {"retry-after": "5"})
-            told = {"status": "ending"} if ending() else {"status": "ready"}
-            return JSONResponse({**told, **loaded(ready)}, 503 if ending() else 200)
+            status = {"status": "ending"} if ending() else {"status": "ready"}
+            return JSONResponse({**status, **loaded(ready)}, 503 if ending() else 200)
 
         return [Route(METRICS, metrics, methods=["GET"]), Route(HEALTH, health, methods=["GET"])]
 
 
-def loaded(assistant: Parts) -> dict[str, Any]:
+def loaded(assistant: AssistantStatus) -> dict[str, Any]:
     """The parts of an assistant: seconds that each took to load, and of each expert whether it can look: `loaded`,
     `not loaded` (the first question about a photo loads it) or why it cannot run."""
     seconds, failed = assistant.load_seconds, assistant.expert_failures

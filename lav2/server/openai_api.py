@@ -1,4 +1,4 @@
-"""The OpenAI-compatible door over HTTP: `/v1/chat/completions`, plain and streamed, and `/v1/models`. No torch.
+"""The OpenAI-compatible API over HTTP: `/v1/chat/completions`, plain and streamed, and `/v1/models`. No torch.
 
 What a body may hold is in lav2.server.openai_schema. The answer carries `lav2` with evidence and prompt beside OpenAI's
 fields. Photos come as data: URLs only; nothing is ever fetched.
@@ -12,8 +12,8 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Generator
+from contextlib import closing, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -43,12 +43,12 @@ AT_ONCE = 8  # requests; one more is told to come back (429)
 HEARTBEAT = 1.0  # seconds between two looks whether the caller is still there
 CHAT, MODELS = "/v1/chat/completions", "/v1/models"
 
-Answer = Callable[[Request, threading.Event], Iterator[Event]]
+Answer = Callable[[Request, threading.Event], Generator[Event, None, None]]
 
 
 def routes(assistant: Callable[[], Assistant], answer: Answer) -> list[Route]:
     """Starlette routes; `assistant` is called at each request and may raise LAV2Error while it is loading. `answer`
-    is its own, or one that lends it the GPU; it makes a generator."""
+    is its own, or one that runs it where the GPU is; it makes a generator."""
     slots = threading.Semaphore(AT_ONCE)
     bodies = _Bodies()
 
@@ -56,17 +56,17 @@ def routes(assistant: Callable[[], Assistant], answer: Answer) -> list[Route]:
         try:
             raw = await bodies.read(http)
             ready = _loaded(assistant)
-            asked, running = await _begun(raw, ready, http.client.host if http.client else None)
-            return await _given(http, ready, asked, running)
+            asked, running = await _start(raw, ready, http.client.host if http.client else None)
+            return await _respond(http, ready, asked, running)
         except ClientDisconnect:
             return Response(status_code=400)  # nobody reads it
         except Exception as error:
             return _error(error)
 
-    async def _begun(raw: bytes, ready: Assistant, client: str | None) -> tuple[Asked, _Running]:
+    async def _start(raw: bytes, ready: Assistant, client: str | None) -> tuple[Asked, _Running]:
         if not slots.acquire(blocking=False):
-            told = f"{AT_ONCE} requests are being answered. Try again in a few seconds."
-            raise Refused(told, None, "rate_limit_exceeded", 429)
+            message = f"{AT_ONCE} requests are being answered. Try again in a few seconds."
+            raise Refused(message, None, "rate_limit_exceeded", 429)
         try:
             asked = await run_in_threadpool(lambda: to_asked(parse(raw)))
             _check_model(asked.model, ready)
@@ -89,8 +89,8 @@ def routes(assistant: Callable[[], Assistant], answer: Answer) -> list[Route]:
     async def unknown(http: HttpRequest) -> Response:
         path = http.url.path
         known = path in (CHAT, MODELS) or path.startswith(MODELS + "/")
-        told = f"{http.method} {path} is not served here. There are POST {CHAT} and GET {MODELS}."
-        return _error(Refused(told, None, "unknown_url", 405 if known else 404))
+        message = f"{http.method} {path} is not served here. There are POST {CHAT} and GET {MODELS}."
+        return _error(Refused(message, None, "unknown_url", 405 if known else 404))
 
     started = int(time.time())
     return [
@@ -110,8 +110,8 @@ def _loaded(assistant: Callable[[], Assistant]) -> Assistant:
 
 def _check_model(name: str, assistant: Assistant) -> None:
     if name not in ("", assistant.preset):
-        told = f"The model {name[:60]!r} does not exist here; {assistant.preset!r} does."
-        raise Refused(told, "model", "model_not_found", 404)
+        message = f"The model {name[:60]!r} does not exist here; {assistant.preset!r} does."
+        raise Refused(message, "model", "model_not_found", 404)
 
 
 # ---------------------------------------------------------------- the body
@@ -120,7 +120,7 @@ def _check_model(name: str, assistant: Assistant) -> None:
 class _Bodies:
     """Reads bodies within limits of bytes and time, so that half-sent ones take neither a slot nor all memory."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._held = 0  # bytes of bodies that are being read, beyond FREE_BYTES of each
 
     async def read(self, http: HttpRequest) -> bytes:
@@ -147,11 +147,13 @@ class _Bodies:
                     counted += more
                     self._held += more
                     if more and self._held > BODIES_LIMIT:
-                        told = "Too many large requests are being received. Try again in a few seconds."
-                        raise Refused(told, None, "rate_limit_exceeded", 429)
+                        message = "Too many large requests are being received. Try again in a few seconds."
+                        raise Refused(message, None, "rate_limit_exceeded", 429)
         except TimeoutError:
-            told = f"The request took longer than {BODY_SECONDS} s, or stood still for {IDLE_SECONDS} s. Send it again."
-            raise Refused(told, None, "request_timeout", 408) from None
+            message = (
+                f"The request took longer than {BODY_SECONDS} s, or stood still for {IDLE_SECONDS} s. Send it again."
+            )
+            raise Refused(message, None, "request_timeout", 408) from None
         finally:
             self._held -= counted
         return bytes(read)
@@ -161,12 +163,13 @@ class _Bodies:
 
 
 class _Running:
-    """An answer that a thread of its own makes. The thread closes the assistant's generator, which frees its place in
-    the line, and calls `ended`, however the answer ends: the caller's task may be gone by then."""
+    """An answer that a thread of its own makes. The thread closes the assistant's generator, which frees its slot in
+    the queue, and calls `ended`, however the answer ends: the caller's task may be gone by then."""
 
     def __init__(self, answer: Answer, request: Request, ended: Callable[[], None]):
         self.cancel = threading.Event()
-        self._loop, self._events = asyncio.get_running_loop(), asyncio.Queue()
+        self._loop = asyncio.get_running_loop()
+        self._events: asyncio.Queue[Event | Exception] = asyncio.Queue()
         self._answer, self._request, self._ended = answer, request, ended
         self._look = self._loop.time() + HEARTBEAT  # when it is looked next whether the caller is there
         try:
@@ -176,19 +179,16 @@ class _Running:
 
     def _run(self) -> None:
         try:
-            events = self._answer(self._request, self.cancel)
-            try:
+            with closing(self._answer(self._request, self.cancel)) as events:
                 for event in events:
-                    self._put(event)
-            finally:
-                events.close()
-            self._put(RuntimeError("The answer had no end."))  # after Done, nobody reads it
+                    self._hand_over(event)
+            self._hand_over(RuntimeError("The answer had no end."))  # after Done, nobody reads it
         except Exception as error:
-            self._put(error)
+            self._hand_over(error)
         finally:
             self._ended()
 
-    def _put(self, event: Event | Exception) -> None:
+    def _hand_over(self, event: Event | Exception) -> None:
         with suppress(RuntimeError):  # the server is being closed
             self._loop.call_soon_threadsafe(self._events.put_nowait, event)
 
@@ -219,10 +219,10 @@ class _Stop:
         if self.found:
             return ""
         text = self._held + piece
-        places = [place for word in self._words if (place := text.find(word)) >= 0]
-        self.found = bool(places)
+        positions = [position for word in self._words if (position := text.find(word)) >= 0]
+        self.found = bool(positions)
         if self.found:
-            cut = min(places)
+            cut = min(positions)
         else:
             beginnings = (n for word in self._words for n in range(1, len(word)) if text.endswith(word[:n]))
             cut = len(text) - (0 if last else max(beginnings, default=0))
@@ -237,7 +237,9 @@ class _Reply:
         self._assistant, self._asked, self._running = assistant, asked, running
         self._stop, self._said = _Stop(asked.stop), ""
         self._prompt_tokens, self._most = 0, asked.request.sampling.max_new_tokens
-        self.reason, self.usage, self.more = None, {}, {}
+        self.reason: str | None = None
+        self.usage: dict[str, int] = {}
+        self.more: dict[str, Any] = {}
 
     def text(self, event: Event) -> str:
         """What an event adds to the answer."""
@@ -264,10 +266,10 @@ class _Reply:
         return self._said.strip()
 
     def _end(self, done: Done) -> None:
-        said = self._assistant.count_tokens(self._said) if self._stop.found else done.tokens
-        self.reason = "length" if said >= self._most and not self._stop.found and not done.rule else "stop"
-        total = self._prompt_tokens + said
-        self.usage = {"prompt_tokens": self._prompt_tokens, "completion_tokens": said, "total_tokens": total}
+        tokens = self._assistant.count_tokens(self._said) if self._stop.found else done.tokens
+        self.reason = "length" if tokens >= self._most and not self._stop.found and not done.rule else "stop"
+        total = self._prompt_tokens + tokens
+        self.usage = {"prompt_tokens": self._prompt_tokens, "completion_tokens": tokens, "total_tokens": total}
         request = self._asked.request
         self.more = {
             "experts": list(done.experts(request)),
@@ -282,8 +284,8 @@ class _Reply:
         }
 
 
-async def _given(http: HttpRequest, assistant: Assistant, asked: Asked, running: _Running) -> Response:
-    """The response, once the first event is there: where the line is full, it is told by the status."""
+async def _respond(http: HttpRequest, assistant: Assistant, asked: Asked, running: _Running) -> Response:
+    """The response, once the first event is there: a full queue is told by the status."""
     reply = _Reply(assistant, asked, running)
     streamed = False
     try:
@@ -343,7 +345,7 @@ async def _pieces(
             yield _data({**head, "choices": [], "usage": reply.usage})
         yield "data: [DONE]\n\n"
     except Exception as error:
-        yield _data(_told(error)[1])
+        yield _data(_status_and_body(error)[1])
 
 
 def _data(value: dict[str, Any]) -> str:
@@ -356,11 +358,11 @@ def _head(assistant: Assistant, kind: str) -> dict[str, Any]:
 
 
 def _error(error: Exception) -> JSONResponse:
-    status, body = _told(error)
+    status, body = _status_and_body(error)
     return JSONResponse(body, status, {"retry-after": "5"} if status in (429, 503) else None)
 
 
-def _told(error: Exception) -> tuple[int, dict[str, Any]]:
+def _status_and_body(error: Exception) -> tuple[int, dict[str, Any]]:
     """(status, body in OpenAI's shape) of a failure. Of a bug only its kind is told; the log has its trace."""
     param, code, status, message = None, None, 400, str(error)
     match error:

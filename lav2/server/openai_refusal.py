@@ -57,8 +57,8 @@ def check_size(data: Any) -> None:
 def too_much(field: str | None) -> Refused:
     """A body with too many values, most of them in `field`."""
     name = field and cut(field, SHOWN)
-    told = f"The request has more than {VALUES:,} values" + (f", most of them in `{name}`" if name else "")
-    return Refused(f"{told}. Send less of the conversation; {DOCS}", name, "request_too_large", 413)
+    cause = f"The request has more than {VALUES:,} values" + (f", most of them in `{name}`" if name else "")
+    return Refused(f"{cause}. Send less of the conversation; {DOCS}", name, "request_too_large", 413)
 
 
 def refusal(data: Any, failed: ValidationError) -> Refused:

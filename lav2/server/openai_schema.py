@@ -109,7 +109,7 @@ class ChatBody(_Strict):
     ) = ""
     stream: bool = False
     stream_options: StreamOptions | None = None
-    experts: list[Literal[(*EXPERT_NAMES, AUTO)]] = list(EXPERT_NAMES)  # of this server
+    experts: list[Literal[(*EXPERT_NAMES, AUTO)]] = list(EXPERT_NAMES)  # type: ignore[valid-type]  # of this server
 
     # The caller's own labels: nothing is kept of them, and no answer depends on them.
     user: str = ""
@@ -205,10 +205,10 @@ def to_asked(body: ChatBody) -> Asked:
 
 def _conversation(messages: Sequence[Message]) -> tuple[str, Image.Image | None, tuple[Turn, ...]]:
     """(last question, the photo that it is about, the turns since that photo)."""
-    said = [(i, message) for i, message in enumerate(messages) if not isinstance(message, SystemMessage)]
+    dialogue = [(i, message) for i, message in enumerate(messages) if not isinstance(message, SystemMessage)]
     url, where, asked = None, "", None
     turns: list[Turn] = []
-    for role, group in groupby(said, key=lambda item: item[1].role):
+    for role, group in groupby(dialogue, key=lambda item: item[1].role):
         numbered = list(group)
         text = "\n".join(filter(None, (_text(message) for _, message in numbered)))
         if role == "assistant":
@@ -238,7 +238,7 @@ def _text(message: UserMessage | AssistantMessage) -> str:
     return text or getattr(message, "refusal", "")
 
 
-def _photos(number: int, message: UserMessage) -> Iterator[tuple[str, str]]:
+def _photos(number: int, message: UserMessage | AssistantMessage) -> Iterator[tuple[str, str]]:
     """(path of the field, URL) of each photo in a message."""
     if not isinstance(message.content, str):
         for i, part in enumerate(message.content):

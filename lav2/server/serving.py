@@ -14,7 +14,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -148,11 +148,13 @@ def exit_on_sigterm() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
 
 
-def stoppable(answer: Callable[[Any, threading.Event], Iterator[Any]]) -> Callable[..., Iterator[Any]]:
+def stoppable(
+    answer: Callable[[Any, threading.Event], Iterator[Any]],
+) -> Callable[..., Generator[Any, None, None]]:
     """A function of a request and the event that stops it, whose answers `stop_answers` ends early."""
 
     @functools.wraps(answer)
-    def wrapped(request: Any, run: threading.Event) -> Iterator[Any]:
+    def wrapped(request: Any, run: threading.Event) -> Generator[Any, None, None]:
         if _ending.is_set():
             raise Unavailable("The app is shutting down.", "Ask again in a moment.")
         with _changed:

@@ -51,10 +51,10 @@ def distil(
     llm, tokenizer = load_llm(preset.llm, getattr(torch, training_precision(target)), target)
     plain = AdaptedLlama(llm, replace(preset.adapter_config, fusion="late")).eval()  # a new adapter is the identity
     texts = [prompt_of(InstructionRow(None, (Turn(text, ""),)), tokenizer, preset.template) for text in asked]
-    said = answer_all(plain, tokenizer, texts, [None] * len(texts), None, PLAIN_ANSWER)
+    answers = answer_all(plain, tokenizer, texts, [None] * len(texts), None, PLAIN_ANSWER)
     rows = [
         {"instruction": text, "output": answer, "split": "val" if n % HELD_OUT == HELD_OUT - 1 else "train"}
-        for n, (text, answer) in enumerate(zip(asked, said, strict=True))
+        for n, (text, answer) in enumerate(zip(asked, answers, strict=True))
         if answer and len(tokenizer(answer).input_ids) < PLAIN_ANSWER.max_new_tokens
     ]
     files.write_text(out, json.dumps(rows, ensure_ascii=False, indent=1) + "\n")

@@ -47,7 +47,7 @@ def sum_gradients(gradients: Sequence[torch.Tensor], loss: float) -> float:
     *parts, total = flat.split([*(len(part) for part in parts), 1])
     for gradient, part in zip(gradients, parts, strict=True):
         gradient.copy_(part.view_as(gradient))
-    return total.item()
+    return float(total.item())
 
 
 def silent(line: str) -> None:

@@ -39,7 +39,7 @@ ENCODER, STATE = "encoder.safetensors", "state.pt"
 TEACHER = 0.3  # least confidence of a box that a teacher, not a person, drew
 COMMON = 0.39  # a word is one of the photo's, in validation, where two of five captions have it
 FEWEST = 5  # photos of validation that have a word or kind which is scored
-LARGER = 1.12  # photos are read at this many times S, so that crops keep their sharpness
+CROP_MARGIN = 1.12  # photos are read at this many times S, so that crops keep their sharpness
 
 
 # --- what is learned -----------------------------------------------------------------------------------------
@@ -220,8 +220,8 @@ def tune(
                 _save(out / STATE, parts, settings, step + 1)
     scores = score(tower, head, names, validation, products) if validation else {}
     report(", ".join(f"{name} {value:.3f}" for name, value in scores.items()))
-    kept = {key: tensor for key, tensor in tower.net.state_dict().items() if not key.startswith("classifier.")}
-    save_file({key: tensor.half().contiguous() for key, tensor in kept.items()}, out / ENCODER)
+    backbone = {key: tensor for key, tensor in tower.net.state_dict().items() if not key.startswith("classifier.")}
+    save_file({key: tensor.half().contiguous() for key, tensor in backbone.items()}, out / ENCODER)
     record = {"start": asdict(vision), "settings": asdict(settings), "words": len(names.words), "kinds": names.kinds,
               "photos": len(photos), "validation": scores}  # fmt: skip
     (out / "encoder.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
@@ -248,14 +248,14 @@ def _learned(net: nn.Module, stages: nn.Sequential, settings: EncoderConfig) -> 
 
 def _rows(photos: int, step: int, settings: EncoderConfig) -> Tensor:
     """Indices of a step's photos [B]: each once per epoch."""
-    epoch, place = divmod(step, photos // settings.batch)
+    epoch, batch = divmod(step, photos // settings.batch)
     order = torch.randperm(photos, generator=torch.Generator().manual_seed(settings.seed + 1_000_003 * (epoch + 1)))
-    return order[place * settings.batch : (place + 1) * settings.batch]
+    return order[batch * settings.batch : (batch + 1) * settings.batch]
 
 
 def _read(photos: Sequence[Photo], vision: VisionConfig) -> Tensor:
     """Whole photos squeezed to squares [B, 3, 1.12 S, 1.12 S] of 0..255."""
-    side = round(LARGER * vision.image_size)
+    side = round(CROP_MARGIN * vision.image_size)
     arrays = [np.asarray(open_image(photo.image).resize((side, side)), np.float32) for photo in photos]
     return torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2)
 

@@ -63,7 +63,7 @@ def grade(
     rows: Sequence[InstructionRow],
     features: FeatureCache | None,
 ) -> dict[str, float | int]:
-    """Share of right greedy answers per kind of question and over all that a program can judge (lav2.instruct)."""
+    """Share of right greedy answers by kind of question (lav2.instruct), and over all that a program can grade."""
     rows = [row for row in rows if "truth" in row.facts]
     prompts = [prompt_of(row, tokenizer, template) for row in rows]
     sampling = Sampling(max_new_tokens=48)

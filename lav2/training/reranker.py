@@ -1,4 +1,4 @@
-"""Teaching the judge of a captioner's drafts what people say of photos."""
+"""Teaching the reranker of a captioner's drafts what people say of photos."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ def learn_phrases(
     how: PhrasesConfig = PhrasesConfig(),
     report: Callable[[str], None] = print,
 ) -> None:
-    """Teach a captioner's judge (lav2.captioning.reranker) on captions; what `python -m lav2 phrases` calls.
+    """Teach a captioner's reranker (lav2.captioning.reranker) on captions; what `python -m lav2 phrases` calls.
 
     Args:
-        folder: of a caption adapter, through whose image encoder the photos are seen; the judge is written into it.
+        folder: of a caption adapter, through whose image encoder the photos are seen; the reranker is written into it.
         data: caption files (lav2.data.formats.read_rows); rows of the split `val` are told the loss of.
 
     Raises:
@@ -49,6 +49,6 @@ def learn_phrases(
     train_rows, val_rows = captions["train"], captions["val"]
     photos = torch.stack([seen(train_rows, view) for view in range(how.views)], 1)  # [photos, views, 2C]
     held = (seen(val_rows, 0), [row.captions for row in val_rows]) if val_rows else None
-    said, settings = [row.captions for row in train_rows], RerankerConfig(seed=how.seed)
-    model = reranker.learn(photos, said, vision, held, settings, target, report)
+    references, settings = [row.captions for row in train_rows], RerankerConfig(seed=how.seed)
+    model = reranker.learn(photos, references, vision, held, settings, target, report)
     reranker.save(model, folder, {"data": [str(file) for file in data], "views": how.views, **asdict(settings)})

@@ -35,10 +35,10 @@ def check_out(out: Path, resume: bool) -> None:
             f"{out} holds no run that could go on (no {STATE}).",
             "Leave --resume away to start one there, or give the --out of the run.",
         )
-    taken = [name for name in (STATE, TENSORS, CONFIG) if (out / name).exists()]
-    if taken and not resume:
+    existing = [name for name in (STATE, TENSORS, CONFIG) if (out / name).exists()]
+    if existing and not resume:
         raise LAV2Error(
-            f"{out} already holds a training run or an adapter ({', '.join(taken)}).",
+            f"{out} already holds a training run or an adapter ({', '.join(existing)}).",
             f"To go on with that run, add --resume; to start from its adapter, give --init {out} and another --out; "
             "to train anew, choose another --out or delete that folder.",
         )
@@ -68,7 +68,7 @@ def load_state(out: Path, facts: Mapping[str, Any]) -> dict[str, Any]:
     """
     file = out / STATE
     try:
-        state = torch.load(file, map_location="cpu", weights_only=True)
+        state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
         stored = json.loads(state["facts"])
     except Exception as error:  # torch and pickle raise anything on a damaged file
         raise files.unreadable(file, error, "Start the run anew with another --out.") from error

@@ -74,8 +74,8 @@ class CiderReward:
 
     def reward(self, image: str, ids: Sequence[int], ended: bool) -> float:
         """CIDEr-D of a caption's ids against the photo's own captions; their end counts as a word."""
-        said = coco_tokens(self._tokenizer.decode(ids, skip_special_tokens=True))
-        return self._score([*said, END] if ended else said, self._truths[image])
+        words = coco_tokens(self._tokenizer.decode(ids, skip_special_tokens=True))
+        return self._score([*words, END] if ended else words, self._truths[image])
 
 
 def _ended(ids: list[int], end: int) -> list[int]:

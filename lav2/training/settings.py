@@ -91,7 +91,7 @@ class RunConfig(Placing):
 
 @dataclass(frozen=True)
 class PhrasesConfig:
-    """How the judge of drafts learns."""
+    """How the reranker of drafts learns."""
 
     images: Path | None = setting(None, IMAGES, metavar="FOLDER")
     cache: Path | None = setting(None, CACHE, metavar="FOLDER")

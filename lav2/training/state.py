@@ -40,9 +40,9 @@ class WeightAverage:
     def swap(self) -> None:
         """Exchange the parameters with their averages."""
         for name, parameter in self._parameters.items():
-            kept = parameter.detach().clone()
+            previous = parameter.detach().clone()
             parameter.copy_(self.tensors[name])
-            self.tensors[name] = kept
+            self.tensors[name] = previous
 
     @contextlib.contextmanager
     def applied(self) -> Iterator[None]:
@@ -54,7 +54,8 @@ class WeightAverage:
 def save_progress(
     model, optim, average: WeightAverage | None, config, out: Path, base, progress: Progress, notes, facts
 ) -> None:
-    told = {**(notes or {}), "stage": config.stage, "train": asdict(config), "step": progress.step,
+    """Write the state that a killed run goes on from, and the adapter so far, averaged where there is an average."""
+    metadata = {**(notes or {}), "stage": config.stage, "train": asdict(config), "step": progress.step,
             "seconds": round(progress.seconds), "validation": progress.history}  # fmt: skip
     # The state holds the weights as well, so that a kill between the two files leaves no run of two steps.
     state = {
@@ -64,12 +65,13 @@ def save_progress(
     }  # fmt: skip
     run_folder.save_state(out, state, facts)
     with average.applied() if average else contextlib.nullcontext():
-        checkpoint.save(model, out, base, told)
+        checkpoint.save(model, out, base, metadata)
 
 
 @torch.no_grad()
 def resume_progress(model, optim, average: WeightAverage | None, facts: dict, out: Path) -> Progress:
-    """
+    """Put back what `save_progress` wrote.
+
     Raises:
         LAV2Error: the run in `out` is another one.
     """
@@ -86,14 +88,14 @@ def resume_progress(model, optim, average: WeightAverage | None, facts: dict, ou
 def open_log(file: Path, step: int) -> Callable[[dict], None]:
     """A function that appends rows to log.csv; rows past a resumed step are dropped first."""
     fields = ["step", "kind", "loss", "seconds"]
-    kept = []
+    rows = []
     if step and file.exists():
         with file.open(newline="") as old:
-            kept = [row for row in csv.DictReader(old) if int(row["step"]) <= step]
+            rows = [row for row in csv.DictReader(old) if int(row["step"]) <= step]
     handle = file.open("w", newline="")
     writer = csv.DictWriter(handle, fields)
     writer.writeheader()
-    writer.writerows(kept)
+    writer.writerows(rows)
 
     def log(row: dict) -> None:
         writer.writerow(row)

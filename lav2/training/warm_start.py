@@ -15,6 +15,7 @@ from lav2.model.adapted import AdaptedLlama
 
 
 def encode_text(tokenizer, text: str) -> list[int]:
+    """Token ids of a text, without special tokens."""
     return tokenizer(text, add_special_tokens=False).input_ids
 
 
@@ -47,10 +48,10 @@ def warm_start(
     if not len(known):
         report(f"No warm start: no word stands in the captions of 5 of the {len(images)} photos.")
         return
-    place = {int(token): index for index, token in enumerate(known)}
+    index_of = {int(token): index for index, token in enumerate(known)}
     truth = torch.zeros(len(images), len(known))  # [photos, W]
     for row, ids in enumerate(words.values()):
-        truth[row, [place[token] for token in ids if token in place]] = 1
+        truth[row, [index_of[token] for token in ids if token in index_of]] = 1
     embedding = model.llm.get_input_embeddings().weight[known].float()
     embedding = F.normalize(embedding - embedding.mean(0), dim=-1)  # [W, D], without what all tokens share
     # Without knowledge of the photo the loss is the tokens' own entropy; logsumexp over K equal matches is log K.

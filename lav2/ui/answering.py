@@ -1,4 +1,4 @@
-"""Loading the assistant, and its answers for every door; on ZeroGPU they come from a process that has the GPU."""
+"""Loading the assistant, and its answers for every interface; on ZeroGPU they come from a process that has the GPU."""
 
 import contextvars
 import gc
@@ -36,7 +36,7 @@ QUEUE_SIZE = 32
 
 ON_SPACES = "SPACE_ID" in os.environ
 ON_ZERO_GPU = ON_SPACES and preflight.zero_gpu()
-# The assistant keeps the line and tells everybody's position in it; where the GPU is only lent, Gradio's queue does.
+# The assistant keeps the queue and tells everybody's position in it; on ZeroGPU, Gradio's own queue does.
 MODEL = {"concurrency_id": "model", "concurrency_limit": 2 if ON_ZERO_GPU else QUEUE_SIZE}
 
 ASSISTANT: "Assistant | None" = None  # the only thing that users share; main() loads it
@@ -46,6 +46,11 @@ FALLBACK: dict[str, str] = {}  # the preset that was asked for and why another o
 
 
 def assistant() -> "Assistant":
+    """The loaded assistant.
+
+    Raises:
+        LAV2Error: it is not loaded yet.
+    """
     if ASSISTANT is None:
         raise LAV2Error(TEXTS["en"]["not_loaded"], TEXTS["en"]["not_loaded_next"])
     return ASSISTANT
@@ -66,9 +71,8 @@ def beside() -> str:
 
 
 def zerogpu_answer(request: Request) -> Iterator[Event | LAV2Error]:
-    """On ZeroGPU this runs in a process of its own that has the GPU; requests and events go there and back as they
-    are, but a Cancellation cannot. An error goes back as a value: of one that is raised, `spaces` hands on its kind
-    alone."""
+    """The assistant's events, in a process that has ZeroGPU's GPU. Requests and events cross to it as they are; a
+    Cancellation cannot. An error comes back as a value: of a raised one, `spaces` would pass on the type alone."""
     try:
         yield from answerer(request).answer(request)
     except LAV2Error as error:
@@ -78,7 +82,7 @@ def zerogpu_answer(request: Request) -> Iterator[Event | LAV2Error]:
 def zerogpu_examine(
     photo: Image.Image, experts: tuple[str, ...], client: str | None
 ) -> dict[str, Evidence] | LAV2Error:
-    """The experts alone, lent the GPU in the same way: the captioner is on it."""
+    """The experts alone, in a process with the GPU in the same way: the captioner is on it."""
     try:
         return assistant().examine(photo, experts, client)
     except LAV2Error as error:
@@ -93,9 +97,9 @@ if ON_ZERO_GPU:
 @MONITOR.observed
 @serving.stoppable
 def answer(request: Request, cancel: threading.Event) -> Iterator[Event]:
-    """The assistant's events, for every door; where the GPU is only lent, an answer that is stopped is ended here.
+    """The assistant's events, for every interface; on ZeroGPU, an answer that is stopped is ended here.
 
-    Close it where it is not read to its end (contextlib.closing): it holds a place in line.
+    Close it where it is not read to its end (contextlib.closing): it holds a slot in the queue.
     """
     if not ON_ZERO_GPU:
         yield from answerer(request).answer(request, cancel)
@@ -115,10 +119,10 @@ def answer(request: Request, cancel: threading.Event) -> Iterator[Event]:
 def examine(
     photo: Image.Image, experts: tuple[str, ...], client: str | None, cancel: Cancellation
 ) -> dict[str, Evidence]:
-    """What the experts find, wherever they look; where the GPU is only lent, `cancel` does not reach them.
+    """What the experts find, wherever they look; on ZeroGPU, `cancel` does not reach them.
 
     Raises:
-        LAV2Error: as Assistant.examine, or no GPU is lent.
+        LAV2Error: as Assistant.examine, or ZeroGPU gives no GPU.
     """
     if not ON_ZERO_GPU:
         return assistant().examine(photo, experts, client, cancel)
@@ -131,7 +135,7 @@ def examine(
 
 @contextmanager
 def refusals_told() -> Iterator[None]:
-    """Where ZeroGPU lends no GPU, or takes it back, `spaces` raises an error of Gradio with the reason."""
+    """Where ZeroGPU gives no GPU, or takes it back, `spaces` raises an error of Gradio with the reason."""
     from gradio import Error
 
     try:
@@ -150,8 +154,8 @@ def stream(requests: Mapping[str, Request], cancel: Cancellation) -> Iterator[tu
 
     def feed(key: str, request: Request) -> None:
         try:
-            with closing(answer(request, cancel)) as told:
-                for event in told:
+            with closing(answer(request, cancel)) as answer_events:
+                for event in answer_events:
                     events.put((key, event))
         except Exception as error:
             events.put((key, error))
@@ -247,7 +251,7 @@ def warm() -> None:
     """What is done while the page comes up; a question that is asked before waits for the experts that it wants."""
     try:
         ASSISTANT.load_experts(print)
-        if not ON_ZERO_GPU:  # there, a GPU is lent to questions of users only
+        if not ON_ZERO_GPU:  # there, only users' questions get a GPU
             ASSISTANT.warm_up()
     except Exception as error:  # the first question will meet it as well, and tell
         print(f"         warm-up: failed: {type(error).__name__}: {error}")

@@ -139,6 +139,7 @@ def examine(image: str | None, experts: list[str], asking: gr.Request = None) ->
 def api_request(
     image: str | None, question: str, experts: Sequence[str], *sampling: float, asking: gr.Request | None
 ) -> Request:
+    """An endpoint's inputs as a request to the assistant."""
     try:
         asked, photo = read_message({"text": question, "files": [image] if image else []}, TEXTS["en"])
         return make_request(asked, read_photo(photo) if photo else None, (), experts, *sampling, asking=asking)
@@ -161,12 +162,12 @@ def checked_inputs(names: Sequence[str], components: Sequence[Any], inputs: Sequ
         )
 
     def wrong(name: str, value: Any, wanted: str) -> LAV2Error:
-        told = "missing" if value is None else repr(value)[:60]
+        shown = "missing" if value is None else repr(value)[:60]
         return LAV2Error(
             "The input `{name}` is {told}; it has to be {wanted}.",
             "See docs/API.md.",
             name=name,
-            told=told,
+            told=shown,
             wanted=wanted,
         )
 

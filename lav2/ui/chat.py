@@ -17,7 +17,7 @@ from lav2.image import facts
 from lav2.text import corrections
 from lav2.ui import answering, fixing, sharing
 from lav2.ui.answering import MODEL
-from lav2.ui.conversation import QUESTIONS, from_storage, to_storage
+from lav2.ui.conversation import check_full, from_storage, to_storage
 from lav2.ui.evidence_column import EvidenceColumn
 from lav2.ui.examples import EXAMPLES
 from lav2.ui.inputs import (
@@ -28,6 +28,7 @@ from lav2.ui.inputs import (
     RUNNING,
     TOKEN_PAUSE,
     Settings,
+    attach_photo,
     checked_question,
     example_strip,
     make_request,
@@ -38,9 +39,9 @@ from lav2.ui.inputs import (
     stop_answer,
     upload_folder,
 )
-from lav2.ui.keeping import OWN_AGAIN, KeepingRow
 from lav2.ui.messages import messages, owner
 from lav2.ui.replay import ReplayFold
+from lav2.ui.saving import OWN_AGAIN, SavingRow
 from lav2.ui.state import (
     Cancellation,
     Correction,
@@ -94,7 +95,7 @@ class ChatTab:
                 self.box = question_box()
                 self.examples = example_strip("examples")
                 self.settings = Settings()
-                self.keeping = KeepingRow(self.exchanges)
+                self.saving = SavingRow(self.exchanges)
                 self.replaying = ReplayFold()
             with gr.Column(scale=8, min_width=320, elem_id="evidence"):
                 self.evidence = EvidenceColumn()
@@ -103,16 +104,15 @@ class ChatTab:
 
     def _connect(self) -> None:
         page = [self.exchanges, self.cancel, self.cleared, self.stored, self.chat, self.notice, self.each]
-        page += [self.unclear, self.upload, self.box, self.keeping.fold, *self.evidence.all]
-        self.page = page
+        self.page = page = [*page, self.unclear, self.upload, self.box, self.saving.fold, *self.evidence.all]
         at_once = {**QUIET, "queue": False, "outputs": page}
         asked = [
-            self.box.submit(self.take, [self.box, self.exchanges], **at_once),
-            self.each.click(self.take_each, [self.box, self.exchanges], **at_once),
+            self.box.submit(self.submit, [self.box, self.exchanges], **at_once),
+            self.each.click(self.submit_each, [self.box, self.exchanges], **at_once),
             self.examples.select(self.example, [self.exchanges], **at_once),
             self.chat.retry(self.retry, [self.exchanges], **at_once),
             self.chat.edit(self.edit, [self.exchanges], **at_once),
-            self.panel.again.click(self.again, [self.exchanges, self.panel.table], **at_once),
+            self.panel.again.click(self.ask_again, [self.exchanges, self.panel.table], **at_once),
         ]
         fix = self.panel.fix
         for event in (fix.add.click, fix.text.submit, fix.corners.submit):
@@ -128,45 +128,42 @@ class ChatTab:
                 show_progress_on=self.chat,
                 **MODEL,
             )
-            answered.failure(self.give_back, [self.exchanges], **at_once)  # for example: the queue is full
+            answered.failure(self.restore_question, [self.exchanges], **at_once)  # for example: the queue is full
         self.box.stop(stop_answer, [self.cancel], None, queue=False, api_visibility="private")
         self.chat.undo(self.undo, [self.exchanges], **at_once)
         # An update of the discarded answer may be under way when the page is cleared: show what is true once more.
         cleared = self.chat.clear(self.clear, [self.cancel, self.exchanges], **at_once)
         cleared.then(self.redraw, [self.exchanges], **at_once)
         self.unclear.click(self.restore, [self.cleared], **at_once)
-        self.upload.upload(self.attach, [self.upload, self.box], [self.box], queue=False, **QUIET)
+        self.upload.upload(attach_photo, [self.upload, self.box], [self.box], queue=False, **QUIET)
         chosen = [self.exchanges, self.evidence.opened]
         self.chat.select(self.evidence.open, chosen, **at_once)
         self.panel.table.select(self.evidence.choose, chosen, [self.panel.picture], queue=False, **QUIET)
 
-    def take(self, message: dict[str, Any], exchanges: Exchanges, request: gr.Request) -> dict[Any, Any]:
+    def submit(self, message: dict[str, Any], exchanges: Exchanges, request: gr.Request) -> dict[Any, Any]:
         """A question was sent. If it cannot be asked, it stays in the box and the reason stands above it."""
         texts = texts_for(request)
         if busy(exchanges):
             return {self.notice: notice(texts["busy"], texts["busy_next"])}
         try:
             question, photo = read_message(message, texts)
-            if len(exchanges) >= QUESTIONS:
-                raise LAV2Error(texts["conversation_full"].format(n=QUESTIONS), texts["conversation_full_next"])
+            check_full(exchanges, 1, texts)
         except LAV2Error as error:
             several = gr.update(visible=len(message["files"]) > 1)
             return {self.notice: notice(*error_texts(error, texts)), self.each: several}
-        correction = exchanges[-1].correction if exchanges and not photo else None
-        asked = Exchange(question, photo, correction)
+        asked = Exchange(question, photo, exchanges[-1].correction if exchanges and not photo else None)
         return {**self._pending(exchanges, asked, texts), self.box: gr.MultimodalTextbox(**EMPTY, **RUNNING)}
 
-    def take_each(self, message: dict[str, Any], exchanges: Exchanges, request: gr.Request) -> dict[Any, Any]:
+    def submit_each(self, message: dict[str, Any], exchanges: Exchanges, request: gr.Request) -> dict[Any, Any]:
         """A question was sent about each of the photos in the box: they are asked about in turn, an answer a photo. One
         that cannot be read is told before any is asked about."""
         texts, photos = texts_for(request), list(dict.fromkeys(message["files"]))
         if len(photos) < 2 or busy(exchanges):
-            return self.take({**message, "files": photos}, exchanges, request)
+            return self.submit({**message, "files": photos}, exchanges, request)
         try:
             for photo in photos:
                 question, _ = read_message({**message, "files": [photo]}, texts)
-            if len(exchanges) + len(photos) > QUESTIONS:
-                raise LAV2Error(texts["conversation_full"].format(n=QUESTIONS), texts["conversation_full_next"])
+            check_full(exchanges, len(photos), texts)
         except LAV2Error as error:
             return {self.notice: notice(*error_texts(error, texts))}
         asked = Exchange(question, photos[0], following=tuple(photos[1:]))
@@ -176,10 +173,10 @@ class ChatTab:
         """An example was chosen. Only its number is believed: a path from the browser could be any file's."""
         chosen, language = EXAMPLES[event.index], texts_for(request)["language"]
         message = {"text": chosen.question[language], "files": [str(chosen.photo)]}
-        taken = self.take(message, exchanges, request)
-        if chosen.then and self.box in taken:  # the question that follows waits in the box
-            taken[self.box] = gr.MultimodalTextbox(value={"text": chosen.then[language], "files": []}, **RUNNING)
-        return taken
+        updates = self.submit(message, exchanges, request)
+        if chosen.then and self.box in updates:  # the question that follows waits in the box
+            updates[self.box] = gr.MultimodalTextbox(value={"text": chosen.then[language], "files": []}, **RUNNING)
+        return updates
 
     def retry(self, exchanges: Exchanges, event: gr.RetryData, request: gr.Request) -> dict[Any, Any]:
         """The question once more, on what the experts find: corrections are given up."""
@@ -203,17 +200,17 @@ class ChatTab:
         again = Exchange(question, exchanges[i].photo, exchanges[i].correction)
         return {**self._pending(exchanges[:i], again, texts), self.box: gr.MultimodalTextbox(**RUNNING)}
 
-    def again(self, exchanges: Exchanges, table: list[list[Any]], request: gr.Request) -> dict[Any, Any]:
+    def ask_again(self, exchanges: Exchanges, table: list[list[Any]], request: gr.Request) -> dict[Any, Any]:
         """The last question once more, on the findings that the reader left on and as they were corrected."""
         texts = texts_for(request)
         if busy(exchanges):
             return {self.notice: notice(texts["busy"], texts["busy_next"])}
         *earlier, last = exchanges
         found, photo = last.findings, shown_photo(exchanges)
-        kept = self.panel.kept_findings(table)
-        given = corrections.corrected(found.evidence, kept, found.added, photo.size if photo else None)
-        told = corrections.changes(found.evidence, kept, found.added, found.changes)
-        asked = Exchange(last.question, last.photo, Correction(found.experts, given, told), last.answer)
+        table_texts = self.panel.kept_findings(table)
+        given = corrections.corrected(found.evidence, table_texts, found.added, photo.size if photo else None)
+        changes = corrections.changes(found.evidence, table_texts, found.added, found.changes)
+        asked = Exchange(last.question, last.photo, Correction(found.experts, given, changes), last.answer)
         return {**self._pending(tuple(earlier), asked, texts), self.box: gr.MultimodalTextbox(**RUNNING)}
 
     def add(
@@ -237,15 +234,17 @@ class ChatTab:
     def _pending(self, earlier: Exchanges, asked: Exchange, texts: Mapping[str, str]) -> dict[Any, Any]:
         exchanges = (*earlier, asked)
         return {
-            self.exchanges: exchanges,
-            self.stored: to_storage(exchanges),
+            **self._conversation(exchanges, texts),
             self.cancel: Cancellation(),
-            self.chat: messages(exchanges, texts),
-            self.notice: notice(),
             **self.evidence.asked(asked, texts),
             **self._begun(True),
             self.evidence.compare_this: gr.update(visible=False),  # until the answer, which would push it down
         }
+
+    def _conversation(self, exchanges: Exchanges, texts: Mapping[str, str]) -> dict[Any, Any]:
+        """The exchanges in the session, in the browser's storage and in the Chatbot."""
+        stored, shown = to_storage(exchanges), messages(exchanges, texts)
+        return {self.exchanges: exchanges, self.stored: stored, self.chat: shown, self.notice: notice()}
 
     def _begun(self, begun: bool) -> dict[Any, Any]:
         """What is there before a conversation only, and during one."""
@@ -254,7 +253,7 @@ class ChatTab:
             self.each: gr.update(visible=False),
             self.upload: gr.update(visible=not begun),
             self.unclear: gr.update(visible=False),
-            self.keeping.fold: gr.update(visible=begun, open=False),  # its files are made when it is opened
+            self.saving.fold: gr.update(visible=begun, open=False),  # its files are made when it is opened
         }
 
     def reply(
@@ -281,7 +280,7 @@ class ChatTab:
             if last.following and not cancel.discarded:  # stopped between two photos
                 yield {self.box: gr.MultimodalTextbox(**IDLE)}
         except Exception as error:
-            yield {**self.give_back(exchanges, request), self.notice: notice(*error_texts(error, texts))}
+            yield {**self.restore_question(exchanges, request), self.notice: notice(*error_texts(error, texts))}
         finally:
             cancel.set()  # a closed page must not keep the model busy
 
@@ -296,8 +295,8 @@ class ChatTab:
             asked = make_request(pending.question, photo, history(exchanges), *settings, asking=request)
             findings = Findings.waiting(asked.experts, experts_seen(exchanges))
             asked, findings = fixing.corrected(pending, asked, findings)
-            taken = facts(photo) if photo else None
-            findings = replace(findings, part=(taken["part"], taken["number"])) if taken else findings
+            photo_facts = facts(photo) if photo else None
+            findings = replace(findings, part=(photo_facts["part"], photo_facts["number"])) if photo_facts else findings
             pending = replace(pending, findings=findings)
             yield {self.chat: messages((*earlier, pending), texts), **self.panel.start(pending.findings, photo, texts)}
             shown, start, queued = 0.0, time.monotonic(), False
@@ -327,7 +326,7 @@ class ChatTab:
                         update |= {self.exchanges: now, self.stored: to_storage(now)}
                         if event.stopped or not pending.following:
                             update |= {self.box: gr.MultimodalTextbox(**IDLE)}
-                        update |= {self.keeping.fold: gr.update(open=False)}
+                        update |= {self.saving.fold: gr.update(open=False)}
                         update |= {self.evidence.compare_this: gr.update(visible=True)}
                     case _:
                         findings = pending.findings.after(event)
@@ -338,13 +337,12 @@ class ChatTab:
                 yield {self.chat: messages((*earlier, pending), texts), **update}
         return (*earlier, pending)
 
-    def give_back(self, exchanges: Exchanges, request: gr.Request) -> dict[Any, Any]:
+    def restore_question(self, exchanges: Exchanges, request: gr.Request) -> dict[Any, Any]:
         """An unanswered question goes back into the box, and the conversation is as it was before."""
-        if not busy(exchanges):
-            return {self.box: gr.MultimodalTextbox(**IDLE)}
-        return self._taken_back(exchanges, request)
+        return self._taken_back(exchanges, request) if busy(exchanges) else {self.box: gr.MultimodalTextbox(**IDLE)}
 
     def undo(self, exchanges: Exchanges, request: gr.Request) -> dict[Any, Any]:
+        """The last exchange is taken back: its question and photo return to the box."""
         if not exchanges:
             return NOTHING
         if busy(exchanges):
@@ -388,21 +386,13 @@ class ChatTab:
         del page[self.stored]
         return {**page, self.notice: notice(texts["share_seen"], texts["share_seen_next"], good=True)}
 
-    @staticmethod
-    def attach(photo: str, message: dict[str, Any]) -> dict[str, Any]:
-        """A photo that was chosen goes into the box, to what is there."""
-        return gr.update(value={"text": message["text"], "files": [*message["files"], photo]})
-
     def redraw(self, exchanges: Exchanges, request: gr.Request) -> dict[Any, Any]:
         texts = texts_for(request)
         return {self.chat: messages(exchanges, texts), **self.evidence.of(exchanges, texts)}
 
     def _show(self, exchanges: Exchanges, texts: Mapping[str, str]) -> dict[Any, Any]:
         return {
-            self.exchanges: exchanges,
-            self.stored: to_storage(exchanges),
-            self.chat: messages(exchanges, texts),
-            self.notice: notice(),
+            **self._conversation(exchanges, texts),
             self.evidence.opened: None,
             **self._begun(bool(exchanges)),
             **self.evidence.of(exchanges, texts),

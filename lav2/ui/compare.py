@@ -90,7 +90,7 @@ class CompareTab:
         page = [self.cancel, self.shown, self.notice, self.box, self.answers]
         page += [*self.voting.all, *self.panel.all]
         at_once = {**QUIET, "queue": False, "outputs": page}
-        taken = self.box.submit(self.take, [self.box, self.mode, self.also.box, self.cancel], **at_once)
+        taken = self.box.submit(self.submit, [self.box, self.mode, self.also.box, self.cancel], **at_once)
         answered = taken.then(
             self.reply,
             [self.box, self.mode, self.also.box, self.cancel, *self.settings.all],
@@ -100,7 +100,7 @@ class CompareTab:
             show_progress_on=self.answers,
             **MODEL,
         )
-        answered.failure(self.give_back, [self.cancel], **at_once)  # for example: the queue is full
+        answered.failure(self.restore_question, [self.cancel], **at_once)  # for example: the queue is full
         self.box.stop(stop_answer, [self.cancel], None, queue=False, api_visibility="private")
         self.examples.select(self.example, None, [self.box], queue=False, **QUIET)
         self.panel.table.select(self.choose, [self.shown], [self.panel.picture], queue=False, **QUIET)
@@ -116,7 +116,7 @@ class CompareTab:
         chosen = EXAMPLES[event.index]
         return gr.update(value={"text": chosen.question[texts_for(request)["language"]], "files": [str(chosen.photo)]})
 
-    def take(
+    def submit(
         self,
         message: dict[str, Any],
         mode: str,
@@ -217,10 +217,10 @@ class CompareTab:
             if failed:  # no fair vote, so no secret
                 yield {**ended, **self._unveiled(replace(compared, veiled=False), photo, texts)}
                 return
-            told = {self.shown: compared, self.answers: self.answers_html(compared, texts)}
-            yield {**ended, **told, **self.voting.shown(len(answers))}
+            answers_shown = {self.shown: compared, self.answers: self.answers_html(compared, texts)}
+            yield {**ended, **answers_shown, **self.voting.shown(len(answers))}
         except Exception as error:
-            yield {**self.give_back(cancel), self.notice: notice(*error_texts(error, texts))}
+            yield {**self.restore_question(cancel), self.notice: notice(*error_texts(error, texts))}
         finally:
             cancel.set()
             held.close()
@@ -247,8 +247,8 @@ class CompareTab:
             cards += f'<section id="side-{letter.lower()}">{heading}<p{kind}>{shown}</p>{link}</section>'
         live = "off" if compared.ended else "polite"
         ready = sum(side in failed or bool(text) for side, text in answers.items())
-        told = texts["together"].format(n=ready, of=len(answers))
-        legend = texts["differing"] if marked else "" if compared.ended else told
+        progress = texts["together"].format(n=ready, of=len(answers))
+        legend = texts["differing"] if marked else "" if compared.ended else progress
         below = f'<p class="lav2-hint">{html.escape(legend)}</p>' if legend else ""
         return f'<div class="lav2-answers" aria-live="{live}">{cards}</div>{below}'
 
@@ -261,7 +261,7 @@ class CompareTab:
             **self.panel.finished(compared.findings, photo, texts),
         }
 
-    def give_back(self, cancel: Cancellation | None) -> dict[Any, Any]:
+    def restore_question(self, cancel: Cancellation | None) -> dict[Any, Any]:
         if cancel is not None:
             cancel.set()
         return {self.box: gr.MultimodalTextbox(**IDLE), self.answers: "", **self.voting.shown(0)}

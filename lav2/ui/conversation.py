@@ -18,7 +18,8 @@ from lav2.ui.state import Correction, Exchange, Exchanges, Findings
 from lav2.ui.texts import expert_label, translated
 
 QUESTIONS = 100  # of one conversation
-ROOM = 2_000_000  # characters of JSON: browsers keep about 5 million for a site, and Gradio's encryption adds a third
+# Of JSON: browsers keep about 5 million for a site, and Gradio's encryption adds a third.
+STORED_CHARACTERS = 2_000_000
 FORMAT = "lav2 conversation 1"
 
 
@@ -66,17 +67,23 @@ class _Conversation(BaseModel):
     exchanges: list[_Exchange] = Field(max_length=QUESTIONS)
 
 
+def check_full(exchanges: Exchanges, more: int, texts: Mapping[str, str]) -> None:
+    """Raises LAV2Error where so many more questions are too many for a conversation."""
+    if len(exchanges) + more > QUESTIONS:
+        raise LAV2Error(texts["conversation_full"].format(n=QUESTIONS), texts["conversation_full_next"])
+
+
 def to_storage(exchanges: Exchanges) -> dict[str, Any]:
     """Plain JSON for the browser's storage. Where all has no room, the oldest answers go without their evidence."""
     stored: list[dict[str, Any]] = []
-    room = ROOM
+    free = STORED_CHARACTERS
     for exchange in reversed(exchanges):
         plain = {name: getattr(exchange, name) for name in ("question", "photo", "before", "answer", "state")}
         if exchange.findings.receipt is not None:
             whole = plain | {"findings": _findings(exchange.findings)}
             size = len(str(whole))
-            plain = whole if size <= room else plain
-            room -= size
+            plain = whole if size <= free else plain
+            free -= size
         stored.append(plain)
     return {"exchanges": stored[::-1]}
 
@@ -99,28 +106,28 @@ def from_storage(value: Any, uploads: Path) -> Exchanges:
     """The conversation that a browser kept; () where it is none. A browser may send any path: a photo counts only
     where it is one of the examples or lies in `uploads`, under a name that nobody can guess."""
     try:
-        told = _Conversation.model_validate(value).exchanges
+        stored = _Conversation.model_validate(value).exchanges
         raw = [exchange.get("findings", {}).get("receipt") for exchange in value["exchanges"]]
-        return tuple(_exchange(one, kept, uploads) for one, kept in zip(told, raw, strict=True))
+        return tuple(_exchange(one, raw_exchange, uploads) for one, raw_exchange in zip(stored, raw, strict=True))
     except (LAV2Error, ValidationError, ValueError, TypeError, KeyError, AttributeError, ArithmeticError):
         return ()
 
 
-def _exchange(told: _Exchange, kept: Mapping[str, Any] | None, uploads: Path) -> Exchange:
-    found = told.findings
-    values = dict(found) | {"left_out": frozenset(found.left_out), "receipt": kept}
+def _exchange(checked: _Exchange, raw: Mapping[str, Any] | None, uploads: Path) -> Exchange:
+    found = checked.findings
+    values = dict(found) | {"left_out": frozenset(found.left_out), "receipt": raw}
     values["route"] = found.route and Route(**dict(found.route))
-    if kept is not None:
-        asked = receipt.request(kept, None)
+    if raw is not None:
+        asked = receipt.request(raw, None)
         evidence, values["changes"] = asked.evidence, asked.corrections
         values["evidence"] = in_order(evidence)
-        values["prompt"] = kept["prompt"]
+        values["prompt"] = raw["prompt"]
     findings = Findings(**values)
     correction = Correction(findings.experts, findings.evidence, findings.changes) if findings.corrected else None
-    photo = told.photo if told.photo and _ours(Path(told.photo), uploads) else None
-    if told.photo and photo is None:  # shown as one that is no longer kept
-        photo = str(uploads / "gone" / Path(told.photo).name)
-    return Exchange(told.question, photo, correction, told.before, told.answer, told.state, findings)
+    photo = checked.photo if checked.photo and _ours(Path(checked.photo), uploads) else None
+    if checked.photo and photo is None:  # shown as one that is no longer kept
+        photo = str(uploads / "gone" / Path(checked.photo).name)
+    return Exchange(checked.question, photo, correction, checked.before, checked.answer, checked.state, findings)
 
 
 def _ours(photo: Path, uploads: Path) -> bool:
@@ -149,16 +156,16 @@ def to_markdown(exchanges: Exchanges, texts: Mapping[str, str]) -> str:
     lines = [f"# {texts['title']}", ""]
     for exchange in exchanges:
         if exchange.photo:
-            lines += [f"*{texts['photo_sent']}: {_plain(Path(exchange.photo).name)}*", ""]
-        lines += [f"**{_plain(exchange.question)}**", ""]
-        lines += [_plain(display_answer(exchange.answer, exchange.state, texts)), ""]
+            lines += [f"*{texts['photo_sent']}: {_escape_markdown(Path(exchange.photo).name)}*", ""]
+        lines += [f"**{_escape_markdown(exchange.question)}**", ""]
+        lines += [_escape_markdown(display_answer(exchange.answer, exchange.state, texts)), ""]
         for name, found in exchange.findings.evidence.items():
-            lines += [f"- {expert_label(name, texts)}: {_plain(_said(found, texts))}"]
+            lines += [f"- {expert_label(name, texts)}: {_escape_markdown(_finding_text(found, texts))}"]
         lines += [""] if exchange.findings.evidence else []
     return "\n".join(lines)
 
 
-def _said(found: Evidence, texts: Mapping[str, str]) -> str:
+def _finding_text(found: Evidence, texts: Mapping[str, str]) -> str:
     match found:
         case ExpertFailure():
             return f"{texts['failed']}. {translated(found.cause, texts)}"
@@ -167,6 +174,6 @@ def _said(found: Evidence, texts: Mapping[str, str]) -> str:
     return ", ".join(found.labels if isinstance(found, Detections) else found.texts) or texts["nothing"]
 
 
-def _plain(text: str) -> str:
+def _escape_markdown(text: str) -> str:
     """Text of a photo or a visitor, which is no Markdown."""
     return "".join(f"\\{letter}" if letter in "\\`*_{}[]<>#|!" else letter for letter in text)

@@ -61,8 +61,8 @@ class EvidenceColumn:
         shown = exchanges if opened is None else exchanges[: opened + 1]
         photo, texts = current_photo(shown), texts_for(request)
         if photo is None or not Path(photo).is_file():
-            told = ("photo_gone", "photo_gone_next") if photo else ("no_compare_photo", "no_compare_photo_next")
-            return [gr.skip(), gr.skip(), notice(*(texts[key] for key in told))]
+            keys = ("photo_gone", "photo_gone_next") if photo else ("no_compare_photo", "no_compare_photo_next")
+            return [gr.skip(), gr.skip(), notice(*(texts[key] for key in keys))]
         return [gr.Tabs(selected="compare"), {"text": shown[-1].question, "files": [photo]}, notice()]
 
     def choose(self, exchanges: Exchanges, opened: int | None, event: gr.SelectData) -> dict[Any, Any]:

@@ -71,7 +71,7 @@ def added(findings: Findings, expert: str, text: str, corners: str, texts: Mappi
     if len(findings.added) >= ADDED:
         raise LAV2Error(texts["fix_full"].format(n=ADDED), texts["fix_full_next"])
     size = tuple(findings.receipt["image"]["size"])
-    box = [share / 100 * side for share, side in zip(shares(corners, texts), size * 2, strict=True)]
+    box = [share / 100 * side for share, side in zip(box_shares(corners, texts), size * 2, strict=True)]
     number = len(render.numbered(findings.evidence)) + len(findings.added) + 1
     item = corrections.added(expert, text, box, size, number)
     return replace(findings, added=(*findings.added, item)), item
@@ -88,12 +88,12 @@ def corrected(pending: Exchange, asked: Request, findings: Findings) -> tuple[Re
     given = correction.of(experts)
     if given is None:
         return asked, findings
-    told = tuple(one for one in correction.changes if one.expert in (*experts, *given))
-    asked = replace(asked, experts=tuple(given), evidence=given, corrections=told)
-    return asked, Findings(dict.fromkeys(given, "waiting"), experts=experts, corrected=True, changes=told)
+    changes = tuple(one for one in correction.changes if one.expert in (*experts, *given))
+    asked = replace(asked, experts=tuple(given), evidence=given, corrections=changes)
+    return asked, Findings(dict.fromkeys(given, "waiting"), experts=experts, corrected=True, changes=changes)
 
 
-def shares(corners: str, texts: Mapping[str, str]) -> Sequence[float]:
+def box_shares(corners: str, texts: Mapping[str, str]) -> Sequence[float]:
     """Left, top, right, bottom in % as they were typed or drawn. Raises LAV2Error for what is no box in the photo."""
     numbers = [float(number) for number in re.findall(r"-?\d{1,9}(?:\.\d{1,9})?", corners[:100])]
     inside = all(math.isfinite(number) and 0 <= number <= 100 for number in numbers)

@@ -107,6 +107,7 @@ def make_request(
 
 
 def question_box() -> gr.MultimodalTextbox:
+    """The box for a question with photos, the same on both tabs."""
     return gr.MultimodalTextbox(
         file_types=["image"],
         file_count="multiple",  # so that a second photo is seen, and asked about, and does not replace the first
@@ -138,6 +139,11 @@ NOTHING: dict[Any, Any] = gr.skip()
 RUNNING = {"submit_btn": False, "stop_btn": True}
 IDLE = {"submit_btn": True, "stop_btn": False}
 EMPTY = {"value": {"text": "", "files": []}}
+
+
+def attach_photo(photo: str, message: dict[str, Any]) -> dict[str, Any]:
+    """A photo that was chosen goes into the box, to what is there."""
+    return gr.update(value={"text": message["text"], "files": [*message["files"], photo]})
 
 
 def stop_answer(cancel: Cancellation | None) -> None:

@@ -13,7 +13,7 @@ from lav2.errors import LAV2Error
 from lav2.events import Done
 from lav2.ui.answering import MODEL, stream
 from lav2.ui.inputs import NOTHING, QUIET, Settings, make_request, open_uploaded_photo, stop_answer
-from lav2.ui.many_rows import QuestionRow, Result, read_rows, shares, to_csv
+from lav2.ui.many_rows import QuestionRow, Result, read_rows, shares_by_kind, to_csv
 from lav2.ui.messages import display_answer
 from lav2.ui.sides import Side, names, sides
 from lav2.ui.state import Cancellation
@@ -111,15 +111,15 @@ class ManyFold:
         try:
             rows = read_rows(files or (), question or "", texts)
             for row in rows:
-                told = texts["many_running"].format(n=len(results) + 1, of=len(rows))
-                yield {self.notice: notice(told, Path(row.photo).name, good=True)}
+                text = texts["many_running"].format(n=len(results) + 1, of=len(rows))
+                yield {self.notice: notice(text, Path(row.photo).name, good=True)}
                 result = self.answered(row, asked, sampling, cancel, request)
                 if cancel.is_set():
                     break
                 results.append(result)
                 yield self.shown(results, tuple(asked), texts)
-            told = texts["many_done" if len(results) == len(rows) else "many_stopped"]
-            last = {**self.ended(cancel), self.notice: notice(told.format(n=len(results), of=len(rows)), good=True)}
+            text = texts["many_done" if len(results) == len(rows) else "many_stopped"]
+            last = {**self.ended(cancel), self.notice: notice(text.format(n=len(results), of=len(rows)), good=True)}
             if results:
                 file = save_bytes_to_cache(to_csv(results).encode(), "lav2-compare.csv", self.download.GRADIO_CACHE)
                 last |= {**self.shown(results, tuple(asked), texts), self.download: gr.update(value=file, visible=True)}
@@ -163,13 +163,13 @@ class ManyFold:
         for result in results:
             row = result.row
             kinds = ", ".join(texts[f"kind_{kind}"] for kind in row.kinds)
-            said = []
+            answers = []
             for side in keys:
                 mark = {True: "✓ ", False: "✗ ", None: ""}[result.right(side)]
                 told = result.failed.get(side)
-                said.append(told or mark + display_answer(result.answers.get(side, ""), "done", texts))
-            cells.append([Path(row.photo).name, row.question, kinds, " | ".join(row.truths), *said])
-        known, found = shares(results, keys)
+                answers.append(told or mark + display_answer(result.answers.get(side, ""), "done", texts))
+            cells.append([Path(row.photo).name, row.question, kinds, " | ".join(row.truths), *answers])
+        known, found = shares_by_kind(results, keys)
         bars = [(texts[f"kind_{kind}"], names(side, texts), so, of) for (kind, side), (so, of) in found.items()]
         if known:
             graded = [[right for one in results if (right := one.right(side)) is not None] for side in keys]

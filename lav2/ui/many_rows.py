@@ -52,10 +52,10 @@ class Result:
 
 def is_right(answer: str, truths: Sequence[str]) -> bool:
     """Whether one of the truths stands in the answer, word for word in VQAv2's form; yes or no has to begin it."""
-    said = _words(answer)
+    answer_words = _words(answer)
     for truth in map(_words, truths):
-        places = range(1) if truth in (["yes"], ["no"]) else range(len(said))
-        if truth and any(said[at : at + len(truth)] == truth for at in places):
+        starts = range(1) if truth in (["yes"], ["no"]) else range(len(answer_words))
+        if truth and any(answer_words[at : at + len(truth)] == truth for at in starts):
             return True
     return False
 
@@ -103,18 +103,19 @@ def _csv_rows(file: Path, photos: Sequence[str], texts: Mapping[str, str]) -> It
             raise LAV2Error(texts["many_csv"], texts["many_csv_next"])
         for row in reader:
             values = {key: (row[name] or "").strip() for key, name in used.items() if name is not None}
-            wanted = strip_invalid_filename_characters(re.split(r"[/\\]", values["image"])[-1])  # as Gradio stores it
-            found = named.get(wanted, [])
+            sent = re.split(r"[/\\]", values["image"])[-1]
+            stored_name = strip_invalid_filename_characters(sent)  # as Gradio stores it
+            found = named.get(stored_name, [])
             if len(found) != 1 or not values["question"]:
-                told = texts["many_row"].format(line=reader.line_num, name=values["image"][:80])
-                raise LAV2Error(told, texts["many_row_next"])
+                where = texts["many_row"].format(line=reader.line_num, name=values["image"][:80])
+                raise LAV2Error(where, texts["many_row_next"])
             truths = tuple(filter(None, map(str.strip, values.get("answer", "").split("|"))))
             yield QuestionRow(found[0], values["question"], truths)
     except (OSError, ValueError, csv.Error) as error:
         raise LAV2Error(texts["many_csv"], texts["many_csv_next"]) from error
 
 
-def shares(results: Sequence[Result], sides: Sequence[str]) -> tuple[bool, dict[tuple[str, str], list[int]]]:
+def shares_by_kind(results: Sequence[Result], sides: Sequence[str]) -> tuple[bool, dict[tuple[str, str], list[int]]]:
     """(whether right answers are known, (kind of question, side) -> [so many, of how many]): answers that are right,
     or, where no right answer is known, that differ from the first side's. One of several kinds counts in each."""
     known = any(result.row.truths for result in results)
@@ -124,8 +125,8 @@ def shares(results: Sequence[Result], sides: Sequence[str]) -> tuple[bool, dict[
             if known:
                 holds = result.right(side)
             else:
-                pair = [result.answers.get(one) for one in (sides[0], side)]
-                holds = None if None in pair else _words(pair[0]) != _words(pair[1])
+                first, other = result.answers.get(sides[0]), result.answers.get(side)
+                holds = None if first is None or other is None else _words(first) != _words(other)
             if holds is None:
                 continue
             for kind in result.row.kinds:
@@ -144,10 +145,10 @@ def to_csv(results: Sequence[Result]) -> str:
         row = result.row
         for side in (*result.answers, *result.failed):
             right = result.right(side)
-            told = ("" if right is None else int(right), result.failed.get(side, ""))
+            outcome = ("" if right is None else int(right), result.failed.get(side, ""))
             experts, _, model = side.partition("@")  # "": the assistant
             cells = (Path(row.photo).name, row.question, " ".join(row.kinds), "|".join(row.truths), model, experts)
-            writer.writerow([_harmless(cell) for cell in (*cells, result.answers.get(side, ""), *told)])
+            writer.writerow([_harmless(cell) for cell in (*cells, result.answers.get(side, ""), *outcome)])
     return "\ufeff" + out.getvalue()
 
 

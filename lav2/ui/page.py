@@ -22,6 +22,7 @@ RESTORED = "() => { document.body.dataset.restored = ''; }"  # labels.js then sh
 
 
 def build() -> gr.Blocks:
+    """The page with both tabs and the named endpoints; the server is not started."""
     with Page(title="LAV2", analytics_enabled=False, delete_cache=KEEP_UPLOADS, fill_width=True) as blocks:
         with gr.Column(elem_id="lead"):
             gr.Markdown(f"# {T('title')}")
@@ -46,8 +47,8 @@ def build() -> gr.Blocks:
 
 def fallback_notice(request: gr.Request) -> dict[str, Any]:
     texts = texts_for(request)
-    told = {name: translated(text, texts) for name, text in answering.FALLBACK.items()}
-    return notice(texts["fallback"].format(**told) if told else "")
+    values = {name: translated(text, texts) for name, text in answering.FALLBACK.items()}
+    return notice(texts["fallback"].format(**values) if values else "")
 
 
 def theme() -> gr.themes.Base:

@@ -88,12 +88,12 @@ class EvidencePanel:
 
     def kept_findings(self, table: Sequence[Sequence[Any]]) -> dict[int, str]:
         """Number -> text of the findings that a reader left on, from the table's value."""
-        kept = {}
+        texts = {}
         for use, number, text, *_ in table:
             digits = re.match(r"\d+", str(number))  # none in a row that the reader added
             if digits and str(use).lower() == "true" and str(text).strip():
-                kept[int(digits[0])] = cut(str(text).strip(), FINDING_CHARACTERS)
-        return kept
+                texts[int(digits[0])] = cut(str(text).strip(), FINDING_CHARACTERS)
+        return texts
 
     def number(self, row: Sequence[Any]) -> int | None:
         """Of the finding in a row of the table; None in a row that the reader added."""
@@ -126,8 +126,8 @@ class EvidencePanel:
                 return self._prompt(findings, texts)
             case Done() | Exception():
                 state = {self.status: self._state(findings, photo, texts)}  # a stopped answer's experts no longer run
-                told = self._prompt(findings, texts) if findings.prompt else {}  # a busy browser may lose the first
-                return state | self._items(findings, photo, texts) | self._claims(findings, texts) | told
+                updates = self._prompt(findings, texts) if findings.prompt else {}  # a busy browser may lose the first
+                return state | self._items(findings, photo, texts) | self._claims(findings, texts) | updates
         return {}
 
     def finished(self, findings: Findings, photo: Image.Image | None, texts: Mapping[str, str]) -> dict[Any, Any]:
@@ -187,10 +187,10 @@ class EvidencePanel:
     def _claims(self, findings: Findings, texts: Mapping[str, str]) -> dict[Any, Any]:
         if findings.receipt is None:
             return {}
-        told = {self.researchers: gr.update(value=researchers_html(findings, texts), visible=True)}
+        updates = {self.researchers: gr.update(value=researchers_html(findings, texts), visible=True)}
         if self.correctable:  # in a conversation, where the verdict stands under the answer
-            return told
-        return {**told, self.claims: gr.update(value=verdict_html(findings, texts), visible=True)}
+            return updates
+        return {**updates, self.claims: gr.update(value=verdict_html(findings, texts), visible=True)}
 
     def _prompt(self, findings: Findings, texts: Mapping[str, str]) -> dict[Any, Any]:
         return {

@@ -32,8 +32,8 @@ def share(exchanges: Exchanges, uploads: Path) -> str:
     name = secrets.token_urlsafe(16)
     with replacing(folder / f"{name}.json", private=True) as file:
         file.write_text(json.dumps(to_storage(exchanges)), encoding="utf-8")
-    kept = sorted(folder.glob("*.json"), key=lambda one: one.stat().st_mtime, reverse=True)
-    for old in kept[LINKS:] + [one for one in kept if _is_old(one)]:
+    links = sorted(folder.glob("*.json"), key=lambda one: one.stat().st_mtime, reverse=True)
+    for old in links[LINKS:] + [one for one in links if _is_old(one)]:
         old.unlink(missing_ok=True)
     return name
 

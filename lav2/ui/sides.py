@@ -39,15 +39,15 @@ def names(side: str, texts: Mapping[str, str]) -> str:
     """A side as the page calls it."""
     choice, _, model = side.partition("@")
     plain = choice in (votes.OFF, "on")
-    said = texts[choice] if plain else " + ".join(expert_label(name, texts) for name in choice.split("+"))
-    return f"{model}: {said}" if model else said
+    label = texts[choice] if plain else " + ".join(expert_label(name, texts) for name in choice.split("+"))
+    return f"{model}: {label}" if model else label
 
 
 class BesideChoice:
     """Whether the model beside answers too: from photo and question alone, and with the experts' findings as text. Both
     to begin with, since the assistant's answers are compared in the same way."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         ways = ("off", "on")
         self.box = gr.CheckboxGroup(
             [(T(f"also_{way}"), way) for way in ways],

@@ -57,8 +57,15 @@ class Findings:
                 states = {**self.states, name: state}
                 return replace(self, states=states, evidence=in_order(evidence), remembered=remembered, untimed=untimed)
             case PromptReady(prompt, tokens, context, trimmed, left_out, parts):
-                told = {"prompt": prompt, "tokens": tokens, "context": context, "trimmed": trimmed}
-                return replace(self, **told, left_out=left_out, token_breakdown=parts)
+                return replace(
+                    self,
+                    prompt=prompt,
+                    tokens=tokens,
+                    context=context,
+                    trimmed=trimmed,
+                    left_out=left_out,
+                    token_breakdown=parts,
+                )
             case Done(rule=rule) if rule:  # no expert was asked
                 return replace(self, states={}, rule=rule)
             case Done() | Exception():  # nobody waits any longer for experts that are not done

@@ -52,5 +52,5 @@ def expert_label(name: str, texts: Mapping[str, str]) -> str:
 
 
 def queue_notice(position: int, texts: Mapping[str, str]) -> tuple[str, str]:
-    """What one who waits in line is told."""
+    """What is told to one who waits in the queue: (cause, next step)."""
     return texts["queued"].format(position=position), texts["queued_next"]

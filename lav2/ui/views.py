@@ -69,6 +69,7 @@ def route_text(route: Route, texts: Mapping[str, str]) -> str:
 
 
 def status_html(findings: Findings, texts: Mapping[str, str]) -> str:
+    """One line on each expert: waiting, running, what it found, or why it failed."""
     lines = ""
     if findings.route:
         lines += f'<li class="route"><b>{html.escape(texts["auto"])}</b>'
@@ -98,6 +99,7 @@ def hint_html(text: str) -> str:
 
 
 def meter_html(findings: Findings, texts: Mapping[str, str]) -> str:
+    """How much of the context the prompt uses, by part."""
     free = findings.context - findings.tokens
     usage = texts["meter"].format(tokens=findings.tokens, context=findings.context, free=free)
     left_out = ""
@@ -123,13 +125,13 @@ def findings_table(findings: Findings, texts: Mapping[str, str]) -> list[list[st
     rows = []
     for item in (*render.numbered(findings.evidence), *findings.added):
         place = item.place and texts[f"place_{item.place}"]
-        told = [texts["by_you"]] if item.number in own else []
-        told += [unused[item.number]] if item.number in unused else []
+        notes = [texts["by_you"]] if item.number in own else []
+        notes += [unused[item.number]] if item.number in unused else []
         rows.append(
             [
                 f"{item.number}{marks.get(item.number, '')}",
                 item.text,
-                source_of(item, texts) + (f" ({', '.join(told)})" if told else ""),
+                source_of(item, texts) + (f" ({', '.join(notes)})" if notes else ""),
                 "" if item.confidence is None or item.number in own else f"{item.confidence:.2f}",
                 ", ".join(filter(None, (place, colour_words(item.colour, texts)))),
             ]
@@ -217,15 +219,14 @@ TAKEN = {"page": "taken_page", "frame": "taken_frame", "picture": "taken_picture
 def not_given_text(findings: Findings, texts: Mapping[str, str]) -> str:
     """How much of the findings the model was not given, and why, and what of the file was looked at; "" if all."""
     unreliable = len(verdict.unreliable(findings.evidence))
-    likely = {
-        item.number for item in render.numbered(findings.evidence) if item.kind == "candidate"
-    }  # told where of use
+    # likely answers are told where they are of use
+    likely = {item.number for item in render.numbered(findings.evidence) if item.kind == "candidate"}
     crowded = len(findings.left_out - likely)
-    told = [texts["left_out"].format(n=crowded)] if crowded else []
-    told += [texts["left_unread"].format(n=unreliable)] if unreliable else []
+    sentences = [texts["left_out"].format(n=crowded)] if crowded else []
+    sentences += [texts["left_unread"].format(n=unreliable)] if unreliable else []
     kind, number = findings.part
-    told += [texts[TAKEN[kind]].format(n=number)] if kind else []
-    return " ".join(told)
+    sentences += [texts[TAKEN[kind]].format(n=number)] if kind else []
+    return " ".join(sentences)
 
 
 def receipt_link(value: Mapping[str, Any], texts: Mapping[str, str]) -> str:
@@ -241,8 +242,8 @@ def mark_differences(text: str, other: str) -> str:
     """HTML of `text` with each word marked that `other` does not have in the same order; neither capitals nor marks
     of punctuation make another word."""
     own, others = list(WORD.finditer(text)), WORD.findall(other.casefold())
-    said = [word[0].casefold() for word in own]
-    alike = difflib.SequenceMatcher(None, said, others, autojunk=False).get_matching_blocks()
+    words = [word[0].casefold() for word in own]
+    alike = difflib.SequenceMatcher(None, words, others, autojunk=False).get_matching_blocks()
     same = {i for start, _, size in alike for i in range(start, start + size)}
     shown, end = "", 0
     for i, word in enumerate(own):
@@ -252,15 +253,15 @@ def mark_differences(text: str, other: str) -> str:
     return shown + html.escape(text[end:])
 
 
-def before_after_html(before: str, after: str, told: Sequence[Change], texts: Mapping[str, str]) -> str:
+def before_after_html(before: str, after: str, changes: Sequence[Change], texts: Mapping[str, str]) -> str:
     """The answer before and after a correction, side by side, and what was corrected."""
     sides = ""
     for name, text, other in (("answer_before", before, after), ("answer_after", after, before)):
         sides += f"<section><b>{html.escape(texts[name])}</b><p>{mark_differences(text, other)}</p></section>"
     same = [word.casefold() for word in WORD.findall(before)] == [word.casefold() for word in WORD.findall(after)]
     alike = f"<p>{html.escape(texts['answer_unchanged'])}</p>" if same else ""
-    lines = "".join(f"<li>{html.escape(change_text(change, texts))}</li>" for change in told[:CHANGES_SHOWN])
-    lines += "<li>…</li>" if len(told) > CHANGES_SHOWN else ""
+    lines = "".join(f"<li>{html.escape(change_text(change, texts))}</li>" for change in changes[:CHANGES_SHOWN])
+    lines += "<li>…</li>" if len(changes) > CHANGES_SHOWN else ""
     return f'<div class="lav2-before-after">{sides}</div>{alike}<ul class="lav2-changes">{lines}</ul>'
 
 

@@ -20,7 +20,7 @@ LETTERS = "ABCDEFGHIJ"  # of the answers while nobody may know which is which
 class VotingRow:
     """The buttons of a vote between two answers, or for the best of several; or to see which is which without one."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         with gr.Row(visible=False, elem_classes="lav2-votes") as self.two:
             gr.HTML(T("vote_info"), elem_classes="lav2-hint", padding=False)
             self.choices = {choice: gr.Button(T(f"vote_{choice}"), size="sm") for choice in votes.CHOICES}
@@ -37,14 +37,14 @@ class VotingRow:
             self.several: gr.update(visible=sides > 2),
             self.unveil: gr.update(visible=sides > 1, interactive=ended),
             **{button: gr.update(interactive=ended) for button in self.choices.values()},
-            **{button: gr.update(visible=place < sides, interactive=ended) for place, button in enumerate(self.best)},
+            **{button: gr.update(visible=number < sides, interactive=ended) for number, button in enumerate(self.best)},
         }
 
 
 class TallyFold:
     """How often each choice of experts was preferred, of all votes that this server has stored."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         with gr.Accordion(T("tally"), open=False, elem_id="tally") as self.fold:
             self.table = gr.HTML(padding=False)
             self.chart = share_chart("tally-chart")
@@ -52,6 +52,7 @@ class TallyFold:
         self.fold.expand(self.count, None, self.all, queue=False, **QUIET)
 
     def count(self, request: gr.Request) -> dict[Any, Any]:
+        """The votes so far, as a table and a chart; a failure is told in their place."""
         texts = texts_for(request)
         try:
             counted = votes.tally()
@@ -81,8 +82,8 @@ def bars_html(title: str, bars: Sequence[tuple[str, str, int, int]]) -> str:
     groups: dict[str, str] = {}
     for group, name, so_many, of in bars:
         share = round(100 * so_many / of)
-        told = f"<span>{html.escape(name)}</span><b>{html.escape(share_text(so_many, of))}</b>"
-        groups[group] = groups.get(group, "") + f'<li>{told}<i style="width: {share}%" aria-hidden="true"></i></li>'
+        label = f"<span>{html.escape(name)}</span><b>{html.escape(share_text(so_many, of))}</b>"
+        groups[group] = groups.get(group, "") + f'<li>{label}<i style="width: {share}%" aria-hidden="true"></i></li>'
     parts = "".join(f"<h3>{html.escape(group)}</h3><ul>{rows}</ul>" for group, rows in groups.items())
     return f'<div class="lav2-bars"><h2>{html.escape(title)}</h2>{parts}</div>'
 

@@ -1,4 +1,4 @@
-"""Whoever leaves frees his place in line at once, at every door, and without the garbage collector's help."""
+"""Whoever leaves frees his place in line at once, at every interface, and without the garbage collector's help."""
 
 import gc
 import socket
@@ -84,7 +84,7 @@ def photo(tmp_path) -> str:
 
 @contextmanager
 def listening(talker):
-    """The port of a real server with the OpenAI-compatible door."""
+    """The port of a real server with the OpenAI-compatible API."""
     routes = openai_api.routes(lambda: talker, talker.answer)
     server = uvicorn.Server(uvicorn.Config(Starlette(routes=routes), port=0, log_level="error"))
     thread = threading.Thread(target=server.run, daemon=True)
@@ -108,7 +108,7 @@ def caller(port: int, stream: bool) -> socket.socket:
 
 
 @pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
-def test_callers_who_hang_up_on_the_openai_door_leave_neither_place_nor_slot_behind(talker, stream):
+def test_callers_who_hang_up_on_the_openai_api_leave_neither_place_nor_slot_behind(talker, stream):
     with listening(talker) as port:
         for _ in range(3):  # more than there are slots, and more than are answered at once: most wait in line
             callers = [caller(port, stream) for _ in range(openai_api.AT_ONCE)]
@@ -158,14 +158,14 @@ def page():
 QUESTION = ["Q", ["ocr"], 0.0, 0.9, 128, 0]
 
 
-@pytest.mark.parametrize("door", ["call", "queue"])
+@pytest.mark.parametrize("way", ["call", "queue"])
 @pytest.mark.parametrize(("name", "inputs"), [("ask", QUESTION), ("compare", QUESTION), ("experts", [["ocr"]])])
-def test_a_program_that_hangs_up_on_an_endpoint_ends_what_it_asked_for(talker, page, photo, door, name, inputs):
+def test_a_program_that_hangs_up_on_an_endpoint_ends_what_it_asked_for(talker, page, photo, way, name, inputs):
     with httpx.Client(base_url=f"{page}gradio_api/", timeout=PATIENCE) as client:
         with open(photo, "rb") as file:
             (path,) = client.post("upload", files={"files": file}).json()
         data = [{"path": path, "meta": {"_type": "gradio.FileData"}}, *inputs]
-        if door == "call":
+        if way == "call":
             where = f"call/{name}/{client.post(f'call/{name}', json={'data': data}).json()['event_id']}"
         else:  # as gradio_client asks
             number = next(i for i, block in app.demo.fns.items() if block.api_name == name)

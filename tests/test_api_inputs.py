@@ -9,8 +9,8 @@ import app
 from experts import evidence
 from lav2.ui import api
 
-DOORS = (api.ask, api.compare, api.examine)
-FUNCTIONS = {block.api_name: block for block in app.demo.fns.values() if block.fn in DOORS}
+ENDPOINTS = (api.ask, api.compare, api.examine)
+FUNCTIONS = {block.api_name: block for block in app.demo.fns.values() if block.fn in ENDPOINTS}
 DEFAULTS = [list(evidence.BUILT_IN), 0.0, 0.9, 128, 0]
 
 

@@ -151,19 +151,21 @@ def test_a_beginning_is_taken_up_for_its_own_photo_alone_and_answers_stay_the_sa
         return original(ids, cache)
 
     monkeypatch.setattr(engine, "_read", read)
-    shared = prefix_cache.PrefixCache(lead=3)
+    shared = prefix_cache.PrefixCache(shared_prefix=3)
     photos = {name: object() for name in ("dog", "cat")} | {"none": None}
     with torch.inference_mode():
         given = {name: engine.prompt_kv(engine.visual_prompt(clip_tokens(seed=seed)))
                  for seed, name in enumerate(("dog", "cat"))} | {"none": engine.prompt_kv()}  # fmt: skip
 
-    def ask(name, prompt, kept, ahead=None):
+    def ask(name, prompt, kept, prefilled=None):
         begun.clear()
-        asked = streaming.stream(engine, words, prompt, given[name], GREEDY, kept, photos[name], turns, ahead=ahead)
+        asked = streaming.stream(
+            engine, words, prompt, given[name], GREEDY, kept, photos[name], turns, prefilled=prefilled
+        )
         return "".join(text for text, _ in asked), list(begun)
 
     prompt, other = "w5 w9 w33 w7 w8 w9 w10 w11 w12 w13", "w5 w9 w33 w7 w8 w40"
-    alone = {(name, text): ask(name, text, prefix_cache.PrefixCache(lead=3))[0] for name in photos
+    alone = {(name, text): ask(name, text, prefix_cache.PrefixCache(shared_prefix=3))[0] for name in photos
              for text in (prompt, other)}  # fmt: skip
     assert len({alone[name, prompt] for name in photos}) == 3
     for name in photos:
@@ -172,10 +174,10 @@ def test_a_beginning_is_taken_up_for_its_own_photo_alone_and_answers_stay_the_sa
     for name in ("none", "dog", "cat"):
         answer, steps = ask(name, other, shared)
         assert answer == alone[name, other] and steps[0] == 4
-    read = streaming.read_ahead(
-        engine, words, prompt, given["dog"], prefix_cache.PrefixCache(lead=3), photos["dog"], turns
+    read = streaming.prefill_prefix(
+        engine, words, prompt, given["dog"], prefix_cache.PrefixCache(shared_prefix=3), photos["dog"], turns
     )
-    answer, steps = ask("dog", prompt, prefix_cache.PrefixCache(lead=3), read)
+    answer, steps = ask("dog", prompt, prefix_cache.PrefixCache(shared_prefix=3), read)
     assert answer == alone["dog", prompt] and steps[0] == 8
     with torch.inference_mode():
         reference = ["".join(text for text, _ in streaming.stream(model, words, prompt, prompt_kv, GREEDY))

@@ -29,7 +29,7 @@ OWN_AGAIN = f"""() => {{
 }}"""
 
 
-class KeepingRow:
+class SavingRow:
     """A fold with two downloads and a link. The files are made when it is opened; the page closes it when they grow
     old."""
 
@@ -47,11 +47,13 @@ class KeepingRow:
                 buttons=["copy"],
                 elem_id="share-link",
             )
-            self.told = gr.HTML(T("share_lead"), elem_classes="lav2-hint", padding=False)
+            self.link_note = gr.HTML(T("share_lead"), elem_classes="lav2-hint", padding=False)
         self.name = gr.Textbox(visible=False)  # of the link
         self.fold.expand(self.make, [exchanges], [self.markdown, self.json, self.link], queue=False, **QUIET)
-        made = self.share.click(self.make_link, [exchanges], [self.name, self.link, self.told], queue=False, **QUIET)
-        made.success(None, [self.name, self.told], [self.link, self.told], js=ADDRESS, **QUIET)
+        made = self.share.click(
+            self.make_link, [exchanges], [self.name, self.link, self.link_note], queue=False, **QUIET
+        )
+        made.success(None, [self.name, self.link_note], [self.link, self.link_note], js=ADDRESS, **QUIET)
 
     def make(self, exchanges: Exchanges, request: gr.Request) -> dict[Any, Any]:
         text = to_markdown(exchanges, texts_for(request))
@@ -66,14 +68,14 @@ class KeepingRow:
         """A link to the conversation as it is now; what is asked later is not behind it."""
         texts = texts_for(request)
         if busy(exchanges):
-            return {self.name: "", self.told: notice(texts["busy"], texts["busy_next"])}
+            return {self.name: "", self.link_note: notice(texts["busy"], texts["busy_next"])}
         try:
             name = sharing.share(exchanges, upload_folder())
         except OSError as error:
-            return {self.name: "", self.told: notice(*error_texts(error, texts))}
+            return {self.name: "", self.link_note: notice(*error_texts(error, texts))}
         here = loopback(hostname(request.headers.get("host", "")))
         return {
             self.name: name,
             self.link: gr.update(visible=True),
-            self.told: notice(texts["share_made"], texts["share_here" if here else "share_lead"], good=True),
+            self.link_note: notice(texts["share_made"], texts["share_here" if here else "share_lead"], good=True),
         }
