@@ -14,13 +14,16 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tiny_cluster import TinyLoader, photo
+from PIL import Image
+from tiny_cluster import MeasuredLoader, TinyLoader, photo
 
 from experts.evidence import BUILT_IN
 from lav2.assistant import batch
 from lav2.assistant.addresses import place
 from lav2.assistant.admission import Busy
-from lav2.cluster import batches, deployment, engine, throughput
+from lav2.assistant.service import Assistant
+from lav2.cli.main import main
+from lav2.cluster import batches, deployment, engine, parts, shards, throughput
 from lav2.cluster.door import RemoteAssistant
 from lav2.errors import LAV2Error
 from lav2.events import Done, EvidenceFound, Queued, Request, Sampling, Token, Turn
@@ -73,6 +76,37 @@ def test_a_batch_whose_worker_cannot_load_ends_with_the_cause(ray, tmp_path):
     common, stages = batches.Asked(("caption",), Sampling(max_new_tokens=6)), batches.Stages(ray=True)
     with pytest.raises(LAV2Error, match="No weights of caption"):
         batch.write(tmp_path, tmp_path / "a.jsonl", batches.answers(TinyLoader(broken=True), common, stages), "w5")
+
+
+def test_a_measurement_in_shards_writes_the_report_of_one_process_though_a_worker_is_killed(ray, tmp_path, monkeypatch):
+    for number in range(12):
+        Image.new("RGB", (20, 20), (20 * number, 0, 0)).save(tmp_path / f"{number}.png")
+    asked = [
+        {"id": n, "kind": ("yesno", "photo")[n % 2], "image": f"{n}.png", "question": f"What is {n}?", "truth": ["a"]}
+        for n in range(12)
+    ]
+    (tmp_path / "questions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in asked))
+    monkeypatch.setattr(parts, "Loader", lambda *given: MeasuredLoader())
+    monkeypatch.setattr(Assistant, "load", lambda *given, **named: MeasuredLoader().assistant({}))
+    killed = []
+
+    def kill(done, method, *given, **named):
+        """In the place of the progress bar: the pieces are under way."""
+        if method == "answered" and not killed:
+            killed.extend(workers("ray::Worker"))
+            os.kill(killed[0], signal.SIGKILL)
+        return done
+
+    monkeypatch.setattr(shards, "tqdm", kill)
+    reports = []
+    for name, more in (("local", []), ("ray", ["--ray", "--workers", "2"])):
+        out = tmp_path / f"{name}.json"
+        command = ["evaluate", "everyday", str(tmp_path), "--out", str(out), "--cache", str(tmp_path / name)]
+        how = ["--arms", "all but ocr,none", "--max-new-tokens", "5", "--batch", "4"]
+        assert main([*command, *how, *more]) == 0
+        reports.append(json.loads(out.read_text()))
+        assert reports[-1].pop("command").endswith(" ".join(more))
+    assert len(killed) == 2 and len(reports[0]["rows"]) == 12 and reports[0] == reports[1]
 
 
 def workers(name: str) -> list[int]:

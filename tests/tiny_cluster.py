@@ -62,6 +62,17 @@ class TinyLoader:
         return TinyExpert(name, self.seconds), {f"{name}_weights": "tiny"}
 
 
+class MeasuredLoader:
+    """Loads what tests of measurements measure."""
+
+    def assistant(self, experts):
+        from tiny_measured import made
+
+        from lav2.weights import find
+
+        return made(str(find(EMBEDDED.detector)))
+
+
 def build(given):
     """What a test's copy of lav2/cluster/serve.yaml names as its application."""
     return deployment.application(TinyLoader(**given), deployment.Cluster())
