@@ -2,6 +2,7 @@
 process is killed."""
 
 import importlib
+import itertools
 import json
 import os
 import signal
@@ -206,11 +207,11 @@ def test_a_door_without_replicas_tells_how_to_bring_them_up(ray):
 def test_a_second_replica_comes_up_when_questions_pile_up(ray, folder):
     door = brought_up(folder, 1, 2)
     assert len(processes(door)) == 1
-    enough = threading.Event()
+    enough, shown = threading.Event(), itertools.count()
 
     def ask(user: int) -> None:
-        while not enough.is_set():
-            list(door.answer(asked(user, 0, sampling=Sampling(max_new_tokens=200))))
+        while not enough.is_set():  # of new photos: they wait for experts, and leave the cores to the second replica
+            list(door.answer(asked(user, 0, image=photo(next(shown) % 256), sampling=Sampling(max_new_tokens=6))))
 
     with ThreadPoolExecutor(USERS) as pool:
         asking = [pool.submit(ask, user) for user in range(USERS)]
@@ -319,7 +320,7 @@ def test_a_roll_over_to_other_settings_lets_answers_end_and_loses_none(door, loc
     before, rolled = processes(door), threading.Event()
 
     def user(number: int) -> None:
-        while not rolled.is_set():
+        while not rolled.wait(0.2):  # they leave the cores to the replicas that come up
             assert next(talk(door, number, 1))[-1].answer == expected[number]
 
     with ThreadPoolExecutor(8) as pool:
@@ -333,8 +334,11 @@ def test_a_roll_over_to_other_settings_lets_answers_end_and_loses_none(door, loc
             one.result()
 
 
-def test_a_batch_beside_replicas_that_take_all_cores_says_so(ray, tmp_path):
+def test_a_batch_beside_replicas_that_leave_too_few_cores_says_so(ray, door, tmp_path, monkeypatch):
     photo(1).save(tmp_path / "1.png")
-    answers = batches.answers(TinyLoader(), batches.Asked((), Sampling()), batches.Stages(ray=True, expert_workers=20))
-    with pytest.raises(LAV2Error, match="free cores, too few for 21 workers"):
+    stages = batches.Stages(ray=True, expert_workers=8)
+    assert batches.divided(0, 2, stages) is not None  # the whole cluster would do
+    answers = batches.answers(TinyLoader(), batches.Asked((), Sampling()), stages)
+    monkeypatch.setattr(engine, "FREE_SECONDS", 0.0)
+    with pytest.raises(LAV2Error, match="free cores, too few for 9 workers"):
         batch.write(tmp_path, tmp_path / "a.jsonl", answers, "w5")
