@@ -206,6 +206,16 @@ def test_a_batch_takes_no_more_than_is_free(gpus, cores):
         assert sum(2 * part.get(kind, 0) for part in parts) <= free
 
 
+@pytest.mark.parametrize(("gpus", "cores"), [(0, 2), (0, 16), (0, 0.6), (1, 16), (8, 16)])
+def test_a_measurement_takes_no_more_than_is_free(gpus, cores):
+    from lav2.cluster import shards
+
+    each = shards.divided(gpus, cores, 4)
+    for kind, free in (("num_gpus", gpus), ("num_cpus", cores)):
+        assert 4 * each.get(kind, 0) <= free
+    assert shards.divided(0, 0.3, 4) is None
+
+
 def test_a_batch_on_a_cluster_without_free_cores_says_so_and_does_not_wait_for_ever(monkeypatch):
     divide = partial(batches.divided, stages=batches.Stages())
     monkeypatch.setattr(engine, "FREE_SECONDS", 0.0)

@@ -42,6 +42,8 @@ class TinyLoader:
     broken: bool = False  # nothing can be loaded
 
     def assistant(self, experts):
+        if self.broken:
+            raise LAV2Error("No weights of {name}.", "Get some.", name="everything")
         from tiny import LATE, llama, tokenizer
 
         from experts import detection
