@@ -80,6 +80,8 @@ def test_a_detector_finds_on_several_photos_what_it_finds_on_each(form, bus, tmp
         np.testing.assert_allclose(found.xyxy, alone.xyxy, atol=0.01)
         np.testing.assert_allclose(found.confidence, alone.confidence, atol=1e-4)
     assert len({found.xyxy.tobytes() for found in several}) == 3
+    expert._model.predictor.device = torch.device("cuda")  # as where there is one
+    assert expert.together == (detection.TOGETHER if form == "pt" else 1)
 
 
 @pytest.mark.slow
