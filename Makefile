@@ -37,7 +37,7 @@ bench-gpu: .venv/.dev
 	$(PY) -m pip install --quiet --no-deps -e .
 	touch $@
 
-.venv/.dev: .venv/.app requirements-dev.txt
+.venv/.dev: .venv/.app requirements-dev.txt requirements-cluster.txt
 	$(PY) -m pip install --quiet -r requirements-dev.txt
 	touch $@
 

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from contextlib import aclosing
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -123,8 +124,60 @@ def test_an_expert_that_knows_why_it_fails_tells_it_as_a_value():
         def __call__(self, image):
             raise ExpertError("No {thing}.", "Get one.", thing="weights")
 
-    found = parts.look(Failing(), photo(1))
+    (found,) = parts.look_at_all(Failing(), [photo(1)])
     assert isinstance(found, ExpertFailure) and found.cause == "No weights." and isinstance(found.cause, Message)
+
+
+class Together:
+    """An expert that looks at up to three photos in one step; one at `breaking` breaks the step."""
+
+    name, together = "detection", 3
+
+    def __init__(self):
+        self.steps, self.begun, self.go = [], threading.Event(), threading.Event()
+
+    def load(self):
+        pass
+
+    def __call__(self, image):
+        self.steps.append(1)
+        self.begun.set()
+        self.go.wait(PATIENCE)
+        if image == photo(9):
+            raise ValueError("nine")
+        return image.getpixel((0, 0))
+
+    def several(self, images):
+        self.steps.append(len(images))
+        if photo(9) in images:
+            raise ValueError("nine")
+        return [image.getpixel((0, 0)) for image in images]
+
+
+def look_together(expert, numbers):
+    """What a replica finds on photos of which the others come while it looks at the first."""
+    held = replicas.ExpertReplica(type("Loader", (), {"expert": lambda self, name: (expert, {})})(), "detection")
+
+    async def ask():
+        asking = [asyncio.ensure_future(held.look(photo(numbers[0])))]
+        await asyncio.to_thread(expert.begun.wait, PATIENCE)
+        asking += [asyncio.ensure_future(held.look(photo(number))) for number in numbers[1:]]
+        await asyncio.sleep(0)  # they are in line
+        expert.go.set()
+        return await asyncio.gather(*asking, return_exceptions=True)
+
+    return asyncio.run(ask())
+
+
+def test_photos_that_come_while_an_expert_looks_at_others_are_looked_at_in_one_step():
+    expert = Together()
+    assert look_together(expert, range(6)) == [photo(number).getpixel((0, 0)) for number in range(6)]
+    assert expert.steps == [1, 3, 2]
+
+
+def test_a_photo_that_breaks_a_step_spoils_its_own_findings_only():
+    first, second, broken = look_together(Together(), (1, 2, 9))
+    assert (first, second) == (photo(1).getpixel((0, 0)), photo(2).getpixel((0, 0))) and str(broken) == "nine"
 
 
 def used(parts, sets=1):
@@ -153,13 +206,24 @@ def test_a_batch_takes_no_more_than_is_free(gpus, cores):
         assert sum(2 * part.get(kind, 0) for part in parts) <= free
 
 
+@pytest.mark.parametrize(("gpus", "cores"), [(0, 2), (0, 16), (0, 0.6), (1, 16), (8, 16)])
+def test_a_measurement_takes_no_more_than_is_free(gpus, cores):
+    from lav2.cluster import shards
+
+    each = shards.divided(gpus, cores, 4)
+    for kind, free in (("num_gpus", gpus), ("num_cpus", cores)):
+        assert 4 * each.get(kind, 0) <= free
+    assert shards.divided(0, 0.3, 4) is None
+
+
 def test_a_batch_on_a_cluster_without_free_cores_says_so_and_does_not_wait_for_ever(monkeypatch):
-    monkeypatch.setattr(batches, "FREE_SECONDS", 0.0)
+    divide = partial(batches.divided, stages=batches.Stages())
+    monkeypatch.setattr(engine, "FREE_SECONDS", 0.0)
     with pytest.raises(LAV2Error, match=r"0\.1 free cores, too few for 2 workers"):
-        batches.room(lambda: {"CPU": 0.1}, batches.Stages())
+        engine.room(lambda: {"CPU": 0.1}, divide, 2)
     free = iter(({}, {"CPU": 2.0}))
-    monkeypatch.setattr(batches, "FREE_SECONDS", 60.0)
-    assert batches.room(lambda: next(free), batches.Stages()) == ({"num_cpus": 1}, {"num_cpus": 0.4})
+    monkeypatch.setattr(engine, "FREE_SECONDS", 60.0)
+    assert engine.room(lambda: next(free), divide, 2) == ({"num_cpus": 1}, {"num_cpus": 0.4})
 
 
 @pytest.mark.parametrize("given", ["0", "-1", "two", ""])
@@ -168,7 +232,11 @@ def test_a_number_of_replicas_that_makes_no_sense_is_told(given):
         deployment.Cluster(given)
 
 
-@pytest.mark.parametrize("command", [["serve", "--replicas", "2"], ["batch", "q.jsonl", "--out", "a.jsonl", "--ray"]])
+@pytest.mark.parametrize("command", [
+    ["serve", "--replicas", "2"],
+    ["batch", "q.jsonl", "--out", "a.jsonl", "--ray"],
+    ["evaluate", "everyday", "q.jsonl", "--out", "a.jsonl", "--ray"],
+])  # fmt: skip
 def test_without_ray_a_command_says_what_to_install(command, tmp_path):
     (tmp_path / "q.jsonl").write_text('{"id": 1, "image": "1.png", "question": "Q"}\n')
     hidden = "import sys; sys.modules['ray'] = None; from lav2.cli.main import main; sys.exit(main(sys.argv[1:]))"

@@ -1,17 +1,15 @@
 """Evaluation: a report that can be repeated, arms that hold exactly their experts, scores by the readers' rules."""
 
 import json
-import string
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
-from tiny import LATE, PROJECTOR, VISION, llama, open_gates
-from tiny_rows import grounded, tokenizer
+from tiny_measured import made
+from tiny_rows import grounded
 
-from experts import detection
 from experts.evidence import BUILT_IN
 from lav2 import config
 from lav2.assistant.service import Assistant
@@ -22,32 +20,8 @@ from lav2.errors import LAV2Error
 from lav2.evaluation import record, report, runner, tasks
 from lav2.events import Done, Request, Sampling
 from lav2.instruct import photos
-from lav2.model.adapted import AdaptedLlama
 
 ASSETS = Path(__file__).parent.parent / "assets"
-
-
-class Tower:
-    """Tokens that tell the photo: its red level."""
-
-    config = VISION
-
-    def resized(self, picture):
-        return picture
-
-    def encode(self, pictures):
-        reds = torch.tensor([picture.getpixel((0, 0))[0] / 255 for picture in pictures])
-        return reds.view(-1, 1, 1).expand(-1, VISION.tokens, VISION.width)
-
-
-def made(detector):
-    words = tokenizer([*string.ascii_letters, *string.digits, *'.,:?!"[]()/-', "Ġ", "Ċ"])  # whole characters only
-    sizes = {"vocab_size": len(words), "bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 1,
-             "max_position_embeddings": 2048}  # fmt: skip
-    models = [open_gates(AdaptedLlama(llama(seed, **sizes), LATE, PROJECTOR, VISION).eval()) for seed in range(2)]
-    preset = replace(config.EMBEDDED, template="chat")
-    found = detection.build(detector)
-    return Assistant(preset, *models, words, Tower(), found, {}, {"base": "b", "adapter": "a"})
 
 
 @pytest.fixture(scope="module")

@@ -45,6 +45,45 @@ def test_faint_boxes_come_beside_the_sure_ones_and_change_none_of_them(bus):
     assert (kept.labels, kept.xyxy.tolist()) == (sure.labels, sure.xyxy.tolist())
 
 
+def random_detector(photo, file):
+    """Weights of torch at random, which still find something: their activations are normalised on a photo."""
+    with detection.contained():
+        from ultralytics import YOLO
+
+        torch.manual_seed(0)
+        detector = YOLO("yolov8n.yaml", task="detect")
+        for part in detector.model.modules():
+            if isinstance(part, torch.nn.BatchNorm2d):
+                part.momentum = 1.0
+        pixels = torch.from_numpy(np.array(photo.resize((320, 320)))).permute(2, 0, 1)[None] / 255
+        with torch.no_grad():
+            detector.model.train()(pixels)
+        detector.model.eval()
+        for scores in detector.model.model[-1].cv3:
+            scores[-1].weight.data *= 2
+        detector.save(file)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["shipped", "pt"])
+def test_a_detector_finds_on_several_photos_what_it_finds_on_each(form, bus, tmp_path):
+    file = str(find(EMBEDDED.detector))
+    if form == "pt":  # photos of one size go through the model in one step
+        random_detector(bus, file := str(tmp_path / "random.pt"))
+    expert = detection.build(file, device="cpu")
+    photos = [bus, bus.resize((300, 200)), bus.transpose(Image.Transpose.FLIP_LEFT_RIGHT)]
+    assert expert.together == 1
+    several = expert.several(photos)
+    for photo, found in zip(photos, several, strict=True):
+        alone = expert(photo)
+        assert found.labels == alone.labels and len(alone.labels) > 0 and found.size == photo.size
+        np.testing.assert_allclose(found.xyxy, alone.xyxy, atol=0.01)
+        np.testing.assert_allclose(found.confidence, alone.confidence, atol=1e-4)
+    assert len({found.xyxy.tobytes() for found in several}) == 3
+    expert._model.predictor.device = torch.device("cuda")  # as where there is one
+    assert expert.together == (detection.TOGETHER if form == "pt" else 1)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", BUILT_IN)
 def test_every_expert_meets_one_contract_on_a_real_photo(name, experts, bus):

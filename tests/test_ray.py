@@ -2,6 +2,7 @@
 process is killed."""
 
 import importlib
+import itertools
 import json
 import os
 import signal
@@ -14,15 +15,19 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tiny_cluster import TinyLoader, photo
+from PIL import Image
+from tiny_cluster import MeasuredLoader, TinyLoader, photo
 
 from experts.evidence import BUILT_IN
 from lav2.assistant import batch
 from lav2.assistant.addresses import place
 from lav2.assistant.admission import Busy
-from lav2.cluster import batches, deployment, engine, throughput
+from lav2.assistant.service import Assistant
+from lav2.cli.main import main
+from lav2.cluster import batches, deployment, engine, parts, shards, throughput
 from lav2.cluster.door import RemoteAssistant
 from lav2.errors import LAV2Error
+from lav2.evaluation.settings import ShardsConfig
 from lav2.events import Done, EvidenceFound, Queued, Request, Sampling, Token, Turn
 
 pytest.importorskip("ray", reason="needs Ray: pip install -r requirements-cluster.txt")
@@ -73,6 +78,43 @@ def test_a_batch_whose_worker_cannot_load_ends_with_the_cause(ray, tmp_path):
     common, stages = batches.Asked(("caption",), Sampling(max_new_tokens=6)), batches.Stages(ray=True)
     with pytest.raises(LAV2Error, match="No weights of caption"):
         batch.write(tmp_path, tmp_path / "a.jsonl", batches.answers(TinyLoader(broken=True), common, stages), "w5")
+
+
+def test_a_measurement_in_shards_writes_the_report_of_one_process_though_a_worker_is_killed(ray, tmp_path, monkeypatch):
+    for number in range(12):
+        Image.new("RGB", (20, 20), (20 * number, 0, 0)).save(tmp_path / f"{number}.png")
+    asked = [
+        {"id": n, "kind": ("yesno", "photo")[n % 2], "image": f"{n}.png", "question": f"What is {n}?", "truth": ["a"]}
+        for n in range(12)
+    ]
+    (tmp_path / "questions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in asked))
+    monkeypatch.setattr(parts, "Loader", lambda *given: MeasuredLoader())
+    monkeypatch.setattr(Assistant, "load", lambda *given, **named: MeasuredLoader().assistant({}))
+    killed = []
+
+    def kill(done, method, *given, **named):
+        """In the place of the progress bar: the pieces are under way."""
+        if method == "answered" and not killed:
+            killed.extend(workers("ray::Worker"))
+            os.kill(killed[0], signal.SIGKILL)
+        return done
+
+    monkeypatch.setattr(shards, "tqdm", kill)
+    reports = []
+    for name, more in (("local", []), ("ray", ["--ray", "--workers", "2"])):
+        out = tmp_path / f"{name}.json"
+        command = ["evaluate", "everyday", str(tmp_path), "--out", str(out), "--cache", str(tmp_path / name)]
+        how = ["--arms", "all but ocr,none", "--max-new-tokens", "5", "--batch", "4"]
+        assert main([*command, *how, *more]) == 0
+        reports.append(json.loads(out.read_text()))
+        assert reports[-1].pop("command").endswith(" ".join(more))
+    assert len(killed) == 2 and len(reports[0]["rows"]) == 12 and reports[0] == reports[1]
+
+
+def test_a_measurement_whose_worker_cannot_load_ends_with_the_cause(ray, tmp_path):
+    made = shards.runner(TinyLoader(broken=True), tmp_path, ShardsConfig(ray=True, workers=1))
+    with pytest.raises(LAV2Error, match="No weights of everything"), made:
+        pytest.fail("it loaded")
 
 
 def workers(name: str) -> list[int]:
@@ -170,22 +212,27 @@ def test_a_door_without_replicas_tells_how_to_bring_them_up(ray):
 
 
 def test_a_second_replica_comes_up_when_questions_pile_up(ray, folder):
-    door = brought_up(folder, 1, 2)
+    serve, door = engine.required("ray.serve"), brought_up(folder, 1, 2)
     assert len(processes(door)) == 1
-    enough = threading.Event()
+    enough, shown = threading.Event(), itertools.count()
 
     def ask(user: int) -> None:
-        while not enough.is_set():
-            list(door.answer(asked(user, 0, sampling=Sampling(max_new_tokens=200))))
+        while not enough.is_set():  # of new photos: they wait for experts, and leave the cores to others
+            list(door.answer(asked(user, 0, image=photo(next(shown) % 256), sampling=Sampling(max_new_tokens=6))))
+
+    def ordered() -> bool:
+        states = serve.status().applications[deployment.NAME].deployments["model"].replica_states
+        return sum(states.values()) == 2
 
     with ThreadPoolExecutor(USERS) as pool:
         asking = [pool.submit(ask, user) for user in range(USERS)]
         try:
-            until(lambda: len(processes(door)) == 2)
+            until(ordered)
         finally:
             enough.set()
         for one in asking:
             one.result()
+    until(lambda: len(processes(door)) == 2)
 
 
 def test_a_photo_goes_to_the_replica_that_knows_it_and_follow_ups_find_their_caches(door):
@@ -220,18 +267,21 @@ def test_who_leaves_frees_the_replica_so_that_nobody_behind_him_waits(door):
 
 
 def test_a_full_replica_tells_positions_and_then_that_it_is_busy(door):
-    running, kinds = [], Counter()
-    long = Sampling(max_new_tokens=1800)
-    try:
-        for number in range(4 * 24):  # of two replicas: 8 at once and 16 who wait, and some end meanwhile
-            running.append(door.answer(asked(3, 0, client=None, sampling=long, question=f"w{3 + number % 60}")))
-            kinds[type(next(running[-1]))] += 1
-        pytest.fail(f"nobody was told that the replicas are busy: {kinds}")
-    except Busy as busy:
-        assert busy.position == 17 and kinds[Queued] > 0
-    finally:
-        for one in running:
-            one.close()
+    told, enough = [], threading.Event()
+
+    def ask(number: int) -> None:
+        facts = {"client": None, "sampling": Sampling(max_new_tokens=1800), "question": f"w{3 + number % 60}"}
+        try:
+            for event in door.answer(asked(3, 0, **facts), enough):
+                told.append(type(event))
+        except Busy as busy:
+            told.append(busy.position)
+            enough.set()
+
+    users = 4 * 24  # of two replicas: 8 at once and 16 who wait
+    with ThreadPoolExecutor(users) as pool:
+        list(pool.map(ask, range(users)))
+    assert Queued in told and {one for one in told if isinstance(one, int)} == {17}
 
 
 def test_200_answers_of_20_users_are_neither_lost_nor_mixed_while_a_replica_is_killed_and_one_is_added(
@@ -281,15 +331,15 @@ def test_what_is_wrong_with_a_question_is_told_by_a_replica_as_by_the_local_app(
 
 
 def test_a_roll_over_to_other_settings_lets_answers_end_and_loses_none(door, local, folder):
-    expected = [next(talk(local, user, 1))[-1].answer for user in range(8)]
+    expected = [next(talk(local, user, 1))[-1].answer for user in range(4)]
     before, rolled = processes(door), threading.Event()
 
     def user(number: int) -> None:
-        while not rolled.is_set():
+        while not rolled.wait(0.2):  # they leave the cores to the replicas that come up
             assert next(talk(door, number, 1))[-1].answer == expected[number]
 
-    with ThreadPoolExecutor(8) as pool:
-        asking = [pool.submit(user, number) for number in range(8)]
+    with ThreadPoolExecutor(4) as pool:
+        asking = [pool.submit(user, number) for number in range(4)]
         try:
             brought_up(folder, 2, 2, seconds=0.01)
             until(lambda: len(now := processes(door)) == 2 and not now & before)
@@ -299,8 +349,11 @@ def test_a_roll_over_to_other_settings_lets_answers_end_and_loses_none(door, loc
             one.result()
 
 
-def test_a_batch_beside_replicas_that_take_all_cores_says_so(ray, tmp_path):
+def test_a_batch_beside_replicas_that_leave_too_few_cores_says_so(ray, door, tmp_path, monkeypatch):
     photo(1).save(tmp_path / "1.png")
-    answers = batches.answers(TinyLoader(), batches.Asked((), Sampling()), batches.Stages(ray=True, expert_workers=20))
-    with pytest.raises(LAV2Error, match="free cores, too few for 21 workers"):
+    stages = batches.Stages(ray=True, expert_workers=8)
+    assert batches.divided(0, 2, stages) is not None  # the whole cluster would do
+    answers = batches.answers(TinyLoader(), batches.Asked((), Sampling()), stages)
+    monkeypatch.setattr(engine, "FREE_SECONDS", 0.0)
+    with pytest.raises(LAV2Error, match="free cores, too few for 9 workers"):
         batch.write(tmp_path, tmp_path / "a.jsonl", answers, "w5")

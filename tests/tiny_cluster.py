@@ -42,6 +42,8 @@ class TinyLoader:
     broken: bool = False  # nothing can be loaded
 
     def assistant(self, experts):
+        if self.broken:
+            raise LAV2Error("No weights of {name}.", "Get some.", name="everything")
         from tiny import LATE, llama, tokenizer
 
         from experts import detection
@@ -60,6 +62,17 @@ class TinyLoader:
         if self.broken:
             raise LAV2Error("No weights of {name}.", "Get some.", name=name)
         return TinyExpert(name, self.seconds), {f"{name}_weights": "tiny"}
+
+
+class MeasuredLoader:
+    """Loads what tests of measurements measure."""
+
+    def assistant(self, experts):
+        from tiny_measured import made
+
+        from lav2.weights import find
+
+        return made(str(find(EMBEDDED.detector)))
 
 
 def build(given):

@@ -5,14 +5,17 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 from experts.evidence import BUILT_IN
 from lav2.cli.options import add_experts, chosen_preset, expert_names
-from lav2.config import Models, Placing
+from lav2.cluster import engine
+from lav2.config import Models, Placing, Preset
 from lav2.errors import LAV2Error
-from lav2.evaluation.settings import CaptionsConfig, EvaluationConfig, RowsConfig
+from lav2.evaluation.settings import CaptionsConfig, EvaluationConfig, RowsConfig, ShardsConfig
 from lav2.options import add_options, chosen, command_parser
 
 
@@ -41,24 +44,26 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
 
     for command in (evaluate, examine):
         add_options(command, CaptionsConfig)
+        add_options(command, ShardsConfig)
         add_options(command, Placing)
 
 
 def run_examine(options: argparse.Namespace) -> int:
     """`python -m lav2 examine`: what the experts find on each photo, as JSON lines."""
+    _check(options)
     from lav2.evaluation import record
 
-    runner = _runner(options)
     experts = expert_names(options.experts)
-    count = record.record(runner, options.data, options.out, experts, options.images, options.split, options.limit)
+    with _runner(options) as runner:
+        count = record.record(runner, options.data, options.out, experts, options.images, options.split, options.limit)
     print(f"{count} photos: {options.out}")
     return 0
 
 
 def run_evaluate(options: argparse.Namespace) -> int:
     """`python -m lav2 evaluate`: scores of a benchmark or of captions, as JSON."""
-    from lav2.evaluation import natural, report, tasks
-    from lav2.metrics.captions import write_coco_results
+    _check(options)
+    from lav2.evaluation import natural, tasks
 
     arms = tuple(options.arms.split(",")) if options.arms else tuple(tasks.ARMS)
     known_arms = (*tasks.ARMS, tasks.AUTO, natural.NO_LINE)
@@ -66,7 +71,21 @@ def run_evaluate(options: argparse.Namespace) -> int:
     if unknown:
         known = ", ".join(known_arms)
         raise LAV2Error(f"There is no arm {unknown[0]!r}.", f"Choose of: {known}.")
-    runner = replace(_runner(options), batch=options.batch, max_new_tokens=options.max_new_tokens)
+    with _runner(options) as runner:
+        _evaluate(replace(runner, batch=options.batch, max_new_tokens=options.max_new_tokens), arms, options)
+    return 0
+
+
+def _check(options: argparse.Namespace) -> None:
+    """What is wrong with the options of Ray is told before anything loads."""
+    if chosen(ShardsConfig, options).ray:
+        engine.required()
+
+
+def _evaluate(runner, arms: tuple[str, ...], options: argparse.Namespace) -> None:
+    from lav2.evaluation import natural, report, tasks
+    from lav2.metrics.captions import write_coco_results
+
     if options.what == "captions":
         scores, answers = tasks.captions(runner, options.data, options.images, options.split, options.limit)
         results = {"scores": scores, "captions": answers}
@@ -100,42 +119,42 @@ def run_evaluate(options: argparse.Namespace) -> int:
     if options.what != "grounded":
         print(json.dumps(scores, indent=1))
     report.write(report.report(runner, options.arguments, options.seed, options.data, **results), options.out)
-    return 0
 
 
-def _runner(options: argparse.Namespace):
-    """What `evaluate` and `examine` measure with; captions as --beams and --drafts say."""
+@contextmanager
+def _runner(options: argparse.Namespace) -> Iterator:
+    """What `evaluate` and `examine` measure with, on Ray where that is asked for; captions as --beams and --drafts
+    say."""
     from lav2.evaluation.runner import EvaluationRunner
     from lav2.weights import cache_dir
 
-    assistant = _measured(options)
+    preset, placing = _measured(options), vars(chosen(Placing, options))
+    cache, shards = options.cache or cache_dir() / "features", chosen(ShardsConfig, options)
     given = {name: getattr(options, name) for name in ("beams", "drafts") if getattr(options, name) is not None}
     if "beams" in given:
         given = {"drafts": 0} | given
-    return EvaluationRunner(
-        assistant,
-        options.cache or cache_dir() / "features",
-        captioning=replace(assistant.captioner.settings, **given),
-    )
+    if shards.ray:
+        from lav2.cluster.parts import Loader
+        from lav2.cluster.shards import runner
 
-
-def _measured(options: argparse.Namespace):
-    """The assistant of `evaluate` and `examine`: --adapter is the captioner for captions, else the chat adapter."""
+        with runner(Loader(preset, options.detector, placing), cache, shards) as sharded:
+            yield replace(sharded, captioning=replace(sharded.how, **given))
+        return
     from lav2.assistant.service import Assistant
 
+    assistant = Assistant.load(preset, detector=options.detector, **placing,
+                               report=lambda line: print(line, file=sys.stderr))  # fmt: skip
+    yield EvaluationRunner(assistant, cache, captioning=replace(assistant.captioner.settings, **given))
+
+
+def _measured(options: argparse.Namespace) -> Preset:
+    """The preset of `evaluate` and `examine`: --adapter is the captioner for captions, else the chat adapter."""
     preset = chosen_preset(options)
     if options.what == "captions":
         adapter = options.adapter or preset.caption_adapter
-        preset = replace(preset, adapter=adapter, caption_adapter=adapter)
-    else:
-        preset = replace(
-            preset,
-            adapter=options.adapter or preset.adapter,
-            caption_adapter=options.caption_adapter or preset.caption_adapter,
-        )
-    return Assistant.load(
+        return replace(preset, adapter=adapter, caption_adapter=adapter)
+    return replace(
         preset,
-        detector=options.detector,
-        **vars(chosen(Placing, options)),
-        report=lambda line: print(line, file=sys.stderr),
+        adapter=options.adapter or preset.adapter,
+        caption_adapter=options.caption_adapter or preset.caption_adapter,
     )

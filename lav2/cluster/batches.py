@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import pickle
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,6 @@ from lav2.text import routing
 
 Batch = dict[str, Any]  # columns of rows: arrays of numpy
 EXPERTS = 0.8  # of the cores: a new photo costs the experts five times what its answer costs (docs/scale.md)
-FREE_SECONDS = 30.0  # for cores of a batch that has just ended to be free
 
 
 @dataclass(frozen=True)
@@ -143,7 +142,7 @@ def answers(
     workers run: on several machines the folder has to be an address (s3:// ...) or one that they share.
 
     Raises:
-        LAV2Error: while it is read: no room on the cluster (`room`), or a worker cannot load its models.
+        LAV2Error: while it is read: no room on the cluster, or a worker cannot load its models.
     """
 
     def run(rows: list[Row], folder: Folder) -> Iterator[tuple[Row, dict]]:
@@ -174,31 +173,9 @@ def answers(
     return run
 
 
-def room(free: Callable[[], dict[str, float]], stages: Stages) -> tuple[dict[str, float], dict[str, float]]:
-    """What a worker of the experts' stage and one of the model's may use, of what `free` says that nobody uses: GPUs,
-    else cores.
-
-    Raises:
-        LAV2Error: there is not enough for all workers; Ray would let the batch wait for ever.
-    """
-    end = time.monotonic() + FREE_SECONDS
-    while True:
-        given = free()
-        parts = divided(given.get("GPU", 0.0), given.get("CPU", 0.0), stages)
-        if parts is not None:
-            return parts
-        if time.monotonic() > end:
-            raise LAV2Error(
-                "The Ray cluster has {free} free cores, too few for {count} workers.",
-                "Stop what uses it (replicas that serve, another batch), or give another --cluster or fewer workers.",
-                free=f"{given.get('CPU', 0.0):g}",
-                count=stages.expert_workers + stages.model_workers,
-            )
-        time.sleep(1)
-
-
 def divided(gpus: float, cores: float, stages: Stages) -> tuple[dict[str, float], dict[str, float]] | None:
-    """See `room`; None where it is not enough."""
+    """What a worker of the experts' stage and one of the model's may use, of what is free: GPUs, else cores; None where
+    it is not enough."""
     workers = stages.expert_workers, stages.model_workers
     if gpus >= 0.1 * sum(workers) and cores >= 0.1 * sum(workers):
         each = rounded(gpus / sum(workers))
@@ -214,7 +191,8 @@ def pipeline(ray: Any, loader: Loader, asked: Asked, stages: Stages, items: list
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.execution_options.verbose_progress = False
-    experts, model = room(ray.available_resources, stages)
+    count = stages.expert_workers + stages.model_workers
+    experts, model = engine.room(ray.available_resources, partial(divided, stages=stages), count)
     blocks = max(1, min(len(items) // max(stages.expert_batch, stages.model_batch), 1000))
     workers = ray.data.ActorPoolStrategy
     data = ray.data.from_items(items, override_num_blocks=blocks)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 from lav2.errors import LAV2Error
 
+T = TypeVar("T")
+FREE_SECONDS = 30.0  # for cores of a batch that has just ended to be free
 STARTS = 3  # of a cluster on this machine: Ray gives each 30 s, which a machine with much to do may not keep
 
 
@@ -71,3 +74,25 @@ def connected(address: str | None = None, **options: Any) -> Iterator[ModuleType
     finally:
         if own:
             ray.shutdown()
+
+
+def room(free: Callable[[], dict[str, float]], divide: Callable[[float, float], T | None], workers: int) -> T:
+    """What `divide` gives each worker of the GPUs and cores that, as `free` says, nobody uses.
+
+    Raises:
+        LAV2Error: it gives None, since they are too few; Ray would let the workers wait for ever.
+    """
+    end = time.monotonic() + FREE_SECONDS
+    while True:
+        given = free()
+        parts = divide(given.get("GPU", 0.0), given.get("CPU", 0.0))
+        if parts is not None:
+            return parts
+        if time.monotonic() > end:
+            raise LAV2Error(
+                "The Ray cluster has {free} free cores, too few for {count} workers.",
+                "Stop what uses it (replicas that serve, another batch), or give another --cluster or fewer workers.",
+                free=f"{given.get('CPU', 0.0):g}",
+                count=workers,
+            )
+        time.sleep(1)

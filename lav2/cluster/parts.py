@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -69,9 +70,20 @@ class Loader:
         return build_detector(self.detector, self.preset, device), {}
 
 
-def look(expert: Expert, image: Image.Image) -> Evidence:
-    """What an expert finds; a failure that it can explain comes as a value, since not every error can be sent."""
+def look_at_all(expert: Expert, images: Sequence[Image.Image]) -> list[Evidence | Exception]:
+    """What an expert finds on photos: in one step where it has `several`; else, and where that breaks, one by one, so
+    that a photo spoils its own findings only."""
+    if len(images) > 1:
+        with suppress(Exception):
+            return expert.several(images)
+    return [_looked(expert, image) for image in images]
+
+
+def _looked(expert: Expert, image: Image.Image) -> Evidence | Exception:
+    """What an expert finds. A failure that it can explain is evidence too, since not every error can be sent."""
     try:
         return expert(image)
     except ExpertError as error:
         return ExpertFailure(expert.name, error.cause, error.next_step, 0.0)
+    except Exception as error:
+        return error

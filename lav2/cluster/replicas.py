@@ -5,16 +5,17 @@ from __future__ import annotations
 
 import asyncio
 import os
+import queue
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import aclosing, closing, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from experts.evidence import Evidence
-from lav2.cluster.parts import Loader, look
+from lav2.cluster.parts import Loader, look_at_all
 from lav2.errors import LAV2Error, no_thread
 from lav2.events import Done, Event, Request
 
@@ -56,15 +57,37 @@ class RemoteExpert:
 
 
 class ExpertReplica:
-    """One expert, loaded."""
+    """One expert, loaded. Photos that came while it looked at others are looked at in one step, as many as its
+    `together` says. (Ray Serve's own batching lets every photo wait for others to come, also where nobody else asks.)
+    """
 
     def __init__(self, loader: Loader, name: str):
         self._worker = ThreadPoolExecutor(1, thread_name_prefix=f"expert {name}")  # one, as in the orchestrator
         self._expert, self._hashes = loader.expert(name)
         self._worker.submit(self._expert.load).result()
+        self._together: int = getattr(self._expert, "together", 1)
+        self._waiting: queue.SimpleQueue[tuple[Image.Image, Future]] = queue.SimpleQueue()
 
     async def look(self, image: Image.Image) -> Evidence:
-        return await asyncio.get_running_loop().run_in_executor(self._worker, look, self._expert, image)
+        found: Future = Future()
+        self._waiting.put((image, found))
+        self._worker.submit(self._step)
+        return await asyncio.wrap_future(found)
+
+    def _step(self) -> None:
+        """Look at those that wait. A step is ordered for each photo; where an earlier one took it, nobody waits."""
+        taken = []
+        with suppress(queue.Empty):
+            while len(taken) < self._together:
+                image, found = self._waiting.get_nowait()
+                if found.set_running_or_notify_cancel():
+                    taken.append((image, found))
+        results = look_at_all(self._expert, [image for image, _ in taken])
+        for (_, found), result in zip(taken, results, strict=True):
+            if isinstance(result, Exception):
+                found.set_exception(result)
+            else:
+                found.set_result(result)
 
     def hashes(self) -> dict[str, str]:
         return self._hashes

@@ -14,7 +14,6 @@ from experts.registry import EXPERT_NAMES
 from lav2 import files
 from lav2.errors import LAV2Error
 from lav2.evaluation.runner import EvaluationRunner
-from lav2.image import open_image
 from lav2.instruct.photos import read_evidence
 
 
@@ -24,7 +23,7 @@ def examine(runner: EvaluationRunner, images: Sequence[str], experts: Sequence[s
     if unknown:
         raise LAV2Error(f"There is no expert {unknown[0]!r}.", f"Choose of: {', '.join(EXPERT_NAMES)}, or none.")
     photos = list(dict.fromkeys(images))
-    damaged = runner.damaged(photos, runner.assistant.parts.caption_tower)
+    damaged = runner.damaged(photos, captions=True)
     photos = [photo for photo in photos if photo not in damaged]
     found: dict[str, dict[str, Evidence]] = {photo: {} for photo in photos}
     if "caption" in experts:
@@ -32,8 +31,8 @@ def examine(runner: EvaluationRunner, images: Sequence[str], experts: Sequence[s
             found[photo]["caption"] = told
     others = tuple(name for name in experts if name != "caption")
     if others:
-        for photo in photos:
-            found[photo] |= runner.assistant.examine(open_image(photo), others)
+        for photo, looked in zip(photos, runner.look(photos, others), strict=True):
+            found[photo] |= looked
     return found
 
 

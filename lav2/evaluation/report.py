@@ -41,7 +41,7 @@ def report(runner: EvaluationRunner, command: Sequence[str], seed: int, data: Pa
         "commit": commit(),
         "seed": seed,
         "batch": runner.batch,
-        "captioning": asdict(runner.captioning or runner.assistant.captioner.settings),
+        "captioning": asdict(runner.how),
         "machine": f"{platform.machine()}, {platform.system()}",
         "data": {"file": str(data), "sha256": None if data.is_dir() else _sha256(data)},
         **results,

@@ -1,4 +1,8 @@
-"""A loaded assistant that answers many rows at once."""
+"""A loaded assistant that answers many rows at once.
+
+The methods that compute take lists and give a list of the same length (`causes`, `written`, `told`, `look`,
+`answered`): lav2.cluster.shards divides these among processes, and all else is the same.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from experts.evidence import Caption
+from experts.evidence import Caption, Evidence
 from lav2.assistant.service import Assistant
 from lav2.captioning import writer
 from lav2.captioning.writer import Captioning
@@ -18,7 +22,7 @@ from lav2.data.formats import InstructionRow
 from lav2.data.samples import prompt_of
 from lav2.evaluation.settings import EvaluationConfig
 from lav2.events import Sampling
-from lav2.model.adapted import AdaptedLlama
+from lav2.image import open_image
 from lav2.model.vision import VisionTower
 from lav2.text import weighing
 from lav2.training.grading import answer_all
@@ -45,14 +49,25 @@ class EvaluationRunner:
     captioning: Captioning | None = None
     report: Callable[[str], None] = lambda line: print(line, file=sys.stderr)  # told what is left out
 
-    def damaged(self, images: Iterable[str | None], tower: VisionTower | None = None, views: int = 1) -> set[str]:
-        """The photos that cannot be read; each is told with its cause."""
-        parts = self.assistant.parts
-        features = self.features(images, tower or parts.tower or parts.caption_tower, views)
-        found = features.damaged if features is not None else {}
+    @property
+    def how(self) -> Captioning:
+        """How captions are written."""
+        return self.captioning or self.assistant.captioner.settings
+
+    def damaged(self, images: Iterable[str | None], captions: bool = False, views: int = 1) -> set[str]:
+        """The photos that cannot be read; each is told with its cause. `captions`: looked at by the captioner."""
+        shown = list(dict.fromkeys(image for image in images if image is not None))
+        found = {image: cause for image, cause in zip(shown, self.causes(shown, captions, views), strict=True) if cause}
         for image, cause in found.items():
             self.report(f"{image}: left out. {cause}")
         return set(found)
+
+    def causes(self, images: Sequence[str], captions: bool, views: int) -> list[str | None]:
+        """Why each photo cannot be read; None: it can, and its features are kept."""
+        parts = self.assistant.parts
+        tower = (captions and parts.caption_tower) or parts.tower or parts.caption_tower
+        features = self.features(images, tower, views)
+        return [features.damaged.get(image) if features is not None else None for image in images]
 
     def features(
         self, images: Iterable[str | None], tower: VisionTower | None = None, views: int = 1
@@ -69,12 +84,16 @@ class EvaluationRunner:
 
     def captions(self, images: Sequence[str]) -> list[str]:
         """The caption expert's sentences about photos."""
-        how, parts = self.captioning or self.assistant.captioner.settings, self.assistant.parts
-        prompt, model, words = self.assistant.captioner.prompt, parts.captioner, parts.tokenizer
+        how = self.how
         if how.beams == 1 and not how.drafts:
             greedy = Sampling(max_new_tokens=how.max_new_tokens, repetition_penalty=1.0)
-            return self._generate(model, [prompt] * len(images), images, greedy, parts.caption_tower)
-        views = range(how.views)
+            return self._generate([self.assistant.captioner.prompt] * len(images), images, greedy, captions=True)
+        return self.written(images)
+
+    def written(self, images: Sequence[str]) -> list[str]:
+        """`captions`, photo by photo."""
+        how, parts, views = self.how, self.assistant.parts, range(self.how.views)
+        prompt, model, words = self.assistant.captioner.prompt, parts.captioner, parts.tokenizer
         features = self.features(images, parts.caption_tower, len(views))
         return [
             writer.write(model, words, prompt, features.get([image] * len(views), views), how, parts.judge)
@@ -83,14 +102,22 @@ class EvaluationRunner:
 
     def caption_evidence(self, images: Sequence[str]) -> dict[str, Caption]:
         """What the caption expert finds on photos: sentences, concepts, and candidates for answers."""
+        return dict(zip(images, self.told(images, self.captions(images)), strict=True))
+
+    def told(self, images: Sequence[str], texts: Sequence[str]) -> list[Caption]:
+        """What the caption expert tells beside its sentences."""
         parts, source = self.assistant.parts, self.assistant.preset
-        features = self.features(images, parts.caption_tower) if images else None
-        found = {}
-        for image, text in zip(images, self.captions(images), strict=True):
+        features = self.features(images, parts.caption_tower)
+        found = []
+        for image, text in zip(images, texts, strict=True):
             concepts = parts.judge.concepts(features.get([image]))[0] if parts.judge else ()
             ask = parts.candidates.on(features.get([image])) if parts.candidates else None
-            found[image] = Caption(text, 0.0, source, concepts, ask=ask)
+            found.append(Caption(text, 0.0, source, concepts, ask=ask))
         return found
+
+    def look(self, images: Sequence[str], experts: tuple[str, ...]) -> list[dict[str, Evidence]]:
+        """What experts find on photos, one after the other."""
+        return [self.assistant.examine(open_image(image), experts) for image in images]
 
     def answers(self, rows: Sequence[InstructionRow], computed_line: bool = True) -> list[str]:
         """Greedy answers to the rows' last questions with their evidence in the prompt, and its computed line."""
@@ -98,22 +125,34 @@ class EvaluationRunner:
         prompts = [prompt_of(row, parts.tokenizer, template, computed_line=computed_line) for row in rows]
         sampling = Sampling(max_new_tokens=self.max_new_tokens)
         likely = [weighing.answer_bias(row.evidence, row.turns[-1].question) for row in rows]
-        return self._generate(parts.chat, prompts, [row.image for row in rows], sampling, likely=likely)
+        return self._generate(prompts, [row.image for row in rows], sampling, likely)
 
     def _generate(
         self,
-        model: AdaptedLlama,
         prompts: Sequence[str],
         images: Sequence[str | None],
         sampling: Sampling,
-        tower: VisionTower | None = None,
         likely: Sequence[Mapping[str, float]] | None = None,
+        captions: bool = False,
     ) -> list[str]:
         weights = dict(zip(zip(prompts, images, strict=True), likely or [{}] * len(prompts), strict=True))
         asked = list(weights)  # what several arms share is answered once
         texts, photos = [prompt for prompt, _ in asked], [image for _, image in asked]
-        features = self.features(photos, tower)
-        words, first = self.assistant.parts.tokenizer, list(weights.values()) if likely else None
-        said = answer_all(model, words, texts, photos, features, sampling, self.batch, first)
+        said = self.answered(texts, photos, list(weights.values()), sampling, captions)
         found = dict(zip(asked, said, strict=True))
         return [found[pair] for pair in zip(prompts, images, strict=True)]
+
+    def answered(
+        self,
+        prompts: Sequence[str],
+        images: Sequence[str | None],
+        likely: Sequence[Mapping[str, float]],
+        sampling: Sampling,
+        captions: bool,
+    ) -> list[str]:
+        """Answers of the chat model, or of the captioner, with their likely ones (lav2.text.weighing)."""
+        parts = self.assistant.parts
+        model = parts.captioner if captions else parts.chat
+        features = self.features(images, parts.caption_tower if captions else None)
+        first = list(likely) if any(likely) else None
+        return answer_all(model, parts.tokenizer, prompts, images, features, sampling, self.batch, first)

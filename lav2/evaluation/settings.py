@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from lav2.errors import LAV2Error
 from lav2.options import setting
 
 
@@ -16,6 +17,21 @@ class RowsConfig:
     split: str | None = setting(None, "only rows of this split", metavar="NAME")
     limit: int | None = setting(None, "only the first rows or photos")
     cache: Path | None = setting(None, "of cached image features (default: the user's cache)", metavar="FOLDER")
+
+
+@dataclass(frozen=True)
+class ShardsConfig:
+    """Where it is computed."""
+
+    ray: bool = setting(False, "on Ray: rows and photos are divided among processes that each hold the models")
+    cluster: str | None = setting(
+        None, "address of a running Ray cluster, with --ray (default: one on this machine)", metavar="ADDRESS"
+    )
+    workers: int | None = setting(None, "with --ray: processes (default: one a GPU, else one for two cores)")
+
+    def __post_init__(self) -> None:
+        if self.workers is not None and self.workers < 1:
+            raise LAV2Error("Workers are 1 or more.", "Give a larger number.")
 
 
 @dataclass(frozen=True)

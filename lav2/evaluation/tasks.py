@@ -66,8 +66,7 @@ def captions(
     chosen = [name for name in references if name in photos][:limit]
     if not chosen:
         raise LAV2Error(f"{data} has no captions of the split {split}.", "Choose another --split.")
-    how, tower = runner.captioning or runner.assistant.captioner.settings, runner.assistant.parts.caption_tower
-    damaged = runner.damaged([str(photos[name]) for name in chosen], tower, how.views)
+    damaged = runner.damaged([str(photos[name]) for name in chosen], True, runner.how.views)
     given, chosen = len(chosen), [name for name in chosen if str(photos[name]) not in damaged]
     if not chosen:
         raise LAV2Error(f"No photo of {data} can be read.", "See the lines above.")

@@ -37,14 +37,8 @@ def answer_all(
         features: of the photos.
         likely: answers to each prompt that are likely for another reason (lav2.inference.streaming).
     """
-    lengths = [len(streaming.encode(tokenizer, prompt)) for prompt in prompts]
-    order = sorted(range(len(prompts)), key=lambda i: (images[i] is None, lengths[i]))
     answers = [""] * len(prompts)
-    parts = []
-    for without_photo in (False, True):
-        rows = [i for i in order if (images[i] is None) == without_photo]
-        parts += [rows[first : first + batch] for first in range(0, len(rows), batch)]
-    for part in tqdm(parts, desc="answers", unit="batch", disable=None):
+    for part in tqdm(alike(tokenizer, prompts, images, batch), desc="answers", unit="batch", disable=None):
         shown = [images[i] for i in part if images[i] is not None]
         with torch.inference_mode():
             visual = model.visual_prompt(features.get(shown)) if shown else None
@@ -54,6 +48,19 @@ def answer_all(
         for i, answer in zip(part, found, strict=True):
             answers[i] = answer
     return answers
+
+
+def alike(
+    tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], images: Sequence[str | None], batch: int
+) -> list[list[int]]:
+    """Which rows `answer_all` takes together: of like length, those with and without a photo apart."""
+    lengths = [len(streaming.encode(tokenizer, prompt)) for prompt in prompts]
+    order = sorted(range(len(prompts)), key=lambda i: (images[i] is None, lengths[i]))
+    parts = []
+    for without_photo in (False, True):
+        rows = [i for i in order if (images[i] is None) == without_photo]
+        parts += [rows[first : first + batch] for first in range(0, len(rows), batch)]
+    return parts
 
 
 def grade(
