@@ -110,7 +110,8 @@ def told(rows: Sequence[Sequence[str]], question: str) -> str:
     Args:
         rows: cells of each row of the text.
     """
-    asked = question[_POLITE.match(question).end() :]
+    polite = _POLITE.match(question)
+    asked = question[polite.end() :] if polite else question
     listed, whole = _listed(rows)
     if len(listed) < 2 or _OTHERWISE.search(asked):
         return ""
@@ -176,15 +177,17 @@ def _listed(rows: Sequence[Sequence[str]]) -> tuple[list[_Row], bool]:
         state = parts.pop(told_by[0])
         names = [cell for cell in parts if not cell.isdigit() and not _PLAIN.fullmatch(cell)]
         name = names[0] if len(names) == 1 else ""
-        found.append(_Row(_named(name) if len(row) == 1 else name, state, _states(state), words(" ".join(parts))))
+        found.append(
+            _Row(_named(name) if len(row) == 1 else name, state, _states(state), frozenset(words(" ".join(parts))))
+        )
         places.append(at)
     if not found:
         return found, False
-    joined = all(len(rows[at]) == 1 for at in places)
+    in_one_cell = all(len(rows[at]) == 1 for at in places)
     others = [row for at, row in enumerate(rows) if at > places[0] and at not in places]
-    if not joined and places[0] and not _headings(above := rows[places[0] - 1]):
+    if not in_one_cell and places[0] and not _headings(above := rows[places[0] - 1]):
         others.append(above)
-    return found, not any(joined or len(row) > 1 for row in others)
+    return found, not any(in_one_cell or len(row) > 1 for row in others)
 
 
 def _named(cell: str) -> str:
