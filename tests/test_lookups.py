@@ -53,3 +53,34 @@ def test_one_cell_date_or_price_is_the_answer(rows, question, answer):
 )
 def test_where_none_or_several_fit_nothing_is_looked_up(rows, question):
     assert looked_up(rows, question) == ""
+
+
+PASS = [
+    ["BOARDING PASS"],
+    ["Passenger", "Flight", "Date"],
+    ["KIM SORA", "KE 902", "17 SEP"],
+    ["From", "To", "Gate"],
+    ["Frankfurt FRA", "Seoul ICN", "B42"],
+    ["Boarding", "Departs", "Seat"],
+    ["18:50", "19:35", "31A"],
+]
+
+
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [
+        ("Which gate?", "B42"),
+        ("When does boarding start?", "18:50"),
+        ("What is my seat number?", "31A"),
+        ("What is the flight number?", "KE 902"),
+        ("Where does the flight go?", ""),  # asks for more than the label says
+        ("What is the gate and the seat?", ""),
+    ],
+)
+def test_a_label_that_stands_above_its_value_tells_it(question, answer):
+    assert looked_up(PASS, question) == answer
+
+
+def test_labels_beside_their_values_or_above_many_are_no_grid():
+    assert looked_up([["Name:", "Grant"], ["Seat:", "32B"]], "What is the name?") == ""
+    assert looked_up([["Name", "Seat"], ["Kim", "31A"], ["Lee", "31B"]], "Which seat?") == ""

@@ -91,12 +91,12 @@ TELLS = (
     Told(("Keep refrigerated", "Store in a cool dry place", "Store below {n} C", "Keep frozen", "Store away from sunlight"), {"": ("How should it be stored?", "Where do I keep it?", "How do I store it?")}),
     Told(("Machine wash {t}", "Wash at {t}", "Hand wash {t}"), {"t": ("At what temperature is it washed?", "How hot can I wash it?", "What temperature for washing?")}),
     Told(("You must be {n} or older", "Age {n}+", "No admission under {n}", "Minimum age {n}"), {"n": ("How old do I have to be?", "What is the minimum age?", "From what age?")}),
-    Told(("Max. stay {n} hours", "Parking limited to {n} hours", "{n} hour limit"), {"n": ("How many hours may I park?", "How long can I stay?", "How long may I park here?")}),
+    Told(("Max. stay {long}", "Parking limited to {long}", "{long} at most"), {"long": ("How long can I stay?", "How long may I park here?", "What is the longest stay?", "How many hours may I park?")}),
     Told(("{m} per hour", "{m} / hour", "Fee: {m} per hour"), {"m": ("How much is it per hour?", "What does an hour cost?", "How much is an hour?")}),
     Told(("Runs {often2}", "Every bus {often2}", "Tours {often2}", "Departs {often2}"), {"often2": ("How often does it run?", "How often does it go?", "How often?")}),
     Told(("Collected on {day}s", "Cleaned every {day}", "Emptied on {day}s"), {"day": ("On which day?", "Which day is it collected?", "When is it collected?")}),
     Told(("Permit holders only", "Residents only", "Members only", "Buses only", "Customers only", "Staff parking only"), {"": ("Who may park here?", "Who is allowed here?", "Who is it for?")}),
-    Told(("Service every {n} months", "Replace after {n} months", "Change filter every {n} months"), {"n": ("After how many months?", "How many months?")}),
+    Told(("Service every {months}", "Replace after {months}", "Change filter every {months}"), {"months": ("After how many months?", "After what time?", "After how long?")}),
     Told(("Feed {often}", "Water {often}", "Clean {often}"), {"often": ("How often?", "How often should I do that?")}),
 )  # fmt: skip
 OFTEN = ("{k} times a day", "{k} times daily", "twice a day", "twice daily", "once a day", "once daily", "every {h} hours", "every day", "every morning and evening",
@@ -172,4 +172,5 @@ def _slots(rng: Random) -> dict[str, str]:
     return {
         "n": str(rng.randint(1, 18)), "m": money.write(money.draw(rng, 0.5, 40)), "day": rng.choice(words.DAYS), "often": rng.choice(OFTEN).format(**drawn),
         "often2": rng.choice(OFTEN_RUN).format(**drawn), "t": f"{rng.choice((30, 40, 60, 90))}{rng.choice(('°C', ' C', '°', ' degrees'))}", "drops": str(rng.randint(1, 20)),
+        "long": f"{rng.choice((2, 3, 4, 6, 30, 45, 90))} {rng.choice(('hours', 'hours', 'minutes', 'min'))}", "months": f"{rng.choice((2, 3, 6, 12))} months",
     }  # fmt: skip

@@ -201,6 +201,14 @@ def hours(rng: Random, rate: float) -> Document:
     return page.made
 
 
+DEPARTS = ("On time", "On time", "On time", "Delayed", "Cancelled", "Boarding")
+
+
+def _more(rng: Random, name: str) -> str:
+    """What stands beside a departure: its platform, gate, line ... or how it is."""
+    return rng.choice(DEPARTS) if name == "status" else FIELDS[name].make(rng)
+
+
 def timetable(rng: Random, rate: float) -> Document:
     """Departures or a programme: time, destination or event, platform, gate or room."""
     plan = rng.random() < 0.35
@@ -232,7 +240,7 @@ def timetable(rng: Random, rate: float) -> Document:
     shown = []
     for minutes, goal in zip(times, goals, strict=True):
         cells = [values.clock(rng, minutes, style), case(goal)]
-        cells = page.row(*(cells[::-1] if order else cells), *([FIELDS[third].make(rng)] if third else []))
+        cells = page.row(*(cells[::-1] if order else cells), *([_more(rng, third)] if third else []))
         time, name = (cells[1], cells[0]) if order else (cells[0], cells[1])
         shown.append((time, name, cells[2] if third else ""))
     verb = ("start", "begin") if plan else ("leave", "depart")

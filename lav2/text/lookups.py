@@ -34,6 +34,12 @@ _ASKING_CELL = (
     "listed row column table get go"
 )
 
+# Beside the name of a label: "Which gate?", "When does boarding start?"; not "where does the flight go?".
+_ASKING_LABEL = (
+    "what which when who is are was does do the my our your a an of number no code it this on printed given say says "
+    "start begin at time please tell me and"
+)
+
 
 def looked_up(rows: Sequence[Sequence[str]], question: str) -> str:
     """The answer as the text writes it; "" where the text does not say it outright.
@@ -44,7 +50,7 @@ def looked_up(rows: Sequence[Sequence[str]], question: str) -> str:
     if told := hours.answered(rows, question) or states.told(rows, question):
         return told
     thing = amounts.price_of(rows, question)
-    return thing.price if thing else _date(rows, question) or _cell(rows, question)
+    return thing.price if thing else _date(rows, question) or _cell(rows, question) or _below(rows, question)
 
 
 def _date(rows: Sequence[Sequence[str]], question: str) -> str:
@@ -74,6 +80,25 @@ def _cell(rows: Sequence[Sequence[str]], question: str) -> str:
             found.add(fits[0][column])
     cell = found.pop() if len(found) == 1 else ""
     return cell if any(c.isalnum() for c in cell) else ""
+
+
+def _below(rows: Sequence[Sequence[str]], question: str) -> str:
+    """What stands below the one label that a question names and asks no more of, where all rows of labels stand above
+    one of values, as on a boarding pass."""
+    grid = [row for row in rows if len(row) > 1]
+    pairs = list(zip(grid[::2], grid[1::2], strict=False))
+    if not pairs or len(grid) % 2 or not all(_labels(one) and not _labels(other) for one, other in pairs):
+        return ""
+    asked, found = words(question), set()
+    for labels, values in pairs:
+        named = [column for column, label in enumerate(labels) if words(label) and words(label) <= asked]
+        if len(named) == 1 and len(labels) == len(values) and not asked - words(f"{labels[named[0]]} {_ASKING_LABEL}"):
+            found.add(values[named[0]])
+    return found.pop() if len(found) == 1 else ""
+
+
+def _labels(row: Sequence[str]) -> bool:
+    return not any(c.isdigit() for cell in row for c in cell) and not any(cell.endswith(":") for cell in row)
 
 
 def _others(row: Sequence[str], column: int) -> str:
