@@ -264,6 +264,8 @@ def _prose(cells: _Cells) -> bool:
     shaped = filled >= FILLED and _rank(width / cells.tall, 0.5) >= LONG
     if cells.texts is None or not (shaped or filled >= RAGGED):
         return bool(shaped)
+    if len(set(cells.texts)) < len(cells.texts):  # a table's cells repeat, lines of text do not
+        return False
     written = "".join(cells.texts)
     letters = sum(c.isalpha() for c in written)
     if letters < LETTERS * max(1, sum(c.isalnum() for c in written)):

@@ -83,6 +83,22 @@ def test_a_list_of_keys_and_values_is_read_row_by_row(rows):
     assert read(*page(*rows)) == [" | ".join(cell for cell in row if cell) for row in rows]
 
 
+def test_a_list_whose_cells_repeat_is_no_prose_though_all_of_it_is_in_lower_case():
+    rows = [
+        ("falafel", "none left"),
+        ("penne arrabbiata", "16 left"),
+        ("dumplings", "in stock"),
+        ("double espresso", "in stock"),
+    ]
+    quads = [
+        box(x, 40 * k, 10 * len(text)) for k, row in enumerate(rows) for x, text in zip((0, 220), row, strict=True)
+    ]
+    texts = [text for row in rows for text in row]
+    assert [[texts[i] for cell in row for i in cell] for row in rows_of(np.array(quads), texts)] == [
+        list(row) for row in rows
+    ]
+
+
 @pytest.mark.parametrize("shift", [0, 11])
 def test_columns_of_prose_are_read_one_after_the_other_under_what_they_share(shift):
     """Whether or not the lines of one stand at the height of the other's."""
