@@ -39,6 +39,8 @@ STOCK = [["Salmon", "sold out"], ["Tuna", "8 left"], ["Cod", "available"], ["Ser
         (TRAINS, "so, is the train to Basel delayed?", "No: On time."),
         (TRAINS, "Can I still catch the train to Milano?", "Yes: Boarding."),
         (TRAINS, "How many trains are cancelled?", "1"),
+        (TRAINS, "How late is the train to Bern?", "Delayed 15 min"),
+        (TRAINS, "What is the status of the Milano train?", "Boarding"),
         (TASKS, "What is still to do?", "Call the bank, Fix the bike"),
         (TASKS, "Is the rent paid?", ""),  # "done" is no word for it: the model is asked
         (TASKS, "What is done?", "Buy milk, Pay the rent"),
@@ -62,7 +64,6 @@ def test_the_state_of_rows_is_told(rows, question, answer):
         (TRAINS, "Who has paid?"),  # trains do not pay
         (TRAINS, "Is the train to Paris late?"),
         (TRAINS, "From which platform does the train to Bern leave?"),
-        (TRAINS, "What is the status of the train to Bern?"),
         (TRAINS, "Is the train late?"),  # which one?
         ([*TRAINS, ["10:30", "Zurich", "3", "De1ayd"]], "Which train is late?"),  # one row is misread
         (TRAINS[:3], "Which train is late?"),  # one row is no list

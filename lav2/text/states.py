@@ -59,6 +59,10 @@ _POLITE = re.compile(
     re.IGNORECASE,
 )
 _OTHERWISE = re.compile(r"\b(?:written|shown|listed|see|say|says|about)\b", re.IGNORECASE)  # "what is written here?"
+_HOW = re.compile(
+    r"(?:what is the (?:status|state) of|what's the (?:status|state) of|how (?:late|delayed) is)\b(?P<thing>.*)",
+    re.IGNORECASE,
+)
 _WHICH = re.compile(r"(?:which|what|who|where does the \w+ go that)\b", re.IGNORECASE)
 _COUNT = re.compile(r"how many\b", re.IGNORECASE)
 _WHETHER = re.compile(r"(?:is|are|was|were|has|have|did|do|does)\b(?P<thing>.*)", re.IGNORECASE)
@@ -127,10 +131,13 @@ def told(rows: Sequence[Sequence[str]], question: str) -> str:
         names = list(dict.fromkeys(row.name for row in having))
         clear = whole and all(names) and len(names) <= _MOST
         return (", ".join(names) or NONE) if clear else ""
-    thing, means_yes = _whether(asked, said, wanted)
+    how = _HOW.fullmatch(asked)
+    thing, means_yes = (frozenset(words(how["thing"]) - _KINDS), None) if how else _whether(asked, said, wanted)
     fits = [row for row in listed if thing and thing <= row.words]
     if len(fits) != 1:
         return ""
+    if means_yes is None:
+        return fits[0].state
     return f"{'Yes' if means_yes & _with_running(fits[0].states) else 'No'}: {fits[0].state}."
 
 

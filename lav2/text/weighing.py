@@ -20,6 +20,7 @@ BIAS, UNTOLD = 2.0, 0.05
 COLOURS_RIGHT = (0.69, 0.14)  # how often a box's first and second colour is right (docs/detector.md)
 COUNT_RIGHT = 0.4  # how often the number of boxes is what people answer (docs/LOG.md)
 SURE = 0.95  # how often arithmetic on prices is right (docs/LOG.md)
+LOOKED_UP = 0.995  # how often what is looked up is right (docs/LOG.md)
 
 _COLOUR = re.compile(
     r"\W*(?:and |so )?what(?:'s| is| are)?(?: the)? colou?rs? (?:is|are|of)"
@@ -44,7 +45,7 @@ def answer_bias(evidence: Mapping[str, Evidence], question: str) -> dict[str, fl
     if amounts.compares(question) and (prices := amounts.compared(rows, question)):
         return {prices.begins: sure} if prices.begins else {}
     if said := lookups.looked_up(rows, question):
-        return {said: sure}
+        return {said: BIAS * math.log(LOOKED_UP / (1 - LOOKED_UP))}
     weights = {}
     for answer, chance in grounding.candidates_for(evidence, question):
         said = answer[:1].upper() + answer[1:]
