@@ -84,3 +84,21 @@ def test_a_label_that_stands_above_its_value_tells_it(question, answer):
 def test_labels_beside_their_values_or_above_many_are_no_grid():
     assert looked_up([["Name:", "Grant"], ["Seat:", "32B"]], "What is the name?") == ""
     assert looked_up([["Name", "Seat"], ["Kim", "31A"], ["Lee", "31B"]], "Which seat?") == ""
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "On what date was this?",
+        "On which day was this bought?",
+        "What is the date of the receipt?",
+        "When was it?",
+        "date?",
+    ],
+)
+def test_the_one_date_is_told_however_it_is_asked_for(question):
+    assert (
+        looked_up([["CORNER STORE"], ["12 Harbour Street"], ["14/03/2026", "10:42"], ["Total", "8.20"]], question)
+        == "14/03/2026"
+    )
+    assert looked_up([["Issued 14/03/2026"], ["Valid until 14/03/2027"]], question) == ""

@@ -23,6 +23,8 @@ _BILL = r"(?:receipt|bill|invoice|slip|ticket|purchase|transaction|sale|visit)"
 _ASKS_DATE = re.compile(
     rf"\W*(?:and |so )?(?:(?:what|which)(?:'s| is| was)?(?: the)? )?(?:date|day)(?: of (?:the )?{_BILL})?(?: is| was)?"
     rf"(?: (?:printed|given|shown|written))?(?: (?:on|of) (?:it|this|the)(?: {_BILL})?)?\W*|"
+    rf"\W*(?:and |so )?(?:on )?(?:what|which) (?:date|day) (?:is|was) (?:it|this|that|the)(?: {_BILL})?"
+    r"(?: (?:from|issued|printed|made|bought|paid|purchased))?\W*|"
     rf"\W*(?:and |so )?when (?:is|was) (?:it|this|the)(?: {_BILL})?"
     r"(?: (?:from|issued|printed|made|bought|paid|purchased))?\W*",
     re.IGNORECASE,
