@@ -315,14 +315,14 @@ def test_only_differences_whose_interval_leaves_out_zero_are_marked():
 # --- the command ---
 
 
-def test_by_default_the_whole_table_is_estimated_at_about_eight_hours_of_a_core(tmp_path, capsys):
+def test_by_default_the_whole_table_is_estimated_at_about_six_hours_of_a_core(tmp_path, capsys):
     photos = "".join(json.dumps({"image": f"{n}"}) + "\n" for n in range(9614))
     (tmp_path / "captions.jsonl").write_text(photos)
     out = tmp_path / "out"
     assert main(["experiment", "claims", "--data", str(tmp_path), "--out", str(out), "--dry-run"]) == 0
     *lines, last = capsys.readouterr().out.splitlines()
     assert len(lines) == 1 + 1 + 2 * len(CLAIMS.arms)
-    assert 7.5 < float(re.search(r"About ([\d.]+) hours", last)[1]) < 8.5
+    assert 5.7 < float(re.search(r"About ([\d.]+) hours", last)[1]) < 6.7
     assert not out.exists()
 
 
