@@ -193,7 +193,8 @@ FIELDS: dict[str, Field] = {
 WHAT_QUESTIONS = ("What is this?", "What does the photo show?", "What do you see?", "What kind of document is this?", "What is this about?", "Describe the photo.",
                   "Describe this.", "What is in the picture?", "Summarize this.", "What is this {what} about?")  # fmt: skip
 READ_QUESTIONS = ("What does it say?", "What does the {what} say?", "Read the text.", "What is written here?", "What text is in the photo?", "Read all the text.",
-                  "Can you read it to me?", "What is written on the {what}?", "What are the words?")  # fmt: skip
+                  "Can you read it to me?", "What is written on the {what}?", "What are the words?",
+                  "What does the {what} show?", "What does the display show?", "What is on the screen?")  # fmt: skip
 
 BUSINESS_NOUNS = (
     "shop",
