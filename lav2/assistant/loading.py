@@ -17,6 +17,7 @@ from experts import detection
 from experts.evidence import Expert
 from lav2 import config, weights
 from lav2.captioning import candidates, reranker
+from lav2.captioning.reranker import ConceptReranker
 from lav2.captioning.candidates import CandidateModel
 from lav2.config import CONTEXT
 from lav2.errors import LAV2Error
@@ -37,7 +38,7 @@ class LoadedModels(NamedTuple):
     tokenizer: transformers.PreTrainedTokenizerBase
     tower: VisionTower | None
     caption_tower: VisionTower | None
-    judge: reranker.ConceptReranker | None
+    reranker: ConceptReranker | None
     candidates: CandidateModel | None = None
 
 

@@ -96,7 +96,7 @@ class EvaluationRunner:
         prompt, model, words = self.assistant.captioner.prompt, parts.captioner, parts.tokenizer
         features = self.features(images, parts.caption_tower, len(views))
         return [
-            writer.write(model, words, prompt, features.get([image] * len(views), views), how, parts.judge)
+            writer.write(model, words, prompt, features.get([image] * len(views), views), how, parts.reranker)
             for image in tqdm(images, desc="captions", unit="photo", disable=None)
         ]
 
@@ -110,7 +110,7 @@ class EvaluationRunner:
         features = self.features(images, parts.caption_tower)
         found = []
         for image, text in zip(images, texts, strict=True):
-            concepts = parts.judge.concepts(features.get([image]))[0] if parts.judge else ()
+            concepts = parts.reranker.concepts(features.get([image]))[0] if parts.reranker else ()
             ask = parts.candidates.on(features.get([image])) if parts.candidates else None
             found.append(Caption(text, 0.0, source, concepts, ask=ask))
         return found
