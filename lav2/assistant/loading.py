@@ -17,8 +17,8 @@ from experts import detection
 from experts.evidence import Expert
 from lav2 import config, weights
 from lav2.captioning import candidates, reranker
-from lav2.captioning.reranker import ConceptReranker
 from lav2.captioning.candidates import CandidateModel
+from lav2.captioning.reranker import ConceptReranker
 from lav2.config import CONTEXT
 from lav2.errors import LAV2Error
 from lav2.inference import backend, native
