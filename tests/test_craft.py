@@ -87,14 +87,14 @@ def test_no_activation_of_the_text_search_goes_beyond_what_can_be_added_without_
     """Also where a photo drives them further than any photo did that was seen."""
     monkeypatch.setattr(craft, "SEEN", tuple(0.2 * seen for seen in craft.SEEN))
     whole, most = craft.Int8Craft(craft.folded(copy.deepcopy(search[0]))), []
-    at = whole._at
+    at = whole._convolve
 
     def watched(i, x):
         found = at(i, x)
         most.extend([int(found.max())] if found.dtype == torch.uint8 else [])
         return found
 
-    monkeypatch.setattr(whole, "_at", watched)
+    monkeypatch.setattr(whole, "_convolve", watched)
     with torch.no_grad():
         whole(search[1])
     assert len(most) == 21 and max(most) in (127, 128)
