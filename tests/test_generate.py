@@ -35,8 +35,11 @@ def test_cached_logits_are_the_uncached_ones():
 
 
 def test_the_engine_and_transformers_own_forward_have_what_decoding_asks_of_either():
+    asked = {
+        name for name in (*vars(backend.DecoderBackend), *backend.DecoderBackend.__annotations__) if name[0] != "_"
+    }
     for model in (adapted(LATE), Engine(adapted(LATE), compiled=False)):
-        assert isinstance(model, backend.DecoderBackend)
+        assert {name for name in asked if not hasattr(model, name)} == set()
         prompt_kv, ids = model.prompt_kv(model.visual_prompt(clip_tokens())), token_ids(1, 6)
         begun = model.begin(1, prompt_kv, capacity=8)
         with torch.no_grad():

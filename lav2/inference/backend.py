@@ -3,7 +3,7 @@ and is the oracle of the tests."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -13,7 +13,6 @@ from lav2.model.adapter import LayerPrompt
 Prompts = tuple[LayerPrompt | None, ...]  # of each layer, see Adapter.prompt_kv
 
 
-@runtime_checkable
 class DecoderBackend(Protocol):
     """An adapted LLaMA that generates.
 
