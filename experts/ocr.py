@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from experts.columns import overlooked
 from experts.evidence import IMPORTS, ExpertError, LazyExpert, OcrLines
 from experts.legible import WORDS, reliable
 from experts.marks import STROKES, Line, dashed, priced, timed
@@ -131,7 +132,8 @@ def _read(model: Any, pixels: np.ndarray, words: Callable[[], frozenset[str]]) -
         lambda text: _weight(text, words()),
         lambda text: any(word in words() for word in WORDS.findall(text.lower())),
     )
-    return dashed(_on_sides(model, pixels, grey, lines, boxes, words), grey)
+    lines = _on_sides(model, pixels, grey, lines, boxes, words)
+    return dashed(overlooked(lines, grey, lambda quads: _recognised(model, grey, quads)), grey)
 
 
 def _from_afar(
