@@ -12,7 +12,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.flaky(reruns=2)]
 
 TEXTS = json.loads((ROOT / "assets/ui.json").read_text(encoding="utf-8"))
 SIGN, RECEIPT = (ROOT / f"assets/examples/{name}.webp" for name in ("street-sign", "receipt"))
-MOST = 0.1  # what web.dev calls good; 0.02 on a quiet machine, up to 0.09 where an answer comes from the cache on a busy one
+MOST = 0.1  # what web.dev calls good; 0.02 on a quiet machine, up to 0.09 from the cache on a busy one
 
 
 def free(page, state: str, width: int, still=True) -> None:
