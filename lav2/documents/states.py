@@ -8,8 +8,8 @@ from random import Random
 
 from lav2.documents import values, words
 from lav2.documents.kinds import Document, Page, general
+from lav2.text.states import NONE
 
-NONE = "None of them."
 LISTED = 4  # of names in an answer at most
 TASKS = ("buy milk", "call the bank", "book flights", "water the plants", "clean the kitchen", "pay the rent", "fix the sink", "send invoices",
          "order paper", "update website", "write report", "test backup", "paint the fence", "renew passport", "wash the car", "feed the cat",
