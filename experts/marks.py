@@ -1,4 +1,4 @@
-"""Small marks that EasyOCR loses or takes for others: colons of times, dashes between two texts, dollar signs."""
+"""Small marks that EasyOCR loses or takes for others, told by the picture: colons of times, dashes between texts."""
 
 from __future__ import annotations
 
@@ -9,31 +9,14 @@ import numpy as np
 
 Line = tuple[np.ndarray, str, float]  # quad [4,2] px, text, confidence
 
-# EasyOCR takes the dollar sign of a price for an S, and at times its noughts for letters
-PRICE = re.compile(r"\bS ?(?=[O\d]*\d)((?:\d{1,3},(?=\d{3}))*[O\d]+) ?[.,] ?([O\d]{2})\b")
-SPACED = re.compile(r"(?<=\d) ([.,:]) ?(?=\d\d\b)")  # 18 . 00, 18 : 42
-HOURS = re.compile(r"\b(\d{1,2}h)[oO]{2}\b")  # 19h00
-OCLOCK = re.compile(r"\b[0O]['’`]? ?(clock)\b", re.IGNORECASE)  # 3 0'clock
-CLOCK = re.compile(r"([01]?\d|2[0-4])[.,]([0-5]\d)")  # what a time becomes: EasyOCR takes most colons for points
+# What a time becomes: EasyOCR takes most colons for points, some for a 3.
+CLOCK = re.compile(r"([01]?\d|2[0-4])[.,3]([0-5]\d)")
 DIGITS = str.maketrans("iIlO", "1110")  # of a time, where letters are read
 LEGIBLE = 96  # px: height that a line has at least, to tell its dots
-EDGE = re.compile(r"(?<=[a-z])_+(?=\s|$)")  # the rim of a turned word
 STROKES = ("-", "=")
 LOW = 0.6  # of a text's height: what a dash's own box does not reach, and texts of a row share
 WIDE = 2.5  # text heights: how wide a gap is looked at for a dash
 FLAT = 1.5  # width over height of a dash, at least
-
-
-def priced(text: str) -> str:
-    """The text, its prices with their dollar signs, these and hours with their noughts, o'clock with its letter,
-    numbers in one piece, and words without the stroke that their rim is read as."""
-
-    def price(found: re.Match[str]) -> str:
-        whole, cents = (part.replace("O", "0") for part in found.groups())
-        return f"${whole}.{cents}"
-
-    text = OCLOCK.sub(r"o'\1", HOURS.sub(r"\g<1>00", PRICE.sub(price, text.strip())))
-    return EDGE.sub("", SPACED.sub(r"\1", text))
 
 
 def timed(line: Line, grey: np.ndarray) -> Line:

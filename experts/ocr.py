@@ -19,7 +19,8 @@ from PIL import Image
 from experts.columns import overlooked
 from experts.evidence import IMPORTS, ExpertError, LazyExpert, OcrLines
 from experts.legible import WORDS, reliable
-from experts.marks import STROKES, Line, dashed, priced, timed
+from experts.marks import STROKES, Line, dashed, timed
+from experts.numerals import meant
 from experts.reading_order import rows_of
 from experts.turned import SURE, level, righted, side_by_side, unstacked, vertical
 
@@ -109,7 +110,7 @@ class Reader(LazyExpert):
         texts_at = [k for k, line in enumerate(lines) if _is_text(line)]
         quads = np.array([lines[k][0] for k in texts_at], np.float32).reshape(-1, 4, 2)  # [n,4,2] px of `scaled`
         quads = quads * (np.array(image.size) / np.array(size)).astype(np.float32)
-        texts = [priced(lines[k][1]) for k in texts_at]
+        texts = meant([lines[k][1] for k in texts_at])
         order = [i for row in rows_of(quads, texts) for cell in row for i in cell]
         return {
             "quads": quads[order],

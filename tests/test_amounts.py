@@ -87,6 +87,8 @@ def test_the_price_of_the_one_thing_that_a_question_names_is_known(rows, questio
         (RECEIPT, "How many eggs are there?"),
         (RECEIPT, "How much does the fish cost?"),
         ([["Tea", "2", "2.50", "5.00"]], "How much is the tea?"),  # which of the two?
+        ([["6 bottles", "46.96"]], "How much is one bottle?"),
+        ([["Use", "63.03"]], "How much do I use?"),
     ],
 )
 def test_a_price_is_not_told_of_what_is_not_named_by_one_row_with_one_price(rows, question):
@@ -98,6 +100,13 @@ def test_of_two_things_that_cost_the_same_none_is_said_to_be_the_cheapest():
 
 
 @pytest.mark.parametrize(
+    "question", ["Most expensive main?", "Which drink is the cheapest?", "Which is cheapest in April?"]
+)
+def test_where_some_of_a_list_are_compared_the_model_has_to_tell_which(question):
+    assert amounts.compared(RECEIPT, question) is None
+
+
+@pytest.mark.parametrize(
     "question",
     [
         "How much are the eggs?",
@@ -105,6 +114,9 @@ def test_of_two_things_that_cost_the_same_none_is_said_to_be_the_cheapest():
         "Is he under 3 years old?",
         "Which is the tallest?",
         "What is below?",
+        "Is it cheaper in April?",  # more than a list of prices says
+        "Do students get it cheaper?",
+        "How much cheaper is the bread?",
     ],
 )
 def test_other_questions_are_no_comparison_of_prices(question):

@@ -23,7 +23,7 @@ COPIED = (
     "field", "title", "value", "key", "least", "most", "total", "tax", "subtotal", "change", "hours", "sentence",
     "line", "told",
 )  # fmt: skip
-DOCUMENTS = [rows.document(random.Random(seed)) for seed in range(600)]
+DOCUMENTS = [rows.made_up(random.Random(seed)) for seed in range(600)]
 
 
 def squeeze(text):

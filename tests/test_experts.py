@@ -12,7 +12,7 @@ import torch
 from pictures import sign
 from PIL import Image, ImageDraw, ImageFont
 
-from experts import caption, craft, detection, marks, ocr
+from experts import caption, craft, detection, marks, numerals, ocr
 from experts.evidence import BUILT_IN, ExpertError, from_json, to_json
 from lav2.config import EMBEDDED
 from lav2.instruct.signs import fonts
@@ -188,7 +188,7 @@ def test_times_keep_their_colon_decimals_their_point_and_prices_their_noughts(ex
         assert experts["ocr"](sign(text)).texts == (text,)
     read = ("S41.OO", "S81,30", "S 4.50", "SO.OO", "SOS.OO", "BOSS.99", "S1,299.00", "8h30 19hoo", "3 0'clock")
     told = ("$41.00", "$81.30", "$4.50", "SO.OO", "SOS.OO", "BOSS.99", "$1,299.00", "8h30 19h00", "3 o'clock")
-    assert tuple(marks.priced(text) for text in read) == told
+    assert tuple(numerals.meant(read)) == told
 
 
 @pytest.mark.slow

@@ -52,6 +52,12 @@ def test_the_hours_of_a_day_are_told(rows, question, answer):
         ([["Monday", "8h30-l4ho0"]], "When does it close on Monday?"),  # misread
         ([["Tuesday", "12:45", "Morning flow"]], "When does it begin on Tuesday?"),
         ([], "Is it open on Sunday?"),
+        ([["Mon - Sat", "9 - 17"], ["Kitchen", "12 - 15"]], "Is it open on Monday?"),  # two spans, of what?
+        ([["Monday - Friday", "8:30 - 12:30"], ["13:30 - 17:30"]], "When does it close on Friday?"),  # a lunch break
+        ([["Sat in March only", "8 - 12"], ["Mon - Fri", "7 - 17"]], "Is it open on Saturday?"),  # a condition
+        ([["Summit car", "daily", "9:15 - 16:00", "CLOSED (wind)"]], "Is it open on Monday?"),
+        (POOL, "When does the sauna close on Monday?"),  # is it the pool's?
+        (POOL, "Until when can I send parcels on Monday?"),
     ],
 )
 def test_what_is_not_clear_is_not_told(rows, question):

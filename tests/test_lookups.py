@@ -39,6 +39,7 @@ def test_one_cell_date_or_price_is_the_answer(rows, question, answer):
         (TRAINS, "Which platform is free?"),  # of no row
         (TRAINS, "Which destination has platform 7?"),  # two
         (TRAINS, "What is the platform?"),
+        ([["Lift", "Open"], ["Summit", "9:15"]], "Is the summit open?"),  # whether, not since when
         (PEOPLE, "What are the height and score of Ester?"),  # two columns
         (PEOPLE, "How old is Ester?"),
         ([*PEOPLE, ["Ester", "160 cm", "71%"]], "Which score does Ester have?"),  # two of that name

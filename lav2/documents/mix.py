@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     made = {name: options.out / f"{name}.jsonl" for name in ("docs", "photos", "templates")}
     data = ["--data", str(options.data), "--seed", str(options.seed)]
     if not made["docs"].exists():
-        documents.main([*data, "--out", str(made["docs"]), "--count", "4500"])
+        documents.main([*data, "--out", str(made["docs"]), "--count", str(max(4500, options.documents))])
     if not made["photos"].exists():
         photo_questions.main([*data, "--out", str(made["photos"])])
     if not made["templates"].exists():

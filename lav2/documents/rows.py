@@ -24,6 +24,7 @@ from lav2.documents import (
     tags,
     times,
     words,
+    written,
 )
 from lav2.documents.kinds import ABSENT, Ask, Document
 from lav2.documents.layout import ocr_json
@@ -41,6 +42,7 @@ WEIGHTS = {
     "state": 1.2, "which state": 1.5, "told": 1.5, "paid by": 1.5,
 }  # fmt: skip
 QUESTIONS = 9  # of a document at most
+WRITTEN = 0.7  # share of documents that somebody wrote
 CLEAN = 0.5  # share of documents without a misread character
 # Where other experts look at a page as well: how often they run, and how often the detector finds something in it.
 CAPTIONED, DETECTED, FOUND = 0.75, 0.75, 0.35
@@ -72,12 +74,20 @@ PAGE_CAPTIONS = (
 OF_A_PAGE = 0.85  # share of those captions that are about a sign
 
 
-def document(rng: Random, rate: float | None = None) -> Document:
+def document(rng: Random) -> Document:
+    """A document that somebody wrote (lav2.documents.written), or a made-up one."""
+    return written.document(rng, _rate(rng)) if rng.random() < WRITTEN else made_up(rng)
+
+
+def made_up(rng: Random, rate: float | None = None) -> Document:
     """A made-up document of any kind; `rate` of misread characters is drawn where it is None."""
-    if rate is None:
-        rate = 0.0 if rng.random() < CLEAN else rng.uniform(0.003, 0.03)
+    rate = _rate(rng) if rate is None else rate
     maker = rng.choices([maker for maker, _ in MAKERS], [share for _, share in MAKERS])[0]
     return maker(rng, rate)
+
+
+def _rate(rng: Random) -> float:
+    return 0.0 if rng.random() < CLEAN else rng.uniform(0.003, 0.03)
 
 
 def among(rng: Random, made: Document, others: Sequence[str]) -> Document:
@@ -157,7 +167,7 @@ def generate(
     for number in range(count):
         rng = Random(f"{seed} document {split} {number}")
         made = document(rng)
-        if others and rng.random() < AMONG:
+        if others and made.kind != written.KIND and rng.random() < AMONG:
             made = among(rng, made, others)
         ocr = ocr_json(made.rows)
         evidence = {**beside(rng, captions, ocr["size"]), "ocr": ocr}

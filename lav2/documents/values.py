@@ -80,15 +80,29 @@ def clock_style(rng: Random) -> str:
     return rng.choices(("24", "024", "dot", "h", "AM", " AM", "am", ":am", "a.m."), (5, 3, 1, 1, 2, 2, 2, 2, 1))[0]
 
 
-def date(rng: Random, year: bool = True) -> str:
-    day, month, full = rng.randint(1, 28), rng.randint(1, 12), rng.randint(2015, 2030)
+DATE_FORMS = 10  # of `date_forms`
+
+
+def day(rng: Random) -> tuple[int, int, int]:
+    """(day, month, year)."""
+    return rng.randint(1, 28), rng.randint(1, 12), rng.randint(2015, 2030)
+
+
+def date_forms(day: int, month: int, full: int) -> list[str]:
+    """The DATE_FORMS ways in which a date is written."""
     name = words.MONTHS[month - 1]
-    forms = [f"{day:02d}/{month:02d}/{full}", f"{month:02d}/{day:02d}/{full}", f"{full}-{month:02d}-{day:02d}",
-             f"{day:02d}.{month:02d}.{full}", f"{day} {name} {full}", f"{name} {day}, {full}", f"{day} {name[:3]} {full}",
-             f"{day:02d}-{name[:3].upper()}-{full}", f"{day}/{month}/{full % 100:02d}", f"{name[:3]} {day} {full}"]  # fmt: skip
-    if not year:
-        forms = [f"{day} {name}", f"{name} {day}", f"{day} {name[:3]}", f"{rng.choice(words.DAYS)} {day} {name}",
-                 f"{rng.choice(words.DAYS)[:3]} {day} {name[:3]}"]  # fmt: skip
+    return [f"{day:02d}/{month:02d}/{full}", f"{month:02d}/{day:02d}/{full}", f"{full}-{month:02d}-{day:02d}",
+            f"{day:02d}.{month:02d}.{full}", f"{day} {name} {full}", f"{name} {day}, {full}", f"{day} {name[:3]} {full}",
+            f"{day:02d}-{name[:3].upper()}-{full}", f"{day}/{month}/{full % 100:02d}", f"{name[:3]} {day} {full}"]  # fmt: skip
+
+
+def date(rng: Random, year: bool = True) -> str:
+    number, month, full = day(rng)
+    name = words.MONTHS[month - 1]
+    if year:
+        return rng.choice(date_forms(number, month, full))
+    forms = [f"{number} {name}", f"{name} {number}", f"{number} {name[:3]}", f"{rng.choice(words.DAYS)} {number} {name}",
+             f"{rng.choice(words.DAYS)[:3]} {number} {name[:3]}"]  # fmt: skip
     return rng.choice(forms)
 
 

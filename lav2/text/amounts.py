@@ -44,12 +44,28 @@ _MEETS = {"up to": operator.le, "at most": operator.le, "at least": operator.ge,
 _LEAST = re.compile(r"\b(?:cheap\w*|least|less|lowest)\b", re.IGNORECASE)
 _VALUE = re.compile(r"\bhow much\b|\bwhat(?:'s| is| was)? the (?:lowest|highest) (?:price|cost|amount)", re.IGNORECASE)
 
+# "Is the red one cheaper?" and "how much cheaper is it?" ask for more than a list of prices says.
+_MORE = re.compile(
+    r"\W*(?:is|are|was|were|do|does|did|can|will)\b(?!.*\bor\b)|.*\bhow much (?:cheaper|more|less)\b", re.IGNORECASE
+)
+# Words of a question that compares all things of a list; any other sets some of them apart ("the cheapest main").
+_OF_ALL = (
+    "what which is are was were the cheap cheapest cheaper most least expensive pricier priciest dearest dearer "
+    "dear cost price priced lowest highest lower higher more less amount item thing product article option one on "
+    "in of this that list menu they have sell do did i we you pay paid spend spent for a an much how here all and "
+    "it by name please tell me can get buy bought there than or total between receipt bill hi hello so know could "
+    "excuse looking at picture according to from photo quick question need"
+)
+
 # Asks for the price of something; what is left of it without these words is its name.
 _PRICE_OF = re.compile(
-    r"\bhow much\b.*\b(?:is|are|was|were|do|does|did|costs?)\b|\b(?:price|cost) (?:of|for)\b|"
+    r"\bhow much\b.*\b(?:is|are|was|were|costs?)\b|\b(?:price|cost) (?:of|for)\b|"
     r"\bwhat (?:do|does|did)\b.*\bcost\b",
     re.IGNORECASE,
 )
+_EACH = re.compile(
+    r"\b(?:one|each|single|per|two|three|both|all)\b", re.IGNORECASE
+)  # a row may tell the price of several
 # Words of a question that name nothing in a text, whatever it asks for.
 ASKING = (
     "how much is are was were do does did cost price of for the a an i you please tell me what s and so then can could "
@@ -68,7 +84,7 @@ class Priced(NamedTuple):
 
 def compares(question: str) -> bool:
     """Whether a question compares prices, or sets a limit."""
-    return bool(_LIMIT.search(question) or _COMPARES.search(question))
+    return bool(_LIMIT.search(question) or (_COMPARES.search(question) and not _MORE.match(question)))
 
 
 class Comparison(NamedTuple):
@@ -90,6 +106,8 @@ def compared(rows: Sequence[Sequence[str]], question: str) -> Comparison | None:
         return None
     if not limit:
         named = [thing for thing in things if _names(question, thing.name)]
+        if len(named) < 2 and words(question) - words(_OF_ALL):
+            return None
         things = named if len(named) > 1 else things
         best = things[0] if _LEAST.search(question) else things[-1]
         tied = sum(thing.value == best.value for thing in things) > 1
@@ -108,7 +126,7 @@ def price_of(rows: Sequence[Sequence[str]], question: str) -> Priced | None:
     Args:
         rows: cells of each row of the text.
     """
-    if not _PRICE_OF.search(question):
+    if not _PRICE_OF.search(question) or _EACH.search(question):
         return None
     asked = words(question) - words(_ASKING_PRICE)
     texts = [_written(row) for row in rows]

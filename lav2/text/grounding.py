@@ -23,6 +23,7 @@ from lav2.text import amounts, claims, routing
 EVIDENCE_BUDGET = 900  # tokens
 KINDS, PLACES = 4, 4  # told at most: kinds of object, places of each
 PAGE = 3  # rows of text without a box are a page: its trains are words
+PAGE_WORDS = 8  # of 249 photos of COCO one has as many; of the everyday pictures all papers and few signs
 LEAST_BUDGET = 64  # tokens of findings beside a computed line; below it the line goes
 
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
@@ -108,8 +109,11 @@ def likely_answers(evidence: Mapping[str, Evidence], question: str) -> str:
 
 
 def candidates_for(evidence: Mapping[str, Evidence], question: str) -> tuple[tuple[str, float], ...]:
-    """The caption expert's answers with their chances; none of how many there are of a kind that the detector found,
-    but for women, children and others whom it does not tell apart."""
+    """The caption expert's answers with their chances; none of a page of text, which photos of things teach nothing
+    about, and none of how many there are of a kind that the detector found, but for women, children and others whom it
+    does not tell apart."""
+    if sum(len(cell.split()) for row in text_rows(evidence) for cell in row) >= PAGE_WORDS:
+        return ()
     caption, detections = evidence.get("caption"), evidence.get("detection")
     if isinstance(caption, Caption) and caption.ask:  # not yet asked (evaluation)
         caption = filter_for_question(caption, question)

@@ -1,14 +1,18 @@
 """What a text says of opening hours: when it opens and closes on a day, and whether it is open at a time. No torch.
 
 A model of this size takes the hours of a neighbouring day at times, and cannot compare times of day. Only rows that say
-a day and one span of time, or that it is closed, are read, and only a day of which one row tells is answered.
+a day and one span of time, or that it is closed, and nothing else are read, and only a day of which one row tells is
+answered. A page with other spans of time (a kitchen's, a second half of the day), and a question with words for
+something else ("the till", "the harbour branch"), are left to the model.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
+
+from lav2.text.amounts import words
 
 DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 _DAY = (
@@ -33,7 +37,7 @@ _CLOCK = re.compile(r"(\d{1,2})(?: ?[:.h ] ?(\d{2}))?h?\s?(?:([ap])\.?m\b\.?)?",
 _HOUR = r"\d{1,2}(?:[:.]\d{2})?"
 _AT = re.compile(rf"\bat ({_HOUR}\s?(?:{_HALF}|o'clock)?|noon|midnight)|(?<![\w:.])({_HOUR}\s?{_HALF})", re.IGNORECASE)
 # What is asked of the day. "Which day ...?" and "how much is it on Sunday?" ask for something else.
-_CLOSES = re.compile(r"\b(?:clos(?:e|es|ing)|how late|until when|till when|how long|shut)\b", re.IGNORECASE)
+_CLOSES = re.compile(r"\b(?:clos(?:e|es|ing)|how late|until when|till when|shut)\b", re.IGNORECASE)
 _OPENS = re.compile(r"\b(?:(?:do|does|will) (?:\w+ ){0,3}open|opening time|from when|how early|opens)\b", re.IGNORECASE)
 _HOURS = re.compile(r"\b(?:when|what time|hours)\b", re.IGNORECASE)
 _ABOUT = re.compile(
@@ -51,6 +55,19 @@ _WHICH_DAY = re.compile(
     re.IGNORECASE,
 )
 _OTHER = re.compile(r"\b(?:how much|cost|price|pay|free|which|who|park|last entry)\b", re.IGNORECASE)
+# What a question may say beside the days and the words of the page's first rows, which name the place.
+_KNOWN = words(
+    "when what time is are do does did it they the this that you your on in at a an of to for from until till how late "
+    "early open opening opened close closing closed shut hour day can may will i we go there come visit still today "
+    "please tell me hi hello and so be or if whether know o clock a p m am pm noon midnight morning evening again "
+    "be now which get "
+    "shop store place museum library pool bank bakery cafe restaurant pharmacy office clinic gym zoo cinema market "
+    "park garden salon practice company post centre center business daily week day everyday "
+    f"{' '.join(DAYS)} mon tue wed thu fri sat sun tues thur thurs"
+)
+_TITLE = 2  # rows that name the place
+# What a row of hours may say beside its days and times.
+_BESIDE = re.compile(r"\b(?:open|hours?|from|and|uhr|hrs?|opening|h|am|pm)\b|[^\w]|_", re.IGNORECASE)
 
 
 class Hours(NamedTuple):
@@ -70,15 +87,17 @@ def answered(rows: Sequence[Sequence[str]], question: str) -> str:
         rows: cells of each row of the text.
     """
     if _WHICH_DAY.fullmatch(question):
-        told = list(_told(rows))
+        told = _told(rows)
         closed = sorted({day for on, hours in told if not hours.span for day in on})
         if len({day for on, _ in told for day in on}) < len(DAYS):  # one may be misread
             return ""
         return " and ".join(DAYS[day].capitalize() for day in closed)
     days = [match for match in _DAYS.finditer(question) if match["first"] and not match["last"]]
-    if len(days) > 1 or _OTHER.search(question):
+    title = words(" ".join(cell for row in rows[:_TITLE] for cell in row))
+    strange = {word for word in words(question) - _KNOWN - title if not word.isdigit()}
+    if len(days) > 1 or strange or _OTHER.search(question):
         return ""
-    told = list(_told(rows))
+    told = _told(rows)
     if not days:  # of no day, but all days are alike
         asked = next((kind for kind in (_CLOSES, _OPENS) if kind.search(question)), None)
         alike = {hours for _, hours in told if hours.span}
@@ -107,28 +126,35 @@ def _whether(hours: Hours, name: str, at: re.Match[str] | None, closed: bool) ->
     return "" if inside is None else f"{'No' if inside == closed else 'Yes'}, {hours.span}."
 
 
-def _told(rows: Sequence[Sequence[str]]) -> Iterator[tuple[frozenset[int], Hours]]:
-    """(days, their hours) of each row that says both; hours may stand in the row below their days."""
-    lines = [" ".join(row) for row in rows]
+def _told(rows: Sequence[Sequence[str]]) -> list[tuple[frozenset[int], Hours]]:
+    """(days, their hours) of each row that says both; hours may stand in the row below their days. Nothing of a page
+    where it is not clear what a span of time, or a day's row, means."""
+    lines, found, read = [" ".join(row) for row in rows], [], set[int]()
     for at, line in enumerate(lines):
         on = _days(line)
         if not on:
             continue
-        text = line
+        text, also = line, ""
         if (
             not any(map(str.isdigit, line))
             and not _CLOSED.search(line)
             and at + 1 < len(lines)
             and not _days(lines[at + 1])
         ):
-            text = lines[at + 1]
+            text, also = lines[at + 1], line
+            read.add(at + 1)
+        read.add(at)
         spans = _SPAN.findall(text)
-        if len(spans) == 1 and not _CLOSED.search(text):
-            hours = _hours(text, *spans[0])
-            if hours:
-                yield on, hours
-        elif not spans and _CLOSED.search(text):
-            yield on, Hours("")
+        if bool(spans) == bool(_CLOSED.search(text)) or len(spans) > 1:
+            if spans or _CLOSED.search(text):
+                return []
+            continue
+        hours = _hours(text, *spans[0]) if spans else Hours("")
+        if hours is None or _BESIDE.sub("", _CLOSED.sub("", _SPAN.sub("", _DAYS.sub("", f"{also} {text}")))):
+            return []
+        found.append((on, hours))
+    others = (line for at, line in enumerate(lines) if at not in read)
+    return [] if any(_SPAN.search(line) for line in others) else found
 
 
 def _hours(text: str, opens: str, closes: str) -> Hours | None:

@@ -36,6 +36,8 @@ _ASKING_CELL = (
     "listed row column table get go"
 )
 
+_WHETHER = re.compile(r"\W*(?:is|are|was|were|do|does|did|has|have|can|may|will)\b", re.IGNORECASE)
+
 # Beside the name of a label: "Which gate?", "When does boarding start?"; not "where does the flight go?".
 _ASKING_LABEL = (
     "what which when who is are was does do the my our your a an of number no code it this on printed given say says "
@@ -64,7 +66,7 @@ def _date(rows: Sequence[Sequence[str]], question: str) -> str:
 
 def _cell(rows: Sequence[Sequence[str]], question: str) -> str:
     """What stands in the column whose heading the question names, in the row that has the rest of its words."""
-    if _SUM.search(question):
+    if _SUM.search(question) or _WHETHER.match(question):
         return ""
     asked, found = words(question), set()
     for at, headings in enumerate(rows):

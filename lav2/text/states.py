@@ -76,7 +76,7 @@ _FORMS = (
         r"(?P<thing>.*?)(?: left| available)?\W*",
         _HAD,
     ),
-    (r"(?:do|does|will) (?P<thing>.*?) (?:still )?(?:go|run|leave|depart)(?: today| now)?\W*", _RUNS),
+    (r"(?:do|does|will) (?P<thing>.*?) (?:still )?(?:go|run|leave|depart)(?: today| now)?\W*", _RUNS | {"open"}),
     (r"does (?P<thing>.*?) (?:still )?(?:owe (?:any )?money|have to pay)\W*", frozenset(("unpaid",))),
     (r"(?:does|will) (?P<thing>.*?) take place\W*", _HAD | {"full"}),
 )  # fmt: skip
