@@ -31,7 +31,7 @@ from lav2.server import gate, logs, monitoring, openai_api, serving
 from lav2.ui.answering import MONITOR, ON_SPACES, ON_ZERO_GPU, answer, assistant, connect, load, load_beside, warm
 from lav2.ui.examples import EXAMPLES
 from lav2.ui.inputs import upload_folder
-from lav2.ui.page import build, labels_js, theme
+from lav2.ui.page import STYLES, build, labels_js, theme
 from lav2.ui.texts import ASSETS, T
 
 UPLOAD_LIMIT = "30mb"  # as lav2.image refuses more
@@ -104,7 +104,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 ),
             },
             theme=theme(),
-            css_paths=ASSETS / "style.css",
+            css_paths=STYLES,
             js=labels_js(),
             i18n=T,
         )

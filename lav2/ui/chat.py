@@ -35,6 +35,7 @@ from lav2.ui.inputs import (
     open_uploaded_photo,
     question_box,
     read_message,
+    show_at_once,
     shown_photo,
     stop_answer,
     upload_folder,
@@ -131,6 +132,7 @@ class ChatTab:
             answered.failure(self.restore_question, [self.exchanges], **at_once)  # for example: the queue is full
         self.box.stop(stop_answer, [self.cancel], None, queue=False, api_visibility="private")
         self.chat.undo(self.undo, [self.exchanges], **at_once)
+        show_at_once(self.chat.clear, {**self._begun(False), **self.panel.empty(), self.unclear: {"visible": True}})
         # An update of the discarded answer may be under way when the page is cleared: show what is true once more.
         cleared = self.chat.clear(self.clear, [self.cancel, self.exchanges], **at_once)
         cleared.then(self.redraw, [self.exchanges], **at_once)
@@ -275,8 +277,7 @@ class ChatTab:
                 photo, *following = last.following
                 asked = Exchange(last.question, photo, following=tuple(following))
                 exchanges = (*exchanges[:-1], replace(last, following=()), asked)
-                next_one = self._pending(exchanges[:-1], asked, texts)
-                yield {**next_one, self.cancel: cancel}
+                yield {**self._pending(exchanges[:-1], asked, texts), self.cancel: cancel}
             if last.following and not cancel.discarded:  # stopped between two photos
                 yield {self.box: gr.MultimodalTextbox(**IDLE)}
         except Exception as error:

@@ -36,7 +36,7 @@ class EvidenceColumn:
     def of(self, exchanges: Exchanges, texts: Mapping[str, str]) -> dict[Any, Any]:
         """The panel on the last of these exchanges."""
         if not exchanges:
-            return {self.heading: self._heading(None, texts), **self.panel.empty(texts)}
+            return {self.heading: self._heading(None, texts), **self.panel.empty()}
         last = exchanges[-1]
         shown = self.panel.finished(last.findings, shown_photo(exchanges), texts)
         return {self.heading: self._heading(last, texts), **shown}

@@ -1,7 +1,8 @@
 """What a visitor enters: question, photo and settings, as a request to the assistant."""
 
+import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
@@ -149,6 +150,13 @@ def attach_photo(photo: str, message: dict[str, Any]) -> dict[str, Any]:
 def stop_answer(cancel: Cancellation | None) -> None:
     if cancel is not None:
         cancel.set()
+
+
+def show_at_once(event: Callable[..., Any], page: Mapping[Any, Mapping[str, Any]]) -> None:
+    """With the event itself the browser shows and hides the parts of the page that these updates show and hide; the
+    server says the same later. What moves long after a click is hit by mistake."""
+    seen = {part: gr.update(visible=update["visible"]) for part, update in page.items() if "visible" in update}
+    event(None, None, list(seen), js=f"() => {json.dumps(list(seen.values()))}", **QUIET)
 
 
 def read_message(message: dict[str, Any], texts: Mapping[str, str]) -> tuple[str, str | None]:

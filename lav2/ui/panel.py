@@ -19,6 +19,7 @@ from lav2.ui.views import (
     hint_html,
     meter_html,
     notice,
+    photo_space_html,
     researchers_html,
     status_html,
     verdict_html,
@@ -37,18 +38,21 @@ class EvidencePanel:
         # Side by side where there is room, one below the other in a narrow column.
         with gr.Row(elem_classes="lav2-panel"):
             with gr.Column(scale=4, min_width=260):
-                self.picture = gr.Image(
-                    label=T("photo"),
-                    show_label=False,
-                    type="pil",
-                    format="webp",
-                    interactive=False,
-                    visible=False,
-                    buttons=["fullscreen"],
-                    elem_classes="lav2-photo",
-                )
+                self.hint = gr.HTML(f'<p class="lav2-hint" role="status">{T("evidence_empty")}</p>', padding=False)
+                with gr.Column(min_width=0, elem_classes="lav2-photo-slot"):
+                    self.photo_space = gr.HTML(visible=False, padding=False)
+                    self.picture = gr.Image(
+                        label=T("photo"),
+                        show_label=False,
+                        type="pil",
+                        format="webp",
+                        interactive=False,
+                        visible=False,
+                        buttons=["fullscreen"],
+                        elem_classes="lav2-photo",
+                    )
                 self.fix = FixForm() if correctable else None
-                self.status = gr.HTML(f'<p class="lav2-hint" role="status">{T("evidence_empty")}</p>', padding=False)
+                self.status = gr.HTML(visible=False, padding=False)
             with gr.Column(scale=6, min_width=440):
                 self.table = gr.Dataframe(
                     headers=self.headers(TEXTS["en"]),
@@ -78,9 +82,9 @@ class EvidencePanel:
                         buttons=["copy"],
                     )
                 self.meter = gr.HTML(visible=False, padding=False)
-        self.parts = [self.status, self.picture, self.table, self.again]
+        self.parts = [self.status, self.photo_space, self.picture, self.table, self.again]
         self.parts += [self.claims, self.researchers, self.fold, self.prompt, self.meter]
-        self.all = [*self.parts, *(self.fix.all if self.fix else [])]
+        self.all = [self.hint, *self.parts, *(self.fix.all if self.fix else [])]
 
     def headers(self, texts: Mapping[str, str]) -> list[str]:
         names = ("number", "finding", "expert", "confidence", "place")
@@ -100,16 +104,19 @@ class EvidencePanel:
         found = re.match(r"\d+", str(row[1 if self.correctable else 0]))
         return int(found[0]) if found else None
 
-    def empty(self, texts: Mapping[str, str]) -> dict[Any, Any]:
+    def empty(self) -> dict[Any, Any]:
+        """Before the first question. Each part is another component than those of an answer: none has to move."""
         hidden = {component: gr.update(visible=False) for component in self.parts}
         hidden |= self.fix.shown(False) if self.fix else {}
-        return {**hidden, self.status: gr.update(value=hint_html(texts["evidence_empty"]), visible=True)}
+        return {**hidden, self.hint: gr.update(visible=True)}
 
     def start(self, findings: Findings, photo: Image.Image | None, texts: Mapping[str, str]) -> dict[Any, Any]:
         """Before the first event: the bare photo, and every expert waiting."""
         return {
-            **self.empty(texts),
+            **self.empty(),
+            self.hint: gr.update(visible=False),
             self.status: gr.update(value=self._state(findings, photo, texts), visible=True),
+            self.photo_space: gr.update(value=photo and photo_space_html(photo), visible=photo is not None),
             self.picture: gr.update(value=photo and draw_findings(photo, Findings()), visible=photo is not None),
         }
 

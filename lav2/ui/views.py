@@ -80,7 +80,8 @@ def status_html(findings: Findings, texts: Mapping[str, str]) -> str:
         label = html.escape(expert_label(name, texts))
         lines += f'<li class="{state}" title="{title}"><b>{label}</b><span>{text}</span></li>'
     where = html.escape(json.dumps(finding_outlines(findings)))
-    return f'<div role="status"><ul class="lav2-experts" data-places="{where}">{lines}</ul></div>'
+    table = " data-table" if render.numbered(findings.evidence) or findings.added else ""  # for layout.css
+    return f'<div role="status"><ul class="lav2-experts" data-places="{where}"{table}>{lines}</ul></div>'
 
 
 def finding_outlines(findings: Findings) -> dict[int, list[list[float]]]:
@@ -270,6 +271,11 @@ def change_text(change: Change, texts: Mapping[str, str]) -> str:
     kind = "removed" if change.after is None else "added" if change.before is None else "rewritten"
     quoted = {name: cut(getattr(change, name) or "", RESTS_CHARACTERS) for name in ("before", "after")}
     return texts[f"change_{kind}"].format(expert=expert_label(change.expert, texts), **quoted)
+
+
+def photo_space_html(photo: Image.Image) -> str:
+    """The room that the photo takes in the panel, there before the photo itself has come."""
+    return f'<div class="lav2-photo-space" style="aspect-ratio: {photo.width} / {photo.height}"></div>'
 
 
 def draw_findings(photo: Image.Image, findings: Findings, number: int | None = None) -> Image.Image:
