@@ -71,8 +71,8 @@ def picture(out: Path) -> None:
         photo = ImageOps.contain(Image.open(line["image"]).convert("RGB"), (side, side))
         x = margin + i * (side + margin)
         sheet.paste(photo, (x, margin))
-        told = (("", line["question"]), ("on: ", on[line["id"]]["answer"]), ("off: ", off[line["id"]]["answer"]))
-        rows = [row for before, text in told for row in textwrap.wrap(before + text, 40)]
+        parts = (("", line["question"]), ("on: ", on[line["id"]]["answer"]), ("off: ", off[line["id"]]["answer"]))
+        rows = [row for before, text in parts for row in textwrap.wrap(before + text, 40)]
         pen.multiline_text((x, margin + side), "\n".join(rows), fill="black", font=font)
     sheet.save(out, quality=80)
 

@@ -32,10 +32,10 @@ def example(page: Page, name: str) -> None:
     page.locator("#examples .gallery-item").nth([row["id"] for row in ROWS].index(name)).click()
     page.locator("#chat .lav2-verdict").first.wait_for()
     answered(page)
-    told = page.locator("#chat .bot-row").all_inner_texts()
+    shown = page.locator("#chat .bot-row").all_inner_texts()
     failed = page.locator(".lav2-experts .failed").count()
-    if failed or not any(right in text for right in expected(name) for text in told):
-        raise SystemExit(f"The answer about {name} lacks {expected(name)}, or an expert failed: {told}")
+    if failed or not any(right in text for right in expected(name) for text in shown):
+        raise SystemExit(f"The answer about {name} lacks {expected(name)}, or an expert failed: {shown}")
 
 
 def expected(name: str) -> list[str]:

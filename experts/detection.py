@@ -157,8 +157,8 @@ class Detector(LazyExpert):
                 results = self._model.predict([images[place] for place in alike], **self._how)
                 fields = [self._told(result, images[place]) for place, result in zip(alike, results, strict=True)]
                 seconds = (time.perf_counter() - start) / len(alike)
-                for place, told in zip(alike, fields, strict=True):
-                    found[place] = Detections(**told, seconds=seconds)
+                for place, values in zip(alike, fields, strict=True):
+                    found[place] = Detections(**values, seconds=seconds)
         return [found[place] for place in range(len(images))]
 
     def _look(self, model: Any, image: Image.Image) -> dict[str, Any]:

@@ -45,15 +45,15 @@ class Handler(BaseHTTPRequestHandler):
     def reply(self, status: int, value=None, headers=None, code: str | None = None, message: str | None = None):
         data = value if isinstance(value, bytes) else json.dumps(value if value is not None else {}).encode()
         self.send_response(status)
-        told = dict(headers or {})
+        sent = dict(headers or {})
         if code:
-            told["X-Error-Code"] = code
+            sent["X-Error-Code"] = code
         if message:
-            told["X-Error-Message"] = message
+            sent["X-Error-Message"] = message
         if self.hub.echo and status >= 400:
-            told["X-Error-Message"] = f"refused for {self.token}"
-        told.setdefault("Content-Length", str(len(data)))
-        for name, content in told.items():
+            sent["X-Error-Message"] = f"refused for {self.token}"
+        sent.setdefault("Content-Length", str(len(data)))
+        for name, content in sent.items():
             self.send_header(name, content)
         self.end_headers()
         if self.command != "HEAD":
@@ -172,14 +172,14 @@ def preupload(self, body, kind, name, revision):
 def batch(self, body, name, spaces=None):
     if self.repository("space" if spaces else "model", name, write=True) is None:
         return
-    told = []
+    objects = []
     for thing in json.loads(body)["objects"]:
         one = {"oid": thing["oid"], "size": thing["size"]}
         if thing["oid"] not in self.hub.large:
             where = {"href": f"{self.hub.address}/large/{thing['oid']}", "header": {}}
             one["actions"] = {"upload": where, "verify": {"href": f"{self.hub.address}/verify", "header": {}}}
-        told.append(one)
-    self.reply(200, {"transfer": "basic", "objects": told}, {"Content-Type": "application/vnd.git-lfs+json"})
+        objects.append(one)
+    self.reply(200, {"transfer": "basic", "objects": objects}, {"Content-Type": "application/vnd.git-lfs+json"})
 
 
 def take(self, body, oid):

@@ -119,16 +119,16 @@ def test_the_api_and_the_page_show_an_installed_expert(installed):
     image = {"type": "image_url", "image_url": {"url": f"data:image/webp;base64,{coded}"}}
     message = {"role": "user", "content": [{"type": "text", "text": "Which code?"}, image]}
     body = {"messages": [message], "experts": ["bar_code", "broken"], "max_tokens": 2}
-    told = json.loads(installed("-c", INTERFACES, SIGN, input=json.dumps(body)).stdout.splitlines()[-1])
-    assert told["openai"]["experts"] == ["bar_code", "broken"]
-    assert told["openai"]["evidence"]["bar_code"]["items"][0]["text"] == EAN
-    assert "Bar code: " in told["openai"]["prompt"] and "error" in told["openai"]["evidence"]["broken"]
-    for choices, value in told["boxes"]:  # of both tabs and of the endpoints
+    shown = json.loads(installed("-c", INTERFACES, SIGN, input=json.dumps(body)).stdout.splitlines()[-1])
+    assert shown["openai"]["experts"] == ["bar_code", "broken"]
+    assert shown["openai"]["evidence"]["bar_code"]["items"][0]["text"] == EAN
+    assert "Bar code: " in shown["openai"]["prompt"] and "error" in shown["openai"]["evidence"]["broken"]
+    for choices, value in shown["boxes"]:  # of both tabs and of the endpoints
         assert "bar_code" in [name for _, name in choices] and "bar_code" in value
-    assert ["Bar code", "bar_code"] in told["boxes"][0][0]
-    assert [row[1:4] for row in told["table"]] == [[EAN, "Bar code", "0.90"]]
-    assert "Bar code" in told["status"] and "cannot be loaded" in told["status"]
-    assert list(told["outlines"]) == ["1"] and "broken" in told["failures"]
+    assert ["Bar code", "bar_code"] in shown["boxes"][0][0]
+    assert [row[1:4] for row in shown["table"]] == [[EAN, "Bar code", "0.90"]]
+    assert "Bar code" in shown["status"] and "cannot be loaded" in shown["status"]
+    assert list(shown["outlines"]) == ["1"] and "broken" in shown["failures"]
 
 
 def entry(value, name="smell"):
@@ -251,8 +251,8 @@ def test_what_is_long_leaves_room_for_others_and_the_rest_counts_as_left_out():
     many = Observations([f"{i} " + "x" * 100 for i in range(30)], [1.0] * 30, 0.1, (9, 9))
     block = prompt_block({"smell": many}, lambda text: len(text) // 4, 900)
     assert len(block.text) < OBSERVED_CHARS + 200 and block.text.endswith(", ...")
-    told = {i + 1 for i in range(30) if f'"{i} x' in block.text}
-    assert told and told | block.left_out == set(range(1, 31)) and not told & block.left_out
+    given = {i + 1 for i in range(30) if f'"{i} x' in block.text}
+    assert given and given | block.left_out == set(range(1, 31)) and not given & block.left_out
     assert prompt_block({"smell": many}, len, 10).left_out == frozenset(range(1, 31))
     assert prompt_block({"smell": Observations((), [], 0.0, (9, 9))}, len, 900).text.endswith("Smell: none found")
 

@@ -16,9 +16,9 @@ def test_the_first_are_answered_the_next_know_their_position_and_the_last_is_ref
         places = [room.enter_context(line.slot()) for _ in range(4)]
         assert [list(line.positions(place, NEVER)) for place in places[:2]] == [[], []]
         assert [next(line.positions(place, NEVER)) for place in places[2:]] == [1, 2]
-        with pytest.raises(Busy, match="2 questions wait already, yours would have position 3") as told, line.slot():
+        with pytest.raises(Busy, match="2 questions wait already, yours would have position 3") as raised, line.slot():
             pytest.fail("there is no place")
-        assert told.value.next_step and told.value.position == 3
+        assert raised.value.next_step and raised.value.position == 3
     with line.slot() as place:
         assert list(line.positions(place, NEVER)) == []
 
@@ -29,23 +29,23 @@ def test_positions_are_in_order_of_arrival_and_move_up_when_somebody_leaves():
         served.enter_context(line.slot())
         impatient.enter_context(line.slot())
         second, third = (others.enter_context(line.slot()) for _ in range(2))
-        told = [line.positions(place, NEVER) for place in (second, third)]
-        assert [next(one) for one in told] == [2, 3]
+        positions = [line.positions(place, NEVER) for place in (second, third)]
+        assert [next(one) for one in positions] == [2, 3]
         impatient.close()  # one who waited is gone
-        assert [next(one) for one in told] == [1, 2]
+        assert [next(one) for one in positions] == [1, 2]
         served.close()
-        assert next(told[0], "served") == "served"
-        assert next(told[1]) == 1
+        assert next(positions[0], "served") == "served"
+        assert next(positions[1]) == 1
 
 
 def test_one_who_waits_is_let_go_when_cancelled():
     line, cancel = AdmissionQueue(at_once=1, waiting=1), threading.Event()
     with line.slot():
         with line.slot() as place:
-            told = line.positions(place, cancel)
-            assert next(told) == 1
+            positions = line.positions(place, cancel)
+            assert next(positions) == 1
             threading.Timer(0.1, cancel.set).start()
-            assert list(told) == []
+            assert list(positions) == []
         with line.slot():
             pass  # the slot is free again
 
@@ -109,9 +109,9 @@ def test_one_client_has_half_of_the_line_at_most_and_is_told_so():
     with ExitStack() as room:
         for _ in range(2):
             room.enter_context(line.slot("eager"))
-        with pytest.raises(Busy, match="2 of your questions wait already") as told, line.slot("eager"):
+        with pytest.raises(Busy, match="2 of your questions wait already") as raised, line.slot("eager"):
             pytest.fail("there is no place")
-        assert told.value.next_step
+        assert raised.value.next_step
         others = [room.enter_context(line.slot(name)) for name in ("second", "third")]
         assert len(others) == 2
 

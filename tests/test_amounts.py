@@ -19,9 +19,9 @@ RECEIPT = [
 
 
 def test_prices_stand_from_low_to_high_without_sums_dates_and_payments():
-    told = amounts.compared(RECEIPT, "What was the most expensive item?")
-    assert told.begins == "Olive oil"
-    assert told.line == "prices from low to high: Bread 2,20, Eggs 3.95, Olive oil E7.49"
+    result = amounts.compared(RECEIPT, "What was the most expensive item?")
+    assert result.begins == "Olive oil"
+    assert result.line == "prices from low to high: Bread 2,20, Eggs 3.95, Olive oil E7.49"
 
 
 @pytest.mark.parametrize(
@@ -139,8 +139,8 @@ def test_where_prices_are_not_clear_nothing_is_said(rows):
 
 def test_of_a_long_list_both_ends_are_told():
     rows = [[f"Dish {chr(97 + i)}", f"{i + 1}.00"] for i in range(20)]
-    told = amounts.compared(rows, "What is the cheapest?")
-    assert told.line == (
+    result = amounts.compared(rows, "What is the cheapest?")
+    assert result.line == (
         "prices from low to high: Dish a 1.00, Dish b 2.00, Dish c 3.00, ..., Dish r 18.00, Dish s 19.00, Dish t 20.00"
     )
 

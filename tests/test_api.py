@@ -137,9 +137,9 @@ def test_openais_client_gets_what_it_asks_for_or_a_reason(server):
         "prediction": {"type": "content"}, "web_search_options": {}, "moderation": {}, "prompt_cache_retention": "24h",
     }  # fmt: skip
     for name, value in refused.items():
-        with pytest.raises(BadRequestError) as told:
+        with pytest.raises(BadRequestError) as raised:
             ask(extra_body={name: value})
-        assert told.value.param.split(".")[0].split("[")[0] == name, told.value.body
+        assert raised.value.param.split(".")[0].split("[")[0] == name, raised.value.body
     detail = user("What does the sign say?", URL)
     detail["content"][1]["image_url"]["detail"] = "high"
     seen = ask(detail, max_tokens=2, extra_body={"experts": ["auto"]}).lav2
@@ -175,8 +175,10 @@ def test_a_wrong_input_of_an_endpoint_is_named_to_every_program(server):
         ([None, "Q", [], "hot", 0.9, 2, 0], "temperature"),
     ):
         called = httpx.post(f"{server.address}gradio_api/call/ask", json={"data": data}, timeout=None).json()
-        told = httpx.get(f"{server.address}gradio_api/call/ask/{called['event_id']}", timeout=None).text
-        assert ("event: complete" in told) if name is None else ("event: error" in told and name in told), told
+        response = httpx.get(f"{server.address}gradio_api/call/ask/{called['event_id']}", timeout=None).text
+        assert ("event: complete" in response) if name is None else ("event: error" in response and name in response), (
+            response
+        )
 
 
 @pytest.mark.slow
@@ -190,8 +192,8 @@ def test_no_file_of_the_server_can_be_read(server):
         file = {"path": path, "meta": {"_type": "gradio.FileData"}}  # as if it had been uploaded
         sent = {"data": [file, ["caption"]]}
         called = httpx.post(f"{server.address}gradio_api/call/experts", json=sent, timeout=None).json()
-        told = httpx.get(f"{server.address}gradio_api/call/experts/{called['event_id']}", timeout=None).text
-        assert "event: error" in told and "caption" not in told
+        response = httpx.get(f"{server.address}gradio_api/call/experts/{called['event_id']}", timeout=None).text
+        assert "event: error" in response and "caption" not in response
 
 
 @pytest.mark.slow

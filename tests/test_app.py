@@ -159,8 +159,8 @@ def test_on_spaces_a_preset_that_cannot_run_gives_way_to_the_embedded_one_with_a
     monkeypatch.setattr(answering, "ON_SPACES", True)
     answering.load("llama-7b-bias", None)
     assert answering.ASSISTANT.preset == "embedded"
-    told = fallback_notice(KOREAN)["value"]
-    assert "llama-7b-bias" in told and "no GPU" in told and "기본 모델" in told
+    notice = fallback_notice(KOREAN)["value"]
+    assert "llama-7b-bias" in notice and "no GPU" in notice and "기본 모델" in notice
 
 
 def test_a_warm_up_that_fails_is_told_and_memory_is_cleaned_up_from_then_on(monkeypatch, capsys):

@@ -296,9 +296,9 @@ def test_bad_requests_are_told_before_anything_runs(assistant, question, experts
     from lav2.errors import LAV2Error
     from lav2.events import Request
 
-    with pytest.raises(LAV2Error, match=cause) as told:
+    with pytest.raises(LAV2Error, match=cause) as raised:
         assistant.answer(Request(question, experts=experts))
-    assert told.value.next_step
+    assert raised.value.next_step
 
 
 def test_template_markers_in_a_question_do_not_open_a_turn(assistant):
@@ -313,14 +313,14 @@ def test_one_tiny_question_goes_through_every_part_before_the_first_visitors(ass
     for owner, name in parts:
         original = getattr(owner, name)
         monkeypatch.setattr(owner, name, lambda *args, original=original: touched.append(original) or original(*args))
-    reader, told = assistant._orchestrator._experts["ocr"], []
+    reader, reported = assistant._orchestrator._experts["ocr"], []
     looked = reader._look
     monkeypatch.setattr(reader, "_look", lambda *args: touched.append(looked) or looked(*args))
-    assistant.warm_up(report=told.append)
+    assistant.warm_up(report=reported.append)
     assert len(set(map(id, touched))) == 4
-    assert told[-1].endswith("warm-up: one tiny question")
-    assistant.load_experts(report=told.append)
-    assert any("detector.pt" in line for line in told)  # an expert that cannot run is told all the same
+    assert reported[-1].endswith("warm-up: one tiny question")
+    assistant.load_experts(report=reported.append)
+    assert any("detector.pt" in line for line in reported)  # an expert that cannot run is reported all the same
 
 
 def test_odd_pictures_are_answered(assistant):

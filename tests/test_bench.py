@@ -57,10 +57,10 @@ def test_the_gpu_section_runs_on_a_tiny_shape_where_no_gpu_is_and_says_so(capsys
     assert [row["batch"] for row in users if row["target x"]] == [4]
     assert all(row["prefill tokens/s"]["median"] > 0 and row["of copy %"] > 0 for row in decoded)
     assert [row["adapter overhead %"] is None for row in decoded] == [True] * 6 + [False] * 6
-    told = [row for row in decoded if row["target of copy %"] or row["target overhead %"]]
-    assert [(row["gpu"], row["batch"]) for row in told] == [("engine", 1)]
-    assert told[0]["target of copy %"].startswith(">= 70: ")
-    assert told[0]["target overhead %"].startswith("<= 5: ")
+    judged = [row for row in decoded if row["target of copy %"] or row["target overhead %"]]
+    assert [(row["gpu"], row["batch"]) for row in judged] == [("engine", 1)]
+    assert judged[0]["target of copy %"].startswith(">= 70: ")
+    assert judged[0]["target overhead %"].startswith("<= 5: ")
     assert [row["gpu"] for row in found if row["samples/s"]] == [
         "training step without gradient checkpointing", "training step with gradient checkpointing"
     ]  # fmt: skip

@@ -180,17 +180,19 @@ def test_questions_at_once_take_turns_and_each_gets_its_own_answer(model):
     assert together == alone and alone[0] != alone[1]
 
 
-@pytest.mark.parametrize("question, told", [("  ", "There is no question"), ("w4 " * 600, "the context of tiny-llava")])
-def test_what_cannot_be_asked_is_told(model, question, told):
-    with pytest.raises(LAV2Error, match=told):
+@pytest.mark.parametrize(
+    "question, message", [("  ", "There is no question"), ("w4 " * 600, "the context of tiny-llava")]
+)
+def test_what_cannot_be_asked_is_told(model, question, message):
+    with pytest.raises(LAV2Error, match=message):
         ask(model, question)
 
 
 def test_a_failure_of_the_model_is_told_with_its_name_and_a_next_step(model, monkeypatch):
     monkeypatch.setattr(model._model, "generate", lambda **given: torch.zeros(2) @ torch.zeros(3))
-    with pytest.raises(LAV2Error, match=r"tiny-llava could not answer \(RuntimeError") as told:
+    with pytest.raises(LAV2Error, match=r"tiny-llava could not answer \(RuntimeError") as raised:
         ask(model)
-    assert "compare without it" in told.value.next_step
+    assert "compare without it" in raised.value.next_step
     monkeypatch.setattr(model._processor, "image_processor", None)
     with pytest.raises(LAV2Error, match="tiny-llava could not answer"):
         ask(model)
@@ -204,15 +206,15 @@ def copied(folder, tmp_path):
 
 
 def refused(source) -> LAV2Error:
-    with pytest.raises(LAV2Error) as told:
+    with pytest.raises(LAV2Error) as raised:
         load(str(source), FLOAT, report=lambda line: None)
-    return told.value
+    return raised.value
 
 
 def test_what_is_no_image_text_to_text_model_is_refused_with_its_type(copied):
     config = json.loads((copied / "config.json").read_text())
     (copied / "config.json").write_text(json.dumps({"model_type": "llama"}))
-    assert "transformers has none of the type llama" in str(told := refused(copied)) and "SmolVLM" in told.next_step
+    assert "transformers has none of the type llama" in str(error := refused(copied)) and "SmolVLM" in error.next_step
     (copied / "config.json").write_text(json.dumps(config | {"model_type": "of tomorrow"}))
     assert "transformers cannot load broken (" in str(refused(copied))
     (copied / "config.json").unlink()
@@ -224,8 +226,8 @@ def test_a_model_without_processor_or_chat_template_is_refused(copied):
     (copied / "chat_template.jinja").unlink()
     assert "has no chat template" in str(refused(copied))
     (copied / "processor_config.json").unlink()
-    told = refused(copied)
-    assert "no processor for photos and text" in str(told) and "preprocessor_config.json" in told.next_step
+    error = refused(copied)
+    assert "no processor for photos and text" in str(error) and "preprocessor_config.json" in error.next_step
     assert processor["processor_class"] == "LlavaProcessor"
 
 
@@ -248,9 +250,9 @@ def test_an_unknown_name_a_gated_one_and_no_network_are_told_apart(monkeypatch, 
             raise error
 
         monkeypatch.setattr("huggingface_hub.snapshot_download", fetch)
-        with pytest.raises(LAV2Error) as told:
+        with pytest.raises(LAV2Error) as raised:
             weights.find("nobody/nothing")
-        return str(told.value)
+        return str(raised.value)
 
     answered = httpx2.Response(404, request=httpx2.Request("GET", "https://huggingface.co"))
     assert "There is no nobody/nothing" in raising(RepositoryNotFoundError("404", response=answered))
@@ -302,8 +304,8 @@ def test_its_receipt_is_replayed_by_the_same_model(page, tmp_path):
     receipts = compare(page, also=("on",))[COMPARE.shown].receipts
     (tmp_path / "receipt.json").write_text(json.dumps(receipts["on@tiny-llava"]))
     assert receipt.read(tmp_path / "receipt.json")["preset"] == "tiny-llava"
-    told = ReplayFold.replay(None, str(tmp_path / "receipt.json"), page, ENGLISH)
-    assert TEXTS["en"]["replay_same"] in told["value"]
+    result = ReplayFold.replay(None, str(tmp_path / "receipt.json"), page, ENGLISH)
+    assert TEXTS["en"]["replay_same"] in result["value"]
 
 
 def test_without_a_model_beside_there_is_no_choice_and_no_side(page, monkeypatch):

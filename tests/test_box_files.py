@@ -41,14 +41,14 @@ def test_a_bad_line_is_told_with_file_and_line(folder, line, capsys):
 
 
 @pytest.mark.parametrize(
-    "change, told",
+    "change, message",
     [({"annotations": [COCO["annotations"][0], {"image_id": 1, "caption": "A dog"}]}, "annotation 2"),
      ({"images": [5]}, "image 1"), ({"categories": 5}, "no list of categories"), ({"categories": [{}]}, "categories"),
      ({"annotations": [{"image_id": 1, "category_id": 7, "bbox": [0, 0, 5, 5]}]}, "annotation 1")],
 )  # fmt: skip
-def test_what_is_wrong_in_a_coco_file_is_told(folder, change, told):
+def test_what_is_wrong_in_a_coco_file_is_told(folder, change, message):
     (folder / "a.json").write_text(json.dumps({**COCO, **change}))
-    with pytest.raises(ExpertError, match=told):
+    with pytest.raises(ExpertError, match=message):
         data.read(folder / "a.json")
 
 

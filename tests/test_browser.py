@@ -359,5 +359,5 @@ def test_a_space_without_the_preset_and_without_a_detector_says_both_and_answers
         failed = page.locator(".lav2-experts:visible .failed").inner_text()
         assert "no.pt" in failed and len(failed.split(".")) > 2, "cause and next step"
         expect(page.locator(".lav2-experts:visible .done")).to_have_count(2)
-        assert not (told := barriers(page)), "\n".join(told)
+        assert not (violations := barriers(page)), "\n".join(violations)
         assert said(page)[-1].strip() and space.attempts == []

@@ -42,9 +42,9 @@ def test_a_question_is_carried_over_and_voted_on_blind_and_the_tally_shows_it(op
     expect(page.locator("#tally-chart li").first).to_be_visible()
     settled(page)
     vote = json.loads((server.folder / "votes/votes.jsonl").read_text().splitlines()[-1])
-    told = [re.search("Experts o(n|ff)", text)[0] for text in heads.all_inner_texts()]
-    assert told == ["Experts on" if vote[side]["experts"] else "Experts off" for side in ("left", "right")]
-    assert not (told := barriers(page)), "\n".join(told)
+    names = [re.search("Experts o(n|ff)", text)[0] for text in heads.all_inner_texts()]
+    assert names == ["Experts on" if vote[side]["experts"] else "Experts off" for side in ("left", "right")]
+    assert not (names := barriers(page)), "\n".join(names)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
@@ -96,7 +96,7 @@ def test_many_photos_and_questions_give_a_table_a_chart_and_a_file(open_page, tm
         ("street-sign.webp", "off"), ("street-sign.webp", "on"), ("cat.webp", "off"), ("cat.webp", "on"),
     ]  # fmt: skip
     assert {line["right"] for line in lines[:2]} <= {"0", "1"} and {line["right"] for line in lines[2:]} == {""}
-    assert not (told := barriers(page)), "\n".join(told)
+    assert not (violations := barriers(page)), "\n".join(violations)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     for label in page.locator("#many-chart li span").all():  # read whole, in one line or several
         assert label.evaluate("span => span.scrollWidth <= span.clientWidth && span.offsetHeight >= 12")

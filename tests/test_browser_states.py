@@ -17,7 +17,7 @@ MOST = 0.05  # cumulative layout shift: half of what web.dev calls good
 
 def free(page, state: str, width: int, still=True) -> None:
     """No barrier, and nothing beside the page."""
-    assert not (told := barriers(page, still)), f"{state}:\n" + "\n".join(told)
+    assert not (violations := barriers(page, still)), f"{state}:\n" + "\n".join(violations)
     assert page.evaluate("document.documentElement.scrollWidth") <= width, state
 
 

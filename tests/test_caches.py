@@ -57,8 +57,8 @@ def test_a_language_model_that_was_cut_off_in_the_cache_is_converted_again(monke
     folder = dequantised(gguf)
     os.truncate(folder / "model.safetensors", 1_000_000)
     llm.load_llm(PRESETS["embedded"].llm, torch.bfloat16)
-    told = capsys.readouterr()
-    assert "made again" in told.err and not told.out and files.is_whole(folder)
+    printed = capsys.readouterr()
+    assert "made again" in printed.err and not printed.out and files.is_whole(folder)
 
 
 def test_a_damaged_gguf_file_is_told(monkeypatch, tmp_path):
@@ -113,6 +113,6 @@ def test_a_library_that_cannot_be_compiled_is_told_with_the_reason(monkeypatch, 
     monkeypatch.setenv("CC", str(slow) if compiler == "slow" else compiler)
     monkeypatch.setattr(native, "SECONDS", 0.2)
     assert native.library.__wrapped__() is None
-    told = capsys.readouterr()
-    assert "Answers will be slower" in told.err and not told.out
-    assert {"/no/compiler": "No such file", "false": "gave no reason", "slow": "within 0.2 s"}[compiler] in told.err
+    printed = capsys.readouterr()
+    assert "Answers will be slower" in printed.err and not printed.out
+    assert {"/no/compiler": "No such file", "false": "gave no reason", "slow": "within 0.2 s"}[compiler] in printed.err

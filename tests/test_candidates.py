@@ -62,8 +62,8 @@ def test_a_file_of_candidates_tells_the_same_and_a_wrong_one_is_named(model, tmp
     candidates.save(model, tmp_path, {"data": "toy"})
     again = candidates.load(tmp_path, VISION)
     for photo in (RED, BLUE):
-        told = [m.told(torch.tensor(photo), "What color is the ball?") for m in (model, again)]
-        assert told[0][0][0] == told[1][0][0] and told[0][0][1] == pytest.approx(told[1][0][1], abs=0.01)
+        found = [m.told(torch.tensor(photo), "What color is the ball?") for m in (model, again)]
+        assert found[0][0][0] == found[1][0][0] and found[0][0][1] == pytest.approx(found[1][0][1], abs=0.01)
     ask = again.on(torch.tensor([[RED[:3], RED[:3]]]))
     sent = pickle.dumps(ask)  # to a process of a cluster: without the weights, which lie there as well
     assert len(sent) < 2000 and pickle.loads(sent)("Is it red?") == ask("Is it red?")
@@ -81,10 +81,10 @@ def test_the_prompt_tells_candidates_of_the_question_that_was_asked_and_of_no_ot
     clip_tokens = torch.tensor([[RED[:3], RED[:3]]])
     caption = Caption("a ball", 0.0, "toy", ask=model.on(clip_tokens))
     asked = "What color is the ball?"
-    told = grounding.filter_for_question(caption, asked)
+    result = grounding.filter_for_question(caption, asked)
     assert grounding.filter_for_question(caption, "Is there a red ball on the menu?").candidates == ()
     assert grounding.filter_for_question(caption, "Is there a baby?").candidates == ()
-    assert told.ask is None and told.asked == asked and told.candidates[0][0] in ("red", "blue")
+    assert result.ask is None and result.asked == asked and result.candidates[0][0] in ("red", "blue")
     fixed = {"caption": Caption("a ball", 0.0, "toy", (), (("red", 0.7), ("blue", 0.4), ("<|im_end|>", 0.2)), asked)}
     assert grounding.likely_answers(fixed, asked) == "Likely answers: red; probably blue"
     block = grounding.block(fixed, asked, len).text
@@ -96,9 +96,9 @@ def test_the_prompt_tells_candidates_of_the_question_that_was_asked_and_of_no_ot
 
 
 @pytest.mark.parametrize(
-    ("found", "told"), [(("dog",), ""), (("cat",), "Likely answers: three"), (None, "Likely answers: three")]
+    ("found", "line"), [(("dog",), ""), (("cat",), "Likely answers: three"), (None, "Likely answers: three")]
 )
-def test_how_many_there_are_of_a_kind_the_boxes_tell_and_a_likely_answer_where_they_found_none(found, told):
+def test_how_many_there_are_of_a_kind_the_boxes_tell_and_a_likely_answer_where_they_found_none(found, line):
     asked = "How many dogs are there?"
     evidence = {"caption": Caption("dogs", 0.0, "toy", (), (("three", 0.7),), asked)}
     if found:
@@ -106,8 +106,8 @@ def test_how_many_there_are_of_a_kind_the_boxes_tell_and_a_likely_answer_where_t
         evidence["detection"] = Detections(
             box, np.ones(1, np.float32), found, 0.1, "toy", ("dog", "cat"), (20, 20), 0.5
         )
-    assert grounding.likely_answers(evidence, asked) == told
-    assert ("Three" in weighing.answer_bias(evidence, asked)) == bool(told)
+    assert grounding.likely_answers(evidence, asked) == line
+    assert ("Three" in weighing.answer_bias(evidence, asked)) == bool(line)
 
 
 def test_how_many_women_there_are_a_likely_answer_may_tell_since_boxes_do_not():

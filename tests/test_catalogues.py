@@ -71,8 +71,8 @@ def test_what_a_visitor_can_do_wrong_is_told_in_korean(monkeypatch, tmp_path):
     for fails in errors():
         with pytest.raises(LAV2Error) as error:
             fails()
-        told = texts.error_texts(error.value, texts.TEXTS["ko"])
-        assert all(re.search("[가-힣]", text) for text in told), told
+        shown = texts.error_texts(error.value, texts.TEXTS["ko"])
+        assert all(re.search("[가-힣]", text) for text in shown), shown
         assert texts.error_texts(error.value, texts.TEXTS["en"]) == (error.value.cause, error.value.next_step)
 
 
@@ -107,8 +107,8 @@ def test_every_message_that_visitors_meet_has_its_key_in_both_languages_and_no_o
     lav2 = ("image", "events", "inference/sampler", *assistant)
     makers = dict.fromkeys([*(f"lav2/{name}.py" for name in lav2), *(f"experts/{name}.py" for name in experts)],
                            ("LAV2Error", "ExpertError", "Message", "Unavailable"))  # fmt: skip
-    told = ("lav2/errors.py", "lav2/server/serving.py", "lav2/cluster/door.py", "lav2/ui/answering.py")
-    makers |= dict.fromkeys(told, ("Unavailable",))
+    unavailable = ("lav2/errors.py", "lav2/server/serving.py", "lav2/cluster/door.py", "lav2/ui/answering.py")
+    makers |= dict.fromkeys(unavailable, ("Unavailable",))
     for name in makers:
         found = messages_of(name, *makers[name])
         assert found, name

@@ -302,8 +302,8 @@ def test_good_news_is_no_alert(play, photo, tmp_path):
     kept = ask("What?", photo)[CHAT.exchanges][0].findings.receipt
     for answer, good in (("A dog.", True), ("A cat.", False)):
         file.write_text(json.dumps({**kept, "answer": answer}))
-        told = CHAT.replaying.replay(str(file), photo, ENGLISH)["value"]
-        assert ("good" in told, "alert" in told) == (good, not good)
+        result = CHAT.replaying.replay(str(file), photo, ENGLISH)["value"]
+        assert ("good" in result, "alert" in result) == (good, not good)
 
 
 def test_a_refused_question_changes_nothing_but_the_notice_and_answers_nothing_again(play, photo):

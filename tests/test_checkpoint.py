@@ -37,10 +37,10 @@ def test_saved_keys_are_the_trainable_keys(saved):
 def test_a_loaded_adapter_gives_the_saved_models_logits(tmp_path, config):
     model = open_gates(adapted(config))
     checkpoint.save(model, tmp_path, base_identity(llama(), tokenizer(), "tiny"))
-    told = []
-    loaded = checkpoint.load(tmp_path, llama(), tokenizer(), told.append)
+    reported = []
+    loaded = checkpoint.load(tmp_path, llama(), tokenizer(), reported.append)
     torch.testing.assert_close(logits(loaded), logits(model), rtol=0, atol=0)
-    assert not told
+    assert not reported
 
 
 def test_an_exported_adapter_is_half_as_large_and_answers_the_same_to_float16_rounding(saved, tmp_path):
@@ -64,10 +64,10 @@ def test_another_tokenizer_is_refused(saved):
 
 
 def test_other_weights_of_the_same_model_load_with_a_notice(saved):
-    told = []
-    checkpoint.load(saved[1], llama(seed=5), tokenizer(), told.append)
-    assert len(told) == 1
-    assert "other weights of the same model" in told[0]
+    reported = []
+    checkpoint.load(saved[1], llama(seed=5), tokenizer(), reported.append)
+    assert len(reported) == 1
+    assert "other weights of the same model" in reported[0]
 
 
 def test_the_weights_hash_is_the_same_in_bfloat16():
@@ -132,13 +132,13 @@ def test_settings_of_another_version_are_told(saved):
 
 
 @pytest.mark.parametrize(
-    "data, told",
+    "data, message",
     [(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "git lfs pull"), (b"", "cannot be read"),
      (b"\0" * 99, "cannot be read")],
 )  # fmt: skip
-def test_tensors_that_are_none_are_told(saved, data, told):
+def test_tensors_that_are_none_are_told(saved, data, message):
     (saved[1] / "adapter.safetensors").write_bytes(data)
-    with pytest.raises(LAV2Error, match=told):
+    with pytest.raises(LAV2Error, match=message):
         checkpoint.load(saved[1], llama(), tokenizer())
 
 
@@ -147,12 +147,12 @@ def test_swapped_adapters_are_refused_and_a_wrong_one_is_told(tmp_path):
     for stage in ("finetune", "caption", "joint"):
         checkpoint.save(adapted(LATE), tmp_path / stage, base, {"stage": stage})
     chat, captioner, both = (tmp_path / stage for stage in ("finetune", "caption", "joint"))
-    told = []
+    reported = []
     for pair in ((chat, captioner), (both, both), (captioner, captioner), (both, captioner), (chat, both)):
-        checkpoint.check_roles(*pair, told.append)
-    assert not told
-    checkpoint.check_roles(captioner, both, told.append)
-    checkpoint.check_roles(both, chat, told.append)
-    assert len(told) == 2 and "stage caption" in told[0] and "stage finetune" in told[1]
+        checkpoint.check_roles(*pair, reported.append)
+    assert not reported
+    checkpoint.check_roles(captioner, both, reported.append)
+    checkpoint.check_roles(both, chat, reported.append)
+    assert len(reported) == 2 and "stage caption" in reported[0] and "stage finetune" in reported[1]
     with pytest.raises(LAV2Error, match="swapped"):
-        checkpoint.check_roles(captioner, chat, told.append)
+        checkpoint.check_roles(captioner, chat, reported.append)

@@ -50,7 +50,7 @@ def test_the_caption_and_the_detector_can_contradict_each_other():
 
 
 @pytest.mark.parametrize(
-    "caption, told",
+    "caption, conflicts",
     [
         ("a hot dog on a plate", [("hot dog", None)]),
         ("a man holding a baseball bat", []),
@@ -60,12 +60,12 @@ def test_the_caption_and_the_detector_can_contradict_each_other():
         ("a wine glass and a cell phone on a table", [("wine glass", None), ("cell phone", None)]),
     ],
 )
-def test_a_caption_contradicts_the_detector_only_in_what_it_names(caption, told):
+def test_a_caption_contradicts_the_detector_only_in_what_it_names(caption, conflicts):
     classes = ("person", "dog", "hot dog", "sports ball", "train", "bus", "car", "wine glass", "cell phone")
     boxes = np.zeros((2, 4), np.float32)
     objects = Detections(boxes, [0.9, 0.9], ("person", "person"), 0.1, "d.pt", classes, (9, 9))
     found = claims.conflicts({"caption": Caption(caption, 0.1, "test"), "detection": objects})
-    assert [(conflict.word, conflict.said) for conflict in found] == told
+    assert [(conflict.word, conflict.said) for conflict in found] == conflicts
 
 
 def test_nothing_changed_leaves_the_prompt_as_it_was():
@@ -105,8 +105,8 @@ def test_a_text_that_is_not_reliable_stays_so_until_a_reader_corrects_it():
 def test_an_answer_that_counts_otherwise_than_the_detector_is_told(answer, said):
     boxes = np.zeros((3, 4), np.float32)
     found = {"detection": Detections(boxes, [0.9] * 3, ("person",) * 3, 0.1, "d.pt", ("person", "dog"), (9, 9))}
-    told = claims.miscounted(answer, "How many people are there?", found)
-    assert [(conflict.said, conflict.found) for conflict in told] == ([] if said is None else [(said, 3)])
+    result = claims.miscounted(answer, "How many people are there?", found)
+    assert [(conflict.said, conflict.found) for conflict in result] == ([] if said is None else [(said, 3)])
     assert claims.miscounted(answer, "How many people are there?", {}) == []
 
 

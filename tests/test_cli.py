@@ -44,10 +44,10 @@ def test_ask_tells_which_expert_could_not_run_and_which_page_was_looked_at(tmp_p
     photo, detector = str(tmp_path / "pages.tiff"), str(tmp_path / "lfs.pt")
     asked = ["ask", photo, "Hi", "--experts", "detection", "--detector", detector, "--max-new-tokens", "2"]
     assert main(asked) == 0
-    told = capsys.readouterr()
-    assert f"{photo}: page 2 of the file was looked at" in told.err
-    assert f"{photo}: detection could not run: " in told.err and "git lfs pull" in told.err
-    assert "could not run" not in told.out
+    printed = capsys.readouterr()
+    assert f"{photo}: page 2 of the file was looked at" in printed.err
+    assert f"{photo}: detection could not run: " in printed.err and "git lfs pull" in printed.err
+    assert "could not run" not in printed.out
 
 
 @pytest.mark.slow
@@ -111,10 +111,10 @@ def test_caption_prints_a_line_per_photo_in_order(tmp_path):
 def test_a_mistake_is_told_in_two_lines_without_a_trace(arguments, cause, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert main(arguments) == 1
-    told = capsys.readouterr().err.splitlines()
-    assert cause in told[0]
-    assert told[1].startswith("  next: ")
-    assert len(told) == 2
+    printed = capsys.readouterr().err.splitlines()
+    assert cause in printed[0]
+    assert printed[1].startswith("  next: ")
+    assert len(printed) == 2
 
 
 def test_training_over_a_run_is_refused_with_all_ways_out(tmp_path, capsys):
@@ -122,8 +122,8 @@ def test_training_over_a_run_is_refused_with_all_ways_out(tmp_path, capsys):
     (tmp_path / "data.jsonl").touch()
     arguments = ["train", "--stage", "caption", "--data", str(tmp_path / "data.jsonl"), "--out", str(tmp_path)]
     assert main(arguments) == 1
-    told = capsys.readouterr().err
-    assert all(word in told for word in ("already holds", "--resume", "--init", "another --out"))
+    printed = capsys.readouterr().err
+    assert all(word in printed for word in ("already holds", "--resume", "--init", "another --out"))
     assert main([*arguments, "--resume"]) == 1
     assert "no run that could go on" in capsys.readouterr().err
 
@@ -149,8 +149,8 @@ def test_the_console_script_is_the_command_line():
 def test_an_earlier_name_of_an_option_is_taken_with_a_notice(capsys, tmp_path):
     arguments = ["train", "--stage", "caption", "--data", "none.jsonl", "--out", str(tmp_path), "--together", "8"]
     assert main([*arguments, "--preset", "gpt-9"]) == 1
-    told = capsys.readouterr().err
-    assert "--together is now called --pack" in told and "no preset" in told
+    printed = capsys.readouterr().err
+    assert "--together is now called --pack" in printed and "no preset" in printed
 
 
 def test_presets_are_listed_without_loading_anything():

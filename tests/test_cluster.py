@@ -253,9 +253,9 @@ def test_the_measurement_asks_both_sides_the_same_and_tells_what_the_simulation_
     trial = throughput.Trial(replicas=1, users=3, rounds=2, tokens=6, rate=50.0, asked=9)
     throughput.throughput(one, many, trial)
     throughput.against_simulation(many, trial)
-    told = capsys.readouterr().out
-    assert "the same answer: 18 of 18" in told and "overhead" in told
-    lines = {line.split()[0]: line.split()[1:] for line in told.splitlines() if line.startswith("  ")}
+    printed = capsys.readouterr().out
+    assert "the same answer: 18 of 18" in printed and "overhead" in printed
+    lines = {line.split()[0]: line.split()[1:] for line in printed.splitlines() if line.startswith("  ")}
     assert len(lines["measured"]) == len(lines["simulated"]) == 4
 
 

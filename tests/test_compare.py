@@ -85,13 +85,13 @@ def test_sides_are_random_and_nothing_that_is_read_tells_which_is_which_before_t
 def test_no_answer_is_shown_before_the_last_since_the_first_would_tell_its_side(by_experts, photo, mode, places):
     message = {"text": "Q", "files": [photo]}
     taken = COMPARE.submit(message, mode, (), None, ENGLISH)
-    told = [*COMPARE.reply(message, mode, (), taken[COMPARE.cancel], ENGLISH, ["ocr"], *SETTINGS[1:])]
-    assert all(told)  # Gradio takes an empty update for a wrong number of values
-    *before, last = [update[COMPARE.answers] for update in (taken, *told) if COMPARE.answers in update]
+    updates = [*COMPARE.reply(message, mode, (), taken[COMPARE.cancel], ENGLISH, ["ocr"], *SETTINGS[1:])]
+    assert all(updates)  # Gradio takes an empty update for a wrong number of values
+    *before, last = [update[COMPARE.answers] for update in (taken, *updates) if COMPARE.answers in update]
     blank = [re.sub(r"\d+ of", "n of", shown) for shown in before]
     assert len(before) >= places and len(set(blank)) == 1 and blank[0].count("<p>…</p>") == places
     assert f"{places} of {places} answers are ready" in before[-1] and "…" not in last
-    vote = [update[COMPARE.voting.unveil] for update in (taken, *told) if COMPARE.voting.unveil in update]
+    vote = [update[COMPARE.voting.unveil] for update in (taken, *updates) if COMPARE.voting.unveil in update]
     assert [one["visible"] for one in vote] == [True, True] and [one["interactive"] for one in vote] == [False, True]
 
 
@@ -239,15 +239,19 @@ def test_a_broken_photo_is_that_rows_failure_and_stop_keeps_what_is_there(by_exp
 
 
 def test_what_is_wrong_with_the_files_is_said(sent, tmp_path):
-    def told(files, question=""):
+    def refusal(files, question=""):
         with pytest.raises(LAV2Error) as error:
             read_rows(files, question, EN)
         return str(error.value)
 
     table, photos = sent[1], [sent[0], sent[2]]
-    assert "no photos" in told([]) and "no photos" in told([table]) and "no photos" in told([table, table, *photos])
-    assert "no question" in told(photos) and "too many" in told(photos * (ROWS // 2 + 1), "What?")
-    assert "characters" in told(photos, "x" * 5000)
+    assert (
+        "no photos" in refusal([])
+        and "no photos" in refusal([table])
+        and "no photos" in refusal([table, table, *photos])
+    )
+    assert "no question" in refusal(photos) and "too many" in refusal(photos * (ROWS // 2 + 1), "What?")
+    assert "characters" in refusal(photos, "x" * 5000)
     for text, reason in (
         ("image,question\nb.png,\n", "Line 2"),
         ("image,question\nc.png,What?\n", "“c.png” is not there"),
@@ -256,9 +260,9 @@ def test_what_is_wrong_with_the_files_is_said(sent, tmp_path):
         ('image,question\nb.png,"What?', "cannot be read"),
     ):
         (tmp_path / "questions.csv").write_text(text)
-        assert reason in told(sent), text
+        assert reason in refusal(sent), text
     (tmp_path / "questions.csv").write_bytes(b"image,question\n\xff,x\n")
-    assert "cannot be read" in told(sent)
+    assert "cannot be read" in refusal(sent)
     (tmp_path / "questions.csv").write_text("Photo;Question\n/x/b.png;What?\n")
     assert read_rows(sent, "", EN) == [QuestionRow(sent[2], "What?")]
 

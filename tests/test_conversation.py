@@ -33,11 +33,11 @@ def kept(tmp_path):
     photo.parent.mkdir(parents=True)
     Image.new("RGB", (10, 10)).save(photo)
     done = Done("A dog.", FOUND, "the prompt", {}, 7, "embedded", {"lav2": "0"}, False, {"base": "0"}, frozenset({2}))
-    told = receipt.receipt(Request("What?", Image.new("RGB", (10, 10))), done)
+    kept_receipt = receipt.receipt(Request("What?", Image.new("RGB", (10, 10))), done)
     findings = Findings(
         {"caption": "done", "detection": "done", "ocr": "failed"}, FOUND, "the prompt", 9, 2048, waited=1.5,
         route=routing.route("What does it say?"), token_breakdown={"findings": 3}, left_out=frozenset({2}),
-        receipt=told, experts=("caption", "detection", "ocr"),
+        receipt=kept_receipt, experts=("caption", "detection", "ocr"),
     )  # fmt: skip
     first = Exchange("What?", str(photo), None, None, "A dog.", "done", findings)
     return tmp_path / "uploads", (first, replace(first, question="And?", photo=None, state="stopped"))

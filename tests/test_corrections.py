@@ -30,8 +30,8 @@ NUMBERS = {item.text: item.number for item in numbered(FOUND)}
 
 def kept(**changed):
     """Number -> text of all findings, some of them rewritten (None: left out)."""
-    told = {NUMBERS[text]: changed.get(text.replace(" ", "_"), text) for text in NUMBERS}
-    return {number: text for number, text in told.items() if text is not None}
+    kept_texts = {NUMBERS[text]: changed.get(text.replace(" ", "_"), text) for text in NUMBERS}
+    return {number: text for number, text in kept_texts.items() if text is not None}
 
 
 def test_boxes_keep_their_own_colour_when_one_is_left_out():
@@ -47,8 +47,8 @@ def test_a_reader_can_add_boxes_and_text_also_where_no_expert_looked_or_one_fail
     sign = corrections.added("ocr", "EXIT", (10, 40, 60, 60), SIZE, 8)
     assert dog.text == "fox b" and dog.polygon.tolist() == [[120, 0], [150, 0], [150, 90], [120, 90]]
     for evidence in (FOUND, {}, {"ocr": ExpertFailure("ocr", "No.", "Yes.", 0.1)}):
-        told = kept() if evidence is FOUND else {}
-        given = corrections.corrected(evidence, told | {7: "fox", 8: "EXIT"}, [dog, sign], SIZE)
+        on = kept() if evidence is FOUND else {}
+        given = corrections.corrected(evidence, on | {7: "fox", 8: "EXIT"}, [dog, sign], SIZE)
         text = prompt_block(given, len, 9999).text
         assert "one fox (right)" in text and "> EXIT" in text
         assert given["ocr"].reliable.all() and given["ocr"].confidence[-1] == 1
@@ -67,18 +67,18 @@ def test_every_changed_finding_has_one_entry_also_when_it_is_changed_again():
     fox = corrections.added("detection", "fox", (10, 10, 20, 20), SIZE, 6)
     first = kept(dog="wolf", STOP=None, bird="stork") | {6: "fox"}
     given = corrections.corrected(FOUND, first, [fox], SIZE)
-    told = corrections.changes(FOUND, first, [fox])
-    assert [(one.expert, one.before, one.after) for one in told] == [
+    changes = corrections.changes(FOUND, first, [fox])
+    assert [(one.expert, one.before, one.after) for one in changes] == [
         ("detection", "dog", "wolf"),
         ("ocr", "STOP", None),
         ("caption", "bird", "stork"),
         ("detection", None, "fox"),
     ]
-    own = {item.text for item in numbered(given) if item.number in corrections.by_reader(given, told)}
+    own = {item.text for item in numbered(given) if item.number in corrections.by_reader(given, changes)}
     assert own == {"wolf", "fox", "stork"}
     numbers = {item.text: item.number for item in numbered(given)}
     second = {number: text for text, number in numbers.items() if text != "fox"} | {numbers["wolf"]: "dog"}
-    again = corrections.changes(given, second, (), told)
+    again = corrections.changes(given, second, (), changes)
     assert [(one.before, one.after) for one in again] == [("STOP", None), ("bird", "stork")]  # the rest is as it was
     after = corrections.corrected(given, second)
     own = {item.text for item in numbered(after) if item.number in corrections.by_reader(after, again)}
@@ -87,14 +87,14 @@ def test_every_changed_finding_has_one_entry_also_when_it_is_changed_again():
 
 def test_a_receipt_carries_the_corrections_through_its_file(tmp_path):
     text = kept(dog="wolf")
-    told = corrections.changes(FOUND, text)
+    changes = corrections.changes(FOUND, text)
     given = corrections.corrected(FOUND, text)
     photo = Image.new("RGB", SIZE)
     done = Done("A wolf.", given, "prompt", {}, 0, "embedded", {}, False, {})
-    made = receipt.receipt(Request("What?", photo, evidence=given, corrections=told), done)
+    made = receipt.receipt(Request("What?", photo, evidence=given, corrections=changes), done)
     (tmp_path / "receipt.json").write_text(json.dumps(made))
     read = receipt.request(receipt.read(tmp_path / "receipt.json"), photo)
-    assert read.corrections == told == (Change("detection", "dog", "wolf", ((0, 0), (50, 0), (50, 50), (0, 50))),)
+    assert read.corrections == changes == (Change("detection", "dog", "wolf", ((0, 0), (50, 0), (50, 50), (0, 50))),)
     assert corrections.by_reader(read.evidence, read.corrections) == {
         item.number for item in numbered(given) if item.text == "wolf"
     }

@@ -87,18 +87,18 @@ def test_bad_rows_of_a_list_are_told_with_their_line(folder):
          '{"image": "9.png", "instruction": "a", "output": "b"},',
          '{"what": 1},', "17,", '{"conversations": [{"from": "human", "value": "a"}]},', good + ",", "{broken", "]"]
     )  # fmt: skip
-    told = []
-    assert len(read_rows(written(folder, "x.json", text), report=told.append)) == 2
-    assert [line.split(": skipped")[0].rpartition(":")[2] for line in told] == ["3", "4", "5", "6", "7", "9"]
+    reported = []
+    assert len(read_rows(written(folder, "x.json", text), report=reported.append)) == 2
+    assert [line.split(": skipped")[0].rpartition(":")[2] for line in reported] == ["3", "4", "5", "6", "7", "9"]
 
 
 def test_bad_lines_of_grounded_rows_are_told(folder):
     broken = grounded()
     broken["evidence"]["detection"]["items"][0]["confidence"] = 7
     text = "\n".join([json.dumps(broken), json.dumps(grounded(answer=" ")), json.dumps(grounded())])
-    told = []
-    assert len(read_rows(written(folder, "x.jsonl", text), report=told.append)) == 1
-    assert [line.split(": skipped")[0].rpartition(":")[2] for line in told] == ["1", "2"]
+    reported = []
+    assert len(read_rows(written(folder, "x.jsonl", text), report=reported.append)) == 1
+    assert [line.split(": skipped")[0].rpartition(":")[2] for line in reported] == ["1", "2"]
 
 
 @pytest.mark.parametrize("template", ["chat", "alpaca"])
@@ -140,10 +140,10 @@ def test_a_conversation_is_cut_where_it_gets_too_long():
     turns = (Turn("Short?", "Yes."), Turn("Long?", "x" * MAX_TOKENS))
     learned, _ = shown_learned(instruction_sample(InstructionRow(None, turns), words, "chat"), words)
     assert learned == "Yes.<|im_end|>"
-    told = []
-    rows = instruction_rows([InstructionRow(None, turns[1:])] * 3, words, "chat", None, told.append)
+    reported = []
+    rows = instruction_rows([InstructionRow(None, turns[1:])] * 3, words, "chat", None, reported.append)
     assert rows._samples(None) == []
-    assert told == ["3 of 3 instructions are longer than 1024 tokens: skipped."]
+    assert reported == ["3 of 3 instructions are longer than 1024 tokens: skipped."]
 
 
 def test_questions_are_joined_up_to_the_limit_of_tokens_and_no_further():

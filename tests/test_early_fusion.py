@@ -204,11 +204,11 @@ def test_a_preset_takes_other_prompts_for_a_new_adapter():
     assert with_prompts(EMBEDDED, Prompts()) == EMBEDDED
 
 
-@pytest.mark.parametrize(("more", "told"), [
+@pytest.mark.parametrize(("more", "message"), [
     (("--visual-layers", "2"), "Add --fusion early"),
     (("--init", "/nowhere", "--fusion", "early"), "The adapter of --init has its own prompts"),
 ])  # fmt: skip
-def test_prompts_that_cannot_be_are_told_before_anything_loads(more, told, tmp_path, capsys):
+def test_prompts_that_cannot_be_are_told_before_anything_loads(more, message, tmp_path, capsys):
     arguments = ["train", "--stage", "pretrain", "--data", "none.jsonl", "--out", str(tmp_path / "run"), *more]
     assert main(arguments) == 1
-    assert told in capsys.readouterr().err
+    assert message in capsys.readouterr().err

@@ -257,9 +257,9 @@ def test_recorded_findings_are_what_instructions_are_made_with_and_a_cut_off_rec
 
 def test_a_photo_on_which_an_expert_failed_is_not_recorded_but_told_and_tried_again(bench, folder):
     data = lines(folder, "photos.jsonl", [{"image": f"{n}.png"} for n in range(3)])
-    out, told = folder / "made" / "evidence.jsonl", []
+    out, reported = folder / "made" / "evidence.jsonl", []
     broken = runner.EvaluationRunner(made("/nonexistent.pt"), folder / "cache")
-    assert record.record(broken, data, out, ("detection",), report=told.append) == 0
-    assert out.read_text() == "" and len(told) == 3 and "nonexistent" in told[0] and "again" in told[0]
-    assert record.record(bench, data, out, ("detection",), report=told.append) == 3
-    assert len(told) == 3 and len(out.read_text().splitlines()) == 3
+    assert record.record(broken, data, out, ("detection",), report=reported.append) == 0
+    assert out.read_text() == "" and len(reported) == 3 and "nonexistent" in reported[0] and "again" in reported[0]
+    assert record.record(bench, data, out, ("detection",), report=reported.append) == 3
+    assert len(reported) == 3 and len(out.read_text().splitlines()) == 3

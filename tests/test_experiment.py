@@ -128,8 +128,8 @@ def test_a_run_that_was_cut_off_goes_on_and_what_is_done_is_not_done_again(ended
     monkeypatch.setattr(training, "run", lambda *args, **more: pytest.fail("trained again"))
     table = (out / report.TABLE).read_text()
     assert main(command) == 0
-    told = capsys.readouterr().out
-    assert "paper, seed 0 (1 of 4)" in told and told.count("evaluate: done before") == 4
+    printed = capsys.readouterr().out
+    assert "paper, seed 0 (1 of 4)" in printed and printed.count("evaluate: done before") == 4
     assert (out / report.TABLE).read_text() == table
     assert main([*command, "--list"]) == 0
     listed = capsys.readouterr().out.splitlines()
@@ -174,9 +174,9 @@ def test_the_loss_of_a_photos_captions_is_the_mean_over_their_tokens_one_caption
     out = ended[0]
     file, adapter = out / "shared/data/scored.jsonl", out / "paper-0/train"
     cache = weights.cache_dir() / "features"  # the tiny encoder is another one each time
-    told = caption_loss(tiny.preset, adapter, file, cache, "cpu")
+    result = caption_loss(tiny.preset, adapter, file, cache, "cpu")
     measured = files.read_json(out / "paper-0/evaluate/result.json")["items"]["caption loss"]
-    assert told == pytest.approx(measured, abs=1e-4)
+    assert result == pytest.approx(measured, abs=1e-4)
     frozen, words = load_llm(tiny.preset.llm)
     model = checkpoint.load(adapter, frozen, words).eval()
     row = read_rows(file)[0]
@@ -188,7 +188,7 @@ def test_the_loss_of_a_photos_captions_is_the_mean_over_their_tokens_one_caption
             ids = torch.tensor([[words.bos_token_id, *said, words.eos_token_id]])
             total += model.loss(ids, torch.ones_like(ids), ids, seen).item() * (ids.shape[1] - 1)
             count += ids.shape[1] - 1
-    assert told[0] == pytest.approx(total / count, abs=1e-3)
+    assert result[0] == pytest.approx(total / count, abs=1e-3)
 
 
 @pytest.mark.slow
@@ -225,8 +225,8 @@ def test_other_steps_in_the_same_folder_are_refused(ended, capsys):
     _, command, *_ = ended
     for more in ((), ("--dry-run",)):
         assert main([*command, "--steps", "6", *more]) == 1
-        told = capsys.readouterr().err
-        assert "has 4 steps, not 6" in told and "--steps 4" in told
+        printed = capsys.readouterr().err
+        assert "has 4 steps, not 6" in printed and "--steps 4" in printed
 
 
 # --- the arms ---

@@ -187,8 +187,8 @@ def test_times_keep_their_colon_decimals_their_point_and_prices_their_noughts(ex
     for text in ("11:45", "6:10", "2.55"):
         assert experts["ocr"](sign(text)).texts == (text,)
     read = ("S41.OO", "S81,30", "S 4.50", "SO.OO", "SOS.OO", "BOSS.99", "S1,299.00", "8h30 19hoo", "3 0'clock")
-    told = ("$41.00", "$81.30", "$4.50", "SO.OO", "SOS.OO", "BOSS.99", "$1,299.00", "8h30 19h00", "3 o'clock")
-    assert tuple(numerals.meant(read)) == told
+    expected = ("$41.00", "$81.30", "$4.50", "SO.OO", "SOS.OO", "BOSS.99", "$1,299.00", "8h30 19h00", "3 o'clock")
+    assert tuple(numerals.meant(read)) == expected
 
 
 @pytest.mark.slow

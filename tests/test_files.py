@@ -82,7 +82,7 @@ def test_what_a_crash_cut_off_does_not_swallow_the_next_line(tmp_path):
 
 @pytest.mark.parametrize("damage", ["cut", "empty", "changed", "missing", "no manifest"])
 def test_a_damaged_cache_is_made_again_once(tmp_path, damage):
-    made, told = [], []
+    made, reported = [], []
     target = tmp_path / "cache"
 
     def make():
@@ -92,7 +92,7 @@ def test_a_damaged_cache_is_made_again_once(tmp_path, damage):
         files.write_manifest(target)
 
     def get():
-        return files.mended(target, make, files.is_whole, told.append)
+        return files.mended(target, make, files.is_whole, reported.append)
 
     assert get() == get() == target and len(made) == 1
     match damage:
@@ -108,7 +108,7 @@ def test_a_damaged_cache_is_made_again_once(tmp_path, damage):
             (target / files.MANIFEST).unlink()
     get()
     get()
-    assert len(made) == 2 and len(told) == 1 and "damaged" in told[0]
+    assert len(made) == 2 and len(reported) == 1 and "damaged" in reported[0]
     assert (target / "weights").read_bytes() == b"0123456789"
 
 
@@ -132,8 +132,8 @@ def test_a_git_lfs_pointer_is_named_wherever_weights_are_found(tmp_path):
     "error", [MemoryError(), OSError(errno.ENOMEM, "x"), RuntimeError("DefaultCPUAllocator: can't allocate memory")]
 )
 def test_too_little_memory_is_not_told_as_damage(tmp_path, error):
-    told = files.unreadable(tmp_path / "a.safetensors", error, "Copy it again.")
-    assert "not enough free memory" in told.cause and "Copy" not in told.next_step
+    result = files.unreadable(tmp_path / "a.safetensors", error, "Copy it again.")
+    assert "not enough free memory" in result.cause and "Copy" not in result.next_step
 
 
 def test_a_photo_that_does_not_fit_into_memory_is_not_told_as_damaged(monkeypatch):

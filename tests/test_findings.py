@@ -113,8 +113,8 @@ def test_corrected_findings_replace_the_experts_in_the_next_answer(play, photo):
     assert "you corrected" in fold
     kept = page[CHAT.exchanges][0].findings.receipt
     assert kept["corrected"] is True
-    told = [(change["expert"], change["before"], change["after"]) for change in kept["corrections"]]
-    assert told == [("detection", "dog", "wolf"), ("ocr", views.render.clean(ATTACK, 160), None)]
+    changes = [(change["expert"], change["before"], change["after"]) for change in kept["corrections"]]
+    assert changes == [("detection", "dog", "wolf"), ("ocr", views.render.clean(ATTACK, 160), None)]
 
 
 def test_corrections_stay_for_the_next_questions_until_retry_a_new_photo_or_another_expert(play, photo, tmp_path):
@@ -210,9 +210,9 @@ def test_a_photo_is_decoded_once_for_question_answer_and_drawing(play, photo, mo
 def test_the_meter_tells_the_tokens_of_every_part(play, photo):
     parts = {"findings": 15, "question": 3, "turns": 0, "template": 2}
     play(EvidenceFound("detection", OBJECTS), PromptReady("prompt", 20, 2048, 0, frozenset(), parts), done())
-    told = "findings 15 · question 3 · earlier turns 0 · template 2"
-    assert told in value(ask("How many dogs?", photo)[CHAT.panel.meter])
-    assert told in value(compare(photo)[COMPARE.panel.meter])
+    meter = "findings 15 · question 3 · earlier turns 0 · template 2"
+    assert meter in value(ask("How many dogs?", photo)[CHAT.panel.meter])
+    assert meter in value(compare(photo)[COMPARE.panel.meter])
 
 
 def test_findings_that_had_no_room_are_marked_and_told_under_the_answer(play, photo):

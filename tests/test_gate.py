@@ -71,13 +71,13 @@ def test_pages_of_other_sites_get_no_answer_and_may_send_nothing(tmp_path):
 def test_on_spaces_the_page_may_stand_in_a_frame_of_hugging_face_and_nowhere_else_otherwise(tmp_path):
     with client(tmp_path, on_spaces=True) as asking:
         there = {"host": "someone-lav2.hf.space", "origin": "https://other.example.org"}
-        told = asking.post("/gradio_api/upload", headers=there)
-        assert told.text == "good" and "x-frame-options" not in told.headers
-        assert "frame-ancestors 'self' https://huggingface.co" in told.headers["content-security-policy"]
+        response = asking.post("/gradio_api/upload", headers=there)
+        assert response.text == "good" and "x-frame-options" not in response.headers
+        assert "frame-ancestors 'self' https://huggingface.co" in response.headers["content-security-policy"]
     with client(tmp_path) as asking:
-        told = asking.get("/", headers={"host": "localhost"}).headers
-        assert "frame-ancestors 'self'" in told["content-security-policy"] and "hugging" not in str(told)
-        assert (told["x-frame-options"], told["x-content-type-options"]) == ("SAMEORIGIN", "nosniff")
+        response = asking.get("/", headers={"host": "localhost"}).headers
+        assert "frame-ancestors 'self'" in response["content-security-policy"] and "hugging" not in str(response)
+        assert (response["x-frame-options"], response["x-content-type-options"]) == ("SAMEORIGIN", "nosniff")
 
 
 def test_all_visitors_together_may_keep_so_many_photos_and_no_more(tmp_path, monkeypatch):

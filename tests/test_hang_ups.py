@@ -171,8 +171,8 @@ def test_a_program_that_hangs_up_on_an_endpoint_ends_what_it_asked_for(talker, p
             number = next(i for i, block in app.demo.fns.items() if block.api_name == name)
             client.post("queue/join", json={"data": data, "fn_index": number, "session_hash": f"s-{name}"})
             where = f"queue/data?session_hash=s-{name}"
-        with client.stream("GET", where) as told:
+        with client.stream("GET", where) as response:
             for _ in range(2 if name == "compare" else 1):
                 assert talker.begun.acquire(timeout=PATIENCE)
-            assert told.status_code == 200
+            assert response.status_code == 200
     assert talker.free()

@@ -69,8 +69,8 @@ def test_of_made_up_hours_nearly_all_that_is_told_is_right():
     for seed in range(150):
         made = times.hours(Random(seed), rate=0.0)
         for ask in made.asks:
-            told = "" if ask.history else answered(made.rows, ask.question)
-            if told and told.rstrip(".") != ask.answer.rstrip("."):
-                wrong.append((ask.question, ask.answer, told))
-            right += bool(told)
+            answer = "" if ask.history else answered(made.rows, ask.question)
+            if answer and answer.rstrip(".") != ask.answer.rstrip("."):
+                wrong.append((ask.question, ask.answer, answer))
+            right += bool(answer)
     assert right > 500 and len(wrong) < 0.01 * right, wrong

@@ -124,8 +124,8 @@ def test_of_this_project_as_it_is_every_file_goes_as_the_hub_takes_it(tmp_path):
     subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
     asked = ["git", "check-attr", "-z", "--stdin", "filter"]
     names = "\0".join(plan.sizes())
-    told = subprocess.run(asked, input=names, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
-    paths, values = told.split("\0")[:-1:3], told.split("\0")[2::3]
+    attributes = subprocess.run(asked, input=names, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    paths, values = attributes.split("\0")[:-1:3], attributes.split("\0")[2::3]
     by_lfs = {path for path, value in zip(paths, values, strict=True) if value == "lfs"}
     for name, size in plan.sizes().items():
         if name in plan.picked and (size > rules.PLAIN_LIMIT or not rules.is_text(plan.picked[name])):
@@ -179,7 +179,7 @@ def test_what_folder_writes_is_taken_by_a_plain_push_and_without_its_attributes_
 
 
 @pytest.mark.parametrize(
-    "changed, told",
+    "changed, message",
     [
         ({"colour": "red"}, "colour is no key"), ({"colorFrom": "teal"}, "colorFrom is teal"),
         ({"app_file": "main.py"}, "app_file main.py is not among the files"),
@@ -190,9 +190,9 @@ def test_what_folder_writes_is_taken_by_a_plain_push_and_without_its_attributes_
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )  # fmt: skip
-def test_front_matter_against_the_hubs_rules_is_told(changed, told):
+def test_front_matter_against_the_hubs_rules_is_told(changed, message):
     (sentence,) = rules.check_front_matter(FRONT | changed, ["app.py"], "gradio==6.31.0\n", "zero-a10g")
-    assert told in sentence
+    assert message in sentence
 
 
 def test_requirements_that_a_build_cannot_read_and_tokens_in_files_are_told(project):
@@ -254,16 +254,16 @@ def test_somebodys_other_space_stays_as_it_is(hub, small, capsys):
 
 
 @pytest.mark.parametrize(
-    "token, told",
+    "token, message",
     [("", "There is no access token"), ("hf_" + "x" * 34, "does not accept the access token"),
      (READER, "The access token may not write to someone/lav2")],
     ids=["none", "unknown", "read only"],
 )  # fmt: skip
-def test_a_token_that_will_not_do_is_told_with_the_next_step(hub, small, monkeypatch, capsys, token, told):
+def test_a_token_that_will_not_do_is_told_with_the_next_step(hub, small, monkeypatch, capsys, token, message):
     monkeypatch.setenv("HF_TOKEN", token)
     assert main(["publish", "space", "someone/lav2"]) == 1
     said = capsys.readouterr().err
-    assert told in said and "hf auth login" in said
+    assert message in said and "hf auth login" in said
     assert hub.repositories == {}
 
 

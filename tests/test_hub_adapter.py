@@ -33,12 +33,12 @@ def test_an_adapter_comes_back_by_name_as_it_went(hub, folder):
     assert main(["publish", "adapter", str(folder), "someone/cat", *ADAPTER]) == 0
     got = fetch.adapter_folder("someone/cat")
     assert {file.name for file in got.iterdir()} == {"config.json", "adapter.safetensors"}
-    told = []
-    loaded = checkpoint.load(got, llama(), tokenizer(), told.append)
+    reported = []
+    loaded = checkpoint.load(got, llama(), tokenizer(), reported.append)
     wanted = checkpoint.load(folder, llama(), tokenizer())
     for name, tensor in wanted.adapter_parameters().items():
         torch.testing.assert_close(loaded.adapter_parameters()[name], tensor, rtol=0, atol=0)
-    assert not told and fetch.adapter_folder("someone/cat@main") == got
+    assert not reported and fetch.adapter_folder("someone/cat@main") == got
 
 
 def test_its_card_has_what_the_hub_reads_and_no_folder_of_this_machine(hub, folder, tmp_path):
@@ -136,17 +136,17 @@ def test_an_image_encoder_of_ones_own_goes_along_and_another_is_refused(hub, tmp
 
 
 @pytest.mark.parametrize(
-    "files, told",
+    "files, message",
     [({"config.json": b'{"model_type": "llama"}', "model.safetensors": b"x" * 99}, "is no adapter of this project"),
      ({"README.md": b""}, "there is no config.json"), (None, "There is no folder someone/thing, and the Hub")],
     ids=["a language model", "something else", "nothing"],
 )  # fmt: skip
-def test_what_is_no_adapter_is_told_before_anything_large_is_fetched(hub, capsys, files, told):
+def test_what_is_no_adapter_is_told_before_anything_large_is_fetched(hub, capsys, files, message):
     if files is not None:
         hub.made("someone/thing", files=files)
     assert main(["ask", "photo.jpg", "What?", "--adapter", "someone/thing"]) == 1
     said = capsys.readouterr().err
-    assert told in said and "next: " in said
+    assert message in said and "next: " in said
     assert not [line for line in hub.requests if "model.safetensors" in line]
 
 

@@ -91,9 +91,9 @@ def bomb() -> bytes:
     ids=["empty", "text", "cut header", "cut data", "too many bytes"],
 )
 def test_a_bad_file_is_told_with_cause_and_next_step(data, cause):
-    with pytest.raises(LAV2Error, match=cause) as told:
+    with pytest.raises(LAV2Error, match=cause) as raised:
         open_image(data)
-    assert told.value.next_step
+    assert raised.value.next_step
 
 
 def test_a_decompression_bomb_is_refused_before_it_is_unpacked():

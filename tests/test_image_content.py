@@ -155,9 +155,9 @@ def test_heic_opens_upright():
     ],
 )
 def test_what_is_no_picture_is_named(data, what):
-    with pytest.raises(LAV2Error, match=what) as told:
+    with pytest.raises(LAV2Error, match=what) as raised:
         open_image(data)
-    assert "PNG" in told.value.next_step
+    assert "PNG" in raised.value.next_step
 
 
 def test_postscript_starts_no_program(monkeypatch):

@@ -94,33 +94,33 @@ def test_a_base_folder_that_is_not_complete_is_refused_with_its_reason(golden, t
     folder = tmp_path / "llama" / "7B"
     folder.mkdir(parents=True)
     sharded(golden, folder, 2 if damage == "shard missing" else 1)
-    source, told = folder, ""
+    source, reason = folder, ""
     if damage == "no params":
         (folder / "params.json").unlink()
-        told = "has no params.json"
+        reason = "has no params.json"
     elif damage == "two sizes":
         (tmp_path / "llama" / "13B").mkdir()
         (tmp_path / "llama" / "13B" / "params.json").write_text("{}")
-        source, told = folder.parent, "13B, 7B"
+        source, reason = folder.parent, "13B, 7B"
     elif damage == "no weights":
         (folder / "consolidated.00.pth").unlink()
-        told = "no consolidated"
+        reason = "no consolidated"
     elif damage == "no tokenizer":
         (folder / "tokenizer.model").unlink()
-        told = "no tokenizer.model"
+        reason = "no tokenizer.model"
     elif damage == "tensor missing":
         file = folder / "consolidated.00.pth"
         state = torch.load(file, weights_only=True)
         del state["layers.2.attention.wk.weight"]
-        told = r"tensors 1 missing \(layers.2.attention.wk.weight\)"
+        reason = r"tensors 1 missing \(layers.2.attention.wk.weight\)"
         torch.save(state, file)
     elif damage == "shard missing":
         (folder / "consolidated.01.pth").unlink()
-        told = "1 of the 2 files consolidated"
+        reason = "1 of the 2 files consolidated"
     else:
         (folder / "tokenizer.model").write_text("IQ== 0\nIg== 1\n")  # LLaMA 3's kind of file
-        told = "no sentencepiece model"
-    with pytest.raises(LAV2Error, match=told):
+        reason = "no sentencepiece model"
+    with pytest.raises(LAV2Error, match=reason):
         convert_llama(source, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

@@ -98,7 +98,7 @@ LABELS = sorted({label for _, objects in SCENES for label, _ in objects}, key=le
 
 def test_presence_captions_say_yes_and_no_in_equal_number_and_truly(photos):
     known = {photo.image: photo for photo in photos}
-    said, told = Counter(), Counter()
+    said, balances = Counter(), Counter()
     for row in generate.presence_captions(photos):
         photo = known[row["image"]]
         captions = [text for text in row["captions"] if text in photo.captions]
@@ -108,10 +108,10 @@ def test_presence_captions_say_yes_and_no_in_equal_number_and_truly(photos):
                 (kind,) = asked(question)
                 assert any(box.label == kind for box in photo.boxes) if word == "Yes" else photo.lacks(kind)
                 said[word] += 1
-                told[kind] += 1 if word == "Yes" else -1
+                balances[kind] += 1 if word == "Yes" else -1
     assert said.total() > 100
     assert said["Yes"] == pytest.approx(said["No"], rel=0.2)
-    assert all(abs(balance) <= 9 for balance in told.values())
+    assert all(abs(balance) <= 9 for balance in balances.values())
 
 
 def test_absent_objects_come_with_those_present_and_no_caption_speaks_of_them():

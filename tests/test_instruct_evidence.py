@@ -87,8 +87,8 @@ def test_of_counts_and_places_that_the_boxes_get_wrong_only_some_are_kept(photos
         return list(generate.generate(photos, tmp_path, 120, shares={"count": 1.0}, augment=augment, seed=1))
 
     def wrong(rows):
-        told = [row for row in rows if "detection" in row["evidence"]]
-        return sum(is_misled(row, row["evidence"]) for row in told)
+        with_boxes = [row for row in rows if "detection" in row["evidence"]]
+        return sum(is_misled(row, row["evidence"]) for row in with_boxes)
 
     noisy = Augment(simulated=Noise(drop_item=0.5), misled=1.0)
     some = wrong(made(replace(noisy, misled=0.25)))

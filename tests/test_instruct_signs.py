@@ -43,9 +43,9 @@ def test_a_price_or_a_time_is_asked_of_the_signs_that_tell_it(photos, tmp_path):
     assert all(re.fullmatch(r"\d+:\d\d", row["truth"]) for row in kinds["read time"])
     for rows in kinds.values():
         assert len(rows) >= 8
-        told = [row for row in rows if row["truth"] in row["answer"]]
-        assert all(row["answer"].startswith(("I ", "The text")) for row in rows if row not in told)
-        assert len(told) >= 6
+        answered = [row for row in rows if row["truth"] in row["answer"]]
+        assert all(row["answer"].startswith(("I ", "The text")) for row in rows if row not in answered)
+        assert len(answered) >= 6
 
 
 def test_a_sign_is_answered_as_the_text_reader_read_it_mistakes_and_all():

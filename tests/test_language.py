@@ -214,9 +214,9 @@ def test_plain_chat_without_a_photo_goes_to_the_model(question):
 
 def test_what_the_conversation_spoke_of_can_be_it():
     spoken = (Turn("Tell me about buses.", "A bus carries people."),)
-    told = (Turn("What does the sign say?", SENTENCES[NO_PHOTO, "en"]),)
+    earlier = (Turn("What does the sign say?", SENTENCES[NO_PHOTO, "en"]),)
     assert language.read("What colour is it?", False, spoken)[1] == ""
-    assert language.read("What colour is it?", False, told)[1] == NO_PHOTO
+    assert language.read("What colour is it?", False, earlier)[1] == NO_PHOTO
     assert language.read("How many people are there?", False, spoken)[1] == NO_PHOTO
 
 

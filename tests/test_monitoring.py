@@ -178,8 +178,8 @@ def test_neither_metrics_nor_log_hold_anything_of_a_question_its_photo_or_its_an
     assert (first["outcome"], first["position"], first["photo"], first["turns"]) == ("answered", 2, True, 1)
     assert first["experts"] == {"caption": {"seconds": 0.3, "remembered": False}}
     assert (second["outcome"], second["error"]) == ("failed", "LAV2Error")
-    told = "".join(lines) + client(monitor).get("/metrics").text
-    assert not any(word in told for word in ("Kim", "Seoul", "37.5", "Who is"))
+    written = "".join(lines) + client(monitor).get("/metrics").text
+    assert not any(word in written for word in ("Kim", "Seoul", "37.5", "Who is"))
 
 
 def test_a_log_that_cannot_be_written_is_told(tmp_path):
@@ -197,8 +197,8 @@ def test_health_tells_loaded_parts_and_why_an_expert_cannot_run(monitor):
         load_seconds={"language model": 1.234, "ocr": 0.5},
         expert_failures={"detection": failure},
     )
-    told = client(monitor, assistant).get("/health")
-    assert told.status_code == 200 and told.json() == {
+    response = client(monitor, assistant).get("/health")
+    assert response.status_code == 200 and response.json() == {
         "status": "ready",
         "preset": "embedded",
         "parts": {"language model": 1.23, "ocr": 0.5},

@@ -54,9 +54,9 @@ def test_an_earlier_name_sets_the_same_field_with_a_notice_and_is_not_in_the_hel
 
 
 def test_the_help_names_the_group_by_the_docstring_and_tells_defaults_once(toy):
-    told = toy.format_help()
-    assert "what a toy does:" in told and "how many (default: 3)" in told and "which (default: a b)" in told
-    assert "default: False" not in told and told.count("as it likes") == 1 and "inner" not in told
+    printed = toy.format_help()
+    assert "what a toy does:" in printed and "how many (default: 3)" in printed and "which (default: a b)" in printed
+    assert "default: False" not in printed and printed.count("as it likes") == 1 and "inner" not in printed
 
 
 def commands(top):

@@ -68,8 +68,8 @@ def test_it_learns_what_is_said_of_which_photos_and_how_often(learned):
     assert sea.chance(("blue", "sea")) > 0.9 > 0.1 > dog.chance(("blue", "sea"))
     assert 0.5 < dog.chance(("red", "dog")) < 0.8  # two captions of three say it
     assert dog.chance(("cat",)) == 0.0
-    told, base = (float(lines[-1].split(part)[1].split()[0].strip("(:")) for part in ("photos:", "("))
-    assert told < 0.6 * base
+    trained, base = (float(lines[-1].split(part)[1].split()[0].strip("(:")) for part in ("photos:", "("))
+    assert trained < 0.6 * base
     assert dog.like(["a", "red", "dog", "runs"]) > dog.like(["a", "dog"]) > dog.like(["the", "blue", "sea"])
 
 

@@ -134,9 +134,9 @@ def test_an_adapter_is_trained_on_packed_weights_which_stay_as_they_are(folder, 
     assert packed and all(torch.equal(llm.state_dict()[key], value) for key, value in packed.items())
     losses = [float(line.split(",")[2]) for line in (out / "log.csv").read_text().splitlines()[1:]]
     assert sum(losses[-5:]) < 0.9 * sum(losses[:5])
-    told = []
-    model = checkpoint.load(out, fresh, words, told.append)
-    assert not told
+    reported = []
+    model = checkpoint.load(out, fresh, words, reported.append)
+    assert not reported
     assert all(p.any() for name, p in model.adapter_parameters().items() if name.endswith(("adapter_bias", "lora_b")))
 
 

@@ -141,8 +141,8 @@ def test_the_estimate_counts_what_a_released_engine_and_its_cache_hold(tmp_path)
     folded = [part.weight for layer in engine.layers for part in (layer.qkv, layer.out, layer.gate_up, layer.down)]
     held = sum(tensor.nbytes for tensor in (*folded, *llm.parameters()))
     cache = engine(torch.tensor([[3, 4]]), (None,) * 4)[1].kv.nbytes
-    told = preflight.needed(replace(EMBEDDED, llm=str(tmp_path)), "float32")
-    assert told - preflight.APP_BYTES == held + cache
+    estimate = preflight.needed(replace(EMBEDDED, llm=str(tmp_path)), "float32")
+    assert estimate - preflight.APP_BYTES == held + cache
 
 
 def test_on_a_gpu_as_many_questions_are_answered_at_once_as_have_room(monkeypatch, tmp_path):
@@ -182,9 +182,9 @@ def test_a_device_that_is_not_there_is_told_with_what_to_give_instead(asked, bui
 
     monkeypatch.setattr(torch.version, "cuda", build)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    with pytest.raises(LAV2Error, match=cause) as told:
+    with pytest.raises(LAV2Error, match=cause) as raised:
         preflight.device(asked)
-    assert "cpu" in told.value.next_step
+    assert "cpu" in raised.value.next_step
 
 
 def test_a_gpu_that_only_imitates_bfloat16_gets_float16(monkeypatch):

@@ -41,14 +41,14 @@ def test_the_block_is_exactly_the_format_the_adapter_is_trained_on():
 
 
 def test_concepts_stand_below_the_caption_by_how_sure_they_are():
-    told = Caption("a clock tower", 1.0, "tiny", (("clock", 0.93), ("tower", 0.7), ("city", 0.4), ("street", 0.1)))
-    block = prompt_block({"caption": told}, len, NO_LIMIT)
+    caption = Caption("a clock tower", 1.0, "tiny", (("clock", 0.93), ("tower", 0.7), ("city", 0.4), ("street", 0.1)))
+    block = prompt_block({"caption": caption}, len, NO_LIMIT)
     assert block.text.split("\n")[1:] == [
         'Caption: "a clock tower"',
         "Concepts: clock, tower; probably city; perhaps street",
     ]
     assert block.left_out == frozenset()
-    short = prompt_block({"caption": told}, len, len(RULE) + 40)  # the longest line goes first
+    short = prompt_block({"caption": caption}, len, len(RULE) + 40)  # the longest line goes first
     assert "Concepts" not in short.text and short.left_out == {2, 3, 4, 5}
 
 
@@ -77,8 +77,8 @@ def test_of_a_long_text_the_rows_that_the_question_speaks_of_stay_and_the_others
     assert "> Item 42 | 42.50" in rows and "> PRICES" in rows and words(block.text) <= 90
     lost = 80 - sum(row.startswith("> ") for row in rows)
     assert rows[-1] == f"({lost} more rows left out)"
-    told = {item.number for item in numbered(evidence)} - block.left_out
-    assert len(block.left_out) >= lost and told  # the table can mark them
+    given = {item.number for item in numbered(evidence)} - block.left_out
+    assert len(block.left_out) >= lost and given  # the table can mark them
     assert not prompt_block(evidence, words, NO_LIMIT).left_out
 
 

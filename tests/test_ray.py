@@ -267,21 +267,21 @@ def test_who_leaves_frees_the_replica_so_that_nobody_behind_him_waits(door):
 
 
 def test_a_full_replica_tells_positions_and_then_that_it_is_busy(door):
-    told, enough = [], threading.Event()
+    seen, enough = [], threading.Event()
 
     def ask(number: int) -> None:
         facts = {"client": None, "sampling": Sampling(max_new_tokens=1800), "question": f"w{3 + number % 60}"}
         try:
             for event in door.answer(asked(3, 0, **facts), enough):
-                told.append(type(event))
+                seen.append(type(event))
         except Busy as busy:
-            told.append(busy.position)
+            seen.append(busy.position)
             enough.set()
 
     users = 4 * 24  # of two replicas: 8 at once and 16 who wait
     with ThreadPoolExecutor(users) as pool:
         list(pool.map(ask, range(users)))
-    assert Queued in told and {one for one in told if isinstance(one, int)} == {17}
+    assert Queued in seen and {one for one in seen if isinstance(one, int)} == {17}
 
 
 def test_200_answers_of_20_users_are_neither_lost_nor_mixed_while_a_replica_is_killed_and_one_is_added(
@@ -322,12 +322,12 @@ def test_replicas_are_measured_beside_one_process(door, local, capsys):
 
 def test_what_is_wrong_with_a_question_is_told_by_a_replica_as_by_the_local_app(door, local):
     for request in (asked(1, 0, question=" "), asked(1, 0, question="w" * 5000), asked(1, 0, experts=("nose",))):
-        told = []
+        reported = []
         for assistant in (door, local):
             with pytest.raises(LAV2Error) as error:
                 list(assistant.answer(request))
-            told.append((str(error.value), error.value.cause.key))
-        assert told[0] == told[1]
+            reported.append((str(error.value), error.value.cause.key))
+        assert reported[0] == reported[1]
 
 
 def test_a_roll_over_to_other_settings_lets_answers_end_and_loses_none(door, local, folder):

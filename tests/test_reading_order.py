@@ -61,11 +61,11 @@ def test_lines_are_in_reading_order():
 
 def test_a_table_keeps_its_rows_and_the_words_of_a_cell_stay_together():
     rows = [("Item", "Qty", "Price"), ("Blue~pens", "12", "18.00"), ("Copy~paper", "3", "14.70"), ("Stapler", "1", "9")]
-    told = [" | ".join(row).replace("~", " ") for row in rows]
+    expected = [" | ".join(row).replace("~", " ") for row in rows]
     for known in (True, False):
-        assert read(*page(*rows), known=known) == told
+        assert read(*page(*rows), known=known) == expected
     narrow = page(*rows, columns=(20, 190, 260))  # columns as near as two letters
-    assert read(*narrow) == told
+    assert read(*narrow) == expected
 
 
 @pytest.mark.parametrize(

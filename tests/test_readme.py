@@ -79,5 +79,5 @@ def test_the_licence_is_the_whole_apache_licence_and_what_differs_is_noted():
     text = (ROOT / "LICENSE").read_text(encoding="utf-8")
     assert "license: apache-2.0" in TEXT and "Version 2.0, January 2004" in text
     assert [f"   {n}. " in text for n in range(1, 10)] == [True] * 9 and "END OF TERMS AND CONDITIONS" in text
-    for told in (TEXT, (ROOT / "NOTICE").read_text(encoding="utf-8")):
-        assert "AGPL-3.0" in told
+    for document in (TEXT, (ROOT / "NOTICE").read_text(encoding="utf-8")):
+        assert "AGPL-3.0" in document

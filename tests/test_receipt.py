@@ -67,7 +67,7 @@ def test_of_a_stopped_answer_only_what_was_said_counts():
     assert receipt.same_answer(stopped, whole) and not receipt.same_answer(whole, stopped)
 
 
-def told(path: Path) -> str:
+def refusal(path: Path) -> str:
     """What is said of a file that is no receipt: its name, and not where the server keeps it."""
     with pytest.raises(LAV2Error, match=r"^receipt\.json is no receipt") as error:
         receipt.read(path)
@@ -77,9 +77,9 @@ def told(path: Path) -> str:
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"format": "lav2 receipt 9"}', "[" * 100_000])
 def test_what_is_no_receipt_is_told(tmp_path, content):
     path = tmp_path / "receipt.json"
-    assert "FileNotFoundError" in told(path) and str(tmp_path) not in told(path)
+    assert "FileNotFoundError" in refusal(path) and str(tmp_path) not in refusal(path)
     path.write_text(content)
-    told(path)
+    refusal(path)
 
 
 @pytest.mark.parametrize("value", [None, 7, "x", [], {}])
@@ -97,10 +97,10 @@ def test_a_damaged_receipt_is_told_whatever_part_is_damaged(tmp_path, value):
         if isinstance(value, may_be.get(name, ())) or (name == "image" and value is None):
             continue
         path.write_text(json.dumps({**whole, name: value}))
-        told(path)
+        refusal(path)
     for name in sorted(whole.keys() - {"corrected", "corrections", "left_out"}):
         path.write_text(json.dumps({key: one for key, one in whole.items() if key != name}))
-        told(path)
+        refusal(path)
 
 
 def places(value, path=()):

@@ -148,9 +148,9 @@ def test_what_is_done_is_not_done_again(whole, monkeypatch):
     made = ((encoder, "tune"), (training, "run"), (distil, "distil"), (mix, "main"), (checkpoint, "export"))
     for module, name in made:
         monkeypatch.setattr(module, name, lambda *args, **more: pytest.fail("it was to be made again"))
-    told = []
-    assert recipe.make(replace(run, report=told.append)) == manifest
-    assert told == [f"{name}: done before" for name in EVERY[:-1]]
+    reported = []
+    assert recipe.make(replace(run, report=reported.append)) == manifest
+    assert reported == [f"{name}: done before" for name in EVERY[:-1]]
 
 
 def once(function, count, before=lambda: None):
@@ -278,21 +278,21 @@ def toy(tmp_path):
         Stage("two", "the second", note, ("made:one/text",), ("text",), {"steps": 1000}, work=Work(tokens=160)),
         Stage("three", "the third", note, ("made:two/text",), ("text",), optional=True),
     )
-    told = []
+    reported = []
     run = Run(Recipe("toy", config.EMBEDDED, VISION, stages), config.EMBEDDED, tmp_path / "data", tmp_path / "out",
-              device="cpu", report=told.append)  # fmt: skip
-    return run, told
+              device="cpu", report=reported.append)  # fmt: skip
+    return run, reported
 
 
 def test_from_a_stage_it_and_those_behind_it_are_made_anew(toy):
-    run, told = toy
+    run, reported = toy
     first = recipe.make(run, evaluate=True)["stages"]
     (run.out / "two/other").write_text("left there")
-    told.clear()
+    reported.clear()
     again = recipe.make(run, start="two")["stages"]
     assert again["one"] == first["one"] and list(again) == ["one", "two"]
     assert not (run.out / "two/other").exists() and not (run.out / "three").exists()
-    assert told[1:] == ["one: done before", "two: the second"]
+    assert reported[1:] == ["one: done before", "two: the second"]
     with pytest.raises(LAV2Error, match=r"no stage four\. Choose of: one, two, three"):
         recipe.make(run, start="four")
     (run.data / "captions.jsonl").write_text("other\n")
@@ -341,8 +341,8 @@ def test_the_list_tells_stages_and_how_far_they_are(toy, capsys, tmp_path):
     recipe.make(run)
     assert recipe.table(run.recipe, run.out).splitlines()[1].strip() == '{"length": 45}'
     assert main(["recipe", "embedded", "--list"]) == 0
-    told = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in told] == EVERY
+    printed = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in printed] == EVERY
     assert main(["recipe", "embedded"]) == 1 and "--data and --out" in capsys.readouterr().err
 
 

@@ -273,13 +273,13 @@ def test_the_command_imports_a_preset_and_a_missing_one_says_how_to_get_it(golde
     monkeypatch.setenv("LAV2_CACHE", str(tmp_path))
     assert main(["caption", str(golden / "README.md"), "--preset", "llama-7b-bias"]) == 1
     for name, file in RELEASED.items():
-        with pytest.raises(LAV2Error) as told:
+        with pytest.raises(LAV2Error) as raised:
             load_llm(PRESETS[name].llm)
         command = (
             f"python -m lav2 import --llama-dir LLAMA_FOLDER --adapter {file} --out cache:{name} --base cache:llama-7b"
         )
-        assert command in str(told.value)
-        assert "ai.meta.com" in str(told.value)
+        assert command in str(raised.value)
+        assert "ai.meta.com" in str(raised.value)
     arguments = [
         "import", "--llama-dir", golden / "llama", "--adapter", golden / "BIAS-tiny.pth",
         "--out", "cache:llama-7b-bias", "--base", "cache:llama-7b",
@@ -295,11 +295,11 @@ def test_the_command_imports_a_preset_and_a_missing_one_says_how_to_get_it(golde
     photo = Image.new("RGB", (50, 40), (9, 200, 30))
     said = assistant.caption(photo)
     assert isinstance(said, str)
-    told = []
-    spread = Assistant.load("llama-7b-bias", dtype="float32", device_map="auto", report=told.append)
+    reported = []
+    spread = Assistant.load("llama-7b-bias", dtype="float32", device_map="auto", report=reported.append)
     assert spread.caption(photo) == said
-    assert any("on auto, float32" in line for line in told)
-    assert told[0].startswith("         memory: llama-7b-bias needs about ")
+    assert any("on auto, float32" in line for line in reported)
+    assert reported[0].startswith("         memory: llama-7b-bias needs about ")
     capsys.readouterr()
 
 

@@ -82,11 +82,11 @@ def test_findings_are_numbered_caption_first_then_boxes_by_confidence_then_text(
 
 
 def test_the_captions_words_are_numbered_last_and_move_no_line_of_the_prompt():
-    told = replace(PARK["caption"], concepts=(("bird", 0.8), ("lamp", 0.2)))
-    items = numbered({**PARK, "caption": told})
+    caption = replace(PARK["caption"], concepts=(("bird", 0.8), ("lamp", 0.2)))
+    items = numbered({**PARK, "caption": caption})
     assert [(i.number, i.text) for i in items[-2:]] == [(8, "bird"), (9, "lamp")]
     assert [(i.number, i.text) for i in items[:-2]] == [(i.number, i.text) for i in numbered(PARK)]
-    lines = prompt_block({**PARK, "caption": told}, len, 9999).text.split("\n")
+    lines = prompt_block({**PARK, "caption": caption}, len, 9999).text.split("\n")
     assert [line.partition(":")[0] for line in lines[1:4]] == ["Caption", "Concepts", "Objects"]
 
 

@@ -50,26 +50,26 @@ def start(preset, captions, tmp_path):
     """Start a run in tmp_path/run; returns what it reported."""
 
     def begin(resume=False, files=(captions,), out=tmp_path / "run", stage="caption", steps=2, batch=32, **more):
-        told = []
+        reported = []
         chosen = TrainConfig(stage=stage, steps=steps, batch=batch)
         more = {"cache": tmp_path / "cache", "device": "cpu", "views": 1, **more}
-        run.run(more.pop("preset", preset), chosen, files, out, RunConfig(resume=resume, **more), told.append)
-        return told
+        run.run(more.pop("preset", preset), chosen, files, out, RunConfig(resume=resume, **more), reported.append)
+        return reported
 
     return begin
 
 
 def test_training_with_fewer_rows_than_a_batch_ends_and_says_that_it_takes_all(start, tmp_path):
-    told = start()
-    assert any("3 rows of captions, fewer than a batch of 32" in line for line in told)
+    reported = start()
+    assert any("3 rows of captions, fewer than a batch of 32" in line for line in reported)
     assert len((tmp_path / "run/log.csv").read_text().splitlines()) == 3
 
 
 def test_joint_training_with_fewer_rows_than_a_batch_ends(start, captions, tmp_path):
     asked = tmp_path / "asked.json"
     asked.write_text(json.dumps([{"instruction": "w5", "output": "w6"}]))
-    told = start(files=(captions, asked), stage="joint", steps=4)
-    assert sum("fewer than a batch" in line for line in told) == 2
+    reported = start(files=(captions, asked), stage="joint", steps=4)
+    assert sum("fewer than a batch" in line for line in reported) == 2
 
 
 def test_gates_start_open_only_where_it_is_asked_for_and_runs_from_before_go_on(start, preset, tmp_path):
@@ -197,9 +197,9 @@ def test_a_damaged_state_is_told(start, tmp_path, damage):
 def test_a_damaged_photo_is_left_out_told_and_counted(start, tmp_path, damage):
     photo = tmp_path / "1.png"
     photo.write_bytes(photo.read_bytes()[:40] if damage == "cut" else b"")
-    told = start()
-    assert any("1.png: left out." in line for line in told)
-    assert "1 of 3 rows are left out for their damaged photos." in told
+    reported = start()
+    assert any("1.png: left out." in line for line in reported)
+    assert "1 of 3 rows are left out for their damaged photos." in reported
     assert (tmp_path / "run/adapter.safetensors").exists()
 
 
@@ -214,7 +214,7 @@ def test_photos_that_cannot_be_read_are_left_out_of_an_evaluation_and_told(tmp_p
     photos = [str(tmp_path / name) for name in ("good.png", "cut.png", "missing.png")]
     Image.new("RGB", (20, 20)).save(photos[0])
     (tmp_path / "cut.png").write_bytes(b"nothing")
-    told = []
+    reported = []
 
     class Tower:
         config = VISION
@@ -226,9 +226,9 @@ def test_photos_that_cannot_be_read_are_left_out_of_an_evaluation_and_told(tmp_p
     class Loaded:
         parts = type("Parts", (), {"tower": Tower, "caption_tower": None})
 
-    bench = runner.EvaluationRunner(Loaded, tmp_path / "cache", report=told.append)
+    bench = runner.EvaluationRunner(Loaded, tmp_path / "cache", report=reported.append)
     assert bench.damaged([*photos, None]) == set(photos[1:])
-    assert len(told) == 2 and all("left out" in line for line in told)
+    assert len(reported) == 2 and all("left out" in line for line in reported)
 
 
 def test_features_that_were_cut_off_are_made_again(tmp_path):
@@ -272,19 +272,19 @@ def test_a_bad_row_of_training_data_is_told_by_file_and_line(captions, tmp_path,
     text = f"{good}\n{row}" if form == "lines" else f"[{good},\n{row}]"
     file = tmp_path / "data.json"
     file.write_text(text)
-    told = []
-    assert len(read_rows(file, report=told.append)) == 1
-    assert len(told) == 1 and told[0].startswith(f"{file}:2: skipped")
+    reported = []
+    assert len(read_rows(file, report=reported.append)) == 1
+    assert len(reported) == 1 and reported[0].startswith(f"{file}:2: skipped")
 
 
 def test_boxes_of_coco_given_as_captions_are_told_by_name(tmp_path):
     file = tmp_path / "instances.json"
     boxes = [{"image_id": 1, "category_id": 1, "bbox": [0, 0, 1, 1]}] * 3
     file.write_text(json.dumps({"images": [{"id": 1, "file_name": "0.png"}], "annotations": boxes}))
-    told = []
+    reported = []
     with pytest.raises(LAV2Error, match="no usable row"):
-        read_rows(file, report=told.append)
-    assert len(told) == 1 and "instances" in told[0]
+        read_rows(file, report=reported.append)
+    assert len(reported) == 1 and "instances" in reported[0]
 
 
 def test_one_bad_annotation_of_coco_costs_only_itself(captions, tmp_path):
@@ -292,11 +292,11 @@ def test_one_bad_annotation_of_coco_costs_only_itself(captions, tmp_path):
     notes = [{"image_id": 1, "caption": "A dog"}, {"image_id": 1}, {"image_id": 1, "caption": "Two"}, None]
     file = tmp_path / "coco.json"
     file.write_text(json.dumps({"images": images, "annotations": notes}))
-    told = []
-    (row,) = read_rows(file, report=told.append)
+    reported = []
+    (row,) = read_rows(file, report=reported.append)
     assert row == formats.CaptionRow(str(tmp_path / "0.png"), ("A dog", "Two"))
-    assert [line.split(": skipped")[0].removeprefix(f"{file}:") for line in told] == [
+    assert [line.split(": skipped")[0].removeprefix(f"{file}:") for line in reported] == [
         "image 2", "image 3", "annotation 2", "annotation 4"]  # fmt: skip
     file.write_text(json.dumps({"images": [{"filename": "0.png"}, {"filename": "0.png", "split": "val", "sentences": [
         {"raw": "A dog"}]}]}))  # fmt: skip
-    assert len(read_rows(file, report=told.append)) == 1
+    assert len(read_rows(file, report=reported.append)) == 1

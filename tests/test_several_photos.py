@@ -58,9 +58,9 @@ def replied(taken):
 
 def test_several_photos_are_asked_back_about_and_a_button_asks_about_each(scripted, photos):
     message = {"text": "How wide?", "files": photos(30, 40)}
-    told = CHAT.submit(message, (), ENGLISH)
-    assert "2 photos are in the box" in told[CHAT.notice]["value"] and told[CHAT.each]["visible"]
-    assert CHAT.exchanges not in told  # nothing is asked, and the box keeps them
+    updates = CHAT.submit(message, (), ENGLISH)
+    assert "2 photos are in the box" in updates[CHAT.notice]["value"] and updates[CHAT.each]["visible"]
+    assert CHAT.exchanges not in updates  # nothing is asked, and the box keeps them
     assert CHAT.submit({"text": " ", "files": photos(30)}, (), ENGLISH)[CHAT.each]["visible"] is False
     assert CHAT.submit({**message, "files": photos(30)}, (), ENGLISH)[CHAT.each]["visible"] is False
 
@@ -99,11 +99,11 @@ def test_stop_ends_the_whole_series_and_undo_gives_the_photos_back_that_nobody_w
 
 
 def test_clear_in_the_middle_of_a_series_ends_it(scripted, photos):
-    taken, told = each(photos(30, 40)), []
+    taken, updates = each(photos(30, 40)), []
     for update in replied(taken):
-        told.append(update)
+        updates.append(update)
         taken[CHAT.cancel].discarded = True
-    assert len(scripted.requests) == 1 and len(told) == 1
+    assert len(scripted.requests) == 1 and len(updates) == 1
 
 
 def test_a_photo_that_fails_gives_itself_and_the_later_ones_back_and_keeps_the_earlier_answers(scripted, photos):

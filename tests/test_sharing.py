@@ -49,8 +49,8 @@ def link(exchanges, host="lav2.example"):
 
 
 def test_a_link_shows_answers_evidence_and_photo_to_another_visitor(exchanges, photo):
-    name, told = link(exchanges)
-    assert "Here is the link" in told and "a day" in told
+    name, note = link(exchanges)
+    assert "Here is the link" in note and "a day" in note
     page = opened(name)
     (seen,) = page[CHAT.exchanges]
     assert (seen.question, seen.answer, seen.photo) == ("What?", "A dog.", photo)
@@ -105,5 +105,5 @@ def test_a_link_of_this_machine_says_so_and_an_unanswered_question_is_not_shared
     for host in ("127.0.0.1:7860", "localhost", "[::1]:7860"):
         assert "on this machine only" in link(exchanges, host)[1]
     asked = CHAT.submit({"text": "Next?", "files": []}, exchanges, ENGLISH)
-    name, told = link(asked[CHAT.exchanges])
-    assert name == "" and EN["busy"] in told
+    name, note = link(asked[CHAT.exchanges])
+    assert name == "" and EN["busy"] in note

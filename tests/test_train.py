@@ -79,11 +79,11 @@ def test_a_killed_run_resumes_to_the_same_losses(rows, tmp_path):
     with pytest.raises(Killed):
         loop.train(adapted(), {"caption": Dying(rows)}, settings, tmp_path / "cut", base, report=lambda line: None)
     assert len(losses(tmp_path / "cut")) == 5
-    told = []
+    reported = []
     loop.train(
-        open_gates(adapted()), {"caption": rows}, settings, tmp_path / "cut", base, report=told.append, resume=True
+        open_gates(adapted()), {"caption": rows}, settings, tmp_path / "cut", base, report=reported.append, resume=True
     )
-    assert "resumed at step 3 of 8" in told
+    assert "resumed at step 3 of 8" in reported
     assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
 
 
@@ -169,10 +169,10 @@ def test_bad_rows_are_told_with_file_and_line_and_skipped(photos):
     ]
     file = photos / "captions.jsonl"
     file.write_text("\n".join(lines))
-    told = []
-    found = read_rows(file, report=told.append)
+    reported = []
+    found = read_rows(file, report=reported.append)
     assert [(row.captions, row.split) for row in found] == [(("A dog",), "train"), (("Two cats",), "val")]
-    assert [line.split(": skipped")[0] for line in told] == [f"{file}:{n}" for n in (2, 3, 4)]
+    assert [line.split(": skipped")[0] for line in reported] == [f"{file}:{n}" for n in (2, 3, 4)]
 
 
 def test_coco_and_karpathy_files_read_as_the_same_rows(photos):

@@ -162,12 +162,12 @@ def test_an_export_tells_of_each_kind_whether_the_whole_photo_shows_it_in_a_box_
     built, pixels = exported(3)
     with torch.inference_mode():
         cells = built(pixels)[0]
-        told = built.model[-1].presence(built.model[:-1](pixels)[-1])[0].sigmoid()
+        presence = built.model[-1].presence(built.model[:-1](pixels)[-1])[0].sigmoid()
     centre, size = cells[:2].T, cells[2:4].T
     whole = calibration.of_whole_photo(torch.cat([centre - size / 2, centre + size / 2], 1).numpy())
     assert whole.nonzero()[0].tolist() == [len(whole) - 3, len(whole) - 2, len(whole) - 1]
     torch.testing.assert_close(
-        cells[:, -3:], torch.cat([torch.tensor([[64.0], [64], [0], [0]]).expand(4, 3), told.diag()])
+        cells[:, -3:], torch.cat([torch.tensor([[64.0], [64], [0], [0]]).expand(4, 3), presence.diag()])
     )
 
 
@@ -332,5 +332,5 @@ def test_the_embedded_detector_scores_as_its_card_says(shared):
     score = evaluate.evaluate(str(weights.find(own.detector)), photos)
     assert score.precision >= 0.74
     card = (weights.find(own.detector).parent / "README.md").read_text(encoding="utf-8")
-    told = float(re.search(r"\| person \(\d+ boxes\) \| ([\d.]+) ", card)[1])
-    assert score.ap50["person"] == pytest.approx(told, abs=0.01)
+    stated = float(re.search(r"\| person \(\d+ boxes\) \| ([\d.]+) ", card)[1])
+    assert score.ap50["person"] == pytest.approx(stated, abs=0.01)

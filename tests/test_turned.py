@@ -17,7 +17,7 @@ def reader():
     return ocr.build(device="cpu")
 
 
-def told(found):
+def texts_of(found):
     """Rows of a reading, without marks that stand for the space between words."""
     rows = rows_of(found.quads, found.texts)
     words = (" ".join(found.texts[i] for cell in row for i in cell).split() for row in rows)
@@ -43,7 +43,7 @@ def dejavu(name, height=38):
 @pytest.mark.parametrize("angle", [15, 60, 135, 180, 195, 270])
 def test_a_notice_is_read_whichever_way_it_stands(angle, reader):
     found = reader(notice(TOLD, angle=angle))
-    assert told(found) == TOLD
+    assert texts_of(found) == TOLD
     assert found.reliable.all()
     along = (found.quads[:, 1] - found.quads[:, 0])[[len(text) > 3 for text in found.texts]]
     off = (np.degrees(np.arctan2(-along[:, 1], along[:, 0])) - angle + 180) % 360 - 180
@@ -99,7 +99,7 @@ def test_foreign_letters_are_marked_and_english_ones_beside_numbers_are_not(read
 @pytest.mark.slow
 def test_the_dash_between_two_texts_is_told(reader):
     found = reader(notice(["Mon - Fri", "8 am - 6 pm"], size=(480, 320), font=dejavu("DejaVuSans-Bold")))
-    assert told(found) == ["Mon - Fri", "8 am - 6 pm"]
+    assert texts_of(found) == ["Mon - Fri", "8 am - 6 pm"]
     assert found.reliable.all()
 
 
@@ -158,7 +158,7 @@ def test_a_timetable_keeps_its_platforms(reader):
     for k, row in enumerate(rows):
         for x, text in zip((40, 220, 480, 640), row, strict=True):
             pen.text((x, 60 + 48 * k), text, font=font, fill="#ffe060")
-    assert told(reader(board)) == [" ".join(row) for row in rows]
+    assert texts_of(reader(board)) == [" ".join(row) for row in rows]
 
 
 def test_a_stroke_is_a_dash_only_between_two_texts_and_alone():

@@ -78,9 +78,9 @@ def test_a_bad_line_is_skipped_with_a_notice_at_export(folder, line):
     with (folder / votes.FILE).open("ab") as file:
         file.write(line + b"\n")
     vote()
-    told = []
-    assert len(list(votes.pairs(report=told.append))) == 2
-    assert len(told) == 1 and f"{votes.FILE}:2: skipped" in told[0]
+    reported = []
+    assert len(list(votes.pairs(report=reported.append))) == 2
+    assert len(reported) == 1 and f"{votes.FILE}:2: skipped" in reported[0]
 
 
 def test_votes_of_a_crash_do_not_swallow_the_next(folder):

@@ -55,8 +55,8 @@ def test_an_error_of_the_lent_process_comes_back_whole(lent, monkeypatch):
             raise LAV2Error("There is no expert {name}.", "Choose.", name="x")
 
     monkeypatch.setattr(answering, "ASSISTANT", Fails())
-    (told,) = answering.zerogpu_answer(Request(""))
-    assert str(told) == "There is no question. Type one."
+    (error,) = answering.zerogpu_answer(Request(""))
+    assert str(error) == "There is no question. Type one."
     with pytest.raises(LAV2Error, match="There is no question"):
         list(answering.answer(Request(""), Cancellation()))
     with pytest.raises(LAV2Error, match="no expert x"):

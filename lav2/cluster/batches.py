@@ -129,8 +129,8 @@ class ModelStage:
         except (LAV2Error, OSError) as failure:
             return json.dumps({"error": str(failure)}, ensure_ascii=False)
         except Exception as failure:
-            told = f"Something inside broke ({type(failure).__name__}: {failure})."
-            return json.dumps({"error": told}, ensure_ascii=False)
+            message = f"Something inside broke ({type(failure).__name__}: {failure})."
+            return json.dumps({"error": message}, ensure_ascii=False)
 
 
 def answers(

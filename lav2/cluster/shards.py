@@ -72,8 +72,8 @@ class ShardedRunner(EvaluationRunner):
     def written(self, images: Sequence[str]) -> list[str]:
         return self._each("written", _cut(self._few(images), _absolute(images)))
 
-    def told(self, images: Sequence[str], texts: Sequence[str]) -> list[Caption]:
-        return self._each("told", _cut(self._few(images), _absolute(images), texts))
+    def caption_findings(self, images: Sequence[str], texts: Sequence[str]) -> list[Caption]:
+        return self._each("caption_findings", _cut(self._few(images), _absolute(images), texts))
 
     def look(self, images: Sequence[str], experts: tuple[str, ...]) -> list[dict[str, Evidence]]:
         return self._each("look", _cut(self._few(images), _absolute(images)), experts)

@@ -27,8 +27,8 @@ def examine(runner: EvaluationRunner, images: Sequence[str], experts: Sequence[s
     photos = [photo for photo in photos if photo not in damaged]
     found: dict[str, dict[str, Evidence]] = {photo: {} for photo in photos}
     if "caption" in experts:
-        for photo, told in runner.caption_evidence(photos).items():
-            found[photo]["caption"] = told
+        for photo, caption in runner.caption_evidence(photos).items():
+            found[photo]["caption"] = caption
     others = tuple(name for name in experts if name != "caption")
     if others:
         for photo, looked in zip(photos, runner.look(photos, others), strict=True):

@@ -1,6 +1,6 @@
 """A loaded assistant that answers many rows at once.
 
-The methods that compute take lists and give a list of the same length (`causes`, `written`, `told`, `look`,
+The methods that compute take lists and give a list of the same length (`causes`, `written`, `caption_findings`, `look`,
 `answered`): lav2.cluster.shards divides these among processes, and all else is the same.
 """
 
@@ -102,9 +102,9 @@ class EvaluationRunner:
 
     def caption_evidence(self, images: Sequence[str]) -> dict[str, Caption]:
         """What the caption expert finds on photos: sentences, concepts, and candidates for answers."""
-        return dict(zip(images, self.told(images, self.captions(images)), strict=True))
+        return dict(zip(images, self.caption_findings(images, self.captions(images)), strict=True))
 
-    def told(self, images: Sequence[str], texts: Sequence[str]) -> list[Caption]:
+    def caption_findings(self, images: Sequence[str], texts: Sequence[str]) -> list[Caption]:
         """What the caption expert tells beside its sentences."""
         parts, source = self.assistant.parts, self.assistant.preset
         features = self.features(images, parts.caption_tower)

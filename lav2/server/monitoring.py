@@ -70,8 +70,8 @@ class Monitor:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
 
-        def made(kind: type, name: str, told: str, labels: tuple[str, ...] = (), **more: Any) -> Any:
-            return kind(f"lav2_{name}", told, labels, registry=self.registry, **more)
+        def made(kind: type, name: str, documentation: str, labels: tuple[str, ...] = (), **more: Any) -> Any:
+            return kind(f"lav2_{name}", documentation, labels, registry=self.registry, **more)
 
         self._questions = made(Gauge, "questions", "Questions under way, by state", ("state",))
         self._answers = made(Counter, "answers", "Answers that ended, by how", ("outcome",))

@@ -114,11 +114,11 @@ def changes(
 ) -> tuple[Change, ...]:
     """What `corrected` changes, on top of `earlier` changes that made this evidence: each finding has one entry, from
     what the expert found to what is there now."""
-    told = {(change.expert, change.after, change.corners): change for change in earlier if change.after is not None}
+    previous = {(change.expert, change.after, change.corners): change for change in earlier if change.after is not None}
     now = [change for change in earlier if change.after is None]
     for item in numbered(evidence):
         text, place = kept.get(item.number), corners(item)
-        before = told.get((item.expert, item.text, place))
+        before = previous.get((item.expert, item.text, place))
         first = before.before if before else item.text
         text = None if text is None else clean(text, _characters(item)) or None
         if text != first and (first is not None or text is not None):

@@ -70,15 +70,15 @@ def block(
     """
     lines = (likely_answers(evidence, question), computed(evidence, question) if computed_line else "")
     line = "\n".join(filter(None, lines))
-    told = {item.number for item in numbered(evidence) if item.kind == "candidate"}
+    candidates = {item.number for item in numbered(evidence) if item.kind == "candidate"}
     remaining = budget - count_tokens(line) - 1 if line else budget  # 1: the line's end
     if not line or remaining < LEAST_BUDGET:
         found = prompt_block(evidence, count_tokens, budget, question, plural)
-        return Block(found.text, found.left_out | told)
+        return Block(found.text, found.left_out | candidates)
     found = prompt_block(evidence, count_tokens, remaining, question, plural)
     if not found.text:
-        return Block("", found.left_out | told)
-    return Block(f"{found.text}\n{line}", found.left_out if lines[0] else found.left_out | told)
+        return Block("", found.left_out | candidates)
+    return Block(f"{found.text}\n{line}", found.left_out if lines[0] else found.left_out | candidates)
 
 
 def filter_for_question(evidence: Evidence, question: str) -> Evidence:
@@ -89,8 +89,8 @@ def filter_for_question(evidence: Evidence, question: str) -> Evidence:
     if isinstance(evidence, Caption) and evidence.ask:
         of_text = "read" in routing.route(question).kinds  # what is written there, the text itself tells
         of_kinds = _PRESENCE.match(question) and claims.asked(question)  # boxes tell that
-        told = () if of_text or of_kinds else tuple(evidence.ask(question))
-        return replace(evidence, candidates=told, asked=question, ask=None)
+        likely = () if of_text or of_kinds else tuple(evidence.ask(question))
+        return replace(evidence, candidates=likely, asked=question, ask=None)
     if not isinstance(evidence, Detections):
         return evidence
     kept = evidence.confidence >= evidence.sure
@@ -103,8 +103,8 @@ def filter_for_question(evidence: Evidence, question: str) -> Evidence:
 
 def likely_answers(evidence: Mapping[str, Evidence], question: str) -> str:
     """What the caption expert thinks that the answer is, as one line; "" where it was asked something else."""
-    told = [(clean(answer, LABEL_CHARS), chance) for answer, chance in candidates_for(evidence, question)]
-    said = by_doubt([pair for pair in told if pair[0]])
+    cleaned = [(clean(answer, LABEL_CHARS), chance) for answer, chance in candidates_for(evidence, question)]
+    said = by_doubt([pair for pair in cleaned if pair[0]])
     return f"Likely answers: {said}" if said else ""
 
 

@@ -87,9 +87,9 @@ def answered(rows: Sequence[Sequence[str]], question: str) -> str:
         rows: cells of each row of the text.
     """
     if _WHICH_DAY.fullmatch(question):
-        told = _told(rows)
-        closed = sorted({day for on, hours in told if not hours.span for day in on})
-        if len({day for on, _ in told for day in on}) < len(DAYS):  # one may be misread
+        entries = _entries(rows)
+        closed = sorted({day for on, hours in entries if not hours.span for day in on})
+        if len({day for on, _ in entries for day in on}) < len(DAYS):  # one may be misread
             return ""
         return " and ".join(DAYS[day].capitalize() for day in closed)
     days = [match for match in _DAYS.finditer(question) if match["first"] and not match["last"]]
@@ -97,17 +97,17 @@ def answered(rows: Sequence[Sequence[str]], question: str) -> str:
     strange = {word for word in words(question) - _KNOWN - title if not word.isdigit()}
     if len(days) > 1 or strange or _OTHER.search(question):
         return ""
-    told = _told(rows)
+    entries = _entries(rows)
     if not days:  # of no day, but all days are alike
         asked = next((kind for kind in (_CLOSES, _OPENS) if kind.search(question)), None)
-        alike = {hours for _, hours in told if hours.span}
+        alike = {hours for _, hours in entries if hours.span}
         one = alike.pop() if asked and len(alike) == 1 and _ABOUT.search(question) and _WORD.search(question) else None
         return "" if one is None else one.closes if asked is _CLOSES else one.opens
     day = _number(days[0]["first"])
-    told = [(on, hours) for on, hours in told if day in on]
-    if len(told) != 1:
+    entries = [(on, hours) for on, hours in entries if day in on]
+    if len(entries) != 1:
         return ""
-    hours, name = told[0][1], DAYS[day].capitalize()
+    hours, name = entries[0][1], DAYS[day].capitalize()
     if not _WORD.search(question) and (whether := _WHETHER.match(question)):
         return _whether(hours, name, _AT.search(question), whether["state"].lower() == "closed")
     for asked, answer in ((_CLOSES, hours.closes), (_OPENS, hours.opens), (_HOURS, hours.span)):
@@ -126,7 +126,7 @@ def _whether(hours: Hours, name: str, at: re.Match[str] | None, closed: bool) ->
     return "" if inside is None else f"{'No' if inside == closed else 'Yes'}, {hours.span}."
 
 
-def _told(rows: Sequence[Sequence[str]]) -> list[tuple[frozenset[int], Hours]]:
+def _entries(rows: Sequence[Sequence[str]]) -> list[tuple[frozenset[int], Hours]]:
     """(days, their hours) of each row that says both; hours may stand in the row below their days. Nothing of a page
     where it is not clear what a span of time, or a day's row, means."""
     lines, found, read = [" ".join(row) for row in rows], [], set[int]()

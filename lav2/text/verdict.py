@@ -198,11 +198,11 @@ class _Held:
 
     def guessed(self, answer: str) -> None:
         """An answer of one word rests on the likely answer that says it, "yes" and "no" as well."""
-        told = [item for item in self.captions if item.kind == "candidate"]
-        self.rests_on |= {item.number for item in told if _tokens(item.text) == _tokens(answer)}
+        candidates = [item for item in self.captions if item.kind == "candidate"]
+        self.rests_on |= {item.number for item in candidates if _tokens(item.text) == _tokens(answer)}
 
-    def deny(self, clause: str, told: str) -> None:
-        """A clause that says what is not there; `told`: where the words for a text's absence are looked for."""
+    def deny(self, clause: str, context: str) -> None:
+        """A clause that says what is not there; `context`: where the words for a text's absence are looked for."""
         mentions = claims.asked_words(clause, self.classes)
         plain = _only(clause, [word for word, _ in mentions])
         where = set(_tokens(clause)) & set(_PLACES)
@@ -215,11 +215,11 @@ class _Held:
             elif inside and plain:
                 self.against |= {item.number for item in inside}
                 self.denied.append(Conflict(word, kind, 0, len(inside)))
-        about_text = bool(_ABOUT_TEXT.search(told.lower()) or "read" in routing.route(self.question).kinds)
+        about_text = bool(_ABOUT_TEXT.search(context.lower()) or "read" in routing.route(self.question).kinds)
         if (
             self.texts
             and about_text
-            and not (mentions and self.detections is not None and not _ABOUT_TEXT.search(told))
+            and not (mentions and self.detections is not None and not _ABOUT_TEXT.search(context))
         ):
             self._deny_text(clause)
 

@@ -166,15 +166,15 @@ class ManyFold:
             answers = []
             for side in keys:
                 mark = {True: "✓ ", False: "✗ ", None: ""}[result.right(side)]
-                told = result.failed.get(side)
-                answers.append(told or mark + display_answer(result.answers.get(side, ""), "done", texts))
+                failure = result.failed.get(side)
+                answers.append(failure or mark + display_answer(result.answers.get(side, ""), "done", texts))
             cells.append([Path(row.photo).name, row.question, kinds, " | ".join(row.truths), *answers])
         known, found = shares_by_kind(results, keys)
         bars = [(texts[f"kind_{kind}"], names(side, texts), so, of) for (kind, side), (so, of) in found.items()]
         if known:
             graded = [[right for one in results if (right := one.right(side)) is not None] for side in keys]
-            told = [share_text(sum(right), len(right)) if right else "" for right in graded]
-            cells.append(["", texts["many_right"], "", "", *told])
+            shares = [share_text(sum(right), len(right)) if right else "" for right in graded]
+            cells.append(["", texts["many_right"], "", "", *shares])
         return {
             self.table: gr.update(value=cells, headers=self.headers(keys, texts), visible=True),
             self.chart: gr.update(

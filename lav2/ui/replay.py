@@ -27,11 +27,11 @@ class ReplayFold:
             self.receipt = gr.File(label=T("replay_file"), file_types=[".json"], height=90, elem_id="replay-receipt")
             self.photo = gr.File(label=T("replay_photo"), file_types=["image"], height=90, elem_id="replay-photo")
             self.button = gr.Button(T("replay"), size="sm")
-            self.told = gr.HTML(visible=False, padding=False)
+            self.result = gr.HTML(visible=False, padding=False)
         self.button.click(
             self.replay,
             [self.receipt, self.photo],
-            [self.told],
+            [self.result],
             api_visibility="private",
             show_progress="minimal",
             **MODEL,
