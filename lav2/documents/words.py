@@ -1,5 +1,7 @@
 """The nouns of made-up documents."""
 
+from lav2.text.hours import DAYS as DAYS
+
 
 def _split(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.replace("\n", " ").split(",") if part.strip())
@@ -97,7 +99,6 @@ Main Street, High Street, Church Road, Park Avenue, Oak Lane, Maple Drive, Stati
 King Street, Queen Street, River Road, Lake View, Hill Road, Garden Street, Market Street, School Lane, Victoria Road, Elm Street,
 Cedar Avenue, Pine Street, Sunset Boulevard, North Road, West Street, Harbour Road, Castle Street, Abbey Road, Spring Gardens
 """)
-DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 MONTHS = ("January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
           "December")  # fmt: skip
 ERRORS = _split("""

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from lav2.text.amounts import words
 
-DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 _DAY = (
     r"(?:mon(?:day)?|tue(?:s(?:day)?)?|wed(?:nesday)?|thu(?:rs?(?:day)?)?|fri(?:day)?|sat(?:urday)?|sun(?:day)?)s?\b\.?"
 )
@@ -91,7 +91,7 @@ def answered(rows: Sequence[Sequence[str]], question: str) -> str:
         closed = sorted({day for on, hours in entries if not hours.span for day in on})
         if len({day for on, _ in entries for day in on}) < len(DAYS):  # one may be misread
             return ""
-        return " and ".join(DAYS[day].capitalize() for day in closed)
+        return " and ".join(DAYS[day] for day in closed)
     days = [match for match in _DAYS.finditer(question) if match["first"] and not match["last"]]
     title = words(" ".join(cell for row in rows[:_TITLE] for cell in row))
     strange = {word for word in words(question) - _KNOWN - title if not word.isdigit()}
@@ -107,7 +107,7 @@ def answered(rows: Sequence[Sequence[str]], question: str) -> str:
     entries = [(on, hours) for on, hours in entries if day in on]
     if len(entries) != 1:
         return ""
-    hours, name = entries[0][1], DAYS[day].capitalize()
+    hours, name = entries[0][1], DAYS[day]
     if not _WORD.search(question) and (whether := _WHETHER.match(question)):
         return _whether(hours, name, _AT.search(question), whether["state"].lower() == "closed")
     for asked, answer in ((_CLOSES, hours.closes), (_OPENS, hours.opens), (_HOURS, hours.span)):
@@ -211,4 +211,4 @@ def _days(line: str) -> frozenset[int]:
 
 
 def _number(day: str) -> int:
-    return next(at for at, name in enumerate(DAYS) if day.lower().startswith(name[:3]))
+    return next(at for at, name in enumerate(DAYS) if day.lower().startswith(name[:3].lower()))

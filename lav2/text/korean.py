@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from lav2.text.hours import DAYS
+
 HANGUL = re.compile(r"[\u1100-\u11ff\u3130-\u318f\uac00-\ud7af]")
 LONGEST = 200  # characters of a question that the forms are held against
 
@@ -25,10 +27,7 @@ _GOODS = {
     "맥주": "beer", "빵": "bread", "사과": "apple", "피자": "pizza", "파스타": "pasta", "샐러드": "salad",
     "케이크": "cake", "주스": "juice", "크루아상": "croissant",
 }  # fmt: skip
-_DAYS = {
-    "월": "Monday", "화": "Tuesday", "수": "Wednesday", "목": "Thursday", "금": "Friday", "토": "Saturday",
-    "일": "Sunday",
-}  # fmt: skip
+_DAYS = dict(zip("월화수목금토일", DAYS, strict=True))
 
 
 def _any(names: Iterable[str]) -> str:
