@@ -1,10 +1,11 @@
 """A small stand-in for the host that lends GPUs to ZeroGPU Spaces: the calls that the package `spaces` makes there."""
 
 import json
-import threading
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from urllib.parse import parse_qs, urlsplit
+
+import http_stand_in
 
 
 class Host:
@@ -50,12 +51,5 @@ class Handler(BaseHTTPRequestHandler):
 def serving():
     """The running host."""
     host = Host()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (Handler,), {"host": host}))
-    host.address = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
+    with http_stand_in.serving(Handler, host=host) as host.address:
         yield host
-    finally:
-        server.shutdown()
-        server.server_close()
