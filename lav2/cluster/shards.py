@@ -23,7 +23,7 @@ from lav2.cluster.deployment import rounded
 from lav2.cluster.parts import Loader
 from lav2.data.features import FeatureCache
 from lav2.errors import LAV2Error
-from lav2.evaluation.runner import EvaluationRunner
+from lav2.evaluation.runner import EvaluationRunner, PromptBatch
 from lav2.evaluation.settings import ShardsConfig
 from lav2.events import Sampling
 from lav2.training.grading import alike
@@ -78,19 +78,12 @@ class ShardedRunner(EvaluationRunner):
     def look(self, images: Sequence[str], experts: tuple[str, ...]) -> list[dict[str, Evidence]]:
         return self._each("look", _cut(self._few(images), _absolute(images)), experts)
 
-    def answered(
-        self,
-        prompts: Sequence[str],
-        images: Sequence[str | None],
-        likely: Sequence[Mapping[str, float]],
-        sampling: Sampling,
-        captions: bool,
-    ) -> list[str]:
-        parts = alike(self.assistant.parts.tokenizer, prompts, images, self.batch)
-        columns = prompts, _absolute(images), likely
-        pieces = [tuple([column[row] for row in part] for column in columns) for part in parts]
+    def answered(self, asked: PromptBatch, sampling: Sampling, captions: bool) -> list[str]:
+        parts = alike(self.assistant.parts.tokenizer, asked.prompts, asked.images, self.batch)
+        columns = asked._replace(images=_absolute(asked.images))
+        pieces = [(PromptBatch(*([column[row] for row in part] for column in columns)),) for part in parts]
         answers = dict(zip(chain.from_iterable(parts), self._each("answered", pieces, sampling, captions), strict=True))
-        return [answers[row] for row in range(len(prompts))]
+        return [answers[row] for row in range(len(asked.prompts))]
 
     def _few(self, images: Sequence[str]) -> int:
         return max(1, min(FEW, len(images) // (4 * len(self.workers))))

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from tqdm import tqdm
 
@@ -26,6 +27,14 @@ from lav2.image import open_image
 from lav2.model.vision import VisionTower
 from lav2.text import weighing
 from lav2.training.grading import answer_all
+
+
+class PromptBatch(NamedTuple):
+    """Prompts in columns: each with its photo and its likely answers (lav2.text.weighing)."""
+
+    prompts: Sequence[str]
+    images: Sequence[str | None]
+    likely: Sequence[Mapping[str, float]]
 
 
 @dataclass(frozen=True)
@@ -138,21 +147,14 @@ class EvaluationRunner:
         weights = dict(zip(zip(prompts, images, strict=True), likely or [{}] * len(prompts), strict=True))
         asked = list(weights)  # what several arms share is answered once
         texts, photos = [prompt for prompt, _ in asked], [image for _, image in asked]
-        said = self.answered(texts, photos, list(weights.values()), sampling, captions)
+        said = self.answered(PromptBatch(texts, photos, list(weights.values())), sampling, captions)
         found = dict(zip(asked, said, strict=True))
         return [found[pair] for pair in zip(prompts, images, strict=True)]
 
-    def answered(
-        self,
-        prompts: Sequence[str],
-        images: Sequence[str | None],
-        likely: Sequence[Mapping[str, float]],
-        sampling: Sampling,
-        captions: bool,
-    ) -> list[str]:
-        """Answers of the chat model, or of the captioner, with their likely ones (lav2.text.weighing)."""
+    def answered(self, asked: PromptBatch, sampling: Sampling, captions: bool) -> list[str]:
+        """Answers of the chat model, or of the captioner."""
         parts = self.assistant.parts
         model = parts.captioner if captions else parts.chat
-        features = self.features(images, parts.caption_tower if captions else None)
-        first = list(likely) if any(likely) else None
-        return answer_all(model, parts.tokenizer, prompts, images, features, sampling, self.batch, first)
+        features = self.features(asked.images, parts.caption_tower if captions else None)
+        first = list(asked.likely) if any(asked.likely) else None
+        return answer_all(model, parts.tokenizer, asked.prompts, asked.images, features, sampling, self.batch, first)
