@@ -107,7 +107,7 @@ def test_every_message_that_visitors_meet_has_its_key_in_both_languages_and_no_o
     lav2 = ("image", "events", "inference/sampler", *assistant)
     makers = dict.fromkeys([*(f"lav2/{name}.py" for name in lav2), *(f"experts/{name}.py" for name in experts)],
                            ("LAV2Error", "ExpertError", "Message", "Unavailable"))  # fmt: skip
-    unavailable = ("lav2/errors.py", "lav2/server/serving.py", "lav2/cluster/door.py", "lav2/ui/answering.py")
+    unavailable = ("lav2/errors.py", "lav2/server/serving.py", "lav2/cluster/remote.py", "lav2/ui/answering.py")
     makers |= dict.fromkeys(unavailable, ("Unavailable",))
     for name in makers:
         found = messages_of(name, *makers[name])

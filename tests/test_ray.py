@@ -25,7 +25,7 @@ from lav2.assistant.admission import Busy
 from lav2.assistant.service import Assistant
 from lav2.cli.main import main
 from lav2.cluster import batches, deployment, engine, parts, shards, throughput
-from lav2.cluster.door import RemoteAssistant
+from lav2.cluster.remote import RemoteAssistant
 from lav2.errors import LAV2Error
 from lav2.evaluation.settings import ShardsConfig
 from lav2.events import Done, EvidenceFound, Queued, Request, Sampling, Token, Turn
@@ -132,7 +132,7 @@ def workers(name: str) -> list[int]:
 
 
 def brought_up(folder: Path, least: int, most: int, **changes) -> RemoteAssistant:
-    """A door of what `serve run` makes of the shipped file on tiny models, with so many replicas of the language
+    """A front end of what `serve run` makes of the shipped file on tiny models, with so many replicas of the language
     model."""
     written = yaml.safe_load((HERE.parent / "lav2/cluster/serve.yaml").read_text())
     (application,) = written["applications"]
@@ -166,7 +166,7 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def door(ray, folder):
+def front_end(ray, folder):
     """An assistant whose answers come from two replicas of the model and one of each expert, all in own processes."""
     serve = engine.required("ray.serve")
     ready = brought_up(folder, 2, 2)
@@ -196,14 +196,14 @@ def talk(assistant, user: int, turns: int):
         yield events
 
 
-def processes(door) -> set[int]:
+def processes(front_end) -> set[int]:
     """Process ids of the replicas that photos lead to."""
-    return set(where(door, range(40)).values())
+    return set(where(front_end, range(40)).values())
 
 
-def where(door, photos) -> dict[int, int]:
+def where(front_end, photos) -> dict[int, int]:
     """The process that each photo leads to."""
-    return {n: door._on(photo(n)).about.remote().result(timeout_s=PATIENCE)["pid"] for n in photos}
+    return {n: front_end._on(photo(n)).about.remote().result(timeout_s=PATIENCE)["pid"] for n in photos}
 
 
 def test_a_door_without_replicas_tells_how_to_bring_them_up(ray):
@@ -212,13 +212,13 @@ def test_a_door_without_replicas_tells_how_to_bring_them_up(ray):
 
 
 def test_a_second_replica_comes_up_when_questions_pile_up(ray, folder):
-    serve, door = engine.required("ray.serve"), brought_up(folder, 1, 2)
-    assert len(processes(door)) == 1
+    serve, front_end = engine.required("ray.serve"), brought_up(folder, 1, 2)
+    assert len(processes(front_end)) == 1
     enough, shown = threading.Event(), itertools.count()
 
     def ask(user: int) -> None:
         while not enough.is_set():  # of new photos: they wait for experts, and leave the cores to others
-            list(door.answer(asked(user, 0, image=photo(next(shown) % 256), sampling=Sampling(max_new_tokens=6))))
+            list(front_end.answer(asked(user, 0, image=photo(next(shown) % 256), sampling=Sampling(max_new_tokens=6))))
 
     def ordered() -> bool:
         states = serve.status().applications[deployment.NAME].deployments["model"].replica_states
@@ -232,33 +232,33 @@ def test_a_second_replica_comes_up_when_questions_pile_up(ray, folder):
             enough.set()
         for one in asking:
             one.result()
-    until(lambda: len(processes(door)) == 2)
+    until(lambda: len(processes(front_end)) == 2)
 
 
-def test_a_photo_goes_to_the_replica_that_knows_it_and_follow_ups_find_their_caches(door):
-    first, again = where(door, range(USERS)), where(door, range(USERS))
+def test_a_photo_goes_to_the_replica_that_knows_it_and_follow_ups_find_their_caches(front_end):
+    first, again = where(front_end, range(USERS)), where(front_end, range(USERS))
     assert first == again and len(set(first.values())) == 2
     with ThreadPoolExecutor(4) as pool:  # fewer than a replica answers at once: none has to give way
-        for conversation in pool.map(lambda user: list(talk(door, user, 3)), range(USERS)):
+        for conversation in pool.map(lambda user: list(talk(front_end, user, 3)), range(USERS)):
             for events in conversation[1:]:
                 found = [event for event in events if isinstance(event, EvidenceFound)]
                 assert len(found) == len(BUILT_IN) and all(one.remembered for one in found)
 
 
-def test_a_stopped_answer_ends_with_what_was_said(door):
+def test_a_stopped_answer_ends_with_what_was_said(front_end):
     cancel = threading.Event()
     seen = []
-    for event in door.answer(asked(2, 0, sampling=Sampling(max_new_tokens=1500)), cancel):
+    for event in front_end.answer(asked(2, 0, sampling=Sampling(max_new_tokens=1500)), cancel):
         seen.append(event)
         if isinstance(event, Token):
             cancel.set()
     assert isinstance(seen[-1], Done) and seen[-1].stopped and seen[-1].answer
 
 
-def test_who_leaves_frees_the_replica_so_that_nobody_behind_him_waits(door):
+def test_who_leaves_frees_the_replica_so_that_nobody_behind_him_waits(front_end):
     kinds = Counter()
     for _ in range(30):  # of one photo, so of one replica: more than answer and wait there
-        with closing(door.answer(asked(2, 1, client=None, sampling=Sampling(max_new_tokens=1500)))) as events:
+        with closing(front_end.answer(asked(2, 1, client=None, sampling=Sampling(max_new_tokens=1500)))) as events:
             for event in events:
                 kinds[type(event)] += 1
                 if isinstance(event, Token):
@@ -266,13 +266,13 @@ def test_who_leaves_frees_the_replica_so_that_nobody_behind_him_waits(door):
     assert kinds[Token] == 30 and not kinds[Queued]
 
 
-def test_a_full_replica_tells_positions_and_then_that_it_is_busy(door):
+def test_a_full_replica_tells_positions_and_then_that_it_is_busy(front_end):
     seen, enough = [], threading.Event()
 
     def ask(number: int) -> None:
         facts = {"client": None, "sampling": Sampling(max_new_tokens=1800), "question": f"w{3 + number % 60}"}
         try:
-            for event in door.answer(asked(3, 0, **facts), enough):
+            for event in front_end.answer(asked(3, 0, **facts), enough):
                 seen.append(type(event))
         except Busy as busy:
             seen.append(busy.position)
@@ -285,10 +285,10 @@ def test_a_full_replica_tells_positions_and_then_that_it_is_busy(door):
 
 
 def test_200_answers_of_20_users_are_neither_lost_nor_mixed_while_a_replica_is_killed_and_one_is_added(
-    door, local, folder
+    front_end, local, folder
 ):
     expected = [[events[-1].answer for events in talk(local, user, TURNS)] for user in range(USERS)]
-    victim, survivor = processes(door)
+    victim, survivor = processes(front_end)
     done = threading.Semaphore(0)
 
     def disturb():
@@ -301,7 +301,7 @@ def test_200_answers_of_20_users_are_neither_lost_nor_mixed_while_a_replica_is_k
 
     def user(number: int) -> list[str]:
         answers = []
-        for events in talk(door, number, TURNS):
+        for events in talk(front_end, number, TURNS):
             said = "".join(event.text for event in events if isinstance(event, Token)).strip()
             assert said == events[-1].answer
             answers.append(said)
@@ -312,44 +312,44 @@ def test_200_answers_of_20_users_are_neither_lost_nor_mixed_while_a_replica_is_k
         disturbed = pool.submit(disturb)
         assert list(pool.map(user, range(USERS))) == expected
         disturbed.result()
-    until(lambda: len(now := processes(door)) == 3 and victim not in now and survivor in now)
+    until(lambda: len(now := processes(front_end)) == 3 and victim not in now and survivor in now)
 
 
-def test_replicas_are_measured_beside_one_process(door, local, capsys):
-    throughput.throughput(local, door, throughput.Trial(users=4, rounds=1, tokens=6))
+def test_replicas_are_measured_beside_one_process(front_end, local, capsys):
+    throughput.throughput(local, front_end, throughput.Trial(users=4, rounds=1, tokens=6))
     assert "the same answer: 12 of 12" in capsys.readouterr().out
 
 
-def test_what_is_wrong_with_a_question_is_told_by_a_replica_as_by_the_local_app(door, local):
+def test_what_is_wrong_with_a_question_is_told_by_a_replica_as_by_the_local_app(front_end, local):
     for request in (asked(1, 0, question=" "), asked(1, 0, question="w" * 5000), asked(1, 0, experts=("nose",))):
         reported = []
-        for assistant in (door, local):
+        for assistant in (front_end, local):
             with pytest.raises(LAV2Error) as error:
                 list(assistant.answer(request))
             reported.append((str(error.value), error.value.cause.key))
         assert reported[0] == reported[1]
 
 
-def test_a_roll_over_to_other_settings_lets_answers_end_and_loses_none(door, local, folder):
+def test_a_roll_over_to_other_settings_lets_answers_end_and_loses_none(front_end, local, folder):
     expected = [next(talk(local, user, 1))[-1].answer for user in range(4)]
-    before, rolled = processes(door), threading.Event()
+    before, rolled = processes(front_end), threading.Event()
 
     def user(number: int) -> None:
         while not rolled.wait(0.2):  # they leave the cores to the replicas that come up
-            assert next(talk(door, number, 1))[-1].answer == expected[number]
+            assert next(talk(front_end, number, 1))[-1].answer == expected[number]
 
     with ThreadPoolExecutor(4) as pool:
         asking = [pool.submit(user, number) for number in range(4)]
         try:
             brought_up(folder, 2, 2, seconds=0.01)
-            until(lambda: len(now := processes(door)) == 2 and not now & before)
+            until(lambda: len(now := processes(front_end)) == 2 and not now & before)
         finally:
             rolled.set()
         for one in asking:
             one.result()
 
 
-def test_a_batch_beside_replicas_that_leave_too_few_cores_says_so(ray, door, tmp_path, monkeypatch):
+def test_a_batch_beside_replicas_that_leave_too_few_cores_says_so(ray, front_end, tmp_path, monkeypatch):
     photo(1).save(tmp_path / "1.png")
     stages = batches.Stages(ray=True, expert_workers=8)
     assert batches.divided(0, 2, stages) is not None  # the whole cluster would do

@@ -30,7 +30,7 @@ class Cluster:
 
     replicas: str | None = setting(
         None, "of the language model: a number; auto: as many as the questions under way ask for; running: those "
-        "that are there, by `serve run lav2/cluster/serve.yaml` or another door", metavar="N",
+        "that are there, by `serve run lav2/cluster/serve.yaml` or another front end", metavar="N",
     )  # fmt: skip
     most: int | None = setting(
         None, "replicas of auto (default: one a GPU, else one for two cores)", option="--max-replicas"
@@ -159,7 +159,7 @@ def deploy(loader: Loader, cluster: Cluster, experts: tuple[str, ...] = BUILT_IN
         LAV2Error: Ray is not installed, or the replicas do not come up.
     """
     serve = engine.required("ray.serve")
-    serve.start(proxy_location="Disabled")  # photos go through the doors of this project, not through Serve's
+    serve.start(proxy_location="Disabled")  # photos go through the front ends of this project, not through Serve's
     try:
         return serve.run(application(loader, cluster, experts), name=NAME, route_prefix=None)
     except RuntimeError as error:

@@ -119,7 +119,7 @@ class ModelReplica:
         return ready
 
     def about(self) -> dict[str, Any]:
-        """What a door has to know of the assistant."""
+        """What a front end has to know of the assistant."""
         ready = self._assistant
         names = ("preset", "versions", "hashes", "experts", "load_seconds", "expert_failures", "tokenizer")
         return {**{name: getattr(ready, name) for name in names}, "pid": os.getpid()}

@@ -1,4 +1,4 @@
-"""How long questions wait on a cluster of a given size: a discrete-event simulation of doors, experts and replicas.
+"""How long questions wait on a cluster of a given size: a discrete-event simulation, from front end to replica.
 
     python -m lav2.cluster.simulation --rate 4.6 --replicas 3 --expert-replicas 2
 

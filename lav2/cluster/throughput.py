@@ -29,8 +29,8 @@ from PIL import Image
 from lav2 import config
 from lav2.cluster import engine
 from lav2.cluster.deployment import Cluster, deploy
-from lav2.cluster.door import RemoteAssistant
 from lav2.cluster.parts import Loader
+from lav2.cluster.remote import RemoteAssistant
 from lav2.cluster.simulation import Load, Site, simulate
 from lav2.errors import LAV2Error
 from lav2.events import Done, Request, Sampling, Token, Turn

@@ -235,8 +235,8 @@ def connect(preset: str, detector: str | None, cluster: Cluster, **placing: str 
     """
     global ASSISTANT
     from lav2.cluster import deployment, engine
-    from lav2.cluster.door import RemoteAssistant
     from lav2.cluster.parts import Loader
+    from lav2.cluster.remote import RemoteAssistant
 
     engine.connect(cluster.cluster)
     if cluster.replicas == deployment.RUNNING:

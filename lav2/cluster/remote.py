@@ -1,6 +1,6 @@
-"""The door's side: what the page, the API, OpenAI and MCP take for the assistant, and whose answers come from replicas.
+"""The front end's side: the assistant of the page, the API, OpenAI and MCP whose answers come from replicas.
 
-It holds nothing of an answer that another door could not take over: caches and the line are the replicas'.
+It holds nothing of an answer that another front end could not take over: caches and the queue are the replicas'.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ LOAD_SECONDS = 1800.0  # for the replicas to come up
 
 
 class RemoteAssistant:
-    """The assistant of a deployment (lav2.cluster.deployment), with the attributes and methods that doors use.
+    """The assistant of a deployment (lav2.cluster.deployment), with the attributes and methods that front ends use.
 
     Args:
         handle: of the deployment of ModelReplica.

@@ -1,4 +1,4 @@
-"""A door on replicas in this process: real replicas, calls that break where a test says. test_ray.py has real ones."""
+"""A front end on replicas in this process: calls break where a test says. test_ray.py has a cluster."""
 
 import asyncio
 import threading
@@ -12,7 +12,7 @@ pytest.importorskip("ray", reason="needs Ray: pip install -r requirements-cluste
 from ray.exceptions import RayActorError
 
 from experts.orchestrator import fingerprint
-from lav2.cluster.door import RemoteAssistant
+from lav2.cluster.remote import RemoteAssistant
 from lav2.cluster.replicas import ModelReplica
 from lav2.errors import LAV2Error, Unavailable
 from lav2.events import Done, Request, Sampling, Token
@@ -107,47 +107,47 @@ def test_a_door_gives_the_replicas_events_and_asks_the_replica_of_the_photo(hand
 
 @pytest.mark.parametrize("lost", [[0], [3], [6], [4, 7, 1]])
 def test_an_answer_whose_replica_is_lost_comes_from_another_and_no_word_twice(handle, answer, lost):
-    door = RemoteAssistant(handle)
+    front_end = RemoteAssistant(handle)
     handle.lost = list(lost)
-    events = list(door.answer(ASKED))
+    events = list(front_end.answer(ASKED))
     assert not handle.lost and len(handle.sessions) == len(lost) + 1
     assert texts(events) == events[-1].answer == answer
 
 
 def test_another_replica_that_goes_on_with_other_words_is_not_mixed_into_the_answer(handle):
-    door = RemoteAssistant(handle)
+    front_end = RemoteAssistant(handle)
     handle.lost = [6]  # after some words
     handle.changed = [lambda event: event, lambda event: Token("w60 ") if isinstance(event, Token) else event]
     with pytest.raises(Unavailable):
-        list(door.answer(ASKED))
+        list(front_end.answer(ASKED))
 
 
 def test_where_every_replica_is_lost_the_question_is_told_to_be_asked_again(handle):
-    door = RemoteAssistant(handle)
+    front_end = RemoteAssistant(handle)
     handle.lost = [2] * 20
     with pytest.raises(Unavailable, match="Ask again"):
-        list(door.answer(ASKED))
+        list(front_end.answer(ASKED))
     handle.lost = []
 
 
 def test_a_failure_of_a_replica_is_the_local_apps(handle, replica):
-    told = []
+    reported = []
     for assistant in (RemoteAssistant(handle), replica._assistant):
         with pytest.raises(LAV2Error) as error:
             list(assistant.answer(Request("w" * 5000)))
-        told.append((str(error.value), error.value.cause.key))
-    assert told[0] == told[1]
+        reported.append((str(error.value), error.value.cause.key))
+    assert reported[0] == reported[1]
 
 
 def test_who_stops_gets_what_was_said_and_who_hangs_up_frees_the_place(handle, replica):
-    door, cancel, seen = RemoteAssistant(handle), threading.Event(), []
+    front_end, cancel, seen = RemoteAssistant(handle), threading.Event(), []
     long = Request("w5", photo(2), experts=("caption",), sampling=Sampling(max_new_tokens=1500))
-    for event in door.answer(long, cancel):
+    for event in front_end.answer(long, cancel):
         seen.append(event)
         if isinstance(event, Token):
             cancel.set()
     assert isinstance(seen[-1], Done) and seen[-1].stopped and seen[-1].answer and seen[-1].prompt
-    running = door.answer(long)
+    running = front_end.answer(long)
     while not isinstance(next(running), Token):
         pass
     running.close()
@@ -158,8 +158,8 @@ def test_who_stops_gets_what_was_said_and_who_hangs_up_frees_the_place(handle, r
 
 
 def test_experts_alone_answer_through_a_door(handle):
-    door = RemoteAssistant(handle)
-    assert list(door.examine(photo(3), ("caption", "ocr"))) == ["caption", "ocr"]
+    front_end = RemoteAssistant(handle)
+    assert list(front_end.examine(photo(3), ("caption", "ocr"))) == ["caption", "ocr"]
     with pytest.raises(LAV2Error, match="nose"):
-        door.examine(photo(3), ("nose",))
-    assert door.count_tokens("w5 w6") == 2
+        front_end.examine(photo(3), ("nose",))
+    assert front_end.count_tokens("w5 w6") == 2
