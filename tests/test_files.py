@@ -10,7 +10,7 @@ from lav2 import files, weights
 from lav2.errors import LAV2Error
 from lav2.image import open_image
 from lav2.instruct.photos import read_evidence, read_photos
-from lav2.metrics.captions import read_coco_results, read_references
+from lav2.metrics.captions import read_references
 
 BOM = b"\xef\xbb\xbf"
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"
@@ -27,8 +27,8 @@ def test_every_reader_of_benchmarks_and_evidence_takes_a_byte_order_mark(tmp_pat
     assert read_references(lines) == {"1.jpg": ["A dog"]}
     assert read_photos([lines], tmp_path)[0].captions == ("A dog",)
     assert read_evidence(lines)(str(tmp_path / "1.jpg")) == {"ocr": 1}
-    results = written(tmp_path / "a.json", BOM + b'[{"image_id": 1, "caption": "A dog"}]')
-    assert read_coco_results(results) == {1: "A dog"}
+    coco = written(tmp_path / "a.json", BOM + b'{"annotations": [{"image_id": 1, "caption": "A dog"}]}')
+    assert read_references(coco) == {1: ["A dog"]}
 
 
 @pytest.mark.parametrize(

@@ -190,12 +190,6 @@ def _stem(word: str) -> str:
     return word
 
 
-def read_coco_results(path: str | Path) -> dict[Id, str]:
-    """Captions of a COCO result file: `[{"image_id", "caption"}, ...]` -> {image_id: caption}."""
-    rows = read_benchmark_json(path)
-    return {row["image_id"]: row["caption"] for row in checked_rows(path, rows, ("image_id", "caption"))}
-
-
 def write_coco_results(path: str | Path, candidates: Mapping[Id, str]) -> None:
     """Write captions as COCO's server and pycocotools read them."""
     rows = [{"image_id": i, "caption": text} for i, text in candidates.items()]

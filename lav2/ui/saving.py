@@ -15,10 +15,10 @@ from lav2.ui.texts import T, error_texts, texts_for
 from lav2.ui.views import notice
 
 # The page's address is known to the browser alone: servers in front of this one may call it otherwise.
-ADDRESS = f"""(name, told) => {{
+ADDRESS = f"""(name, note) => {{
     const link = new URL(window.location.pathname, window.location.origin);
     link.searchParams.set("{sharing.PARAMETER}", name);
-    return [name ? link.href : "", told];
+    return [name ? link.href : "", note];
 }}"""
 # Once a visitor asks on, the conversation is his own, and the address no longer leads to the one that was shared.
 OWN_AGAIN = f"""() => {{
