@@ -29,12 +29,12 @@ _EDGE = re.compile(r"(?<=[a-z])_+(?=\s|$)")  # the rim of a turned word
 def meant(texts: Sequence[str]) -> list[str]:
     """The texts of a page, their numbers as they are meant: prices with the sign of their currency, times and codes
     with their digits, numbers in one piece; words without the stroke that their rim is read as."""
-    told = [_one(text) for text in texts]
-    page = "\n".join(told)
+    read = [_one(text) for text in texts]
+    page = "\n".join(read)
     if _OF_PRICES.search(page):
-        told = [f"${found[1]}" if (found := _WHOLE_DOLLARS.fullmatch(text)) else text for text in told]
+        read = [f"${found[1]}" if (found := _WHOLE_DOLLARS.fullmatch(text)) else text for text in read]
     sign = "€" if "€" in page or "EUR" in page else "£"  # of a page in euros an E is no pound
-    return [_POUNDS.sub(sign, text) for text in told]
+    return [_POUNDS.sub(sign, text) for text in read]
 
 
 def _one(text: str) -> str:

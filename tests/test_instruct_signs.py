@@ -37,7 +37,7 @@ def test_what_is_read_is_what_the_text_reader_found(rows):
 
 
 def test_a_price_or_a_time_is_asked_of_the_signs_that_tell_it(photos, tmp_path):
-    made = list(generate.generate(photos, tmp_path, 300, shares={"read": 1.0}, augment=CLEAN))
+    made = list(generate.generate(photos, tmp_path, 500, shares={"read": 1.0}, augment=CLEAN))
     kinds = {kind: [row for row in made if row["question"] in QUESTIONS[kind]] for kind in ("read price", "read time")}
     assert all(re.fullmatch(r"\$\d+\.\d\d", row["truth"]) for row in kinds["read price"])
     assert all(re.fullmatch(r"\d+:\d\d", row["truth"]) for row in kinds["read time"])

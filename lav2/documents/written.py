@@ -8,10 +8,11 @@ how they are written.
 
 from __future__ import annotations
 
+import argparse
 import json
 import re
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from random import Random
@@ -19,6 +20,7 @@ from typing import Any
 
 from lav2.documents import values, words
 from lav2.documents.kinds import ABSENT, Document, Page
+from lav2.options import Help
 from lav2.weights import ROOT
 
 FOLDER = ROOT / "assets/documents"
@@ -208,28 +210,32 @@ def _grounded(made: Document, answer: str) -> bool:
     return answer.lower() in text or all(part.lower() in text for part in re.split(r", | and | to | - ", answer))
 
 
-def main(files: list[Path]) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Check files of documents, and print some as they are drawn."""
+    parser = argparse.ArgumentParser(prog="python -m lav2.documents.written", description=main.__doc__, formatter_class=Help)  # fmt: skip
+    parser.add_argument("files", type=Path, nargs="+", metavar="FILE", help="of assets/documents, or your own")
+    return 1 if sum(_checked(file) for file in parser.parse_args(argv).files) else 0
+
+
+def _checked(file: Path) -> int:
+    """The number of faults in a file, which are printed; of a file without any, some documents."""
     wrong = 0
-    for file in files:
-        for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
-            try:
-                found = list(faults(json.loads(line)))
-            except (json.JSONDecodeError, KeyError) as error:
-                found = [f"no document: {type(error).__name__}: {error}"]
-            wrong += len(found)
-            for fault in found:
-                print(f"{file.name}, line {number}: {fault}")
-        entries = read(file) if not wrong else []
-        for template in Random(0).sample(entries, min(3, len(entries))):
-            one = drawn(Random(0), template, 0.0)
-            print("\n".join(["", *(CELL.join(row) for row in one.rows)]))
-            print("\n".join(f"    {ask.question} -> {ask.answer}" for ask in one.asks))
-        print(f"{file.name}: {len(entries)} documents, {sum(len(e['questions']) for e in entries)} questions")
-    return 1 if wrong else 0
+    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
+        try:
+            found = list(faults(json.loads(line)))
+        except (json.JSONDecodeError, KeyError) as error:
+            found = [f"no document: {type(error).__name__}: {error}"]
+        wrong += len(found)
+        for fault in found:
+            print(f"{file.name}, line {number}: {fault}")
+    entries = read(file) if not wrong else []
+    for template in Random(0).sample(entries, min(3, len(entries))):
+        one = drawn(Random(0), template, 0.0)
+        print("\n".join(["", *(CELL.join(row) for row in one.rows)]))
+        print("\n".join(f"    {ask.question} -> {ask.answer}" for ask in one.asks))
+    print(f"{file.name}: {len(entries)} documents, {sum(len(entry['questions']) for entry in entries)} questions")
+    return wrong
 
 
 if __name__ == "__main__":
-    import sys
-
-    raise SystemExit(main([Path(name) for name in sys.argv[1:]]))
+    raise SystemExit(main())
