@@ -1,7 +1,6 @@
 """The page: both tabs, theme and script."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -16,7 +15,7 @@ from lav2.ui.inputs import QUIET
 from lav2.ui.texts import ASSETS, TEXTS, T, texts_for, translated
 from lav2.ui.views import notice
 
-STYLES = [ASSETS / "style.css", Path(__file__).parent / "layout.css"]
+STYLES = [ASSETS / "style.css", ASSETS / "layout.css"]
 KEEP_UPLOADS = (300, 1800)  # seconds: every five minutes, files unused for half an hour are deleted
 
 
