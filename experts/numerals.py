@@ -21,7 +21,7 @@ _HALF_DAY = re.compile(r"(?<![\w:.])([Il1][IlOo\d])(?= ?[ap]\.?m\b)")  # llpm, I
 _PARTED = re.compile(r"(?<![\d.,:] )(?<![\w.,:])([12]) (\d:[0-5]\d)(?!\d)")  # 1 4:00
 _HEX = re.compile(r"\bO(?=x[0-9A-F]{2,})")  # Ox80070057
 _NOUGHT = re.compile(r"(?<=\d)O(?=\d|th\b)")  # 1Oth
-_SITE = re.compile(r"\bwww ?\.? ?([\w-]+)[. ] ?([a-z]{2,7})\b")  # wwwbakery example
+_SITE = re.compile(r"\bwww(?!w) ?\.? ?([\w-]+)[. ] ?([a-z]{2,7})\b")  # wwwbakery example
 _DIGITS = str.maketrans("IlOo", "1100")
 _EDGE = re.compile(r"(?<=[a-z])_+(?=\s|$)")  # the rim of a turned word
 
