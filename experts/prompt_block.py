@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from experts.evidence import BUILT_IN, Evidence, ExpertFailure, OcrLines
+from experts.headings import labelled
 from experts.reading_order import Row, rows_of
 from experts.render import LINE_CHARS, Item, clean, label_of, numbered
 
@@ -65,7 +66,7 @@ def prompt_block(
     if not head:
         return Block("", everything)
     listed = _listed(items, head)
-    rows = _rows(evidence, items, count_tokens)
+    rows = _rows(evidence, items, count_tokens, question)
     unsure = sum(item.expert == "ocr" for item in items) - sum(len(row.numbers) for row in rows)
     body = _ocr_heading(evidence, rows, unsure)
     if not rows:
@@ -201,11 +202,13 @@ def _ocr_heading(evidence: Mapping[str, Evidence], rows: Sequence[_Row], unsure:
     return [f"Text (beside {more}):" if more else "Text:"]
 
 
-def _rows(evidence: Mapping[str, Evidence], items: Sequence[Item], count_tokens: Callable[[str], int]) -> list[_Row]:
-    """The text's rows, as they are written into the prompt."""
-    rows = []
-    for row in _laid_out(evidence, items):
-        text = ROW + CELL.join(_cells(row))
+def _rows(
+    evidence: Mapping[str, Evidence], items: Sequence[Item], count_tokens: Callable[[str], int], question: str
+) -> list[_Row]:
+    """The text's rows, as they are written into the prompt: cells beside the headings above them."""
+    rows, laid_out = [], _laid_out(evidence, items)
+    for row, cells in zip(laid_out, labelled([_cells(row) for row in laid_out], question), strict=True):
+        text = ROW + CELL.join(cells)
         rows.append(_Row(text, count_tokens(text) + 1, tuple(item.number for cell in row for item in cell)))
     return rows
 

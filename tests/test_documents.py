@@ -84,7 +84,7 @@ def test_the_same_seed_gives_the_same_rows(tmp_path):
 
 def test_rows_of_cells_come_back_from_the_reading_order_as_they_were_laid_out():
     for made in DOCUMENTS:
-        block = prompt_block({"ocr": from_json("ocr", ocr_json(made.rows))}, len, 10**9).text
+        block = prompt_block({"ocr": from_json("ocr", ocr_json(made.rows))}, len, 10**9, "Read the text.").text
         laid = [" | ".join(clean(cell, LINE_CHARS) for cell in row) for row in made.rows]
         assert block.split("\n")[2:] == [f"> {row}" for row in laid]
 

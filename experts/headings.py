@@ -1,0 +1,110 @@
+"""Cells of a text beside what stands above them: "Seat | Price" over "34A | 9.60" becomes "Seat: 34A | Price: 9.60".
+
+A small language model reads a label beside its value and loses it a row above. Tables are told with their headings in
+every row for the same reason (linearised tables). Where it is not clear that a row holds headings it is left as it is.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+_WORD = re.compile(r"[a-z]+")
+# Words of labels and headings of columns.
+_LABELS = frozenset(_WORD.findall(
+    "account adult adults afternoon age aisle amount apr april area arr arrival arrive arrives article aug august "
+    "author balance bank bar batch bay bed best birth boarding booking born brand by card carriage cashier cat "
+    "category cell charge child children city class client club coach code color colour company contact cost "
+    "country course cover currency customer date day days dec december delay delivered delivery dep depart "
+    "department departs departure departures dept description dest destination detail details discount dish "
+    "distance doctor door doors dose driver due duration email employee end ends entry evening event examination "
+    "expected expires expiry fare fasting fax feb february fee flight floor flug for form fri friday from full "
+    "gate gender goals grade gross group guest guests half height holder holidays home hour hours id in invoice "
+    "issued item items jan january job jul july jun june kitchen km label lap laps large last lesson level line "
+    "litres location lunch made mar march may meals medium member method min mins minutes mobile model mon monday "
+    "month monthly morning name names net no note notes nov november nr number oct october of off office on open "
+    "opened opens order ordered origin out owner page paid passenger patient pay payment pcs per period person "
+    "phone piece pieces place places plan plat platform player players points pos position post premium price "
+    "prices product program pump qty quantity race rank rate reading ref reference reg remarks rent reservation "
+    "result return ride role room round route row sales sat saturday score seat section sender sep september "
+    "serial series service session sex shelf shift show since single size small sort standard start starts state "
+    "station status stop stops street subject subtotal sum summer sun sunday table tariff tax teacher team tel "
+    "term terminal thu thurs thursday ticket till time times title to today tooth total track train treatment tue "
+    "tues tuesday type unit units until use valid value vat vehicle via volume wed wednesday week weekday "
+    "weekdays weekend weekends weekly weight what when where who winter year yearly zip zone"
+))  # fmt: skip
+# What stands in cells below headings, and is none.
+_STATES = frozenset(
+    _WORD.findall("closed on off yes no free open none paid unpaid done cancelled delayed late included")
+)
+_READS = re.compile(r"\b(?:read|written|writing|says?|texts?|words?|lines?|columns?|rows?|heading)\b", re.IGNORECASE)
+LONGEST = 24  # characters of a heading
+BETWEEN = 2  # rows of another kind may stand between those of a table ("12:10 | LUNCH")
+
+
+def labelled(rows: Sequence[Sequence[str]], question: str = "") -> list[list[str]]:
+    """The cells of each row, below headings as "heading: cell".
+
+    Args:
+        rows: cells of each row of a text.
+        question: one that asks for the words themselves ("What does it say?") leaves the text as it is.
+    """
+    read = [list(row) for row in rows]
+    if _READS.search(question):
+        return read
+    at, end = 0, 0  # end: after the last row that was labelled
+    while at < len(rows):
+        # Names with their values, such as settings and prices, are no headings of each other.
+        listed = at - 2 >= end and all(len(row) == 2 for row in rows[at - 2 : at + 1])
+        below = [] if listed else _below(rows, at)
+        # Names of a table's rows stand alone, where they are names.
+        first = 0 if len(below) == 1 or all(_has_digit(rows[row][0]) for row in below) else 1
+        for row in below:
+            names = rows[at] if len(rows[row]) == len(rows[at]) else ["", *rows[at]]
+            for column in range(first, len(names)):
+                if names[column] and any(c.isalnum() for c in rows[row][column]):
+                    read[row][column] = f"{names[column].rstrip(': ')}: {rows[row][column]}"
+        at = below[-1] + 1 if below else at + 1
+        end = at if below else end
+    return read
+
+
+def _below(rows: Sequence[Sequence[str]], at: int) -> list[int]:
+    """The rows that stand below a row of headings; [] where it is none."""
+    headings = rows[at]
+    if not _may_head(headings):
+        return []
+    found: list[int] = []
+    for row in range(at + 1, len(rows)):
+        cells = rows[row]
+        alike = len(cells) in (len(headings), len(headings) + 1) and (not found or len(cells) == len(rows[found[0]]))
+        if alike and not _is_labels(cells):
+            found.append(row)
+        elif alike or not found or row - found[-1] > BETWEEN:
+            break
+    if _is_labels(headings):
+        clear = _known(headings) == len(headings) or any(_has_digit(cell) for row in found for cell in rows[row])
+        return found if clear else []
+    # Headings of other words stand over numbers, in at least two rows that begin with a name.
+    named = len(found) > 1 and (len(rows[found[0]]) > len(headings) or len(headings) > 2)
+    return found if named and all(_has_digit(cell) for row in found for cell in rows[row][1:]) else []
+
+
+def _is_labels(cells: Sequence[str]) -> bool:
+    return _may_head(cells) and _known(cells) >= max(2, len(cells) / 2)
+
+
+def _has_digit(cell: str) -> bool:
+    return any(map(str.isdigit, cell))
+
+
+def _known(cells: Sequence[str]) -> int:
+    """How many cells have a word of labels."""
+    return sum(bool(_LABELS & set(_WORD.findall(cell.lower()))) for cell in cells)
+
+
+def _may_head(cells: Sequence[str]) -> bool:
+    """Whether the cells of a row may be headings, by their shape: short, distinct, without numbers."""
+    low = [cell.lower().strip(" .:") for cell in cells]
+    plain = all(0 < len(cell) <= LONGEST and not _has_digit(cell) and not cell.endswith(":") for cell in cells)
+    return len(cells) > 1 and plain and len(set(low)) == len(low) and not _STATES & set(low)

@@ -1,0 +1,67 @@
+"""Cells stand beside the headings above them in the prompt; what is no table or grid stays as it is."""
+
+import pytest
+
+from experts.evidence import from_json
+from experts.headings import labelled
+from experts.prompt_block import prompt_block
+from lav2.documents.layout import ocr_json
+
+TICKET = [["RAIL TICKET"], ["From", "Depart"], ["Exeter", "10:12"], ["To", "Arrive"], ["Penzance", "12:59"],
+          ["Coach", "Seat", "Price"], ["C", "34A", "41.60"]]  # fmt: skip
+
+
+def test_values_below_labels_have_their_label():
+    assert labelled(TICKET)[2::2] == [
+        ["From: Exeter", "Depart: 10:12"],
+        ["To: Penzance", "Arrive: 12:59"],
+        ["Coach: C", "Seat: 34A", "Price: 41.60"],
+    ]
+    assert labelled(TICKET)[1::2] == TICKET[1::2]
+
+
+@pytest.mark.parametrize(
+    ("rows", "last"),
+    [
+        ([["Item", "Qty", "Price"], ["Tape", "2", "6.50"], ["Pen 4", "3", "6.30"]], ["Pen 4", "Qty: 3", "Price: 6.30"]),
+        ([["hour", "Half day"], ["Bike", "6", "14"], ["E-bike", "9", "28"]], ["E-bike", "hour: 9", "Half day: 28"]),
+        ([["Time", "To", "Plat"], ["14:05", "Bristol", "3"]], ["Time: 14:05", "To: Bristol", "Plat: 3"]),
+        ([["Mon", "Tue"], ["9:00", "Art", "PE"], ["LUNCH"], ["13:00", "PE", "-"]], ["13:00", "Mon: PE", "-"]),
+        ([["Solo", "Duo"], ["Month", "5.12", "9.99"], ["Year", "50", "90"]], ["Year", "Solo: 50", "Duo: 90"]),
+    ],
+)  # fmt: skip
+def test_cells_of_a_table_have_their_headings_and_names_of_rows_none(rows, last):
+    assert labelled(rows)[-1] == last
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [
+            ["Wi-Fi", "Home"],
+            ["Bluetooth", "Off"],
+            ["Text size", "Large"],
+            ["Language", "English"],
+            ["Storage", "87 GB"],
+        ],  # settings
+        [["Tea", "free"], ["Coffee", "2.50"]],
+        [["Mon", "closed", "closed"], ["Tue", "9 - 12", "14 - 18"]],
+        [["Total", "Cash"], ["Thank you"]],
+        [["DEPARTMENT", "Radiology"], ["STAFF NO.", "20-5581"]],
+        [["Monday"], ["9:00", "Art"]],
+        [],
+    ],
+)
+def test_what_is_no_heading_labels_nothing(rows):
+    assert labelled(rows) == rows
+
+
+def test_a_question_for_the_words_themselves_leaves_the_text_as_it_is():
+    assert labelled(TICKET, "What does the ticket say?") == TICKET
+    assert labelled(TICKET, "Which seat?") != TICKET
+
+
+def test_the_prompt_has_the_labels():
+    text = {"ocr": from_json("ocr", ocr_json(TICKET))}
+    assert "> Coach: C | Seat: 34A | Price: 41.60" in prompt_block(text, len, 10**6, "Which seat?").text
+    assert "> C | 34A | 41.60" in prompt_block(text, len, 10**6, "Read the text.").text
