@@ -43,6 +43,7 @@ WEIGHTS = {
 }  # fmt: skip
 QUESTIONS = 9  # of a document at most
 WRITTEN = 0.7  # share of documents that somebody wrote
+LEAST_ABOUT = 4  # words
 CLEAN = 0.5  # share of documents without a misread character
 # Where other experts look at a page as well: how often they run, and how often the detector finds something in it.
 CAPTIONED, DETECTED, FOUND = 0.75, 0.75, 0.35
@@ -99,8 +100,9 @@ def among(rng: Random, made: Document, others: Sequence[str]) -> Document:
 
 
 def asks_of(rng: Random, made: Document, most: int = QUESTIONS) -> list[Ask]:
-    """Some of a document's questions, each once."""
-    unique = list({(ask.question, ask.history): ask for ask in made.asks if ask.answer}.values())
+    """Some of a document's questions, each once; of what it is about no answer that says nothing ("A notice.")."""
+    said = (ask for ask in made.asks if ask.answer and (ask.kind != "about" or len(ask.answer.split()) >= LEAST_ABOUT))
+    unique = list({(ask.question, ask.history): ask for ask in said}.values())
     unique.sort(key=lambda ask: rng.random() ** (1 / WEIGHTS.get(ask.kind, 1.0)), reverse=True)
     kept = unique[:most]
     missing = [ask for ask in kept if ask.kind == "absent"]  # on a small sign, a refusal would be the commonest answer
