@@ -276,6 +276,21 @@ def test_a_question_about_a_kind_that_the_detector_does_not_know_says_so():
     assert "test.pt knows 2 kinds of object: dog, cat" in views.status_html(findings, say)
 
 
+def test_what_a_caption_says_of_a_page_is_of_no_matter_to_an_answer_that_was_read():
+    say = texts.TEXTS["en"]
+    quad = np.array([[[10, 20], [50, 20], [50, 40], [10, 40]]], np.float32)
+    evidence = {
+        "caption": Caption("a cat beside a sign", 0.1, "test"),
+        "detection": OBJECTS.only(np.zeros(len(OBJECTS.labels), bool)),
+        "ocr": OcrLines(quad, [0.9], ("Seat 34A",), 0.1, (100, 200)),
+    }
+    doubt = say["conflict_missing"].format(word="cat", label="cat")
+    for answer, doubted in (("34A", False), ("A cat", True)):
+        receipt = {"answer": answer, "question": "What seat do I have?"}
+        shown = views.verdict_html(state.Findings({}, evidence, receipt=receipt), say)
+        assert (html.escape(doubt) in shown) is doubted
+
+
 def test_places_of_findings_are_shares_of_the_photo_and_a_caption_has_none():
     quad = np.array([[[10, 20], [50, 20], [50, 40], [10, 40]]], np.float32)
     evidence = {

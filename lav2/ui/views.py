@@ -180,8 +180,8 @@ def verdict_html(findings: Findings, texts: Mapping[str, str]) -> str:
     lines = []
     if question != findings.receipt["question"]:
         lines.append(("used", texts["read_as"].format(question=question), []))
-    if held.rests_on:
-        resting = [item for item in render.numbered(findings.evidence) if item.number in held.rests_on]
+    resting = [item for item in render.numbered(findings.evidence) if item.number in held.rests_on]
+    if resting:
         named = [f"{item.number} “{cut(item.text, RESTS_CHARACTERS)}”" for item in resting]
         lines.append(("used", texts["claims_used"], named[:RESTS_ITEMS] + ["…"] * (len(named) > RESTS_ITEMS)))
     if held.absent:
@@ -202,7 +202,8 @@ def verdict_html(findings: Findings, texts: Mapping[str, str]) -> str:
         unknown = [name for name in claims.asked(question) if name not in objects.classes]
         if unknown:
             lines.append(("alone", texts["unknown_kinds"], unknown))
-    for found in claims.conflicts(findings.evidence):
+    read_only = resting and all(item.expert == "ocr" for item in resting)  # what the caption says is of no matter
+    for found in [] if read_only else claims.conflicts(findings.evidence):
         text = texts["conflict_missing" if found.said is None else "conflict_count"]
         lines.append(("conflict", text.format(**vars(found)), []))
     for found in claims.miscounted(answer, question, findings.evidence):
