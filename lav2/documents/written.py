@@ -9,7 +9,6 @@ how they are written.
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,6 +19,7 @@ from typing import Any
 
 from lav2.documents import values, words
 from lav2.documents.kinds import ABSENT, Document, Page
+from lav2.files import json_lines, json_rows
 from lav2.options import Help
 from lav2.weights import ROOT
 
@@ -45,8 +45,12 @@ def templates(folder: Path = FOLDER, held: bool = False) -> tuple[Template, ...]
 
 
 def read(file: Path) -> list[Template]:
-    """The documents of a file."""
-    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    """The documents of a file.
+
+    Raises:
+        LAV2Error: it cannot be read, or a line is no JSON object.
+    """
+    return [entry for _, entry in json_rows(file)]
 
 
 def document(rng: Random, rate: float, held: bool = False) -> Document:
@@ -219,22 +223,21 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _checked(file: Path) -> int:
     """The number of faults in a file, which are printed; of a file without any, some documents."""
-    wrong = 0
-    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
-        try:
-            found = list(faults(json.loads(line)))
-        except (json.JSONDecodeError, KeyError) as error:
-            found = [f"no document: {type(error).__name__}: {error}"]
+    wrong, entries = 0, []
+    for number, entry in json_lines(file):
+        found = list(faults(entry)) if isinstance(entry, dict) else [f"no document: {entry}"]
         wrong += len(found)
+        entries.append(entry)
         for fault in found:
             print(f"{file.name}, line {number}: {fault}")
-    entries = read(file) if not wrong else []
+    if wrong:
+        return wrong
     for template in Random(0).sample(entries, min(3, len(entries))):
         one = drawn(Random(0), template, 0.0)
         print("\n".join(["", *(CELL.join(row) for row in one.rows)]))
         print("\n".join(f"    {ask.question} -> {ask.answer}" for ask in one.asks))
     print(f"{file.name}: {len(entries)} documents, {sum(len(entry['questions']) for entry in entries)} questions")
-    return wrong
+    return 0
 
 
 if __name__ == "__main__":

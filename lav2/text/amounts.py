@@ -63,9 +63,8 @@ _PRICE_OF = re.compile(
     r"\bwhat (?:do|does|did)\b.*\bcost\b",
     re.IGNORECASE,
 )
-_EACH = re.compile(
-    r"\b(?:one|each|single|per|two|three|both|all)\b", re.IGNORECASE
-)  # a row may tell the price of several
+# Asks for one of several, or for several: a row may tell the price of another number of them.
+_EACH = re.compile(r"\b(?:one|each|single|per|two|three|both|all)\b", re.IGNORECASE)
 # Words of a question that name nothing in a text, whatever it asks for.
 ASKING = (
     "how much is are was were do does did cost price of for the a an i you please tell me what s and so then can could "

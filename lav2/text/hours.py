@@ -145,10 +145,11 @@ def _entries(rows: Sequence[Sequence[str]]) -> list[tuple[frozenset[int], Hours]
             read.add(at + 1)
         read.add(at)
         spans = _SPAN.findall(text)
-        if bool(spans) == bool(_CLOSED.search(text)) or len(spans) > 1:
-            if spans or _CLOSED.search(text):
-                return []
+        closed = bool(_CLOSED.search(text))
+        if not spans and not closed:
             continue
+        if len(spans) + closed > 1:
+            return []
         hours = _hours(text, *spans[0]) if spans else Hours("")
         if hours is None or _BESIDE.sub("", _CLOSED.sub("", _SPAN.sub("", _DAYS.sub("", f"{also} {text}")))):
             return []
