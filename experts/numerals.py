@@ -9,6 +9,8 @@ from collections.abc import Sequence
 # EasyOCR takes the dollar sign of a price for an S, and at times its noughts for letters
 _DOLLARS = re.compile(r"\bS ?(?=[O\d]*\d)((?:\d{1,3},(?=\d{3}))*[O\d]+) ?[.,] ?([O\d]{2})\b")
 _WHOLE_DOLLARS = re.compile(r"S ?(\d{1,4})")  # S14, alone in its cell, of a page of prices
+_DOLLARS_OF = re.compile(r"(?<![\w.])S(?=\d{1,4}\b(?![.,:/-]?\d))")  # "Deposit S50 per bike"
+_COSTS = re.compile(r"\b(?:reward|deposit|fine|fee|per|each|off|save|adults?|child|charge)\b", re.IGNORECASE)
 _OF_PRICES = re.compile(r"\$|\b(?:prices?|menu|rental|rates?|fees?|total)\b", re.IGNORECASE)
 # It knows no pound sign: E13.81, f9.34
 _POUNDS = re.compile(r"(?<![\w.,])[Ef] ?(?=\d[\d,]*\.\d{2,3}(?![\w.]))")
@@ -23,6 +25,7 @@ _HEX = re.compile(r"\bO(?=x[0-9A-F]{2,})")  # Ox80070057
 _NOUGHT = re.compile(r"(?<=\d)O(?=\d|th\b)")  # 1Oth
 _SITE = re.compile(r"\bwww(?!w) ?\.? ?([\w-]+)[. ] ?([a-z]{2,7})\b")  # wwwbakery example
 _DIGITS = str.maketrans("IlOo", "1100")
+_SPREAD = re.compile(r"(?<!\w)(?:[A-Z] ){3,}[A-Z](?!\w)")  # L U N C H
 _EDGE = re.compile(r"(?<=[a-z])_+(?=\s|$)")  # the rim of a turned word
 
 
@@ -33,6 +36,7 @@ def meant(texts: Sequence[str]) -> list[str]:
     page = "\n".join(read)
     if _OF_PRICES.search(page):
         read = [f"${found[1]}" if (found := _WHOLE_DOLLARS.fullmatch(text)) else text for text in read]
+    read = [_DOLLARS_OF.sub("$", text) if _COSTS.search(text) else text for text in read]
     sign = "€" if "€" in page or "EUR" in page else "£"  # of a page in euros an E is no pound
     return [_POUNDS.sub(sign, text) for text in read]
 
@@ -42,9 +46,16 @@ def _one(text: str) -> str:
         whole, cents = (part.replace("O", "0") for part in found.groups())
         return f"${whole}.{cents}"
 
+    text = _SPREAD.sub(lambda found: _together(found[0]), text)
     text = _OCLOCK.sub(r"o'\1", _HOURS.sub(r"\g<1>00", _DOLLARS.sub(price, text.strip())))
     text = _AFTER_POINT.sub(".", _SPACED.sub(r"\1", _EDGE.sub("", text)))
     text = _TIME.sub(lambda found: found[0].translate(_DIGITS), text)
     text = _HALF_DAY.sub(lambda found: found[0].translate(_DIGITS), text)
     text = _NOUGHT.sub("0", _HEX.sub("0", _PARTED.sub(r"\1\2", text)))
     return _SITE.sub(r"www.\1.\2", text)
+
+
+def _together(letters: str) -> str:
+    """A word that was printed with wide gaps; letters of the alphabet in a row (seats, answers) stay apart."""
+    word = letters.replace(" ", "")
+    return letters if word in "ABCDEFGHIJKLMNOPQRSTUVWXYZ" else word

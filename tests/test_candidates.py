@@ -130,7 +130,8 @@ def test_rows_are_told_candidates_of_each_of_their_questions_by_a_model_that_kno
         learned.append({example.photo for example in examples if example.photo >= 0})
         return candidates_learn(examples, photos, VISION, SETTINGS, report=lambda line: None)
 
-    candidates_learn = candidates.learn
+    candidates_learn, candidates_load = candidates.learn, candidates.load
+    monkeypatch.setattr(candidates, "load", lambda folder, vision: candidates_load(folder, VISION))
     monkeypatch.setattr(of_documents, "human", lambda data: [(e, "") for e in examples()])
     monkeypatch.setattr(of_documents, "features", lambda files: torch.tensor([RED] * len(files)))
     monkeypatch.setattr(of_documents, "TOLD", 1.0)
@@ -150,6 +151,9 @@ def test_rows_are_told_candidates_of_each_of_their_questions_by_a_model_that_kno
     folds = [of_documents.zlib.crc32(file.encode()) % of_documents.FOLDS for file in files]
     for left_out, photos in enumerate(learned):
         assert photos == {at for at, fold in enumerate(folds) if fold != left_out}
+    learned.clear()
+    of_documents.add(rows, tmp_path, tmp_path)
+    assert not learned  # what a part's model has learned is kept
     file = tmp_path / "rows.jsonl"
     file.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
     read = read_rows(file)

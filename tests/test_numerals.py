@@ -22,6 +22,9 @@ from experts.numerals import meant
         ("8h30 19hoo", "8h30 19h00"),
         ("3 0'clock", "3 o'clock"),
         ("Aqua_ bar", "Aqua bar"),
+        ("Deposit S50 per bike", "Deposit $50 per bike"),
+        ("S100 REWARD", "$100 REWARD"),
+        ("L U N C H", "LUNCH"),
     ],
 )
 def test_numbers_are_told_with_their_digits_and_signs(read, told):
@@ -34,6 +37,9 @@ def test_numbers_are_told_with_their_digits_and_signs(read, told):
         "I am here",
         "Bulb E27",
         "S6 bus",
+        "Size S 40",
+        "Row S12 only 2.50",
+        "A B C D E F",
         "f/2.8",
         "Oxford",
         "Ox 12",
