@@ -44,7 +44,6 @@ STAGES: dict[str, dict[str, tuple[Group, ...]]] = {
     "pretrain": {"caption": ("visual",)},
     "finetune": {"instruction": ("language",)},
     "joint": {"caption": ("visual",), "instruction": ("language",)},
-    "finetune-all": {"instruction": ("visual", "language")},  # docs/claims.md: sharing helped at this size
     # what Sec. 4.2 warns of, for comparison: both kinds of batches train both groups
     "joint-all": {"caption": ("visual", "language"), "instruction": ("visual", "language")},
     "caption": {"caption": ("visual", "language")},  # the caption expert: the whole adapter on captions alone

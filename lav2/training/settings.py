@@ -10,7 +10,7 @@ from lav2.config import Placing
 from lav2.errors import LAV2Error
 from lav2.options import setting
 
-Stage = Literal["pretrain", "finetune", "joint", "finetune-all", "joint-all", "caption", "scst"]
+Stage = Literal["pretrain", "finetune", "joint", "joint-all", "caption", "scst"]
 IMAGES = "folder of the photos (default: each file's own)"
 CACHE = "folder of cached image features (default: the user's cache)"
 VIEWS = "of each photo with captions: 1 the photo, 2 its mirror image too, 4, 6 ...: crops and theirs too"
@@ -22,8 +22,8 @@ class TrainConfig:
     """How long and how fast to learn."""
 
     stage: Stage = setting(
-        "pretrain", "pretrain: the visual group; finetune: the language group; finetune-all: both on "
-        "instructions; joint: both in turn; joint-all: both kinds of data train both groups; caption: all on "
+        "pretrain", "pretrain: the visual group; finetune: the language group; joint: both in turn; joint-all: "
+        "both kinds of data train both groups; caption: all on "
         "captions; scst: all, rewarded by CIDEr-D", required=True,
     )  # fmt: skip
     steps: int = setting(2000, "optimiser steps")
