@@ -135,6 +135,14 @@ def test_labels_cover_exactly_the_answers_and_their_ends():
         assert learned == "".join(answers) + "<|im_end|>"
 
 
+def test_yes_and_no_are_learned_behind_their_proof_and_stand_before_it_in_the_conversation():
+    words = tokenizer()
+    turns = (Turn("Cash?", "Yes: Cash only."), Turn("Dogs?", "No: No pets."))
+    learned, whole = shown_learned(instruction_sample(InstructionRow(None, turns), words, "chat"), words)
+    assert learned == "> No pets\nNo.<|im_end|>"
+    assert "Yes: Cash only.<|im_end|>" in whole
+
+
 def test_a_conversation_is_cut_where_it_gets_too_long():
     words = tokenizer()
     turns = (Turn("Short?", "Yes."), Turn("Long?", "x" * MAX_TOKENS))

@@ -48,7 +48,7 @@ from lav2.inference import backend, native, prefix_cache, scheduler, streaming
 from lav2.model import preflight
 from lav2.model.llm import Quantize
 from lav2.model.vision import VisionTower
-from lav2.text import grounding, language, prompts, routing, weighing
+from lav2.text import grounding, language, prompts, proofs, routing, weighing
 
 
 class Assistant:
@@ -330,7 +330,7 @@ class Assistant:
         count = 0
         with contextlib.ExitStack() as held:  # what reads the answer is closed also where the caller is gone
             if not cancel.is_set():
-                stream = streaming.stream(
+                written = streaming.stream(
                     self._chat,
                     self._tokenizer,
                     prompt,
@@ -343,7 +343,7 @@ class Assistant:
                     prefilled=prefilled.result() if prefilled else None,
                     likely=weighing.answer_bias(evidence, question),
                 )
-                held.enter_context(contextlib.closing(stream))
+                stream = held.enter_context(contextlib.closing(proofs.turned(written)))
             while not cancel.is_set():
                 piece = next(stream, None)
                 if piece is None:

@@ -13,7 +13,7 @@ from lav2.data.features import FeatureCache
 from lav2.data.formats import CaptionRow, InstructionRow
 from lav2.events import Turn
 from lav2.image import MIRROR_WORDS
-from lav2.text import grounding, prompts
+from lav2.text import grounding, prompts, proofs
 
 
 def caption_rows(
@@ -58,7 +58,8 @@ MAX_TOKENS = 1024  # of a conversation that is learned; later turns are left out
 
 
 def instruction_sample(row: InstructionRow, tokenizer: PreTrainedTokenizerBase, template: str) -> Sample | None:
-    """The prompt that the assistant would build, the answers and their end token; only these are learned.
+    """The prompt that the assistant would build, the answers (as lav2.text.proofs has the model write them) and their
+    end token; only these are learned.
 
     None where not even the first exchange fits into MAX_TOKENS.
     """
@@ -78,12 +79,12 @@ def _conversation(
     spans = []
     for number, turn in enumerate(turns[:-1]):
         before = prompts.build(template, turn.question, "", turns[:number])
-        if not prompt.startswith(before + turn.answer):
+        if not prompt.startswith(before + turn.answer) or proofs.learned(turn.answer) != turn.answer:
             continue
         start, end = len(before), len(before) + len(turn.answer)
         spans.append((start, end + len(tokenizer.eos_token) if prompt.startswith(tokenizer.eos_token, end) else end))
     learned = [any(start < last and first < end for start, end in spans) for first, last in encoded.offset_mapping]
-    answer = [*tokenizer(turns[-1].answer, add_special_tokens=False).input_ids, tokenizer.eos_token_id]
+    answer = [*tokenizer(proofs.learned(turns[-1].answer), add_special_tokens=False).input_ids, tokenizer.eos_token_id]
     return Sample(row.image, (*encoded.input_ids, *answer), (*learned, *[True] * len(answer)))
 
 

@@ -6,7 +6,7 @@ A model is a DecoderBackend: an `Engine` or an `AdaptedLlama`.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 
 import torch
@@ -87,7 +87,7 @@ def stream(
     cancel: threading.Event | None = None,
     prefilled: PrefilledPrefix | None = None,
     likely: Mapping[str, float] | None = None,
-) -> Iterator[tuple[str, int]]:
+) -> Generator[tuple[str, int]]:
     """(piece of text, tokens so far) as they come; a piece never ends inside a character of several bytes, and the last
     one may be empty.
 

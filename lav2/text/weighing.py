@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from experts.evidence import Detections, Evidence
 from experts.prompt_block import text_rows
 from experts.render import numbered
-from lav2.text import amounts, claims, grounding, lookups
+from lav2.text import amounts, claims, grounding, lookups, proofs
 
 # Of a likely answer: the share of its chance, against that of an answer which is not told, in the logit of each token.
 BIAS, UNTOLD = 2.0, 0.05
@@ -53,6 +53,8 @@ def answer_bias(evidence: Mapping[str, Evidence], question: str) -> dict[str, fl
     for told in (_count, _colours, _of_group):
         for said, chance in told(evidence, question):
             weights[said] = max(weights.get(said, 0.0), BIAS * math.log(chance / UNTOLD))
+    if rows and (closed := max(weights.get("Yes", 0.0), weights.get("No", 0.0))):
+        weights[proofs.MARK] = closed  # what a text proves is no less likely for what photos mostly show
     return weights
 
 

@@ -15,7 +15,7 @@ from lav2.events import Sampling
 from lav2.inference import search, streaming
 from lav2.instruct.grading import is_right, obeys
 from lav2.model.adapted import AdaptedLlama
-from lav2.text import weighing
+from lav2.text import proofs, weighing
 
 GRADED_ROWS = 256  # held-out questions that are answered and graded when a run ends
 
@@ -46,7 +46,7 @@ def answer_all(
         found = search.batch(model, tokenizer, [prompts[i] for i in part], kv, sampling,
                              [likely[i] for i in part] if likely else ())  # fmt: skip
         for i, answer in zip(part, found, strict=True):
-            answers[i] = answer
+            answers[i] = proofs.told(answer)
     return answers
 
 
