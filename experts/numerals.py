@@ -41,6 +41,12 @@ def meant(texts: Sequence[str]) -> list[str]:
     return [_POUNDS.sub(sign, text) for text in read]
 
 
+def whole(texts: Sequence[str]) -> str:
+    """Texts that stand close together in a row as one, a time that the reader found in two pieces ("1", "4:00") too."""
+    text = " ".join(texts)
+    return _PARTED.sub(r"\1\2", text) if len(texts) == 2 else text
+
+
 def _one(text: str) -> str:
     def price(found: re.Match[str]) -> str:
         whole, cents = (part.replace("O", "0") for part in found.groups())

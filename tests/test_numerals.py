@@ -2,7 +2,7 @@
 
 import pytest
 
-from experts.numerals import meant
+from experts.numerals import meant, whole
 
 
 @pytest.mark.parametrize(
@@ -61,3 +61,9 @@ def test_an_s_alone_before_a_number_is_a_dollar_on_a_page_of_prices_only():
 
 def test_an_e_before_a_price_is_the_currency_of_the_page():
     assert meant(["Tea", "E2.50", "€3.10"]) == ["Tea", "€2.50", "€3.10"]
+
+
+def test_a_time_in_two_boxes_is_told_as_one():
+    assert whole(["1", "4:00"]) == "14:00"
+    assert whole(["Room", "1", "4:00"]) == "Room 1 4:00"
+    assert whole(["Gate", "12"]) == "Gate 12"

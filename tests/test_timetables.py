@@ -21,6 +21,7 @@ FERRY = [
     ["07:30", "08:20"],
     ["14:00", "14:50"],
     ["18:15", "19:05"],
+    ["Crossing time 35 minutes"],
     ["Bicycles travel free"],
 ]
 BOARD = [

@@ -155,7 +155,7 @@ def _columns(rows: Sequence[Sequence[str]], table: int, days: frozenset[int] | N
     headings, below = rows[0], []
     for row in rows[1:]:
         times = [_time(cell) for cell in row]
-        if not any(map(str.isdigit, "".join(row))):
+        if not any(times) and (len(row) != len(headings) or not any(map(str.isdigit, "".join(row)))):
             break
         blank = "".join(cell for cell, time in zip(row, times, strict=True) if not time)
         if len(row) != len(headings) or any(map(str.isalnum, blank)):
