@@ -45,7 +45,8 @@ BOARD = [
         (FERRY, "next ferry from Portlea after 14:00?", "18:15"),
         (BOARD, "when is the last train to Leeds?", "11:00"),
         (BOARD, "when does the first train to York leave", "9:30"),
-        (BOARD, "first train?", "9:05"),
+        (BOARD, "when is the first train?", "9:05"),
+        (BOARD, "last train to Leeds?", "11:00"),
     ],
 )
 def test_the_time_of_the_place_the_direction_and_the_day_is_looked_up(rows, question, answer):
@@ -63,6 +64,7 @@ def test_the_time_of_the_place_the_direction_and_the_day_is_looked_up(rows, ques
         ([*FERRY[:3], ["1a:00", "14:50"], *FERRY[4:]], "what time is the last boat to Skarra"),  # one is misread
         ([*BUS[:2], ["Town Hall", "06:40", "17:10", "12:00", "21:50"]], "first bus from Town Hall?"),  # so is one here
         (BOARD, "when is the next train to Leeds?"),  # after when?
+        (BOARD, "last train?"),  # its time, or where it goes?
     ],
 )
 def test_nothing_is_looked_up_where_the_page_or_the_question_leaves_it_open(rows, question):

@@ -22,7 +22,8 @@ _CURRENCY = re.compile(r"[$£€¥₩]|USD|EUR|GBP|CHF|won")
 # Rows about the whole bill, not about a thing on it.
 _WHOLE = re.compile(
     r"tota\s?l|\b(?:sub\s?tot|amount|balance|cash|change|card|tax|vat|gst|mwst|iva|tva|tip|service|discount|due|pay|paid|"
-    r"payment|bill|rounding|visa|mastercard|credit|debit|net|gross|sum|deposit|savings?|tender(?:ed)?)\b",
+    r"payment|bill|rounding|visa|mastercard|credit|debit|net|gross|sum|deposit|savings?|tender(?:ed)?|"
+    r"tot|voucher|coupon|eftpos|charged?|all|incl(?:uded|udes|uding)?|points?|delivery|shipping|postage|fee|refund)\b",
     re.IGNORECASE,
 )
 _COMPARES = re.compile(
@@ -165,8 +166,9 @@ def _thing(text: str, exact: bool) -> list[Priced]:
     amounts = [m for m in _AMOUNT.finditer(text) if (m[2] if exact else _CURRENCY.search(m[0]))]
     name = text[: amounts[0].start()].strip(" .-:|*_") if amounts else ""
     name = re.sub(r"(?: \| \d{1,3}\s?x?)+$", "", name).replace(_CELL, " ")  # quantities
-    if _WHOLE.search(text) or not any(c.isalpha() for c in name) or len(name) > NAME:
-        return []  # of the whole bill, an amount alone, or a sentence
+    part = name.startswith("(") or name.endswith(("+", " or", " of", " for"))
+    if _WHOLE.search(text) or not any(c.isalpha() for c in name) or len(name) > NAME or part:
+        return []  # of the whole bill, an amount alone, a sentence, or what goes on from the row above
     name = re.sub(r"^\d+\s*[xX]?\s+(?=\D)", "", name)
     return [Priced(name, m[0].strip(), _value(m)) for m in amounts]
 

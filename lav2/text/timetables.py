@@ -23,10 +23,8 @@ _WHICH = re.compile(
     rf"\b(?P<which>first|earliest|last|latest|final|next)(?: [a-z]+)? (?:{_VEHICLES.replace(' ', '|')})\b",
     re.IGNORECASE,
 )
-_ASKS_TIME = re.compile(
-    r"\bwhen\b|\b(?:what|which) time\b|^\W*(?:(?:and|so|ok|hi|hello|the)\W+)*(?:first|earliest|last|latest|next)\b",
-    re.IGNORECASE,
-)
+_ASKS_TIME = re.compile(r"\bwhen\b|\b(?:what|which) time\b", re.IGNORECASE)
+_ASKS_SHORT = re.compile(r"\W*(?:(?:and|so|ok|hi|hello|the)\W+)*(?:first|earliest|last|latest|next)\b", re.IGNORECASE)
 _AFTER = re.compile(rf"\b(?:after|past|later than) (?P<time>{_TIME}|noon)", re.IGNORECASE)
 _ARRIVES = re.compile(r"\b(?:arrives?|gets? (?:in|to|there|into)|reach(?:es)?|be (?:in|at))\b", re.IGNORECASE)
 _TO, _AT = frozenset(("to", "for", "towards", "reach", "reaches", "into")), frozenset(("in", "at"))
@@ -61,7 +59,8 @@ def told(rows: Sequence[Sequence[str]], question: str) -> str:
         rows: cells of each row of the text.
     """
     which, leaves = _WHICH.search(question), _IN_QUESTION.search(question)
-    if not _ASKS_TIME.search(question) or not (which or leaves):
+    asks_time = bool(_ASKS_TIME.search(question))
+    if not (asks_time or _ASKS_SHORT.match(question)) or not (which or leaves):
         return ""
     lines = _of_the_day(_lines(rows), question)
     known = frozenset[str]().union(*(line.start | line.end for line in lines))
@@ -72,7 +71,7 @@ def told(rows: Sequence[Sequence[str]], question: str) -> str:
     if which is None:
         starts = [line for line in lines if _role(line.start, question, arrives) == "from"] or lines
         return _arrival(starts, fits, leaves[0]) if leaves and arrives else ""
-    if not fits and not any(_role(line.start | line.end, question, arrives) for line in lines):
+    if asks_time and not fits and not any(_role(line.start | line.end, question, arrives) for line in lines):
         fits = _as_one(lines)
     return _chosen(fits[0].times, which["which"].lower(), question) if len(fits) == 1 else ""
 
