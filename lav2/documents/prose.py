@@ -221,7 +221,7 @@ def sign(rng: Random, rate: float) -> Document:
                 inside = first <= at <= last
                 page.ask(
                     (f"Does it apply on {words.DAYS[at]}?", f"Is {words.DAYS[at]} included?"),
-                    f"Yes, {days}." if inside else f"No, {days}.",
+                    f"Yes: {days}." if inside else f"No: {days}.",
                     "days",
                 )
                 if page.made.rows[0][0].lower() in ("no parking", "no stopping"):
@@ -231,7 +231,7 @@ def sign(rng: Random, rate: float) -> Document:
                             f"Can I park here on {words.DAYS[at]}?",
                             f"Is parking allowed on {words.DAYS[at]}?",
                         ),
-                        f"No, {page.made.rows[0][0]} {days}." if inside else f"Yes, it is only {days}.",
+                        f"{'No' if inside else 'Yes'}: {page.made.rows[0][0]} {days}.",
                         "days",
                     )
         if fine:

@@ -43,7 +43,7 @@ WEIGHTS = {
 }  # fmt: skip
 QUESTIONS = 9  # of a document at most
 NO_LEFT_OUT = 0.7  # share of those answers "No: ..." of a document that are more than its "Yes: ..."
-WRITTEN = 0.7  # share of documents that somebody wrote
+WRITTEN = 0.8  # share of documents that somebody wrote
 LEAST_ABOUT = 4  # words
 CLEAN = 0.5  # share of documents without a misread character
 # Where other experts look at a page as well: how often they run, and how often the detector finds something in it.
