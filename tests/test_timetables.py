@@ -64,6 +64,10 @@ def test_the_time_of_the_place_the_direction_and_the_day_is_looked_up(rows, ques
         ([*FERRY[:3], ["1a:00", "14:50"], *FERRY[4:]], "what time is the last boat to Skarra"),  # one is misread
         ([*BUS[:2], ["Town Hall", "06:40", "17:10", "12:00", "21:50"]], "first bus from Town Hall?"),  # so is one here
         (BOARD, "when is the next train to Leeds?"),  # after when?
+        (
+            [["Mon - Fri", "Sat + Sun"], ["First boat", "6:15", "8:15"], ["Last boat", "18:00", "16:45"]],
+            "when is the first boat on Saturday?",
+        ),  # the columns are days
         (BOARD, "last train?"),  # its time, or where it goes?
     ],
 )

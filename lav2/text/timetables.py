@@ -29,7 +29,6 @@ _AFTER = re.compile(rf"\b(?:after|past|later than) (?P<time>{_TIME}|noon)", re.I
 _ARRIVES = re.compile(r"\b(?:arrives?|gets? (?:in|to|there|into)|reach(?:es)?|be (?:in|at))\b", re.IGNORECASE)
 _TO, _AT = frozenset(("to", "for", "towards", "reach", "reaches", "into")), frozenset(("in", "at"))
 _BETWEEN = re.compile(r"\s*(?:\bto\b|->|→|>|–|—|-)\s*", re.IGNORECASE)
-_HOLIDAYS = re.compile(r"\bholidays?\b", re.IGNORECASE)
 _SMALL = words("the a an of to from for towards via")
 # A question may say these beside places, days and times.
 _PLAIN = _SMALL | words(
@@ -136,15 +135,17 @@ def _of_the_day(lines: Sequence[_Line], question: str) -> list[_Line]:
 
 def _lines(rows: Sequence[Sequence[str]]) -> list[_Line]:
     """The departures of a page: of tables and columns, or, where it has none of these, of a list."""
-    found, table, days = [], 0, None
+    found: list[_Line] = []
+    table, days, by_day = 0, None, False  # by_day: the columns of a table are days
     for at, row in enumerate(rows):
         times = [_time(cell) for cell in row]
         if not any(times):
             table += 1
+            by_day = sum(bool(on_days(cell)) for cell in row) > 1
             if on_days(line := " ".join(row)):
-                days = on_days(line) | ({6} if _HOLIDAYS.search(line) and 6 in on_days(line) else frozenset())
+                days = on_days(line)
             found += _columns(rows[at:], table, days)
-        elif len(row) > 2 and not times[0] and all(times[1:]):
+        elif len(row) > 2 and not times[0] and all(times[1:]) and not by_day and _place(row[0]) - _PLAIN:
             found.append(_Line(_place(row[0]), frozenset(), days, tuple(times[1:]), table))
     return found or _listed(rows)
 
