@@ -49,7 +49,9 @@ def human(file: Path, split: str = "train") -> dict[int, list[Ask]]:
     for line in file.read_text(encoding="utf-8").splitlines():
         entry = json.loads(line)
         if entry["split"] == split:
-            answer = short_answer(entry["answers"][0])
+            answer = short_answer(next(filter(str.strip, entry["answers"]), ""))
+            if not answer:  # nobody said anything
+                continue
             found.setdefault(entry["coco_id"], []).append(Ask(entry["question"], answer, "vqa"))
     return found
 
