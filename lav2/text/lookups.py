@@ -51,7 +51,7 @@ def looked_up(rows: Sequence[Sequence[str]], question: str) -> str:
     Args:
         rows: cells of each row of the text.
     """
-    for answer in (hours.answered, timetables.told, states.told):
+    for answer in (hours.answered, timetables.departure, states.told):
         if told := answer(rows, question):
             return told
     thing = amounts.price_of(rows, question)

@@ -51,7 +51,7 @@ class _Line(NamedTuple):
     table: int
 
 
-def told(rows: Sequence[Sequence[str]], question: str) -> str:
+def departure(rows: Sequence[Sequence[str]], question: str) -> str:
     """The time that a question about a timetable asks for; "" where it is none, or the page is not clear.
 
     Args:
