@@ -64,6 +64,7 @@ class AdapterConfig:
     lora_linears: tuple[str, ...] = ()  # names of those with LoRA pairs; (): all of the Transformer's
     gate_scale: bool = False  # a factor per layer on tanh(gate), not bounded by 1 (`new_gate` of the released code)
     tuned_prompts: bool = False  # prompt keys/values by the tuned layers, not the frozen ones (released chat code)
+    proof_first: bool = False  # yes or no about a text is written behind the row that proves it (lav2.text.proofs)
 
 
 @dataclass(frozen=True)

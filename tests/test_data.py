@@ -135,10 +135,13 @@ def test_labels_cover_exactly_the_answers_and_their_ends():
         assert learned == "".join(answers) + "<|im_end|>"
 
 
-def test_yes_and_no_are_learned_behind_their_proof_and_stand_before_it_in_the_conversation():
+def test_an_adapter_that_proves_first_learns_the_proof_before_yes_or_no_which_the_conversation_turns_around():
     words = tokenizer()
     turns = (Turn("Cash?", "Yes: Cash only."), Turn("Dogs?", "No: No pets."))
-    learned, whole = shown_learned(instruction_sample(InstructionRow(None, turns), words, "chat"), words)
+    row = InstructionRow(None, turns)
+    learned, _ = shown_learned(instruction_sample(row, words, "chat"), words)
+    assert learned == "Yes: Cash only.<|im_end|>No: No pets.<|im_end|>"
+    learned, whole = shown_learned(instruction_sample(row, words, "chat", proof_first=True), words)
     assert learned == "> No pets\nNo.<|im_end|>"
     assert "Yes: Cash only.<|im_end|>" in whole
 

@@ -341,9 +341,11 @@ class Assistant:
                     scheduler=self._scheduler,
                     cancel=cancel,
                     prefilled=prefilled.result() if prefilled else None,
-                    likely=weighing.answer_bias(evidence, question),
+                    likely=weighing.answer_bias(evidence, question, self._chat.proof_first),
                 )
-                stream = held.enter_context(contextlib.closing(proofs.turned(written)))
+                if self._chat.proof_first:
+                    written = proofs.stream_verdict_first(written)
+                stream = held.enter_context(contextlib.closing(written))
             while not cancel.is_set():
                 piece = next(stream, None)
                 if piece is None:
@@ -352,8 +354,8 @@ class Assistant:
                 if not pieces:
                     timings["first_token"] = time.perf_counter() - start
                     text = text.lstrip()
-                pieces.append(text)
                 if text:
+                    pieces.append(text)
                     yield Token(text)
         now = time.perf_counter()
         timings["answer"] = now - generation

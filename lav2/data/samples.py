@@ -57,34 +57,40 @@ def join_captions(image: str, captions: Sequence[tuple[int, ...]], view: int) ->
 MAX_TOKENS = 1024  # of a conversation that is learned; later turns are left out
 
 
-def instruction_sample(row: InstructionRow, tokenizer: PreTrainedTokenizerBase, template: str) -> Sample | None:
-    """The prompt that the assistant would build, the answers (as lav2.text.proofs has the model write them) and their
-    end token; only these are learned.
+def instruction_sample(
+    row: InstructionRow, tokenizer: PreTrainedTokenizerBase, template: str, proof_first: bool = False
+) -> Sample | None:
+    """The prompt that the assistant would build, the answers and their end token; only these are learned.
+
+    Args:
+        proof_first: an answer "No: Cash only." is learned proof first (lav2.text.proofs). Earlier turns show it as
+            people read it and are not learned then.
 
     None where not even the first exchange fits into MAX_TOKENS.
     """
     for count in range(len(row.turns), 0, -1):
-        sample = _conversation(row, row.turns[:count], tokenizer, template)
+        sample = _conversation(row, row.turns[:count], tokenizer, template, proof_first)
         if len(sample.tokens) <= MAX_TOKENS:
             return sample
     return None
 
 
 def _conversation(
-    row: InstructionRow, turns: Sequence[Turn], tokenizer: PreTrainedTokenizerBase, template: str
+    row: InstructionRow, turns: Sequence[Turn], tokenizer: PreTrainedTokenizerBase, template: str, proof_first: bool
 ) -> Sample:
+    written = [proofs.proof_first(turn.answer) if proof_first else turn.answer for turn in turns]
     prompt = prompt_of(row, tokenizer, template, turns, row.facts.get("computed", True))
     encoded = tokenizer(prompt, return_offsets_mapping=True)
     # Earlier answers stand in the prompt, behind the prompt that they answered, unless the template changes old turns.
     spans = []
     for number, turn in enumerate(turns[:-1]):
         before = prompts.build(template, turn.question, "", turns[:number])
-        if not prompt.startswith(before + turn.answer) or proofs.learned(turn.answer) != turn.answer:
+        if not prompt.startswith(before + turn.answer) or written[number] != turn.answer:
             continue
         start, end = len(before), len(before) + len(turn.answer)
         spans.append((start, end + len(tokenizer.eos_token) if prompt.startswith(tokenizer.eos_token, end) else end))
     learned = [any(start < last and first < end for start, end in spans) for first, last in encoded.offset_mapping]
-    answer = [*tokenizer(proofs.learned(turns[-1].answer), add_special_tokens=False).input_ids, tokenizer.eos_token_id]
+    answer = [*tokenizer(written[-1], add_special_tokens=False).input_ids, tokenizer.eos_token_id]
     return Sample(row.image, (*encoded.input_ids, *answer), (*learned, *[True] * len(answer)))
 
 
@@ -115,6 +121,7 @@ def instruction_rows(
     features: FeatureCache | None,
     report: Callable[[str], None] = print,
     together: int = 1,
+    proof_first: bool = False,
 ) -> Rows:
     """Instructions as samples, each once per epoch; never mirrored, for their words and places hold for one side only.
 
@@ -123,8 +130,9 @@ def instruction_rows(
         features: of the rows' photos; None where no row has one.
         report: told how many rows are too long.
         together: questions about a photo that are joined into one sample (`join`).
+        proof_first: as of `instruction_sample`.
     """
-    found = [instruction_sample(row, tokenizer, template) for row in rows]
+    found = [instruction_sample(row, tokenizer, template, proof_first) for row in rows]
     samples = [sample for sample in found if sample is not None]
     if len(samples) < len(found):
         long = len(found) - len(samples)

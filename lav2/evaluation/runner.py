@@ -133,7 +133,8 @@ class EvaluationRunner:
         parts, template = self.assistant.parts, self.assistant.settings.template
         prompts = [prompt_of(row, parts.tokenizer, template, computed_line=computed_line) for row in rows]
         sampling = Sampling(max_new_tokens=self.max_new_tokens)
-        likely = [weighing.answer_bias(row.evidence, row.turns[-1].question) for row in rows]
+        first = parts.chat.proof_first
+        likely = [weighing.answer_bias(row.evidence, row.turns[-1].question, first) for row in rows]
         return self._generate(prompts, [row.image for row in rows], sampling, likely)
 
     def _generate(

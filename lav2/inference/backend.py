@@ -26,6 +26,10 @@ class DecoderBackend(Protocol):
     @property
     def device(self) -> torch.device: ...
 
+    @property
+    def proof_first(self) -> bool:
+        """Whether its adapter writes what proves a yes or no before it (AdapterConfig)."""
+
     def visual_prompt(self, clip_tokens: Tensor) -> Tensor: ...
 
     def prompt_kv(self, visual_prompt: Tensor | None = None, has_image: Tensor | None = None) -> Prompts: ...

@@ -109,6 +109,7 @@ class Engine(TorchForward, NativeForward):
         self.head_width, self.scaling, self.epsilon = attention.head_dim, attention.scaling, config.rms_norm_eps
         self.embedding = model.llm.get_input_embeddings().weight
         self.device, self.cache_dtype = self.embedding.device, self.embedding.dtype
+        self.proof_first = model.proof_first
         fits = (
             self.device.type == "cpu"
             and self.cache_dtype == torch.bfloat16

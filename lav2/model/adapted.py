@@ -69,6 +69,10 @@ class AdaptedLlama(nn.Module):
         """Where token ids go and logits come from; with a device map, layers may lie elsewhere."""
         return device_of(self.llm.get_input_embeddings())
 
+    @property
+    def proof_first(self) -> bool:
+        return self.config.proof_first
+
     def adapter_parameters(self) -> dict[str, nn.Parameter]:
         """Every parameter that training may change in some stage, by name: exactly what a checkpoint holds."""
         return {name: p for name, p in self.named_parameters() if group(name, self.config) is not None}

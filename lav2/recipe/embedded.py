@@ -182,7 +182,7 @@ EMBEDDED = Recipe("embedded", config.EMBEDDED, config.EFFICIENTNET_LITE2, (
           (*FROZEN, "made:rows/presence.jsonl", "made:rows/mix.jsonl", "made:plain/chat.json", "assets:identity.json"),
           ADAPTER,
           {"stage": "joint", "steps": 2000, "batch": 6, "accumulate": 3, "together": 10, "warm_steps": 300, "views": 2,
-           "dtype": "bfloat16", "adapter": {"lora_rank": 32}},
+           "dtype": "bfloat16", "adapter": {"lora_rank": 32, "proof_first": True}},
           work=Work(tokens=925, at_once=768, looks=1, seconds=200)),
     Stage("export", "both adapters in float16, with the manifest's hash", _export,
           ("made:answers/adapter.safetensors", "made:answers/answers.safetensors", "made:chat/adapter.safetensors"),

@@ -37,10 +37,14 @@ _COUNT = re.compile(
 )
 
 
-def answer_bias(evidence: Mapping[str, Evidence], question: str) -> dict[str, float]:
+def answer_bias(evidence: Mapping[str, Evidence], question: str, proof_first: bool = False) -> dict[str, float]:
     """Likely answers as the chat writes them -> what each adds to the logits of its tokens, as long as the answer goes
     on like it: where the question compares prices how the answer begins (lav2.text.amounts), else what the text says
-    outright (lav2.text.lookups), else the caption expert's answers and numbers, colours and kinds that boxes tell."""
+    outright (lav2.text.lookups), else the caption expert's answers and numbers, colours and kinds that boxes tell.
+
+    Args:
+        proof_first: the model writes a proof before yes or no (lav2.text.proofs).
+    """
     rows, sure = text_rows(evidence), BIAS * math.log(SURE / UNTOLD)
     if amounts.compares(question) and (prices := amounts.compared(rows, question)):
         return {prices.begins: sure} if prices.begins else {}
@@ -53,7 +57,7 @@ def answer_bias(evidence: Mapping[str, Evidence], question: str) -> dict[str, fl
     for told in (_count, _colours, _of_group):
         for said, chance in told(evidence, question):
             weights[said] = max(weights.get(said, 0.0), BIAS * math.log(chance / UNTOLD))
-    if rows and (closed := max(weights.get("Yes", 0.0), weights.get("No", 0.0))):
+    if proof_first and rows and (closed := max(weights.get("Yes", 0.0), weights.get("No", 0.0))):
         weights[proofs.MARK] = closed  # what a text proves is no less likely for what photos mostly show
     return weights
 

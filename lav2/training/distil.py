@@ -49,7 +49,9 @@ def distil(
     target = torch.device(preflight.device(device))
     report(preflight.check(preset, training_precision(target), str(target)))
     llm, tokenizer = load_llm(preset.llm, getattr(torch, training_precision(target)), target)
-    plain = AdaptedLlama(llm, replace(preset.adapter_config, fusion="late")).eval()  # a new adapter is the identity
+    plain = AdaptedLlama(
+        llm, replace(preset.adapter_config, fusion="late", proof_first=False)
+    ).eval()  # a new adapter is the identity
     texts = [prompt_of(InstructionRow(None, (Turn(text, ""),)), tokenizer, preset.template) for text in asked]
     answers = answer_all(plain, tokenizer, texts, [None] * len(texts), None, PLAIN_ANSWER)
     rows = [

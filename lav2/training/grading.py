@@ -46,7 +46,7 @@ def answer_all(
         found = search.batch(model, tokenizer, [prompts[i] for i in part], kv, sampling,
                              [likely[i] for i in part] if likely else ())  # fmt: skip
         for i, answer in zip(part, found, strict=True):
-            answers[i] = proofs.told(answer)
+            answers[i] = proofs.verdict_first(answer) if model.proof_first else answer
     return answers
 
 
@@ -74,7 +74,7 @@ def grade(
     rows = [row for row in rows if "truth" in row.facts]
     prompts = [prompt_of(row, tokenizer, template) for row in rows]
     sampling = Sampling(max_new_tokens=48)
-    likely = [weighing.answer_bias(row.evidence, row.turns[-1].question) for row in rows]
+    likely = [weighing.answer_bias(row.evidence, row.turns[-1].question, model.proof_first) for row in rows]
     answers = answer_all(model, tokenizer, prompts, [row.image for row in rows], features, sampling, likely=likely)
     right: dict[str, list[bool]] = {}
     obeyed = []

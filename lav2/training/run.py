@@ -83,6 +83,8 @@ def run(
     else:
         model = AdaptedLlama(llm, preset.adapter_config, preset.projector, preset.vision)
         model.adapter.start_gates(start.gate_init)
+    if start.proof_first:
+        model.config = replace(model.config, proof_first=True)
     if start.encoder:
         if model.vision_config is None:
             raise LAV2Error(f"The preset {preset.name} has no image encoder.", "Leave --encoder away.")
@@ -112,7 +114,8 @@ def run(
         return caption_rows(chosen, encode, tokenizer.bos_token_id, tokenizer.eos_token_id, features, together)
 
     def instruction(chosen: list[InstructionRow]) -> Rows:
-        return instruction_rows(chosen, tokenizer, preset.template, features, report, settings.together)
+        return instruction_rows(chosen, tokenizer, preset.template, features, report, settings.together,
+                                model.config.proof_first)  # fmt: skip
 
     learn: dict[str, Rows] = {}
     validation: dict[str, list[Batch]] = {}

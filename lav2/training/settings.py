@@ -71,6 +71,9 @@ class RunConfig(Placing):
         ("visual", "language"), "what is taken from --init; the rest starts as the identity"
     )
     lora_rank: int | None = setting(None, "of a language group that starts anew (default: that of --init)")
+    proof_first: bool = setting(
+        False, "teach it to write the row of a text that proves a yes or no before it, as an --init of that kind does"
+    )
     encoder: str | None = setting(
         None, "weights of the image encoder, in place of the preset's or that of --init (see `python -m lav2 encoder`)",
         metavar="FILE",
