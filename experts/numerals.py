@@ -9,8 +9,11 @@ from collections.abc import Sequence
 # EasyOCR takes the dollar sign of a price for an S, and at times its noughts for letters
 _DOLLARS = re.compile(r"\bS ?(?=[O\d]*\d)((?:\d{1,3},(?=\d{3}))*[O\d]+) ?[.,] ?([O\d]{2})\b")
 _WHOLE_DOLLARS = re.compile(r"S ?(\d{1,4})")  # S14, alone in its cell, of a page of prices
-_DOLLARS_OF = re.compile(r"(?<![\w.])S(?=\d{1,4}\b(?![.,:/-]?\d))")  # "Deposit S50 per bike"
-_COSTS = re.compile(r"\b(?:reward|deposit|fine|fee|per|each|off|save|adults?|child|charge)\b", re.IGNORECASE)
+# "Deposit S50 per bike", "S100 REWARD": beside a word for a sum of money
+_SUM = r"(?:reward|deposit|fine)"
+_DOLLARS_OF_SUM = re.compile(
+    rf"(?<=\b)(?:(?P<sum>{_SUM}\W{{1,3}})S(?=\d{{1,4}}\b(?![.,:/-]?\d))|S(?=\d{{1,4}} {_SUM}\b))", re.IGNORECASE
+)
 _OF_PRICES = re.compile(r"\$|\b(?:prices?|menu|rental|rates?|fees?|total)\b", re.IGNORECASE)
 # It knows no pound sign: E13.81, f9.34
 _POUNDS = re.compile(r"(?<![\w.,])[Ef] ?(?=\d[\d,]*\.\d{2,3}(?![\w.]))")
@@ -20,12 +23,12 @@ _HOURS = re.compile(r"\b(\d{1,2}h)[oO]{2}\b")  # 19h00
 _OCLOCK = re.compile(r"\b[0O]['’`]? ?(clock)\b", re.IGNORECASE)  # 3 0'clock
 _TIME = re.compile(r"(?<![\w:.])([IlOo\d]{1,2}):([IlOo\d]{2})(?![\w:]|\.\d)")  # I7:00, Io:oo
 _HALF_DAY = re.compile(r"(?<![\w:.])([Il1][IlOo\d])(?= ?[ap]\.?m\b)")  # llpm, I2 am
-_PARTED = re.compile(r"(?<![\d.,:] )(?<![\w.,:])([12]) (\d:[0-5]\d)(?!\d)")  # 1 4:00
+_PARTED = re.compile(r"(?<![\w.,:] )(?<![\w.,:])(1 (?=\d:)|2 (?=[0-3]:))(?=\d:[0-5]\d(?!\d))")  # 1 4:00
 _HEX = re.compile(r"\bO(?=x[0-9A-F]{2,})")  # Ox80070057
 _NOUGHT = re.compile(r"(?<=\d)O(?=\d|th\b)")  # 1Oth
 _SITE = re.compile(r"\bwww(?!w) ?\.? ?([\w-]+)[. ] ?([a-z]{2,7})\b")  # wwwbakery example
 _DIGITS = str.maketrans("IlOo", "1100")
-_SPREAD = re.compile(r"(?<!\w)(?:[A-Z] ){3,}[A-Z](?!\w)")  # L U N C H
+_SPREAD = re.compile(r"(?<!\w)(?:[A-Z] ){4,}[A-Z](?!\w)")  # L U N C H
 _EDGE = re.compile(r"(?<=[a-z])_+(?=\s|$)")  # the rim of a turned word
 
 
@@ -36,15 +39,15 @@ def meant(texts: Sequence[str]) -> list[str]:
     page = "\n".join(read)
     if _OF_PRICES.search(page):
         read = [f"${found[1]}" if (found := _WHOLE_DOLLARS.fullmatch(text)) else text for text in read]
-    read = [_DOLLARS_OF.sub("$", text) if _COSTS.search(text) else text for text in read]
+    read = [_DOLLARS_OF_SUM.sub(lambda found: f"{found['sum'] or ''}$", text) for text in read]
     sign = "€" if "€" in page or "EUR" in page else "£"  # of a page in euros an E is no pound
     return [_POUNDS.sub(sign, text) for text in read]
 
 
-def whole(texts: Sequence[str]) -> str:
+def joined(texts: Sequence[str]) -> str:
     """Texts that stand close together in a row as one, a time that the reader found in two pieces ("1", "4:00") too."""
     text = " ".join(texts)
-    return _PARTED.sub(r"\1\2", text) if len(texts) == 2 else text
+    return _PARTED.sub(_without_gap, text) if len(texts) == 2 else text
 
 
 def _one(text: str) -> str:
@@ -57,11 +60,16 @@ def _one(text: str) -> str:
     text = _AFTER_POINT.sub(".", _SPACED.sub(r"\1", _EDGE.sub("", text)))
     text = _TIME.sub(lambda found: found[0].translate(_DIGITS), text)
     text = _HALF_DAY.sub(lambda found: found[0].translate(_DIGITS), text)
-    text = _NOUGHT.sub("0", _HEX.sub("0", _PARTED.sub(r"\1\2", text)))
+    text = _NOUGHT.sub("0", _HEX.sub("0", _PARTED.sub(_without_gap, text)))
     return _SITE.sub(r"www.\1.\2", text)
 
 
+def _without_gap(found: re.Match[str]) -> str:
+    return found[0].rstrip()
+
+
 def _together(letters: str) -> str:
-    """A word that was printed with wide gaps; letters of the alphabet in a row (seats, answers) stay apart."""
+    """A word that was printed with wide gaps; letters in the order of the alphabet (seats, marks) and such without a
+    vowel (days of the week) stay apart."""
     word = letters.replace(" ", "")
-    return letters if word in "ABCDEFGHIJKLMNOPQRSTUVWXYZ" else word
+    return word if set(word) & set("AEIOU") and list(word) != sorted(word) else letters

@@ -14,7 +14,7 @@ from functools import lru_cache
 
 from experts.evidence import BUILT_IN, Evidence, ExpertFailure, OcrLines
 from experts.headings import labelled
-from experts.numerals import whole
+from experts.numerals import joined
 from experts.reading_order import Row, rows_of
 from experts.render import LINE_CHARS, Item, clean, label_of, numbered
 
@@ -220,7 +220,7 @@ def text_rows(evidence: Mapping[str, Evidence]) -> list[list[str]]:
 
 
 def _cells(row: Sequence[Sequence[Item]]) -> list[str]:
-    return [whole([item.text for item in cell]) for cell in row]
+    return [joined([item.text for item in cell]) for cell in row]
 
 
 def _laid_out(evidence: Mapping[str, Evidence], items: Sequence[Item]) -> list[list[list[Item]]]:

@@ -165,3 +165,18 @@ def test_the_answer_is_weighed_by_what_prices_compute():
     ocr = OcrLines(quads, np.ones(4, np.float32), tuple(cell for row in rows for cell in row), 0.1, (300, 60))
     assert list(weighing.answer_bias({"ocr": ocr}, "Which is the cheapest?")) == ["Bread"]
     assert list(weighing.answer_bias({"ocr": ocr}, "How much are the eggs?")) == ["3.95"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "cheapest"),
+    [
+        ([["Soup", "4.50"], ["Loyalty voucher", "0.50"], ["all", "3.00"], ["Steak", "12.00"]], "Soup"),
+        ([["All Day Breakfast", "4.50"], ["Soup", "5.00"]], "All Day Breakfast"),
+        ([["(V) Soup", "4.50"], ["Pie", "8.00"]], "(V) Soup"),
+        ([["Disney+", "7.99"], ["Netflix", "10.99"]], "Disney+"),
+        ([["Green fee", "25.00"], ["Buggy", "45.00"]], "Green fee"),
+        ([["Taste all four for", "2.00"], ["Brie", "5.00"], ["Manchego", "8.00"]], "Brie"),
+    ],
+)
+def test_what_stands_for_the_bill_or_goes_on_in_another_row_is_no_thing(rows, cheapest):
+    assert amounts.compared(rows, "Which is the cheapest?").begins == cheapest

@@ -2,7 +2,7 @@
 
 import pytest
 
-from experts.numerals import meant, whole
+from experts.numerals import joined, meant
 
 
 @pytest.mark.parametrize(
@@ -40,6 +40,14 @@ def test_numbers_are_told_with_their_digits_and_signs(read, told):
         "Size S 40",
         "Row S12 only 2.50",
         "A B C D E F",
+        "Grade A B C D F",
+        "M T W T F S S",
+        "N Q R W",
+        "ADULT S14",
+        "Room S12 per night",
+        "Charge your Galaxy S21 here",
+        "Line S3 off peak",
+        "Platform 1 4:00",
         "f/2.8",
         "Oxford",
         "Ox 12",
@@ -64,6 +72,8 @@ def test_an_e_before_a_price_is_the_currency_of_the_page():
 
 
 def test_a_time_in_two_boxes_is_told_as_one():
-    assert whole(["1", "4:00"]) == "14:00"
-    assert whole(["Room", "1", "4:00"]) == "Room 1 4:00"
-    assert whole(["Gate", "12"]) == "Gate 12"
+    assert joined(["1", "4:00"]) == "14:00"
+    assert joined(["Room", "1", "4:00"]) == "Room 1 4:00"
+    assert joined(["2", "9:30"]) == "2 9:30"
+    assert joined(["Gate 2", "5:40"]) == "Gate 2 5:40"
+    assert joined(["Gate", "12"]) == "Gate 12"

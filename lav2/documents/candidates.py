@@ -112,7 +112,8 @@ def placed(asked: Sequence[tuple[Example, str]], files: Sequence[str]) -> list[E
 
 def add(rows: Sequence[dict], folder: Path, data: Path) -> None:
     """Adds candidates to the questions of rows whose caption expert ran, told by a model that knows other photos. The
-    models, one a part of the photos, are kept in the folder and used again: they take most of the time."""
+    models, one a part of the photos, are kept in the folder for rows about the same photos: they take most of the
+    time."""
     asked = human(data) + of_rows(rows, folder)
     own = [str((folder / row["image"]).resolve()) if row["image"] else "" for row in rows]
     files = sorted({file for _, file in asked if file} | {file for file in own if file})
@@ -121,16 +122,17 @@ def add(rows: Sequence[dict], folder: Path, data: Path) -> None:
     fold = {file: zlib.crc32(file.encode()) % FOLDS for file in files}
     somewhere = Random(0)
     for left_out in range(FOLDS):
-        kept = folder / f"without-part-{left_out + 1}"
-        model = candidates.load(kept, EMBEDDED.vision)
-        if model is None:
-            learned = [pair for pair in asked if not pair[1] or fold[pair[1]] != left_out]
+        learned = [pair for pair in asked if not pair[1] or fold[pair[1]] != left_out]
+        photos = zlib.crc32("\n".join(sorted({photo for _, photo in learned})).encode())
+        kept = folder / f"candidates-without-part-{left_out + 1}-{photos:08x}"
+        if candidates.load(kept, EMBEDDED.vision) is None:
             try:
                 model = candidates.learn(placed(learned, files), seen, EMBEDDED.vision)
             except LAV2Error:  # too few questions to learn from: the rows come without
                 return
             kept.mkdir(parents=True, exist_ok=True)
             candidates.save(model, kept)
+        model = candidates.load(kept, EMBEDDED.vision)
         for row, file in zip(tqdm(rows, desc=f"candidates, part {left_out + 1}", disable=None), own, strict=True):
             if "text" not in row["evidence"].get("caption", {}):
                 continue

@@ -22,10 +22,11 @@ _CURRENCY = re.compile(r"[$£€¥₩]|USD|EUR|GBP|CHF|won")
 # Rows about the whole bill, not about a thing on it.
 _WHOLE = re.compile(
     r"tota\s?l|\b(?:sub\s?tot|amount|balance|cash|change|card|tax|vat|gst|mwst|iva|tva|tip|service|discount|due|pay|paid|"
-    r"payment|bill|rounding|visa|mastercard|credit|debit|net|gross|sum|deposit|savings?|tender(?:ed)?|"
-    r"tot|voucher|coupon|eftpos|charged?|all|incl(?:uded|udes|uding)?|points?|delivery|shipping|postage|fee|refund)\b",
+    r"payment|bill|rounding|visa|mastercard|credit|debit|net|gross|sum|deposit|savings?|tender(?:ed)?|voucher|coupon|eftpos)\b",
     re.IGNORECASE,
 )
+# Names that stand for the whole bill where nothing stands beside them.
+_NO_THING = frozenset(["all", "tot", "charged", "delivery", "shipping", "postage", "fee", "fees", "refund", "points"])
 _COMPARES = re.compile(
     r"\b(?:cheap(?:er|est)?|(?:most|more|least|less) expensive|pric(?:ier|iest)|"
     r"(?:pay|paid|spend|spent) the (?:most|least)|dear(?:er|est)|costs? (?:the )?(?:most|least|more|less)|"
@@ -166,9 +167,10 @@ def _thing(text: str, exact: bool) -> list[Priced]:
     amounts = [m for m in _AMOUNT.finditer(text) if (m[2] if exact else _CURRENCY.search(m[0]))]
     name = text[: amounts[0].start()].strip(" .-:|*_") if amounts else ""
     name = re.sub(r"(?: \| \d{1,3}\s?x?)+$", "", name).replace(_CELL, " ")  # quantities
-    part = name.startswith("(") or name.endswith(("+", " or", " of", " for"))
-    if _WHOLE.search(text) or not any(c.isalpha() for c in name) or len(name) > NAME or part:
-        return []  # of the whole bill, an amount alone, a sentence, or what goes on from the row above
+    whole = _WHOLE.search(text) or name.lower() in _NO_THING
+    broken = name.count("(") > name.count(")") or name.endswith((" +", " or", " of", " for"))  # goes on in another row
+    if whole or broken or not any(c.isalpha() for c in name) or len(name) > NAME:
+        return []
     name = re.sub(r"^\d+\s*[xX]?\s+(?=\D)", "", name)
     return [Priced(name, m[0].strip(), _value(m)) for m in amounts]
 

@@ -1,5 +1,5 @@
 """What a text says outright: the price of the one thing, the cell of the one row and column that a question names, the
-one date that is written there, the opening hours of a day, a departure, the state of a list's rows. A model of this
+one date that is written there, the opening hours of a day, the state of a list's rows. A model of this
 size takes a neighbouring row or column at times, or refuses; looking up does not. Where more than one part of the text
 fits, nothing is looked up. No torch.
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from lav2.text import amounts, hours, states, timetables
+from lav2.text import amounts, hours, states
 from lav2.text.amounts import words
 
 _MONTH = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\.?"
@@ -51,9 +51,8 @@ def looked_up(rows: Sequence[Sequence[str]], question: str) -> str:
     Args:
         rows: cells of each row of the text.
     """
-    for answer in (hours.answered, timetables.departure, states.told):
-        if told := answer(rows, question):
-            return told
+    if told := hours.answered(rows, question) or states.told(rows, question):
+        return told
     thing = amounts.price_of(rows, question)
     return thing.price if thing else _date(rows, question) or _cell(rows, question) or _below(rows, question)
 
