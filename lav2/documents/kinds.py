@@ -70,9 +70,10 @@ class Page:
         self.ask(questions, ABSENT, "absent")
 
     def yes_no(self, questions: Sequence[str] | str, line: str | None, thing: str = "", kind: str = "member") -> None:
-        """`line`: what proves the yes; None: a no."""
+        """`line`: what proves the yes; None: a no. Not "Yes: ...", which is learned proof first (lav2.text.proofs): here
+        a proof is always a yes."""
         self.ask(
-            questions, f"Yes: {line}" if line else "No." if not thing else f"No, {thing} is not in the text.", kind
+            questions, f"Yes, {line}" if line else "No." if not thing else f"No, {thing} is not in the text.", kind
         )
 
 

@@ -42,7 +42,6 @@ WEIGHTS = {
     "state": 1.2, "which state": 1.5, "told": 1.5, "paid by": 1.5,
 }  # fmt: skip
 QUESTIONS = 9  # of a document at most
-NO_LEFT_OUT = 0.7  # share of those answers "No: ..." of a document that are more than its "Yes: ..."
 WRITTEN = 0.8  # share of documents that somebody wrote
 LEAST_ABOUT = 4  # words
 CLEAN = 0.5  # share of documents without a misread character
@@ -105,10 +104,6 @@ def asks_of(rng: Random, made: Document, most: int = QUESTIONS) -> list[Ask]:
     said = (ask for ask in made.asks if ask.answer and (ask.kind != "about" or len(ask.answer.split()) >= LEAST_ABOUT))
     unique = list({(ask.question, ask.history): ask for ask in said}.values())
     unique.sort(key=lambda ask: rng.random() ** (1 / WEIGHTS.get(ask.kind, 1.0)), reverse=True)
-    said_no = [ask for ask in unique if ask.answer.startswith("No: ")]  # people who write questions like to trap
-    for ask in said_no[sum(ask.answer.startswith("Yes: ") for ask in unique) :]:
-        if rng.random() < NO_LEFT_OUT:
-            unique.remove(ask)
     kept = unique[:most]
     missing = [ask for ask in kept if ask.kind == "absent"]  # on a small sign, a refusal would be the commonest answer
     for ask in missing[: len(missing) - len(kept) // 6 - (rng.random() < len(kept) % 6 / 6)]:

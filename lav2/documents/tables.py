@@ -109,7 +109,7 @@ def table(rng: Random, rate: float) -> Document:
                 "member",
             )
         at = rng.randrange(count)
-        proof = f"Yes: {' '.join(seen[at][name] for name in columns)}."
+        proof = f"Yes, {' '.join(seen[at][name] for name in columns)}."
         page.ask(
             (f"Is there a class on {true[at]['day']}?", f"Is there anything on {true[at]['day']}?"), proof, "member"
         )

@@ -153,7 +153,7 @@ def hours(rng: Random, rate: float) -> Document:
                 f"Are they open on {words.DAYS[at]}?",
                 f"Can I go there on {words.DAYS[at]}?",
             ),
-            f"Yes: {shown[at][0]}.",
+            f"Yes, {shown[at][0]}.",
             "open",
         )
         other = rng.choice(open_days)
