@@ -146,19 +146,6 @@ def test_an_adapter_that_proves_first_learns_the_proof_before_yes_or_no_which_th
     assert "Yes: Cash only.<|im_end|>" in whole
 
 
-def test_yes_and_no_weigh_more_in_training_and_as_all_else_in_validation():
-    words = tokenizer()
-    asked = [InstructionRow(None, (Turn("Cash?", "Yes: Cash only."),)), InstructionRow(None, (Turn("Red?", "No."),))]
-    rows = instruction_rows(asked, words, "chat", None, proof_first=True, verdict_weight=5.0)
-    batch = next(rows.batches(2, seed=0))
-    verdicts = [words(word, add_special_tokens=False).input_ids[0] for word in ("Yes", "No")]
-    for verdict in verdicts:
-        assert (batch.weight[batch.labels == verdict] == 5).all()
-    assert (batch.weight == 5).sum() == 2
-    assert rows.fixed(2)[0].weight is None
-    assert next(instruction_rows(asked, words, "chat", None).batches(2, seed=0)).weight is None
-
-
 def test_a_conversation_is_cut_where_it_gets_too_long():
     words = tokenizer()
     turns = (Turn("Short?", "Yes."), Turn("Long?", "x" * MAX_TOKENS))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -98,22 +98,12 @@ def merge_samples(samples: Sequence[Sample], common: int) -> Sample:
 
 
 class Rows:
-    """Samples to draw batches from: `samples(epoch, rng)` gives an epoch's list, so that augmentation can vary.
-
-    Args:
-        weights: of a learned token, by which its cross-entropy is multiplied (others: 1); not in `fixed`.
-    """
+    """Samples to draw batches from: `samples(epoch, rng)` gives an epoch's list, so that augmentation can vary."""
 
     BUCKET = 16  # batches that are sorted by length together: little padding, still random
 
-    def __init__(
-        self,
-        samples: Callable[[np.random.Generator], list[Sample]],
-        features: FeatureCache | None,
-        pad: int,
-        weights: Mapping[int, float] | None = None,
-    ):
-        self._samples, self._features, self._pad, self._weights = samples, features, pad, weights or {}
+    def __init__(self, samples: Callable[[np.random.Generator], list[Sample]], features: FeatureCache | None, pad: int):
+        self._samples, self._features, self._pad = samples, features, pad
 
     def batches(self, size: int, seed: int) -> _Batches:
         return _Batches(self, size, seed)
@@ -178,14 +168,6 @@ class Rows:
         clip_tokens[has_image] = tokens
         return Batch(input_ids, attention_mask, labels, clip_tokens, has_image, branch)
 
-    def weighed(self, batch: Batch) -> Batch:
-        if not self._weights:
-            return batch
-        weight = torch.ones(batch.labels.shape)
-        for token, factor in self._weights.items():
-            weight[batch.labels == token] = factor
-        return replace(batch, weight=weight)
-
 
 class _Batches:
     """An endless iterator over epochs that can skip quickly."""
@@ -199,7 +181,7 @@ class _Batches:
         self._place += count
 
     def __next__(self) -> Batch:
-        return self._rows.weighed(self._rows.collate(self.draw()))
+        return self._rows.collate(self.draw())
 
     def draw(self) -> list[Sample]:
         """The next batch's samples."""

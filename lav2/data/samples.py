@@ -122,7 +122,6 @@ def instruction_rows(
     report: Callable[[str], None] = print,
     together: int = 1,
     proof_first: bool = False,
-    verdict_weight: float = 1.0,
 ) -> Rows:
     """Instructions as samples, each once per epoch; never mirrored, for their words and places hold for one side only.
 
@@ -132,7 +131,6 @@ def instruction_rows(
         report: told how many rows are too long.
         together: questions about a photo that are joined into one sample (`join`).
         proof_first: as of `instruction_sample`.
-        verdict_weight: of the words Yes and No at an answer's or a line's start, in training.
     """
     found = [instruction_sample(row, tokenizer, template, proof_first) for row in rows]
     samples = [sample for sample in found if sample is not None]
@@ -140,6 +138,4 @@ def instruction_rows(
         long = len(found) - len(samples)
         report(f"{long} of {len(found)} instructions are longer than {MAX_TOKENS} tokens: skipped.")
     samples = join(samples, together) if together > 1 else samples
-    verdicts = [tokenizer(verdict, add_special_tokens=False).input_ids[0] for verdict in ("Yes", "No")]
-    weights = dict.fromkeys(verdicts, verdict_weight) if verdict_weight != 1 else {}
-    return Rows(lambda rng: samples, features, tokenizer.eos_token_id, weights)
+    return Rows(lambda rng: samples, features, tokenizer.eos_token_id)

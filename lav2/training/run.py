@@ -115,7 +115,7 @@ def run(
 
     def instruction(chosen: list[InstructionRow]) -> Rows:
         return instruction_rows(chosen, tokenizer, preset.template, features, report, settings.together,
-                                model.config.proof_first, settings.verdict_weight)  # fmt: skip
+                                model.config.proof_first)  # fmt: skip
 
     learn: dict[str, Rows] = {}
     validation: dict[str, list[Batch]] = {}

@@ -39,10 +39,6 @@ class TrainConfig:
     weight_decay: float = setting(0.02, "of matrices")
     warmup: float = setting(0.03, "share of the steps in which the rates rise")
     label_smoothing: float = setting(0.0, "of the loss; 0: none")
-    verdict_weight: float = setting(
-        1.0, "of the words Yes and No in the loss of instructions, where other tokens weigh 1: one of six tokens of "
-        "'No: Cash only.' decides",
-    )  # fmt: skip
     clip: float = setting(1.0, "largest norm of the gradient")
     ema: float = setting(0.0, "decay of the weights' running average, which is then saved, such as 0.999; 0: none")
     seed: int = setting(0, SEED)
