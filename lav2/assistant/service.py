@@ -344,7 +344,7 @@ class Assistant:
                     likely=weighing.answer_bias(evidence, question, self._chat.proof_first),
                 )
                 if self._chat.proof_first:
-                    written = proofs.stream_verdict_first(written)
+                    written = proofs.stream_verdict_first(written, question)
                 stream = held.enter_context(contextlib.closing(written))
             while not cancel.is_set():
                 piece = next(stream, None)

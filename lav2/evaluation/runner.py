@@ -25,7 +25,7 @@ from lav2.evaluation.settings import EvaluationConfig
 from lav2.events import Sampling
 from lav2.image import open_image
 from lav2.model.vision import VisionTower
-from lav2.text import weighing
+from lav2.text import proofs, weighing
 from lav2.training.grading import answer_all
 
 
@@ -135,7 +135,10 @@ class EvaluationRunner:
         sampling = Sampling(max_new_tokens=self.max_new_tokens)
         first = parts.chat.proof_first
         likely = [weighing.answer_bias(row.evidence, row.turns[-1].question, first) for row in rows]
-        return self._generate(prompts, [row.image for row in rows], sampling, likely)
+        found = self._generate(prompts, [row.image for row in rows], sampling, likely)
+        if not first:
+            return found
+        return [proofs.by_opposites(answer, row.turns[-1].question) for answer, row in zip(found, rows, strict=True)]
 
     def _generate(
         self,

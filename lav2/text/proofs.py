@@ -16,6 +16,10 @@ MARK = ">"  # how a proof begins, as a row of the findings does (experts.prompt_
 _VERDICT_FIRST = re.compile(r"(?P<verdict>Yes|No): (?P<proof>\S[^\n]*?)\.?")
 _VERDICT = re.compile(r"(?P<verdict>Yes|No)\b\.?\s*(?P<more>.*)", re.DOTALL)
 
+_OPPOSITES, _ONE = (("cash", "card"), ("open", "closed")), {"cards": "card"}
+_UNCLEAR = re.compile(r"\b(?:and|or|but|also|except|unless|if|no|not|never|only|until|from)\b|n't|[&+/]", re.IGNORECASE)
+_NEGATED = re.compile(r"\b(?:not|no|never|only|without)\b|n't\b", re.IGNORECASE)
+
 
 def proof_first(answer: str) -> str:
     """How the model writes an answer "No: Cash only."; other answers stay."""
@@ -35,7 +39,22 @@ def verdict_first(written: str) -> str:
     return f"{said} {found['more']}".strip()
 
 
-def stream_verdict_first(pieces: Generator[tuple[str, int]]) -> Generator[tuple[str, int]]:
+def by_opposites(answer: str, question: str) -> str:
+    """An answer "Yes: Paid by card." to "Did they pay cash?" as "No: Paid by card."; others stay. Of the written
+    documents' questions that this meets 95 of 95 are answered with no (docs/LOG.md)."""
+    found = _VERDICT_FIRST.fullmatch(answer)
+    if not found or found["verdict"] == "No" or _UNCLEAR.search(found["proof"]) or _NEGATED.search(question):
+        return answer
+    asked, told = (set(re.findall(r"[a-z]+", text.lower())) for text in (question, found["proof"]))
+    asked, told = ({_ONE.get(word, word) for word in words} for words in (asked, told))
+    for one, other in _OPPOSITES:
+        for said, meant in ((one, other), (other, one)):
+            if said in asked and meant in told and said not in told and meant not in asked:
+                return f"No: {answer.removeprefix('Yes: ')}"
+    return answer
+
+
+def stream_verdict_first(pieces: Generator[tuple[str, int]], question: str = "") -> Generator[tuple[str, int]]:
     """(piece of text, tokens so far) as they come; what may become a proof waits, with empty pieces, for its verdict.
     Closing it closes `pieces`."""
     held, count, waiting = "", 0, True
@@ -47,7 +66,7 @@ def stream_verdict_first(pieces: Generator[tuple[str, int]]) -> Generator[tuple[
                 piece = "" if waiting else held
             yield piece, count
     if waiting and held:
-        yield verdict_first(held), count
+        yield by_opposites(verdict_first(held), question), count
 
 
 def _parts(written: str) -> tuple[str, str]:
