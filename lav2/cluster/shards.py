@@ -50,7 +50,9 @@ class Worker:
         captioner = SimpleNamespace(settings=ready.captioner.settings, prompt=ready.captioner.prompt)
         names = ("preset", "versions", "hashes", "settings")
         kept = {name: getattr(ready, name) for name in names}
-        return SimpleNamespace(**kept, captioner=captioner, parts=SimpleNamespace(tokenizer=ready.parts.tokenizer))
+        chat = SimpleNamespace(proof_first=ready.parts.chat.proof_first)
+        parts = SimpleNamespace(tokenizer=ready.parts.tokenizer, chat=chat)
+        return SimpleNamespace(**kept, captioner=captioner, parts=parts)
 
     def _loaded(self) -> EvaluationRunner:
         if self._runner is None:
