@@ -62,11 +62,11 @@ def instruction_sample(
 ) -> Sample | None:
     """The prompt that the assistant would build, the answers and their end token; only these are learned.
 
+    None where not even the first exchange fits into MAX_TOKENS.
+
     Args:
         proof_first: an answer "No: Cash only." is learned proof first (lav2.text.proofs). Earlier turns show it as
             people read it and are not learned then.
-
-    None where not even the first exchange fits into MAX_TOKENS.
     """
     for count in range(len(row.turns), 0, -1):
         sample = _conversation(row, row.turns[:count], tokenizer, template, proof_first)

@@ -103,7 +103,7 @@ def answered(rows: Sequence[Sequence[str]], question: str) -> str:
         alike = {hours for _, hours in entries if hours.span}
         one = alike.pop() if asked and len(alike) == 1 and _ABOUT.search(question) and _WORD.search(question) else None
         return "" if one is None else one.closes if asked is _CLOSES else one.opens
-    day = weekday(days[0]["first"])
+    day = _number(days[0]["first"])
     entries = [(on, hours) for on, hours in entries if day in on]
     if len(entries) != 1:
         return ""
@@ -131,7 +131,7 @@ def _entries(rows: Sequence[Sequence[str]]) -> list[tuple[frozenset[int], Hours]
     where it is not clear what a span of time, or a day's row, means."""
     lines, found, read = [" ".join(row) for row in rows], [], set[int]()
     for at, line in enumerate(lines):
-        on = on_days(line)
+        on = _days(line)
         if not on:
             continue
         text, also = line, ""
@@ -139,7 +139,7 @@ def _entries(rows: Sequence[Sequence[str]]) -> list[tuple[frozenset[int], Hours]
             not any(map(str.isdigit, line))
             and not _CLOSED.search(line)
             and at + 1 < len(lines)
-            and not on_days(lines[at + 1])
+            and not _days(lines[at + 1])
         ):
             text, also = lines[at + 1], line
             read.add(at + 1)
@@ -161,7 +161,7 @@ def _entries(rows: Sequence[Sequence[str]]) -> list[tuple[frozenset[int], Hours]
 def _hours(text: str, opens: str, closes: str) -> Hours | None:
     """A span of time; None where its ends are no times of day."""
     found = _SPAN.search(text)
-    first, last = minutes(opens), minutes(closes)
+    first, last = _minutes(opens), _minutes(closes)
     if found is None or first is None or last is None:
         return None
     marked = re.search(r"[ap]\.?m", opens + closes, re.IGNORECASE)
@@ -172,17 +172,17 @@ def _hours(text: str, opens: str, closes: str) -> Hours | None:
 
 def _inside(hours: Hours, text: str) -> bool | None:
     """Whether a time lies within the hours; None where it may be either half of the day."""
-    at = minutes(text)
+    at = _minutes(text)
     if at is None:
         return None
     if at < 12 * 60 and not re.search(r"[ap]\.?m|:|noon|midnight", text, re.IGNORECASE):  # at 7: in the morning?
-        both = {hours.first <= either < hours.last for either in (at, at + 12 * 60)}
+        both = {hours.first <= minutes < hours.last for minutes in (at, at + 12 * 60)}
         return both.pop() if len(both) == 1 else None
     return hours.first <= at < hours.last or hours.first <= at + 24 * 60 < hours.last
 
 
-def minutes(text: str) -> int | None:
-    """Minutes since midnight of a time of day ("9:30 pm", "noon"); None where it is none."""
+def _minutes(text: str) -> int | None:
+    """Minutes since midnight of a time of day; None where it is none."""
     low = text.strip().lower()
     if low in ("noon", "midnight"):
         return 12 * 60 if low == "noon" else 24 * 60
@@ -195,8 +195,7 @@ def minutes(text: str) -> int | None:
     return hour * 60 + minute if hour <= 24 and minute < 60 else None
 
 
-def on_days(line: str) -> frozenset[int]:
-    """The days of the week that a text names, ranges included; Monday is 0."""
+def _days(line: str) -> frozenset[int]:
     on: set[int] = set()
     for match in _DAYS.finditer(line):
         if match["all"]:
@@ -206,12 +205,11 @@ def on_days(line: str) -> frozenset[int]:
         elif match["end"]:
             on |= {5, 6}
         else:
-            first = weekday(match["first"])
-            last = weekday(match["last"]) if match["last"] else first
+            first = _number(match["first"])
+            last = _number(match["last"]) if match["last"] else first
             on |= {(first + step) % 7 for step in range((last - first) % 7 + 1)}
     return frozenset(on)
 
 
-def weekday(day: str) -> int:
-    """The number of a day of the week by its name or an abbreviation of it; Monday is 0."""
+def _number(day: str) -> int:
     return next(at for at, name in enumerate(DAYS) if day.lower().startswith(name[:3].lower()))

@@ -1,7 +1,7 @@
 """What a text says outright: the price of the one thing, the cell of the one row and column that a question names, the
-one date that is written there, the opening hours of a day, the state of a list's rows. A model of this
-size takes a neighbouring row or column at times, or refuses; looking up does not. Where more than one part of the text
-fits, nothing is looked up. No torch.
+one date that is written there, the opening hours of a day, the state of a list's rows. A model of this size takes a
+neighbouring row or column at times, or refuses; looking up does not. Where more than one part of the text fits, nothing
+is looked up. No torch.
 """
 
 from __future__ import annotations

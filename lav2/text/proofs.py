@@ -15,8 +15,7 @@ from contextlib import closing
 MARK = ">"  # how a proof begins, as a row of the findings does (experts.prompt_block.ROW)
 _VERDICT_FIRST = re.compile(r"(?P<verdict>Yes|No): (?P<proof>\S[^\n]*?)\.?")
 _VERDICT = re.compile(r"(?P<verdict>Yes|No)\b\.?\s*(?P<more>.*)", re.DOTALL)
-
-_OPPOSITES, _ONE = (("cash", "card"), ("open", "closed")), {"cards": "card"}
+_OPPOSITE = {"cash": "card", "card": "cash", "open": "closed", "closed": "open"}
 _UNCLEAR = re.compile(r"\b(?:and|or|but|also|except|unless|if|no|not|never|only|until|from)\b|n't|[&+/]", re.IGNORECASE)
 _NEGATED = re.compile(r"\b(?:not|no|never|only|without)\b|n't\b", re.IGNORECASE)
 
@@ -45,13 +44,11 @@ def by_opposites(answer: str, question: str) -> str:
     found = _VERDICT_FIRST.fullmatch(answer)
     if not found or found["verdict"] == "No" or _UNCLEAR.search(found["proof"]) or _NEGATED.search(question):
         return answer
-    asked, told = (set(re.findall(r"[a-z]+", text.lower())) for text in (question, found["proof"]))
-    asked, told = ({_ONE.get(word, word) for word in words} for words in (asked, told))
-    for one, other in _OPPOSITES:
-        for said, meant in ((one, other), (other, one)):
-            if said in asked and meant in told and said not in told and meant not in asked:
-                return f"No: {answer.removeprefix('Yes: ')}"
-    return answer
+    asked, proof = (set(re.findall(r"card(?=s?\b)|[a-z]+", text.lower())) for text in (question, found["proof"]))
+    opposite = any(
+        {word, other} & asked == {word} and {word, other} & proof == {other} for word, other in _OPPOSITE.items()
+    )
+    return f"No: {answer.removeprefix('Yes: ')}" if opposite else answer
 
 
 def stream_verdict_first(pieces: Generator[tuple[str, int]], question: str = "") -> Generator[tuple[str, int]]:

@@ -49,9 +49,8 @@ def distil(
     target = torch.device(preflight.device(device))
     report(preflight.check(preset, training_precision(target), str(target)))
     llm, tokenizer = load_llm(preset.llm, getattr(torch, training_precision(target)), target)
-    plain = AdaptedLlama(
-        llm, replace(preset.adapter_config, fusion="late", proof_first=False)
-    ).eval()  # a new adapter is the identity
+    identity = replace(preset.adapter_config, fusion="late", proof_first=False)  # as a new adapter is
+    plain = AdaptedLlama(llm, identity).eval()
     texts = [prompt_of(InstructionRow(None, (Turn(text, ""),)), tokenizer, preset.template) for text in asked]
     answers = answer_all(plain, tokenizer, texts, [None] * len(texts), None, PLAIN_ANSWER)
     rows = [
