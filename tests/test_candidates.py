@@ -20,11 +20,12 @@ from lav2.documents import candidates as of_documents
 from lav2.errors import LAV2Error
 from lav2.events import Sampling
 from lav2.inference import search, streaming
-from lav2.inference.sampler import SequenceSampler
+from lav2.inference.sampler import Bias, RowBias, SequenceSampler
 from lav2.model.vision import VisionTower
 from lav2.text import grounding, weighing
 from lav2.text.corrections import corrected
 from lav2.text.verdict import verdict
+from lav2.text.weighing import Likely
 from lav2.ui import texts
 from lav2.ui.views import source_of
 
@@ -221,7 +222,7 @@ def test_the_colour_of_a_kinds_surest_box_weighs_where_its_colour_is_asked():
 
 
 def test_a_likely_answer_is_lifted_as_long_as_the_answer_goes_on_like_it():
-    likely = [[([2, 3, 2], 5.0), ([2, 2], 3.0)], [([2, 3], 5.0)], []]
+    likely = [RowBias([Bias([2, 3, 2], 5.0), Bias([2, 2], 3.0)]), RowBias([Bias([2, 3], 5.0)]), RowBias()]
     choice = SequenceSampler(Sampling(temperature=0.0), [0], [[1], [1], [1]], likely)
     logits = torch.tensor([[0.0, 4.0, 0.0, 0.0], [0.0, 6.0, 0.0, 0.0], [0.0, 4.0, 0.0, 0.0]])
     said = [choice(logits.clone()) for _ in range(4)]
@@ -230,7 +231,11 @@ def test_a_likely_answer_is_lifted_as_long_as_the_answer_goes_on_like_it():
 
 def test_likely_answers_change_what_one_and_many_prompts_are_answered():
     model, words = open_gates(adapted()), tokenizer()
-    visual, prompts, likely = model.visual_prompt(clip_tokens(2)), ["w1 w2", "w3"], [{"w7": 50.0, "w8": 1.0}, {}]
+    visual, prompts, likely = (
+        model.visual_prompt(clip_tokens(2)),
+        ["w1 w2", "w3"],
+        [Likely({"w7": 50.0, "w8": 1.0}), Likely()],
+    )
     plain = search.batch(model, words, prompts, model.prompt_kv(visual), GREEDY)
     moved = search.batch(model, words, prompts, model.prompt_kv(visual), GREEDY, likely)
     assert moved[0].startswith("w7") and moved[0] != plain[0] and moved[1] == plain[1]

@@ -1,6 +1,8 @@
 """Adapters on disk: exactly the trained tensors, strict both ways, and they know their base."""
 
 import json
+import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -51,6 +53,27 @@ def test_an_exported_adapter_is_half_as_large_and_answers_the_same_to_float16_ro
     loaded = checkpoint.load(tmp_path / "half", llama(), tokenizer())
     torch.testing.assert_close(logits(loaded), logits(model), atol=2e-2, rtol=0)
     assert checkpoint.read_notes(tmp_path / "half") == {"stage": "test"}
+
+
+def test_the_mean_of_two_states_lies_between_them_and_names_both(saved, tmp_path):
+    model, folder = saved
+    moved = {name: tensor + 0.5 for name, tensor in model.adapter_parameters().items()}
+    shutil.copytree(folder, tmp_path / "later")
+    save_file(
+        {name: tensor.detach().contiguous() for name, tensor in moved.items()}, tmp_path / "later/adapter.safetensors"
+    )
+    checkpoint.export(folder, tmp_path / "mean", tmp_path / "later")
+    mean = load_file(tmp_path / "mean/adapter.safetensors")
+    for name, tensor in load_file(folder / "adapter.safetensors").items():
+        torch.testing.assert_close(mean[name].float(), tensor + 0.25, atol=2e-3, rtol=1e-3)
+    assert list(checkpoint.read_notes(tmp_path / "mean")["mean"]) == [str(folder), str(tmp_path / "later")]
+
+
+def test_the_mean_of_adapters_of_another_make_is_refused(saved, tmp_path):
+    other = adapted(replace(LATE, prompt_length=LATE.prompt_length + 1))
+    checkpoint.save(other, tmp_path / "other", base_identity(llama(), tokenizer(), "tiny"))
+    with pytest.raises(LAV2Error, match="of another make"):
+        checkpoint.export(saved[1], tmp_path / "mean", tmp_path / "other")
 
 
 def test_another_architecture_is_refused_by_name(saved):

@@ -28,6 +28,8 @@ from lav2.model import checkpoint, preflight
 from lav2.model.adapted import AdaptedLlama
 from lav2.model.llm import Quantize, base_identity, load_llm, share_frozen
 from lav2.model.vision import VisionTower
+from lav2.reading import proof_reader
+from lav2.reading.proof_reader import ProofReader
 
 
 class LoadedModels(NamedTuple):
@@ -40,6 +42,7 @@ class LoadedModels(NamedTuple):
     caption_tower: VisionTower | None
     reranker: ConceptReranker | None
     candidates: CandidateModel | None = None
+    proofs: ProofReader | None = None
 
 
 def versions() -> dict[str, str]:
@@ -165,12 +168,15 @@ def load_parts(
     if answers is not None:
         answers.to(target)
         hashes["caption_answers"] = hashlib.sha256((folder / candidates.CAPTION_ANSWERS).read_bytes()).hexdigest()
+    proofs = proof_reader.load(weights.find(settings.adapter))
+    if proofs is not None:
+        hashes["proofs"] = hashlib.sha256((weights.find(settings.adapter) / checkpoint.PROOFS).read_bytes()).hexdigest()
     beside = preflight.experts_device(str(target))
     expert = build_detector(detector or os.environ.get("LAV2_DETECTOR"), settings, beside)
     parts = {
         "chat": chat, "captioner": captioner, "tokenizer": tokenizer, "tower": tower, "detector": expert,
         "load_seconds": clock.seconds, "hashes": hashes, "at_once": at_once, "caption_tower": own, "reranker": concepts,
-        "candidates": answers,
+        "candidates": answers, "proofs": proofs,
     }  # fmt: skip
     return parts, how
 

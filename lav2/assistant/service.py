@@ -48,7 +48,8 @@ from lav2.inference import backend, native, prefix_cache, scheduler, streaming
 from lav2.model import preflight
 from lav2.model.llm import Quantize
 from lav2.model.vision import VisionTower
-from lav2.text import grounding, language, prompts, proofs, routing, weighing
+from lav2.reading import likely, proof_reader
+from lav2.text import grounding, language, prompts, proofs, routing
 
 
 class Assistant:
@@ -67,7 +68,7 @@ class Assistant:
         at_once: questions that are answered at once.
         caption_tower: the captioner's image encoder, where it is not that of the chat model.
         reranker: of the captioner's drafts.
-        candidates: what tells the caption expert's likely answers.
+        candidates, proofs: what tells the caption expert's likely answers, and the rows of a text that decide.
         experts: those that are asked in the place of its own (lav2.cluster), by name.
     """
 
@@ -85,6 +86,7 @@ class Assistant:
         caption_tower: VisionTower | None = None,
         reranker: ConceptReranker | None = None,
         candidates: CandidateModel | None = None,
+        proofs: proof_reader.ProofReader | None = None,
         experts: Mapping[str, Expert] | None = None,
     ):
         self.preset = preset.name
@@ -96,7 +98,7 @@ class Assistant:
         self.expert_failures: dict[str, ExpertFailure] = {}  # of those that could not be loaded
         self._chat, self._captioner, self._tokenizer = chat, captioner, tokenizer
         self._tower, self._caption_tower, self._reranker = tower, caption_tower or tower, reranker
-        self._candidates = candidates
+        self._candidates, self._proofs = candidates, proofs
         self._scheduler = scheduler.Scheduler(at_once)
         self.captioner = AdapterCaptioner(
             captioner, tokenizer, preset, self._caption_views, reranker, candidates, self._scheduler
@@ -236,8 +238,8 @@ class Assistant:
     @property
     def parts(self) -> LoadedModels:
         """The models themselves, for evaluation in batches."""
-        towers = self._tower, self._caption_tower
-        return LoadedModels(self._chat, self._captioner, self._tokenizer, *towers, self._reranker, self._candidates)
+        beside = self._tower, self._caption_tower, self._reranker, self._candidates, self._proofs
+        return LoadedModels(self._chat, self._captioner, self._tokenizer, *beside)
 
     @property
     def tokenizer(self) -> transformers.PreTrainedTokenizerBase:
@@ -341,7 +343,7 @@ class Assistant:
                     scheduler=self._scheduler,
                     cancel=cancel,
                     prefilled=prefilled.result() if prefilled else None,
-                    likely=weighing.answer_bias(evidence, question, self._chat.proof_first),
+                    likely=likely.of(evidence, question, history, self._chat.proof_first, self._proofs),
                 )
                 if self._chat.proof_first:
                     written = proofs.stream_verdict_first(written, question)

@@ -32,6 +32,8 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     export = command_parser(commands, "export", "an adapter in float16, for shipping", run_export)
     export.add_argument("adapter", type=Path, help="folder of a training run")
     export.add_argument("out", type=Path, help="folder to write")
+    export.add_argument("--mean", type=Path, metavar="FOLDER", help="of another state of the same training: the mean "
+                        "of both is written")  # fmt: skip
 
     presets = command_parser(commands, "presets", "the presets and their sources", run_presets)
     add_options(presets, config.Placing, only=("device",))
@@ -69,7 +71,7 @@ def run_import(options: argparse.Namespace) -> int:
 def run_export(options: argparse.Namespace) -> int:
     from lav2.model import checkpoint
 
-    checkpoint.export(options.adapter, options.out)
+    checkpoint.export(options.adapter, options.out, options.mean)
     return 0
 
 

@@ -7,7 +7,7 @@ The methods that compute take lists and give a list of the same length (`causes`
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -25,7 +25,9 @@ from lav2.evaluation.settings import EvaluationConfig
 from lav2.events import Sampling
 from lav2.image import open_image
 from lav2.model.vision import VisionTower
-from lav2.text import proofs, weighing
+from lav2.reading import likely
+from lav2.text import proofs
+from lav2.text.weighing import NOTHING, Likely
 from lav2.training.grading import answer_all
 
 
@@ -34,7 +36,7 @@ class PromptBatch(NamedTuple):
 
     prompts: Sequence[str]
     images: Sequence[str | None]
-    likely: Sequence[Mapping[str, float]]
+    likely: Sequence[Likely]
 
 
 @dataclass(frozen=True)
@@ -134,8 +136,8 @@ class EvaluationRunner:
         prompts = [prompt_of(row, parts.tokenizer, template, computed_line=computed_line) for row in rows]
         sampling = Sampling(max_new_tokens=self.max_new_tokens)
         first = parts.chat.proof_first
-        likely = [weighing.answer_bias(row.evidence, row.turns[-1].question, first) for row in rows]
-        found = self._generate(prompts, [row.image for row in rows], sampling, likely)
+        biases = [likely.of(row.evidence, row.turns[-1].question, row.turns[:-1], first, parts.proofs) for row in rows]
+        found = self._generate(prompts, [row.image for row in rows], sampling, biases)
         if not first:
             return found
         return [proofs.by_opposites(answer, row.turns[-1].question) for answer, row in zip(found, rows, strict=True)]
@@ -145,10 +147,10 @@ class EvaluationRunner:
         prompts: Sequence[str],
         images: Sequence[str | None],
         sampling: Sampling,
-        likely: Sequence[Mapping[str, float]] | None = None,
+        likely: Sequence[Likely] | None = None,
         captions: bool = False,
     ) -> list[str]:
-        weights = dict(zip(zip(prompts, images, strict=True), likely or [{}] * len(prompts), strict=True))
+        weights = dict(zip(zip(prompts, images, strict=True), likely or [NOTHING] * len(prompts), strict=True))
         asked = list(weights)  # what several arms share is answered once
         texts, photos = [prompt for prompt, _ in asked], [image for _, image in asked]
         said = self.answered(PromptBatch(texts, photos, list(weights.values())), sampling, captions)
@@ -160,5 +162,5 @@ class EvaluationRunner:
         parts = self.assistant.parts
         model = parts.captioner if captions else parts.chat
         features = self.features(asked.images, parts.caption_tower if captions else None)
-        first = list(asked.likely) if any(asked.likely) else None
+        first = list(asked.likely) if any(one.answers or one.following for one in asked.likely) else None
         return answer_all(model, parts.tokenizer, asked.prompts, asked.images, features, sampling, self.batch, first)

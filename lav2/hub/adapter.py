@@ -35,7 +35,7 @@ def stage(
     config = files.read_json(folder / checkpoint.CONFIG)
     _check_tensors(folder / checkpoint.TENSORS)
     out.mkdir(parents=True, exist_ok=True)
-    for name in (checkpoint.TENSORS, checkpoint.CAPTION_PHRASES, checkpoint.CAPTION_ANSWERS):
+    for name in (checkpoint.TENSORS, *checkpoint.BESIDE):
         if (folder / name).exists():
             (out / name).symlink_to((folder / name).resolve())
     _carry_encoder(folder, out, config)

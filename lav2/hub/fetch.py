@@ -60,8 +60,7 @@ def adapter_folder(source: str) -> Path:
     try:
         config = hf_hub_download(repository, checkpoint.CONFIG, **version)
         checkpoint.read_notes(Path(config).parent)  # somebody's whole language model is not fetched first
-        beside = (checkpoint.CAPTION_PHRASES, checkpoint.CAPTION_ANSWERS, ENCODER)
-        names = [checkpoint.CONFIG, checkpoint.TENSORS, *beside]
+        names = [checkpoint.CONFIG, checkpoint.TENSORS, *checkpoint.BESIDE, ENCODER]
         return Path(snapshot_download(repository, allow_patterns=names, **version))
     except LAV2Error as error:
         raise _no_adapter(repository, error.cause) from None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -64,6 +65,21 @@ def looping(written: list[int]) -> int | None:
     return None
 
 
+class Bias(NamedTuple):
+    """Tokens of a likely answer, and what is added to the logit of each from place `start` on."""
+
+    ids: Sequence[int]
+    weight: float
+    start: int = 0
+
+
+class RowBias(NamedTuple):
+    """Likely answers of a row, and what tells from the tokens that are written what is added to which next ones."""
+
+    answers: Sequence[Bias] = ()
+    following: Callable[[Sequence[int]], Mapping[int, float]] | None = None
+
+
 class SequenceSampler:
     """Chooses the next token of each row, until every row has met a stop token or max_new_tokens are out.
 
@@ -74,7 +90,7 @@ class SequenceSampler:
         stop: ids that end a row; a finished row repeats stop[0].
         prompts: of each row, ids that get no penalty.
         bias: of each row, likely answers with what is added to the logit of their next token while the row says the
-            same (see streaming.bias_tokens).
+            same (see streaming.row_bias), and what may follow.
     """
 
     def __init__(
@@ -82,7 +98,7 @@ class SequenceSampler:
         sampling: Sampling,
         stop: Sequence[int],
         prompts: Sequence[Sequence[int]],
-        bias: Sequence[Sequence[tuple[Sequence[int], float]]] = (),
+        bias: Sequence[RowBias] = (),
     ):
         self._bias = bias
         self._sampling, self._stop = sampling, stop
@@ -100,14 +116,15 @@ class SequenceSampler:
     def _lift(self, logits: Tensor) -> None:
         """Add what the likely answers weigh that begin as their rows do; of several with one next token the most."""
         going = []
-        for row, (answers, written) in enumerate(zip(self._bias, self._written, strict=False)):
-            at, weights = len(written), {}
-            going.append([(ids, weight) for ids, weight in answers if at < len(ids) and ids[:at] == written])
-            for ids, weight in going[row]:
-                weights[ids[at]] = max(weight, weights.get(ids[at], weight))
+        for row, ((answers, following), written) in enumerate(zip(self._bias, self._written, strict=False)):
+            at, weights = len(written), dict(following(written)) if following else {}
+            going.append(RowBias([one for one in answers if at < len(one.ids) and one.ids[:at] == written], following))
+            for ids, weight, start in going[row].answers:
+                if at >= start:
+                    weights[ids[at]] = max(weight, weights.get(ids[at], weight))
             for token, weight in weights.items():
                 logits[row, token] += weight
-        self._bias = going if any(going) else ()
+        self._bias = going if any(row.answers or row.following for row in going) else ()
 
     def __call__(self, logits: Tensor) -> list[int]:
         """The next token of each row of logits [B, vocabulary], which may be overwritten.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -13,8 +13,9 @@ from lav2.inference.backend import DecoderBackend, prefill
 from lav2.inference.cache import Cache
 from lav2.inference.sampler import sample
 from lav2.inference.scheduler import Scheduler
-from lav2.inference.streaming import bias_tokens, encode, stop_ids, tokens
+from lav2.inference.streaming import encode, row_bias, stop_ids, tokens
 from lav2.model.adapter import LayerPrompt
+from lav2.text.weighing import Likely
 
 
 def batch(
@@ -23,7 +24,7 @@ def batch(
     prompts: Sequence[str],
     prompt_kv: tuple[LayerPrompt | None, ...],
     sampling: Sampling,
-    likely: Sequence[Mapping[str, float]] = (),
+    likely: Sequence[Likely] = (),
 ) -> list[str]:
     """Whole answers to several prompts at once; rows of prompt_kv, and answers that are `likely` (streaming.stream),
     belong to the prompts in order."""
@@ -32,7 +33,7 @@ def batch(
     stops = stop_ids(tokenizer)
     input_ids = torch.tensor([[stops[0]] * (length - len(row)) + row for row in rows], device=model.device)
     mask = torch.tensor([[0] * (length - len(row)) + [1] * len(row) for row in rows], device=model.device)
-    bias = [bias_tokens(tokenizer, answers) for answers in likely]
+    bias = [row_bias(tokenizer, one) for one in likely]
     columns = list(tokens(model, input_ids, prompt_kv, sampling, stops, mask, bias=bias))
     return [
         tokenizer.decode(answer, skip_special_tokens=True).strip() for answer in torch.stack(columns, dim=1).tolist()

@@ -6,7 +6,7 @@ A model is a DecoderBackend: an `Engine` or an `AdaptedLlama`.
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, suppress
 
 import torch
@@ -18,9 +18,10 @@ from lav2.inference.backend import DecoderBackend, prefill
 from lav2.inference.cache import Cache
 from lav2.inference.engine import Engine
 from lav2.inference.prefix_cache import PrefixCache
-from lav2.inference.sampler import SequenceSampler
+from lav2.inference.sampler import Bias, RowBias, SequenceSampler
 from lav2.inference.scheduler import Cancelled, Scheduler
 from lav2.model.adapter import LayerPrompt
+from lav2.text.weighing import NOTHING, Likely
 
 PrefilledPrefix = tuple[list[int], Cache]  # what was read of a prompt, and the cache that holds it
 
@@ -37,7 +38,7 @@ def tokens(
     scheduler: Scheduler | None = None,
     cancel: threading.Event | None = None,
     prompt: Tensor | None = None,
-    bias: Sequence[Sequence[tuple[Sequence[int], float]]] = (),
+    bias: Sequence[RowBias] = (),
 ) -> Iterator[Tensor]:
     """New tokens [B], step by step, until every row has met a stop token or max_new_tokens are out.
 
@@ -50,7 +51,7 @@ def tokens(
         cancel: with a scheduler, ends a prompt that is being read or waits for it; no token comes then.
         prompt: [B, n], the whole prompt where input_ids is its end; what stands there is not penalised in the answer
             either: a text that is copied from the findings may hold a letter twice.
-        bias: of each row, likely answers and what each adds to the logits of its tokens (`bias_tokens`).
+        bias: of each row, likely answers and what each adds to the logits of its tokens (`row_bias`).
     """
     advance = scheduler.run if scheduler else prefill
     sampler = SequenceSampler(sampling, stop, (input_ids if prompt is None else prompt).tolist(), bias)
@@ -86,7 +87,7 @@ def stream(
     scheduler: Scheduler | None = None,
     cancel: threading.Event | None = None,
     prefilled: PrefilledPrefix | None = None,
-    likely: Mapping[str, float] | None = None,
+    likely: Likely = NOTHING,
 ) -> Generator[tuple[str, int]]:
     """(piece of text, tokens so far) as they come; a piece never ends inside a character of several bytes, and the last
     one may be empty.
@@ -95,7 +96,7 @@ def stream(
         prefixes: with an engine, where the beginning of an earlier prompt about the same `photo` is taken up.
         scheduler, cancel: as of `tokens`.
         prefilled: of `prefill_prefix`.
-        likely: answers that are likely for another reason, see `bias_tokens`.
+        likely: what is likely for another reason, see `row_bias`.
     """
     begin = encode(tokenizer, prompt)
     ids: list[int] = []
@@ -107,7 +108,7 @@ def stream(
         cache = prefixes.take(photo, begin) or model.begin(1, prompt_kv, shared_prefix=prefixes.shared_prefix)
     whole = torch.tensor([begin], device=model.device)
     input_ids = whole[:, cache.length if cache else 0 :]
-    bias = (bias_tokens(tokenizer, likely or {}),)
+    bias = (row_bias(tokenizer, likely),)
     stops = stop_ids(tokenizer)
     chosen = tokens(model, input_ids, prompt_kv, sampling, stops, None, cache, scheduler, cancel, whole, bias)
     try:
@@ -163,11 +164,23 @@ def encode(tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[int]:
     return tokenizer(prompt).input_ids
 
 
-def bias_tokens(tokenizer: PreTrainedTokenizerBase, likely: Mapping[str, float]) -> list[tuple[list[int], float]]:
-    """Token ids of each answer in `likely`, and what is added to the logit of each as long as the answer goes on like
-    it (contextual biasing): a product of the model's chances and others (Hinton 2002, doi
-    10.1162/089976602760128018)."""
-    return [(tokenizer(text, add_special_tokens=False).input_ids, weight) for text, weight in likely.items()]
+def row_bias(tokenizer: PreTrainedTokenizerBase, likely: Likely) -> RowBias:
+    """Token ids of each likely answer, and what is added to the logit of each as long as the answer goes on like it
+    (contextual biasing): a product of the model's chances and others (Hinton 2002, doi 10.1162/089976602760128018).
+    What may follow a text likewise, by the first token of each word."""
+
+    def ids(text: str) -> list[int]:
+        return tokenizer(text, add_special_tokens=False).input_ids if text else []
+
+    def following(written: Sequence[int]) -> dict[int, float]:
+        said = likely.following(tokenizer.decode(written)) if likely.following else {}
+        return {ids(word)[0]: weight for word, weight in said.items()}
+
+    answers = []
+    for said, weight in likely.answers.items():
+        before, then = ("", said) if isinstance(said, str) else said
+        answers.append(Bias(ids(before + then), weight, len(ids(before))))
+    return RowBias(answers, following if likely.following else None)
 
 
 def stop_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:

@@ -24,6 +24,8 @@ from lav2.model.tensors import read_tensors
 CONFIG, TENSORS = "config.json", "adapter.safetensors"
 CAPTION_PHRASES = "phrases.safetensors"  # of the reranker of drafts, in the folder of a caption adapter
 CAPTION_ANSWERS = "answers.safetensors"  # of its candidates for answers, there as well
+PROOFS = "proofs.safetensors"  # what tells the rows that prove yes or no, in the folder of a chat adapter
+BESIDE = (CAPTION_PHRASES, CAPTION_ANSWERS, PROOFS)  # files that go with an adapter
 FORMAT = 1
 FOLDER_SOURCE = "folder:"  # of a source of the image encoder's weights: a file in the adapter's folder
 
@@ -69,17 +71,27 @@ def _write_files(folder: Path, given: dict[str, torch.Tensor], config: dict) -> 
         files.write_text(folder / CONFIG, json.dumps(config, indent=1) + "\n")
 
 
-def export(folder: Path, out: Path) -> None:
+def export(folder: Path, out: Path, other: Path | None = None) -> None:
     """A copy of an adapter in float16, half as large, and of what stands beside it, for shipping; training states are
     left behind.
 
+    Args:
+        other: a later or earlier state of the same training, whose mean with the adapter is written (weights of runs
+            that share their start can be averaged: Wortsman et al. 2022, arXiv 2203.05482).
+
     Raises:
-        LAV2Error: `folder` holds no adapter.
+        LAV2Error: a folder holds no adapter, or the two are made otherwise.
     """
-    config = _read_config(folder)
-    _write_files(out, {name: tensor.half() for name, tensor in _read_tensors(folder).items()}, config)
+    config, given = _read_config(folder), _read_tensors(folder)
+    if other is not None:
+        second, theirs = _read_config(other), _read_tensors(other)
+        if any(config[key] != second[key] for key in ("base", "adapter", "projector", "vision")):
+            raise LAV2Error(f"{folder} and {other} are adapters of another make.", "Give two states of one training.")
+        given = {name: (tensor.float() + theirs[name].float()) / 2 for name, tensor in given.items()}
+        config["notes"] = {"mean": {str(folder): config["notes"], str(other): second["notes"]}}
+    _write_files(out, {name: tensor.half() for name, tensor in given.items()}, config)
     if folder.resolve() != out.resolve():
-        for name in (CAPTION_PHRASES, CAPTION_ANSWERS):
+        for name in BESIDE:
             (out / name).unlink(missing_ok=True)  # of an adapter that was there before
             if (folder / name).exists():
                 shutil.copyfile(folder / name, out / name)

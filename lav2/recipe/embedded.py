@@ -115,11 +115,20 @@ def _plain(run: Run, stage: Stage) -> dict[str, Any]:
     return {"answers": len(files.read_json(file))}
 
 
+def _proofs(run: Run, stage: Stage) -> dict[str, Any]:
+    from lav2.documents import proofs
+    from lav2.model import checkpoint
+
+    out = run.out / stage.name
+    checkpoint.export(run.out / "chat", out)
+    return proofs.teach(out, seed=run.seed, llm=run.preset.llm, epochs=stage.settings["epochs"])
+
+
 def _export(run: Run, stage: Stage) -> dict[str, Any]:
     from lav2.model import checkpoint
 
     mark = {"recipe": run.recipe.name, "manifest": manifest_hash(read_manifest(run.out) or {})}
-    for name, source in (("caption", "answers"), ("chat", "chat")):
+    for name, source in (("caption", "answers"), ("chat", "proofs")):
         folder = run.out / stage.name / name
         checkpoint.export(run.out / source, folder)
         settings = files.read_json(folder / checkpoint.CONFIG)
@@ -167,7 +176,7 @@ EMBEDDED = Recipe("embedded", config.EMBEDDED, config.EFFICIENTNET_LITE2, (
     Stage("rows", "questions and answers: made-up documents, question sets, photos", _rows,
           ("data:captions*.jsonl", "data:boxes.jsonl", "data:boxes_new.jsonl", "data:teacher_boxes.jsonl",
            "data:entities_flickr8k.jsonl.gz", "data:qa/*.jsonl", "data:photos", "assets:encoder/encoder.safetensors",
-           "assets:detector/colours.json"),
+           "assets:detector/colours.json", "assets:documents"),
           ("docs.jsonl", "photos.jsonl", "mix.jsonl", "presence.jsonl"),
           {"documents": 1750, "known": 650, "human": 750, "tied": 450, "templates": 1500},
           version=2, work=Work(looks=1, seconds=1200)),
@@ -184,10 +193,14 @@ EMBEDDED = Recipe("embedded", config.EMBEDDED, config.EFFICIENTNET_LITE2, (
           {"stage": "joint", "steps": 2000, "batch": 6, "accumulate": 3, "together": 10, "warm_steps": 300, "views": 2,
            "dtype": "bfloat16", "adapter": {"lora_rank": 32, "proof_first": True}},
           work=Work(tokens=925, at_once=768, looks=1, seconds=200)),
+    Stage("proofs", "the reader of proofs: which row decides yes or no", _proofs,
+          ("llm", "assets:documents", "made:chat/adapter.safetensors"), (*ADAPTER, "proofs.safetensors"),
+          {"epochs": 1.0}, work=Work(seconds=1800)),
     Stage("export", "both adapters in float16, with the manifest's hash", _export,
-          ("made:answers/adapter.safetensors", "made:answers/answers.safetensors", "made:chat/adapter.safetensors"),
+          ("made:answers/adapter.safetensors", "made:answers/answers.safetensors", "made:proofs/adapter.safetensors",
+           "made:proofs/proofs.safetensors"),
           (*(f"caption/{name}" for name in (*ADAPTER, "phrases.safetensors", "answers.safetensors")),
-           *(f"chat/{name}" for name in ADAPTER))),
+           *(f"chat/{name}" for name in (*ADAPTER, "proofs.safetensors")))),
     Stage("evaluate", "captions of the photos of the split val, scored", _evaluate,
           (*FROZEN, "made:export/caption/adapter.safetensors", "made:export/caption/phrases.safetensors"),
           ("captions.json",), {"limit": None}, work=Work(seconds=1800), optional=True),

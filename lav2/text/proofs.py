@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Generator
 from contextlib import closing
+from typing import NamedTuple
 
 MARK = ">"  # how a proof begins, as a row of the findings does (experts.prompt_block.ROW)
 _VERDICT_FIRST = re.compile(r"(?P<verdict>Yes|No): (?P<proof>\S[^\n]*?)\.?")
@@ -18,6 +19,18 @@ _VERDICT = re.compile(r"(?P<verdict>Yes|No)\b\.?\s*(?P<more>.*)", re.DOTALL)
 _OPPOSITE = {"cash": "card", "card": "cash", "open": "closed", "closed": "open"}
 _UNCLEAR = re.compile(r"\b(?:and|or|but|also|except|unless|if|no|not|never|only|until|from)\b|n't|[&+/]", re.IGNORECASE)
 _NEGATED = re.compile(r"\b(?:not|no|never|only|without)\b|n't\b", re.IGNORECASE)
+
+
+class Proof(NamedTuple):
+    """A row or cell that may decide a yes-or-no question.
+
+    Attributes:
+        text: its words, without a full stop.
+        chance: that it is the one that decides, 0..1.
+    """
+
+    text: str
+    chance: float
 
 
 def proof_first(answer: str) -> str:
@@ -36,6 +49,18 @@ def verdict_first(written: str) -> str:
         return row if not verdict else written
     said = f"{found['verdict']}: {row}" + ("" if row[-1] in "!?" else ".")
     return f"{said} {found['more']}".strip()
+
+
+def parted(answer: str) -> tuple[str, str]:
+    """ "Yes" or "No" and its proof, of an answer "No: Cash only."; two empty texts of other answers."""
+    found = _VERDICT_FIRST.fullmatch(answer)
+    return (found["verdict"], found["proof"]) if found else ("", "")
+
+
+def awaits_verdict(written: str) -> str:
+    """The proof in what a model wrote so far, where yes or no comes next; else ""."""
+    row, newline, more = written.lstrip().partition("\n")
+    return row.removeprefix(MARK).strip().removesuffix(".") if newline and not more and row.startswith(MARK) else ""
 
 
 def by_opposites(answer: str, question: str) -> str:

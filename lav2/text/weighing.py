@@ -8,18 +8,40 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from experts.evidence import Detections, Evidence
 from experts.prompt_block import text_rows
 from experts.render import numbered
 from lav2.text import amounts, claims, grounding, lookups, proofs
 
+# An answer, or what may follow where the model has written the first part by itself.
+Said = str | tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Likely:
+    """What is likely for another reason than that the model says so.
+
+    Attributes:
+        answers: with what each adds to the logits of its tokens, as long as the answer goes on like it.
+        following: what is written so far -> words that may come next, with what each adds to its logit.
+    """
+
+    answers: Mapping[Said, float] = field(default_factory=dict)
+    following: Callable[[str], Mapping[str, float]] | None = None
+
+
+NOTHING = Likely()
+
+
 # Of a likely answer: the share of its chance, against that of an answer which is not told, in the logit of each token.
 BIAS, UNTOLD = 2.0, 0.05
 COLOURS_RIGHT = (0.69, 0.14)  # how often a box's first and second colour is right (docs/detector.md)
 COUNT_RIGHT = 0.4  # how often the number of boxes is what people answer (docs/LOG.md)
 SURE = 0.95  # how often arithmetic on prices is right (docs/LOG.md)
+VERDICT = 2.0  # share of a verdict's log-odds in its logit, chosen on held-out documents (docs/LOG.md)
 LOOKED_UP = 0.998  # how often what is looked up in made-up documents is right; of written ones 330 of 353 (docs/LOG.md)
 
 _COLOUR = re.compile(
@@ -37,29 +59,37 @@ _COUNT = re.compile(
 )
 
 
-def answer_bias(evidence: Mapping[str, Evidence], question: str, proof_first: bool = False) -> dict[str, float]:
+def answer_bias(
+    evidence: Mapping[str, Evidence], question: str, proof_first: bool = False, told: Sequence[proofs.Proof] = ()
+) -> dict[Said, float]:
     """Likely answers as the chat writes them -> what each adds to the logits of its tokens, as long as the answer goes
     on like it: where the question compares prices how the answer begins (lav2.text.amounts), else what the text says
     outright (lav2.text.lookups), else the caption expert's answers and numbers, colours and kinds that boxes tell.
 
     Args:
         proof_first: the model writes a proof before yes or no (lav2.text.proofs).
+        told: rows that may decide, where it does (lav2.reading.proof_reader).
     """
     rows, sure = text_rows(evidence), BIAS * math.log(SURE / UNTOLD)
     if amounts.compares(question) and (prices := amounts.compared(rows, question)):
         return {prices.begins: sure} if prices.begins else {}
     if said := lookups.looked_up(rows, question):
         return {said: BIAS * math.log(LOOKED_UP / (1 - LOOKED_UP))}
-    weights = {}
+    weights: dict[Said, float] = {}
     for answer, chance in grounding.candidates_for(evidence, question):
         said = answer[:1].upper() + answer[1:]
         weights[said] = BIAS * max(0.0, math.log(max(chance, 1e-3) / UNTOLD))
-    for told in (_count, _colours, _of_group):
-        for said, chance in told(evidence, question):
+    for boxes_tell in (_count, _colours, _of_group):
+        for said, chance in boxes_tell(evidence, question):
             weights[said] = max(weights.get(said, 0.0), BIAS * math.log(chance / UNTOLD))
     if proof_first and rows and (closed := max(weights.get("Yes", 0.0), weights.get("No", 0.0))):
         weights[proofs.MARK] = closed  # what a text proves is no less likely for what photos mostly show
-    return weights
+    return weights | (_proofs(told) if proof_first else {})
+
+
+def _proofs(told: Sequence[proofs.Proof]) -> dict[Said, float]:
+    """Rows that may decide, once the model has begun to write one."""
+    return {(proofs.MARK, f" {text}"): BIAS * math.log(max(chance / UNTOLD, 1.0)) for text, chance in told}
 
 
 def _count(evidence: Mapping[str, Evidence], question: str) -> list[tuple[str, float]]:

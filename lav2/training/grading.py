@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 from tqdm import tqdm
@@ -28,7 +28,7 @@ def answer_all(
     features: FeatureCache | None,
     sampling: Sampling,
     batch: int = 32,
-    likely: Sequence[Mapping[str, float]] | None = None,
+    likely: Sequence[weighing.Likely] | None = None,
 ) -> list[str]:
     """Answers to prompts about photos, in their order; rows of like length go through the model together.
 
@@ -74,7 +74,9 @@ def grade(
     rows = [row for row in rows if "truth" in row.facts]
     prompts = [prompt_of(row, tokenizer, template) for row in rows]
     sampling = Sampling(max_new_tokens=48)
-    likely = [weighing.answer_bias(row.evidence, row.turns[-1].question, model.proof_first) for row in rows]
+    likely = [
+        weighing.Likely(weighing.answer_bias(row.evidence, row.turns[-1].question, model.proof_first)) for row in rows
+    ]
     answers = answer_all(model, tokenizer, prompts, [row.image for row in rows], features, sampling, likely=likely)
     right: dict[str, list[bool]] = {}
     obeyed = []

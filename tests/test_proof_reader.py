@@ -1,0 +1,155 @@
+"""The reader of proofs tells which row decides a yes-or-no question and whether it means yes."""
+
+import pickle
+
+import pytest
+import torch
+from tiny import adapted, clip_tokens, open_gates, tokenizer
+
+from experts.evidence import from_json
+from lav2.config import EMBEDDED
+from lav2.documents import proofs as learning
+from lav2.documents import written
+from lav2.documents.layout import ocr_json
+from lav2.errors import LAV2Error
+from lav2.events import Sampling, Turn
+from lav2.inference import search, streaming
+from lav2.inference.sampler import Bias, RowBias, SequenceSampler
+from lav2.model.checkpoint import PROOFS
+from lav2.reading import likely, proof_reader
+from lav2.reading.words import alone, asked, candidates, relation, words
+from lav2.text import weighing
+from lav2.text.proofs import Proof
+from lav2.text.weighing import NOTHING, Likely
+from lav2.weights import find
+
+GREEDY = Sampling(max_new_tokens=4, repetition_penalty=1.0)
+SIGN = [
+    ["CITY LIBRARY"],
+    ["Mon - Fri", "9 - 18"],
+    ["Dogs on a lead only"],
+    ["No food or drinks"],
+    ["Cards not accepted"],
+]
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    return proof_reader.load(find(EMBEDDED.adapter))
+
+
+@pytest.mark.parametrize(
+    ("question", "row", "yes"),
+    [
+        ("may my dog come along?", "Dogs on a lead only", True),
+        ("can I bring a sandwich?", "No food or drinks", False),
+        ("is food forbidden here?", "No food or drinks", True),
+        ("can I pay by card?", "Cards not accepted", False),
+    ],
+)
+def test_the_shipped_reader_tells_the_row_that_decides_and_what_it_means(shipped, question, row, yes):
+    assert shipped.told(SIGN, question)[0].text == row
+    assert list(shipped.verdict(question)(f"> {row}\n")) == ["Yes" if yes else "No"]
+
+
+def test_the_shipped_reader_is_right_about_most_held_out_documents(shipped):
+    held = learning.texts(written.templates(held=True)[::8], 1)
+    scores = learning.score(shipped, held)
+    assert scores["questions"] > 150 and scores["row"] > 0.65 and scores["verdict of the true row"] > 0.68
+
+
+def test_rows_weigh_once_a_proof_is_begun():
+    told = (Proof("Cash only", 0.8), Proof("Open daily", 0.06))
+    weights = weighing.answer_bias({}, "may I pay by card?", proof_first=True, told=told)
+    assert weights[">", " Cash only"] > 5 * weights[">", " Open daily"] > 0
+    assert weighing.answer_bias({}, "may I pay by card?", told=told) == {}  # to a model that writes no proofs
+
+
+@pytest.mark.parametrize("written", ["", "Cash only\n", "> Cash only", "> Cash only\nNo", ">\n", "> - -\n"])
+def test_a_verdict_is_told_behind_a_proof_alone(shipped, written):
+    assert shipped.verdict("may I pay by card?")(written) == {}
+
+
+def test_what_follows_a_beginning_weighs_nothing_before_it_stands_there():
+    likely = RowBias([Bias([2, 3], 9.0, start=1)])
+    choice = SequenceSampler(Sampling(temperature=0.0), [0], [[1], [1]], [likely] * 2)
+    logits = torch.tensor([[0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0]])
+    assert [choice(logits.clone()) for _ in range(2)] == [[1, 2], [1, 3]]  # the second row began with 2 by itself
+
+
+def test_an_answer_goes_on_as_what_it_says_makes_likely():
+    model, text = open_gates(adapted()), tokenizer()
+    photo = model.prompt_kv(model.visual_prompt(clip_tokens()))
+
+    def answer(likely):
+        pieces = streaming.stream(model, text, "w1 w2", photo, GREEDY, likely=likely)
+        return "".join(piece for piece, _ in pieces).split()
+
+    plain = answer(NOTHING)
+    other = "w7" if plain[1] != "w7" else "w8"
+    assert answer(Likely({(plain[0], f" {other}"): 90.0}))[:2] == [plain[0], other]
+    assert answer(Likely({("w9 w9", f" {other}"): 90.0})) == plain
+    moved = Likely(following=lambda written: {other: 90.0} if written == plain[0] else {})
+    assert answer(moved)[:2] == [plain[0], other]
+    twice = model.prompt_kv(model.visual_prompt(clip_tokens().repeat(2, 1, 1)))
+    whole = search.batch(model, text, ["w1 w2"] * 2, twice, GREEDY, [moved, NOTHING])
+    assert whole[0].split()[:2] == [plain[0], other] and whole[1].split() == plain
+
+
+def test_numbers_lie_below_above_or_between_those_of_a_row():
+    told = lambda question, row: relation(words(question), words(row))[:5]  # noqa: E731
+    assert told("is it free for a 5 year old", "Under 6 free") == [1, 1, 0, 0, 0]
+    assert told("may I come at 19:00", "9:00 - 18:00") == [1, 0, 1, 0, 0]
+    assert told("and at 12", "9 - 18") == [1, 0, 0, 0, 1]
+    assert told("may dogs come", "9 - 18") == [0, 0, 0, 0, 0]
+
+
+def test_cells_and_rows_are_candidates_with_what_stands_around_them():
+    rows = [["Route", "Dogs"], ["12", "free"]]
+    found = candidates(rows, [["Route", "Dogs"], ["12", "Dogs: free"]])
+    assert [one.text for one in found] == ["Route", "Dogs", "Route Dogs", "12", "free", "12 free"]
+    assert found[4].parts == (["free"], ["12"], ["dogs"], ["route", "dogs"])
+    assert candidates([["---"]], [["---"]]) == []
+
+
+def test_a_few_documents_teach_which_row_decides():
+    learned = learning.texts(written.templates()[:60], 1)
+    model = learning.learn(learned, epochs=2.0)
+    assert learning.score(model, learned)["row"] > 0.6
+    assert model.told(SIGN, "") == () == model.told([], "may I?")
+
+
+def test_documents_without_yes_or_no_teach_nothing():
+    with pytest.raises(LAV2Error, match="no yes-or-no"):
+        learning.learn([])
+
+
+def test_a_reader_is_the_same_after_it_was_written_and_a_damaged_file_is_told(tmp_path, shipped):
+    proof_reader.save(shipped, tmp_path)
+    again = proof_reader.load(tmp_path)
+    assert again.told(SIGN, "may I eat?") == shipped.told(SIGN, "may I eat?")
+    (tmp_path / PROOFS).write_bytes(b"no tensors")
+    with pytest.raises(LAV2Error, match="cannot be read"):
+        proof_reader.load(tmp_path)
+    (tmp_path / PROOFS).unlink()
+    assert proof_reader.load(tmp_path) is None
+
+
+def test_the_reader_knows_the_question_before_and_is_asked_for_texts_alone(shipped):
+    evidence = {"ocr": from_json("ocr", ocr_json(SIGN))}
+    with_text = likely.of(evidence, "and a cat?", [Turn("may my dog come in?", "Yes")], True, shipped)
+    assert any(isinstance(said, tuple) for said in with_text.answers) and with_text.following("> No food\n")
+    for other in (likely.of({}, "may I?", [], True, shipped), likely.of(evidence, "may I?", [], False, shipped)):
+        assert other == NOTHING
+
+
+def test_a_verdict_goes_to_another_process_without_its_networks(shipped):
+    verdict = shipped.verdict("may I eat here?")
+    sent = pickle.dumps(verdict)
+    assert len(sent) < 1000
+    assert pickle.loads(sent)("> No food or drinks\n") == verdict("> No food or drinks\n")
+
+
+def test_the_words_before_a_question_are_read_behind_it():
+    assert asked("and a cat?", "may my dog?") == ["and", "a", "cat", "#earlier", "may", "my", "dog"]
+    assert alone("Cash only").parts == (["cash", "only"], [], [], [])
