@@ -52,6 +52,25 @@ def test_the_shipped_reader_tells_the_row_that_decides_and_what_it_means(shipped
     assert list(shipped.verdict(question)(f"> {row}\n")) == ["Yes" if yes else "No"]
 
 
+@pytest.mark.parametrize(
+    ("question", "row", "said"),
+    [
+        ("Did they pay cash?", "Paid by card", "No"),
+        ("can I pay with my card", "Cash please", "No"),
+        ("Is it open on Monday?", "Mon closed", "No"),
+        ("is it closed on Monday?", "Mon closed", "Yes"),
+        ("Can I pay by card?", "Cards and cash accepted", "Yes"),
+        ("is lunch included?", "Lunch is extra", "No"),
+        ("do I have to book?", "No booking needed", "No"),
+        ("are there tickets left?", "SOLD OUT", "No"),
+        ("is it sold out?", "SOLD OUT", "Yes"),
+        ("is it vegan?", "contains milk", "No"),
+    ],
+)
+def test_a_row_with_the_opposite_of_what_is_asked_is_a_no(shipped, question, row, said):
+    assert list(shipped.verdict(question)(f"> {row}\n")) == [said]
+
+
 def test_the_shipped_reader_is_right_about_most_held_out_documents(shipped):
     held = learning.texts(written.templates(held=True)[::8], 1)
     scores = learning.score(shipped, held)

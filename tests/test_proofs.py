@@ -44,8 +44,8 @@ def test_other_answers_stay_as_they_are(answer):
     assert proofs.proof_first(answer) == answer == proofs.verdict_first(answer)
 
 
-def streamed(*pieces, question=""):
-    return list(proofs.stream_verdict_first(((piece, at + 1) for at, piece in enumerate(pieces)), question))
+def streamed(*pieces):
+    return list(proofs.stream_verdict_first((piece, at + 1) for at, piece in enumerate(pieces)))
 
 
 @pytest.mark.parametrize(
@@ -95,25 +95,3 @@ def test_a_likely_yes_of_photos_does_not_keep_a_text_from_proving_a_no():
     assert weights[proofs.MARK] == weights["Yes"] > weights["No"]
     assert proofs.MARK not in weighing.answer_bias({"caption": caption}, asked, proof_first=True)
     assert proofs.MARK not in weighing.answer_bias({"caption": caption, "ocr": ocr}, asked)
-
-
-@pytest.mark.parametrize(
-    ("question", "answer", "read"),
-    [
-        ("Did they pay cash?", "Yes: Paid by card.", "No: Paid by card."),
-        ("can I pay with my card", "Yes: Cash please.", "No: Cash please."),
-        ("Is it open on Monday?", "Yes: Mon closed.", "No: Mon closed."),
-        ("Did they pay cash?", "No: Paid by card.", "No: Paid by card."),
-        ("Can I pay by card?", "Yes: Cards and cash accepted.", "Yes: Cards and cash accepted."),
-        ("Is it open on a holiday?", "Yes: Mondays closed except holidays.", "Yes: Mondays closed except holidays."),
-        ("Do they not take cash?", "Yes: Card payments.", "Yes: Card payments."),
-        ("Did they pay?", "Yes: Paid by card.", "Yes: Paid by card."),
-        ("Is it open?", "Yes, 9 - 5.", "Yes, 9 - 5."),
-    ],
-)
-def test_a_row_with_the_opposite_of_what_is_asked_is_a_no(question, answer, read):
-    assert proofs.by_opposites(answer, question) == read
-
-
-def test_the_opposite_counts_in_the_streamed_answer():
-    assert streamed("> Paid by", " card\n", "Yes.", question="Did they pay cash?")[-1] == ("No: Paid by card.", 3)

@@ -346,7 +346,7 @@ class Assistant:
                     likely=likely.of(evidence, question, history, self._chat.proof_first, self._proofs),
                 )
                 if self._chat.proof_first:
-                    written = proofs.stream_verdict_first(written, question)
+                    written = proofs.stream_verdict_first(written)
                 stream = held.enter_context(contextlib.closing(written))
             while not cancel.is_set():
                 piece = next(stream, None)

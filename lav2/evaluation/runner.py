@@ -26,7 +26,6 @@ from lav2.events import Sampling
 from lav2.image import open_image
 from lav2.model.vision import VisionTower
 from lav2.reading import likely
-from lav2.text import proofs
 from lav2.text.weighing import NOTHING, Likely
 from lav2.training.grading import answer_all
 
@@ -137,10 +136,7 @@ class EvaluationRunner:
         sampling = Sampling(max_new_tokens=self.max_new_tokens)
         first = parts.chat.proof_first
         biases = [likely.of(row.evidence, row.turns[-1].question, row.turns[:-1], first, parts.proofs) for row in rows]
-        found = self._generate(prompts, [row.image for row in rows], sampling, biases)
-        if not first:
-            return found
-        return [proofs.by_opposites(answer, row.turns[-1].question) for answer, row in zip(found, rows, strict=True)]
+        return self._generate(prompts, [row.image for row in rows], sampling, biases)
 
     def _generate(
         self,

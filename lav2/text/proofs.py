@@ -16,9 +16,6 @@ from typing import NamedTuple
 MARK = ">"  # how a proof begins, as a row of the findings does (experts.prompt_block.ROW)
 _VERDICT_FIRST = re.compile(r"(?P<verdict>Yes|No): (?P<proof>\S[^\n]*?)\.?")
 _VERDICT = re.compile(r"(?P<verdict>Yes|No)\b\.?\s*(?P<more>.*)", re.DOTALL)
-_OPPOSITE = {"cash": "card", "card": "cash", "open": "closed", "closed": "open"}
-_UNCLEAR = re.compile(r"\b(?:and|or|but|also|except|unless|if|no|not|never|only|until|from)\b|n't|[&+/]", re.IGNORECASE)
-_NEGATED = re.compile(r"\b(?:not|no|never|only|without)\b|n't\b", re.IGNORECASE)
 
 
 class Proof(NamedTuple):
@@ -63,20 +60,7 @@ def awaits_verdict(written: str) -> str:
     return row.removeprefix(MARK).strip().removesuffix(".") if newline and not more and row.startswith(MARK) else ""
 
 
-def by_opposites(answer: str, question: str) -> str:
-    """An answer "Yes: Paid by card." to "Did they pay cash?" as "No: Paid by card."; others stay. Of the written
-    documents' questions that this meets 95 of 95 are answered with no (docs/LOG.md)."""
-    found = _VERDICT_FIRST.fullmatch(answer)
-    if not found or found["verdict"] == "No" or _UNCLEAR.search(found["proof"]) or _NEGATED.search(question):
-        return answer
-    asked, proof = (set(re.findall(r"card(?=s?\b)|[a-z]+", text.lower())) for text in (question, found["proof"]))
-    opposite = any(
-        {word, other} & asked == {word} and {word, other} & proof == {other} for word, other in _OPPOSITE.items()
-    )
-    return f"No: {answer.removeprefix('Yes: ')}" if opposite else answer
-
-
-def stream_verdict_first(pieces: Generator[tuple[str, int]], question: str = "") -> Generator[tuple[str, int]]:
+def stream_verdict_first(pieces: Generator[tuple[str, int]]) -> Generator[tuple[str, int]]:
     """(piece of text, tokens so far) as they come; what may become a proof waits, with empty pieces, for its verdict.
     Closing it closes `pieces`."""
     held, count, waiting = "", 0, True
@@ -88,7 +72,7 @@ def stream_verdict_first(pieces: Generator[tuple[str, int]], question: str = "")
                 piece = "" if waiting else held
             yield piece, count
     if waiting and held:
-        yield by_opposites(verdict_first(held), question), count
+        yield verdict_first(held), count
 
 
 def _parts(written: str) -> tuple[str, str]:
