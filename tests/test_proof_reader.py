@@ -89,6 +89,12 @@ def test_a_verdict_is_told_behind_a_proof_alone(shipped, written):
     assert shipped.verdict("may I pay by card?")(written) == {}
 
 
+@pytest.mark.parametrize("question", ["", "?", "카드로 계산할 수 있나요?"])
+def test_a_question_without_words_that_it_knows_is_left_to_the_model(shipped, question):
+    assert shipped.told(SIGN, question) == ()
+    assert shipped.verdict(question)("> Cash only\n") == {}
+
+
 def test_what_follows_a_beginning_weighs_nothing_before_it_stands_there():
     likely = RowBias([Bias([2, 3], 9.0, start=1)])
     choice = SequenceSampler(Sampling(temperature=0.0), [0], [[1], [1]], [likely] * 2)

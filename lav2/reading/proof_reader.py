@@ -98,10 +98,10 @@ class Verdict:
 
     @torch.inference_mode()
     def __call__(self, written: str) -> dict[str, float]:
-        proof = awaits_verdict(written)
-        if not proof or not words(proof):
+        proof, question = awaits_verdict(written), asked(*self._asked)
+        if not words(proof) or not question:
             return {}
-        yes = weighing.VERDICT * self._reader.decide([asked(*self._asked)], [proof]).item()
+        yes = weighing.VERDICT * self._reader.decide([question], [proof]).item()
         return {"Yes": yes} if yes > 0 else {"No": -yes}
 
     def __reduce__(self):
