@@ -1,7 +1,10 @@
 """Made-up documents: answers stand on the page as it was read, denials are balanced, rows come back as laid out."""
 
 import json
+import os
 import random
+import subprocess
+import sys
 from collections import Counter
 
 import pytest
@@ -174,3 +177,23 @@ def test_a_mix_keeps_questions_about_one_photo_together_and_no_kind_above_its_sh
     groups = [{"image": str(n // 3), "evidence": {}} for n in range(30)]
     chosen = Counter(row["image"] for row in _whole_groups(groups, 10, random.Random(1)))
     assert sum(chosen.values()) == 12 and set(chosen.values()) == {3}
+
+
+DRAWS = """
+from random import Random
+from lav2.documents import limits, rows, written
+texts = written.templates()[::40]
+drawn = [written.drawn(Random(f"{i}"), text, 0.01) for i, text in enumerate(texts)]
+drawn += [rows.document(Random(f"{i}")) for i in range(100)]
+print([(one.rows, one.asks) for one in drawn], [limits.drawn(Random(i)) for i in range(100)])
+"""
+
+
+@pytest.mark.slow
+def test_a_seed_draws_the_same_documents_in_every_process():
+    one, other = (
+        subprocess.run([sys.executable, "-c", DRAWS], env=os.environ | {"PYTHONHASHSEED": seed}, capture_output=True)
+        for seed in ("1", "2")
+    )
+    assert len(one.stdout) > 10000, one.stderr[-500:]
+    assert one.stdout == other.stdout

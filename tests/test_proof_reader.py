@@ -126,6 +126,7 @@ def test_numbers_lie_below_above_or_between_those_of_a_row():
     assert told("is it free for a 5 year old", "Under 6 free") == [1, 1, 0, 0, 0]
     assert told("may I come at 19:00", "9:00 - 18:00") == [1, 0, 1, 0, 0]
     assert told("and at 12", "9 - 18") == [1, 0, 0, 0, 1]
+    assert told("can I eat at 4 pm?", "until 15:30") == [1, 0, 1, 0, 0]
     assert told("may dogs come", "9 - 18") == [0, 0, 0, 0, 0]
 
 

@@ -21,7 +21,7 @@ from experts.evidence import from_json
 from experts.headings import labelled
 from experts.prompt_block import text_rows
 from lav2.config import EMBEDDED
-from lav2.documents import written
+from lav2.documents import limits, written
 from lav2.documents.kinds import ABSENT, Ask
 from lav2.documents.layout import ocr_json
 from lav2.errors import LAV2Error
@@ -37,6 +37,7 @@ DROPOUT, WEIGHT_DECAY, CLIP = 0.25, 0.02, 1.0
 DRAWS, MISREAD = 2, 0.004  # of each document; share of its characters
 CHOOSING = {"epochs": 3, "documents": 4, "questions": 5, "lr": 2e-3}  # a step
 DECIDING = {"epochs": 4, "questions": 64, "lr": 1.5e-3}
+LIMITS = 6000  # made-up limits beside what the documents ask
 LONGEST = 90  # candidates of a document that is learned from
 COMMON = 6  # words that stand in so many places are learned one by one
 LENGTH = 8.0  # of the language model's vectors
@@ -165,6 +166,8 @@ def _choose(model: ProofReader, learned: Sequence[Text], rng: random.Random, epo
 def _decide(model: ProofReader, learned: Sequence[Text], rng: random.Random, epochs: float) -> None:
     known = [question for text in learned for question in text.questions if question.places]
     once = list({(tuple(question.words), question.proof): question for question in known}.values())
+    made = (limits.drawn(rng) for _ in range(min(LIMITS, len(once))))
+    once += [Question(asked(one.question), (), one.row, one.yes) for one in made]
 
     def loss(part: Sequence[Question]) -> Tensor:
         said = model.decide([question.words for question in part], [question.proof for question in part])

@@ -14,7 +14,11 @@ LOCALES = ("en_US", "en_GB", "en_CA", "en_IN", "de_DE", "fr_FR", "it_IT", "es_ES
 
 @cache
 def _faker(locale: str) -> Faker:
-    return Faker(locale)
+    source = Faker(locale)
+    for provider in source.providers:  # Italy's towns come in the order of a set, another one in each process
+        if hasattr(provider, "cities"):
+            provider.cities = sorted(provider.cities)
+    return source
 
 
 def faker(rng: Random, *locales: str) -> Faker:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 _WORD = re.compile(r"[a-z]+(?:'[a-z]+)?|\d+(?:[.:,/\-]\d+)*|[£€$%@#+]")
@@ -86,4 +87,10 @@ def relation(question: Sequence[str], row: Sequence[str]) -> list[float]:
 
 
 def _numbers(found: Sequence[str]) -> list[float]:
-    return [float(number.replace(",", ".").replace(":", ".")) for word in found for number in _NUMBER.findall(word)]
+    """Numbers of a text; of hours "4 pm" as 16."""
+    numbers = []
+    for word, then in pairwise([*found, ""]):
+        for number in _NUMBER.findall(word):
+            value = float(number.replace(",", ".").replace(":", "."))
+            numbers.append(value + 12 * (then == "pm" and value < 12))
+    return numbers

@@ -1,0 +1,53 @@
+"""Made-up limits mean what they say, with yes and no alike often."""
+
+import re
+from random import Random
+
+import pytest
+
+from lav2.documents import limits
+
+MADE = [limits.drawn(Random(seed)) for seed in range(2000)]
+
+
+def test_yes_and_no_come_alike_often():
+    assert 0.45 < sum(one.yes for one in MADE) / len(MADE) < 0.55
+
+
+@pytest.mark.parametrize(
+    ("row", "question", "means"),
+    [
+        (
+            r"(?:Under|Children under) (\d+) free",
+            r".*free.*?(\d+).*|.*?(\d+).*(?:free|in free).*",
+            lambda limit, n: n < limit,
+        ),
+        (r"Under (\d+) free", r"(?:do I pay|does a .* have to pay|must I buy).*?(\d+).*", lambda limit, n: n > limit),
+        (r"Max (\d+) kg", r".*?(\d+).*", lambda limit, n: n <= limit),
+        (r"Last entry (\d+):00", r".*?(\d+):00.*", lambda limit, n: n < limit),
+    ],
+)
+def test_a_number_is_compared_with_the_limit(row, question, means):
+    met = 0
+    for one in MADE:
+        limit, number = re.fullmatch(row, one.row), re.fullmatch(question, one.question)
+        if limit and number:
+            met += 1
+            asked = next(int(n) for n in number.groups() if n)
+            assert one.yes == means(int(limit[1]), asked), one
+    assert met >= 5
+
+
+def test_a_weekday_lies_within_its_days_or_not():
+    days = [day[:3].lower() for day in limits.DAYS]
+    met = 0
+    for one in MADE:
+        span = re.fullmatch(r"(No parking |Open |Closed )(\w+)(?: - |-| to )(\w+)", one.row)
+        asked = [at for at, day in enumerate(days) if re.search(rf"\b{day}\w*", one.question.lower())]
+        if span and asked:
+            met += 1
+            within = days.index(span[2][:3].lower()) <= asked[0] <= days.index(span[3][:3].lower())
+            opens = span[1] == "Open "
+            turned = "closed" in one.question or "shut" in one.question
+            assert one.yes == ((within == opens) != turned), one
+    assert met > 100
