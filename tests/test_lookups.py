@@ -103,3 +103,23 @@ def test_the_one_date_is_told_however_it_is_asked_for(question):
         == "14/03/2026"
     )
     assert looked_up([["Issued 14/03/2026"], ["Valid until 14/03/2027"]], question) == ""
+
+
+PHONES = [["LAKESIDE CAMPSITE"], ["Emergency: 0170 555 0199"], ["Office", "0170 555 0142"], ["Opened 12/05/2019"]]
+
+
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [
+        ("what number do I call in an emergency?", "0170 555 0199"),
+        ("Who do I ring in an emergency?", "0170 555 0199"),
+        ("phone number of the office?", "0170 555 0142"),
+        ("which number should I call?", ""),  # of two
+        ("When is the office on the phone?", ""),
+        ("Is the office number right?", ""),
+        ("What number has the tent?", ""),
+    ],
+)
+def test_of_several_phone_numbers_that_beside_the_word_of_the_question_is_told(question, answer):
+    assert looked_up(PHONES, question) == answer
+    assert looked_up(PHONES[:2], question) == ""  # the only one is left to the model

@@ -36,6 +36,17 @@ _ASKING_CELL = (
     "listed row column table get go"
 )
 
+_PHONE = re.compile(r"(?<![\w.,(/-])\+?(?:\(\d{2,4}\) ?)?\d(?:[ /-]?\d){5,13}(?![\w.,/-]?\d)")
+_ASKS_PHONE = re.compile(
+    r"(?!.*\b(?:when|can't)\b)(?=.*\b(?:who|whom|which|what|number|phone (?:of|for|number))\b)"
+    r".*\b(?:call|ring|phone|telephone|dial|reach|number (?:for|in))\b",
+    re.IGNORECASE,
+)
+_ASKING_PHONE = (
+    "what which who whom when where how is are do does did can could i we you my our the a an of for to in on at if it "
+    "number phone telephone call ring dial reach tel please this that should must there have has give tell me s"
+)
+
 _WHETHER = re.compile(r"\W*(?:is|are|was|were|do|does|did|has|have|can|may|will)\b", re.IGNORECASE)
 
 # Beside the name of a label: "Which gate?", "When does boarding start?"; not "where does the flight go?".
@@ -54,7 +65,23 @@ def looked_up(rows: Sequence[Sequence[str]], question: str) -> str:
     if told := hours.answered(rows, question) or states.told(rows, question):
         return told
     thing = amounts.price_of(rows, question)
-    return thing.price if thing else _date(rows, question) or _cell(rows, question) or _below(rows, question)
+    if thing:
+        return thing.price
+    return _phone(rows, question) or _date(rows, question) or _cell(rows, question) or _below(rows, question)
+
+
+def _phone(rows: Sequence[Sequence[str]], question: str) -> str:
+    """Of several phone numbers the one whose row has a word of the question."""
+    if not _ASKS_PHONE.match(question) or _WHETHER.match(question):
+        return ""
+    asked, named, others = words(question) - set(_ASKING_PHONE.split()), [], 0
+    for row in rows:
+        numbers = [number for cell in row for number in _PHONE.findall(cell)]
+        if numbers and asked & words(_PHONE.sub(" ", " ".join(row))):
+            named += numbers
+        else:
+            others += len(numbers)
+    return named[0] if others and len(named) == 1 else ""
 
 
 def _date(rows: Sequence[Sequence[str]], question: str) -> str:
