@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import platform
 import time
@@ -15,7 +14,7 @@ import transformers
 import lav2
 from experts import detection
 from experts.evidence import Expert
-from lav2 import config, weights
+from lav2 import config, files, weights
 from lav2.captioning import candidates, reranker
 from lav2.captioning.candidates import CandidateModel
 from lav2.captioning.reranker import ConceptReranker
@@ -147,7 +146,7 @@ def load_parts(
     chat = load_adapted(settings.adapter, llm, tokenizer, report, base)
     captioner = chat if second is None else load_adapted(settings.caption_adapter, second, tokenizer, report, base)
     for part, source in (("adapter", settings.adapter), ("caption_adapter", settings.caption_adapter)):
-        hashes[part] = hashlib.sha256((weights.find(source) / checkpoint.TENSORS).read_bytes()).hexdigest()
+        hashes[part] = files.digest(weights.find(source) / checkpoint.TENSORS)
     clock.lap("adapters", f"{settings.adapter}, {settings.caption_adapter}")
     chat, captioner, how = fast_backends(chat, captioner, True if int8 else None)
     clock.lap("engine", how)
@@ -163,14 +162,14 @@ def load_parts(
     concepts = reranker.load(folder, captioner.vision_config)
     if concepts is not None:
         concepts.to(target)
-        hashes["caption_phrases"] = hashlib.sha256((folder / reranker.CAPTION_PHRASES).read_bytes()).hexdigest()
+        hashes["caption_phrases"] = files.digest(folder / reranker.CAPTION_PHRASES)
     answers = candidates.load(folder, captioner.vision_config)
     if answers is not None:
         answers.to(target)
-        hashes["caption_answers"] = hashlib.sha256((folder / candidates.CAPTION_ANSWERS).read_bytes()).hexdigest()
+        hashes["caption_answers"] = files.digest(folder / candidates.CAPTION_ANSWERS)
     proofs = proof_reader.load(weights.find(settings.adapter))
-    if proofs is not None:
-        hashes["proofs"] = hashlib.sha256((weights.find(settings.adapter) / checkpoint.PROOFS).read_bytes()).hexdigest()
+    if proofs is not None and proofs.folder is not None:
+        hashes["proofs"] = files.digest(proofs.folder / checkpoint.PROOFS)
     beside = preflight.experts_device(str(target))
     expert = build_detector(detector or os.environ.get("LAV2_DETECTOR"), settings, beside)
     parts = {

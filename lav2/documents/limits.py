@@ -8,7 +8,8 @@ from collections.abc import Callable
 from random import Random
 from typing import NamedTuple
 
-DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+from lav2.text.hours import DAYS
+
 _CHILD = ("{n} year old", "{n}-year-old", "kid of {n}", "child aged {n}", "boy of {n}", "girl who is {n}")
 _FREE = ("is it free for a {who}?", "does a {who} get in free?", "free for my {who}?", "can a {who} go for free")
 _PAY = ("do I pay for a {who}?", "does a {who} have to pay?", "must I buy a ticket for my {who}?")

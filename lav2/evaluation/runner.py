@@ -158,5 +158,6 @@ class EvaluationRunner:
         parts = self.assistant.parts
         model = parts.captioner if captions else parts.chat
         features = self.features(asked.images, parts.caption_tower if captions else None)
-        first = list(asked.likely) if any(one.answers or one.following for one in asked.likely) else None
-        return answer_all(model, parts.tokenizer, asked.prompts, asked.images, features, sampling, self.batch, first)
+        return answer_all(
+            model, parts.tokenizer, asked.prompts, asked.images, features, sampling, self.batch, asked.likely
+        )

@@ -6,7 +6,7 @@ Words: B pairs of a question and a candidate, T words of the question, L of the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -36,18 +36,17 @@ class Matcher(nn.Module):
     """Pairs -> hidden [B, C].
 
     Args:
-        words: the list of known words, as `lav2.reading.words.key` writes them.
+        places: known words, as `lav2.reading.words.key` writes them, with their places in the list, from 1.
         common: the first so many of them are learned one by one, beside their vectors.
         own: width of what is learned of each of these.
         dropout: share that is left out while it learns.
     """
 
-    def __init__(self, words: Sequence[str], common: int, own: int, dropout: float):
+    def __init__(self, places: Mapping[str, int], common: int, own: int, dropout: float):
         super().__init__()
         width = VECTOR + own
-        self.words, self.dropout = tuple(words), dropout
-        self._place = {word: at for at, word in enumerate(self.words, 1)}
-        self.vectors: nn.Module = nn.Embedding(len(words) + 1, VECTOR)
+        self._place, self.dropout = places, dropout
+        self.vectors: nn.Module = nn.Embedding(len(places) + 1, VECTOR)
         self.own = nn.Embedding(common + 1, own)
         nn.init.normal_(self.own.weight, std=0.05)
         self.kind = nn.Embedding(len(PARTS) + 1, width)

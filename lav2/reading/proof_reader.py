@@ -25,7 +25,6 @@ from lav2.reading.words import Candidate, alone, asked, candidates, words
 from lav2.text import weighing
 from lav2.text.proofs import Proof, awaits_verdict
 
-LEAST_CHANCE = 0.05  # from which a row is told
 MOST = 160  # candidates of a text; what follows is not compared
 
 
@@ -50,8 +49,9 @@ class ProofReader(nn.Module):
     def __init__(self, words: Sequence[str], config: ReaderConfig, dropout: float = 0.0):
         super().__init__()
         self.words, self.config = tuple(words), config
-        self.choosing = Matcher(words, config.common, config.choosing, dropout)
-        self.deciding = Matcher(words, config.common, config.deciding, dropout)
+        places = {word: at for at, word in enumerate(self.words, 1)}
+        self.choosing = Matcher(places, config.common, config.choosing, dropout)
+        self.deciding = Matcher(places, config.common, config.deciding, dropout)
         self.chance = nn.Linear(self.choosing.join[0].out_features, 1)
         self.none = nn.Linear(self.choosing.join[0].out_features, 1)
         self.yes = nn.Linear(self.deciding.join[0].out_features, 1)
@@ -82,33 +82,33 @@ class ProofReader(nn.Module):
         chances: dict[str, float] = defaultdict(float)
         for one, chance in zip(found, self.choose([read], found)[0].softmax(0).tolist(), strict=False):
             chances[one.text.strip().removesuffix(".")] += chance
-        likely = sorted((text for text in chances if chances[text] >= LEAST_CHANCE), key=chances.get, reverse=True)
+        likely = sorted((text for text in chances if chances[text] >= weighing.UNTOLD), key=chances.get, reverse=True)
         return tuple(Proof(text, chances[text]) for text in likely)
 
     def verdict(self, question: str, earlier: str = "") -> Verdict:
         """What tells yes from no once the model has written a proof."""
-        return Verdict(self, question, earlier)
+        return Verdict(self, asked(question, earlier))
 
 
 class Verdict:
     """What is written so far -> "Yes" or "No" with what it adds to its logit, where one of them comes next."""
 
-    def __init__(self, reader: ProofReader, question: str, earlier: str):
-        self._reader, self._asked = reader, (question, earlier)
+    def __init__(self, reader: ProofReader, question: Sequence[str]):
+        self._reader, self._question = reader, question
 
     @torch.inference_mode()
     def __call__(self, written: str) -> dict[str, float]:
-        proof, question = awaits_verdict(written), asked(*self._asked)
-        if not words(proof) or not question:
+        proof = awaits_verdict(written)
+        if not words(proof) or not self._question:
             return {}
-        yes = weighing.VERDICT * self._reader.decide([question], [proof]).item()
+        yes = weighing.VERDICT * self._reader.decide([self._question], [proof]).item()
         return {"Yes": yes} if yes > 0 else {"No": -yes}
 
     def __reduce__(self):
         """On its way to another process (lav2.cluster) a reader that was read from a folder is read there again."""
         if self._reader.folder is None:
-            return Verdict, (self._reader, *self._asked)
-        return _reload, (self._reader.folder, *self._asked)
+            return Verdict, (self._reader, self._question)
+        return _reload, (self._reader.folder, self._question)
 
 
 @lru_cache(4)
@@ -116,8 +116,8 @@ def _loaded(folder: Path) -> ProofReader:
     return load(folder)
 
 
-def _reload(folder: Path, question: str, earlier: str) -> Verdict:
-    return Verdict(_loaded(folder), question, earlier)
+def _reload(folder: Path, question: Sequence[str]) -> Verdict:
+    return Verdict(_loaded(folder), question)
 
 
 def save(model: ProofReader, folder: Path, notes: Mapping[str, object] | None = None) -> None:

@@ -89,7 +89,7 @@ def answer_bias(
 
 def _proofs(told: Sequence[proofs.Proof]) -> dict[Said, float]:
     """Rows that may decide, once the model has begun to write one."""
-    return {(proofs.MARK, f" {text}"): BIAS * math.log(max(chance / UNTOLD, 1.0)) for text, chance in told}
+    return {(proofs.MARK, f" {text}"): BIAS * math.log(chance / UNTOLD) for text, chance in told}
 
 
 def _count(evidence: Mapping[str, Evidence], question: str) -> list[tuple[str, float]]:

@@ -15,7 +15,9 @@ from lav2.events import Sampling
 from lav2.inference import search, streaming
 from lav2.instruct.grading import is_right, obeys
 from lav2.model.adapted import AdaptedLlama
-from lav2.text import proofs, weighing
+from lav2.reading import likely as likely_answers
+from lav2.text import proofs
+from lav2.text.weighing import Likely
 
 GRADED_ROWS = 256  # held-out questions that are answered and graded when a run ends
 
@@ -28,7 +30,7 @@ def answer_all(
     features: FeatureCache | None,
     sampling: Sampling,
     batch: int = 32,
-    likely: Sequence[weighing.Likely] | None = None,
+    likely: Sequence[Likely] | None = None,
 ) -> list[str]:
     """Answers to prompts about photos, in their order; rows of like length go through the model together.
 
@@ -74,10 +76,10 @@ def grade(
     rows = [row for row in rows if "truth" in row.facts]
     prompts = [prompt_of(row, tokenizer, template) for row in rows]
     sampling = Sampling(max_new_tokens=48)
-    likely = [
-        weighing.Likely(weighing.answer_bias(row.evidence, row.turns[-1].question, model.proof_first)) for row in rows
+    biases = [
+        likely_answers.of(row.evidence, row.turns[-1].question, row.turns[:-1], model.proof_first, None) for row in rows
     ]
-    answers = answer_all(model, tokenizer, prompts, [row.image for row in rows], features, sampling, likely=likely)
+    answers = answer_all(model, tokenizer, prompts, [row.image for row in rows], features, sampling, likely=biases)
     right: dict[str, list[bool]] = {}
     obeyed = []
     for row, answer in zip(rows, answers, strict=True):
