@@ -56,8 +56,8 @@ def parted(answer: str) -> tuple[str, str]:
 
 def awaits_verdict(written: str) -> str:
     """The proof in what a model wrote so far, where yes or no comes next; else ""."""
-    row, newline, more = written.lstrip().partition("\n")
-    return row.removeprefix(MARK).strip().removesuffix(".") if newline and not more and row.startswith(MARK) else ""
+    row, _ = _parts(written.lstrip())
+    return row if written.endswith("\n") and written.lstrip().count("\n") == 1 else ""
 
 
 def stream_verdict_first(pieces: Generator[tuple[str, int]]) -> Generator[tuple[str, int]]:
