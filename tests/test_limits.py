@@ -6,7 +6,7 @@ from random import Random
 import pytest
 
 from lav2.documents import limits
-from lav2.text.hours import DAYS
+from lav2.text.dates import DAYS
 
 MADE = [limits.drawn(Random(seed)) for seed in range(2000)]
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from random import Random
 from typing import NamedTuple
 
-from lav2.text.hours import DAYS
+from lav2.text.dates import DAYS
 
 _CHILD = ("{n} year old", "{n}-year-old", "kid of {n}", "child aged {n}", "boy of {n}", "girl who is {n}")
 _FREE = ("is it free for a {who}?", "does a {who} get in free?", "free for my {who}?", "can a {who} go for free")

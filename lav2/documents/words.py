@@ -1,6 +1,6 @@
 """The nouns of made-up documents."""
 
-from lav2.text.hours import DAYS as DAYS
+from lav2.text.dates import DAYS as DAYS
 
 
 def _split(text: str) -> tuple[str, ...]:

@@ -13,16 +13,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from lav2.text.amounts import words
+from lav2.text.dates import DAY_SPAN, DAYS, days, number
 
-DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
-_DAY = (
-    r"(?:mon(?:day)?|tue(?:s(?:day)?)?|wed(?:nesday)?|thu(?:rs?(?:day)?)?|fri(?:day)?|sat(?:urday)?|sun(?:day)?)s?\b\.?"
-)
-_DAYS = re.compile(
-    rf"\b(?P<first>{_DAY})(?:\s*(?P<to>-|–|—|=|~|to|till|until|through)\s*(?P<last>{_DAY}))?|"
-    r"\b(?P<all>daily|every ?day|7 days)\b|\b(?P<week>weekdays)\b|\b(?P<end>weekends?)\b",
-    re.IGNORECASE,
-)
 _HALF = r"[ap]\.?m\b\.?"  # am, p.m.
 _TIME = rf"\d{{1,2}}(?: ?[:.h] ?\d{{2}}| \d{{2}}(?!\d)|h)?\s?(?:{_HALF})?|noon|midnight"
 _DASH = r"\s*(?:-|–|—|=|~|to|till|until)\s*"
@@ -92,18 +84,18 @@ def answered(rows: Sequence[Sequence[str]], question: str) -> str:
         if len({day for on, _ in entries for day in on}) < len(DAYS):  # one may be misread
             return ""
         return " and ".join(DAYS[day] for day in closed)
-    days = [match for match in _DAYS.finditer(question) if match["first"] and not match["last"]]
+    named = [match for match in DAY_SPAN.finditer(question) if match["first"] and not match["last"]]
     title = words(" ".join(cell for row in rows[:_TITLE] for cell in row))
     strange = {word for word in words(question) - _KNOWN - title if not word.isdigit()}
-    if len(days) > 1 or strange or _OTHER.search(question):
+    if len(named) > 1 or strange or _OTHER.search(question):
         return ""
     entries = _entries(rows)
-    if not days:  # of no day, but all days are alike
+    if not named:  # of no day, but all days are alike
         asked = next((kind for kind in (_CLOSES, _OPENS) if kind.search(question)), None)
         alike = {hours for _, hours in entries if hours.span}
         one = alike.pop() if asked and len(alike) == 1 and _ABOUT.search(question) and _WORD.search(question) else None
         return "" if one is None else one.closes if asked is _CLOSES else one.opens
-    day = _number(days[0]["first"])
+    day = number(named[0]["first"])
     entries = [(on, hours) for on, hours in entries if day in on]
     if len(entries) != 1:
         return ""
@@ -131,7 +123,7 @@ def _entries(rows: Sequence[Sequence[str]]) -> list[tuple[frozenset[int], Hours]
     where it is not clear what a span of time, or a day's row, means."""
     lines, found, read = [" ".join(row) for row in rows], [], set[int]()
     for at, line in enumerate(lines):
-        on = _days(line)
+        on = days(line)
         if not on:
             continue
         text, also = line, ""
@@ -139,7 +131,7 @@ def _entries(rows: Sequence[Sequence[str]]) -> list[tuple[frozenset[int], Hours]
             not any(map(str.isdigit, line))
             and not _CLOSED.search(line)
             and at + 1 < len(lines)
-            and not _days(lines[at + 1])
+            and not days(lines[at + 1])
         ):
             text, also = lines[at + 1], line
             read.add(at + 1)
@@ -151,7 +143,7 @@ def _entries(rows: Sequence[Sequence[str]]) -> list[tuple[frozenset[int], Hours]
         if len(spans) + closed > 1:
             return []
         hours = _hours(text, *spans[0]) if spans else Hours("")
-        if hours is None or _BESIDE.sub("", _CLOSED.sub("", _SPAN.sub("", _DAYS.sub("", f"{also} {text}")))):
+        if hours is None or _BESIDE.sub("", _CLOSED.sub("", _SPAN.sub("", DAY_SPAN.sub("", f"{also} {text}")))):
             return []
         found.append((on, hours))
     others = (line for at, line in enumerate(lines) if at not in read)
@@ -193,23 +185,3 @@ def _minutes(text: str) -> int | None:
     if found[3]:
         hour = hour % 12 + (12 if found[3] == "p" else 0)
     return hour * 60 + minute if hour <= 24 and minute < 60 else None
-
-
-def _days(line: str) -> frozenset[int]:
-    on: set[int] = set()
-    for match in _DAYS.finditer(line):
-        if match["all"]:
-            on |= set(range(7))
-        elif match["week"]:
-            on |= set(range(5))
-        elif match["end"]:
-            on |= {5, 6}
-        else:
-            first = _number(match["first"])
-            last = _number(match["last"]) if match["last"] else first
-            on |= {(first + step) % 7 for step in range((last - first) % 7 + 1)}
-    return frozenset(on)
-
-
-def _number(day: str) -> int:
-    return next(at for at, name in enumerate(DAYS) if day.lower().startswith(name[:3].lower()))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from lav2.text.hours import DAYS
+from lav2.text.dates import DAYS
 
 HANGUL = re.compile(r"[\u1100-\u11ff\u3130-\u318f\uac00-\ud7af]")
 LONGEST = 200  # characters of a question that the forms are held against
