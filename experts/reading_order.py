@@ -15,6 +15,7 @@ Row = list[list[int]]  # cells from left to right, each the indices of its texts
 OVERLAP = 0.5  # of the smaller height: how far two texts of a row stand at the same height
 WIDE = 0.8  # heights: a wider gap parts two cells; between words it is 0.2 to 0.5
 PARALLEL = np.radians(30)  # texts that are turned further from each other are ordered apart
+STEADY = 4.0  # length over height from which its slope is trusted; a "y" at its end tilts the box of a short word
 OBLONG = 1.5  # length over height from which a text's direction is known
 FEW = 8  # of fewer texts the skew is not looked for
 MOST_SKEW = 0.1  # rise over run; EasyOCR's boxes stand upright up to here, whatever the tilt of what they hold
@@ -174,9 +175,10 @@ def _chains(quads: np.ndarray, x: np.ndarray, height: np.ndarray) -> list[list[i
     height; a text that several would be followed by goes to the one whose height fits best."""
     n = len(quads)
     middle, centre = quads[..., 1].mean(1), x.mean(1)
-    ends = np.stack([quads[:, [0, 3], 1].mean(1), quads[:, [1, 2], 1].mean(1)], axis=1)  # [n, 2] height at either end
     width = np.maximum(x[:, 1] - x[:, 0], 1e-6)
-    slope = (ends[:, 1] - ends[:, 0]) / width
+    slope = (quads[:, [1, 2], 1].mean(1) - quads[:, [0, 3], 1].mean(1)) / width
+    slope *= np.minimum(1, width / (STEADY * height))
+    ends = middle[:, None] + slope[:, None] * width[:, None] * np.array([-0.5, 0.5])  # [n, 2] height at either end
     reach = height.max() + 1.5 * np.abs(ends[:, 1] - ends[:, 0]).max()  # further apart, none overlap
     by_height = np.argsort(middle, kind="stable")
     low, high = (np.searchsorted(middle[by_height], middle + sign * reach) for sign in (-1, 1))

@@ -180,3 +180,31 @@ def test_the_answer_is_weighed_by_what_prices_compute():
 )
 def test_what_stands_for_the_bill_or_goes_on_in_another_row_is_no_thing(rows, cheapest):
     assert amounts.compared(rows, "Which is the cheapest?").begins == cheapest
+
+
+SALON = [["HAIR STUDIO"], ["Ladies cut", "38"], ["Child (under 12)", "€ 15"], ["Fringe trim", "9"], ["Blow dry", "24"]]
+
+
+def test_a_list_that_says_its_currency_once_has_prices_in_all_rows():
+    assert [thing.value for thing in amounts.priced(SALON)] == [38, 15, 9, 24]
+    assert amounts.compared(SALON, "What is the cheapest thing they do?").begins == "Fringe trim"
+    assert amounts.price_of(SALON, "how much is a blow dry?").price == "24"
+    assert not amounts.priced([["Chairs", "12"], ["Tables", "3"], ["Lamps", "4"]])
+
+
+@pytest.mark.parametrize(
+    ("question", "name"),
+    [
+        ("which one costs 24?", "Blow dry"),
+        ("What costs €15?", "Child (under 12)"),
+        ("which treatment costs 9 euros", "Fringe trim"),
+        ("which one costs 10?", ""),
+        ("what costs 9 minutes", ""),
+    ],
+)
+def test_what_has_a_price_is_looked_up_by_it(question, name):
+    assert amounts.priced_at(SALON, question) == name
+
+
+def test_a_row_with_a_unit_for_its_name_makes_a_list_unclear():
+    assert not amounts.priced([["Beer", "3.20"], ["ml", "4.10"], ["Wine", "5.00"]])

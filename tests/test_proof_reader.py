@@ -122,12 +122,30 @@ def test_an_answer_goes_on_as_what_it_says_makes_likely():
 
 
 def test_numbers_lie_below_above_or_between_those_of_a_row():
-    told = lambda question, row: relation(words(question), words(row))[:5]  # noqa: E731
+    told = lambda question, row: relation(words(question), alone(row))[:5]  # noqa: E731
     assert told("is it free for a 5 year old", "Under 6 free") == [1, 1, 0, 0, 0]
     assert told("may I come at 19:00", "9:00 - 18:00") == [1, 0, 1, 0, 0]
     assert told("and at 12", "9 - 18") == [1, 0, 0, 0, 1]
     assert told("can I eat at 4 pm?", "until 15:30") == [1, 0, 1, 0, 0]
     assert told("may dogs come", "9 - 18") == [0, 0, 0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("question", "row", "days", "months"),
+    [
+        ("is it open on sundays", "Mon - Sat 9 - 18", [1, 0], [0, 0]),
+        ("open on tuesday at 5 pm", "Mon-Fri 9-18", [1, 1], [0, 0]),
+        ("can I come at the weekend", "daily 9 - 18", [1, 1], [0, 0]),
+        ("is it running in july", "April to October", [0, 0], [1, 1]),
+        ("is it running in march", "1 April - 30 June", [0, 0], [1, 0]),
+        ("does it go in may", "summer and 1 May", [0, 0], [1, 1]),
+        ("may I march in on friday", "Fri + Sat, winter only", [1, 1], [0, 0]),
+        ("is it open", "Mon - Sat", [0, 0], [0, 0]),
+    ],
+)
+def test_weekdays_and_months_lie_within_those_of_a_row_or_not(question, row, days, months):
+    told = relation(words(question), alone(row))
+    assert (told[5:7], told[7:9]) == (days, months)
 
 
 def test_cells_and_rows_are_candidates_with_what_stands_around_them():

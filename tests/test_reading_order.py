@@ -151,6 +151,18 @@ def test_text_that_stands_on_its_side_is_kept_out_of_the_rows_beside_it():
     assert rows == ["Milk | 2.50", "Bread | 3.25", "Coffee | 7.80", "Apples | 4.10"]
 
 
+def test_a_short_word_whose_box_leans_stays_beside_its_price():
+    """The tail of its last letter tilts the box of "dry"; EasyOCR found these."""
+    texts = ["Fringe trim", "9", "24", "Blow", "dry", "Full colour", "65"]
+    leans = [[180, 540], [248, 554], [237, 596], [170, 582]]
+    quads = [
+        [[80, 468], [273, 468], [273, 522], [80, 522]], [[647, 473], [671, 473], [671, 506], [647, 506]],
+        [[629, 546], [674, 546], [674, 582], [629, 582]], [[86, 546], [174, 546], [174, 582], [86, 582]], leans,
+        [[86, 617], [268, 617], [268, 654], [86, 654]], [[627, 615], [674, 615], [674, 654], [627, 654]],
+    ]  # fmt: skip
+    assert read(texts, np.array(quads, float)) == ["Fringe trim | 9", "Blow dry | 24", "Full colour | 65"]
+
+
 def test_every_text_is_in_one_row_once_whatever_the_boxes_are():
     random = np.random.default_rng(1)
     for n in (1, 2, 9, 60):

@@ -1,14 +1,15 @@
-"""Made-up limits with yes-or-no questions: ages, weights, people, hours, weekdays. Written documents have too few of them
+"""Made-up limits with yes-or-no questions: ages, weights, people, hours, weekdays, months. Written documents have too few of them
 for a small network to learn that nine is not under six.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import Random
 from typing import NamedTuple
 
-from lav2.text.dates import DAYS
+from lav2.text import dates
+from lav2.text.dates import DAYS, MONTHS
 
 _CHILD = ("{n} year old", "{n}-year-old", "kid of {n}", "child aged {n}", "boy of {n}", "girl who is {n}")
 _FREE = ("is it free for a {who}?", "does a {who} get in free?", "free for my {who}?", "can a {who} go for free")
@@ -24,6 +25,9 @@ _OPEN = (
 _CLOSED = ("is it closed at {t}?", "are they shut at {t}?")
 _PARK = ("may I park here on {d}?", "can I leave my car on {d}?", "parking ok on a {d}?", "is parking allowed on {d}?")
 _ON = ("is it open on {d}?", "can I come on a {d}?", "open on {d}s?", "are you there on {d}?")
+_IN = ("is it open in {m}?", "can I come in {m}?", "do they run in {m}?", "open in {m}", "is it running in {m}?")
+_SHUT_IN = ("is it closed in {m}?", "are they shut in {m}?")
+_DOG = ("may my dog come in {m}?", "dogs ok in {m}?", "can I take the dog in {m}?")
 _SHUT = ("is it closed on {d}?", "closed on a {d}?", "are they shut on {d}s?")
 
 
@@ -66,19 +70,34 @@ def _weight(rng: Random) -> Limit:
 
 
 def _hours(rng: Random) -> Limit:
+    hours = _opening(rng)
+    row = rng.choice(
+        ("Open {a} - {b}", "{a} - {b}", "Opening hours {a} to {b}", "daily {a} - {b}", "from {a} until {b}")
+    )
+    asks, yes = rng.choice(((_OPEN, hours.inside), (_OPEN, hours.inside), (_CLOSED, not hours.inside)))
+    return Limit(rng.choice(asks).format(t=hours.asked), row.format(a=hours.opens, b=hours.closes), yes)
+
+
+class _Opening(NamedTuple):
+    """Hours as they are written, the hour that is asked for, and whether it is one of them."""
+
+    opens: str
+    closes: str
+    asked: str
+    inside: bool
+
+
+def _opening(rng: Random, share: float = 0.5) -> _Opening:
+    """With an hour of the opening hours in a `share` of the cases."""
     opens, closes = rng.randint(6, 11), rng.randint(15, 21)
-    inside = rng.random() < 0.5
+    inside = rng.random() < share
     hour = (
         rng.randint(opens, closes - 1)
         if inside
         else rng.choice([rng.randint(4, opens - 1), rng.randint(closes + 1, 23)])
     )
     write = rng.choice(_CLOCKS)
-    row = rng.choice(
-        ("Open {a} - {b}", "{a} - {b}", "Opening hours {a} to {b}", "daily {a} - {b}", "from {a} until {b}")
-    )
-    asks, yes = rng.choice(((_OPEN, inside), (_OPEN, inside), (_CLOSED, not inside)))
-    return Limit(rng.choice(asks).format(t=write(hour)), row.format(a=write(opens), b=write(closes)), yes)
+    return _Opening(write(opens), write(closes), write(hour), inside)
 
 
 def _until(rng: Random) -> Limit:
@@ -96,13 +115,8 @@ def _until(rng: Random) -> Limit:
 
 
 def _weekday(rng: Random) -> Limit:
-    first, last = sorted(rng.sample(range(7), 2))
-    inside = rng.random() < 0.5
-    outside = [day for day in range(7) if not first <= day <= last]
-    day = DAYS[rng.randint(first, last) if inside or not outside else rng.choice(outside)]
-    within = first <= DAYS.index(day) <= last
-    write = rng.choice((lambda at: DAYS[at], lambda at: DAYS[at][:3], lambda at: DAYS[at][:3].upper()))
-    days = rng.choice(("{a} - {b}", "{a}-{b}", "{a} to {b}")).format(a=write(first), b=write(last))
+    days = _span(rng, DAYS)
+    day, within = _asked(rng, DAYS, dates.days(days))
     row, asks, yes = rng.choice((
         ("No parking " + days, _PARK, not within), ("Parking " + days, _PARK, within),
         ("Permit holders only " + days, _PARK, not within),
@@ -112,6 +126,50 @@ def _weekday(rng: Random) -> Limit:
     return Limit(rng.choice(asks).format(d=rng.choice((day, day.lower()))), row, yes)
 
 
+def _day_and_hour(rng: Random) -> Limit:
+    """Open on some days at some hours: no for another day or another hour."""
+    days, hours = _span(rng, DAYS), _opening(rng, 0.7)
+    day, within = _asked(rng, DAYS, dates.days(days), rng.random() < 0.7)
+    row = rng.choice(("{d} {a} - {b}", "{d}: {a}-{b}", "Open {d} {a} - {b}", "{d} {a} to {b}"))
+    ask = rng.choice(("is it open on {d} at {t}?", "open {d} {t}?", "can I come on {d} at {t}?", "{d} at {t}, open?"))
+    question = ask.format(d=rng.choice((day, day.lower())), t=hours.asked)
+    return Limit(question, row.format(d=days, a=hours.opens, b=hours.closes), within and hours.inside)
+
+
+def _month(rng: Random) -> Limit:
+    months = rng.choice((_span(rng, MONTHS), _span(rng, MONTHS), rng.choice(("summer", "winter")) + " only"))
+    month, within = _asked(rng, MONTHS, dates.dates(months).months)
+    only = "" if months.endswith("only") else rng.choice(("", " only"))
+    row, asks, yes = rng.choice((
+        ("Open " + months, _IN, within), (months, _IN, within), ("Boats run " + months, _IN, within),
+        ("Closed " + months, _IN, not within), ("No visits " + months, _IN, not within),
+        ("Closed " + months, _SHUT_IN, within), ("Open " + months, _SHUT_IN, not within),
+        (f"Dogs {months}{only}", _DOG, within), ("No dogs " + months, _DOG, not within),
+    ))  # fmt: skip
+    return Limit(rng.choice(asks).format(m=rng.choice((month, month.lower()))), row, yes)
+
+
+def _span(rng: Random, names: Sequence[str]) -> str:
+    """Some weekdays or months, as they are written."""
+    write = rng.choice((lambda at: names[at], lambda at: names[at][:3], lambda at: names[at][:3].upper()))
+    first, last = sorted(rng.sample(range(len(names)), 2))
+    if names is DAYS and rng.random() < 0.15:
+        return rng.choice(("weekdays", "weekends", "daily", "weekends only"))
+    if names is MONTHS and rng.random() < 0.2:  # over the turn of the year
+        first, last = last, first
+    return rng.choice(("{a} - {b}", "{a}-{b}", "{a} to {b}", "{a} - {b}", "{a} + {b}", "{a} and {b}", "{a}")).format(
+        a=write(first), b=write(last)
+    )
+
+
+def _asked(rng: Random, names: Sequence[str], meant: frozenset[int], inside: bool | None = None) -> tuple[str, bool]:
+    """A name that is asked for, and whether it is one of those that are meant."""
+    within = rng.random() < 0.5 if inside is None else inside
+    others = [at for at in range(len(names)) if at not in meant]
+    at = rng.choice(sorted(meant) if within or not others else others)
+    return names[at], at in meant
+
+
 _CLOCKS: tuple[Callable[[int], str], ...] = (
     lambda hour: f"{hour}:00",
     lambda hour: f"{hour % 12 or 12} {'am' if hour < 12 else 'pm'}",
@@ -119,4 +177,15 @@ _CLOCKS: tuple[Callable[[int], str], ...] = (
     lambda hour: f"{hour}:30",
     lambda hour: f"{hour}.00",
 )
-_KINDS: tuple[Callable[[Random], Limit], ...] = (_age, _age, _weight, _hours, _until, _weekday, _weekday)
+_KINDS: tuple[Callable[[Random], Limit], ...] = (
+    _age,
+    _age,
+    _weight,
+    _hours,
+    _until,
+    _weekday,
+    _weekday,
+    _weekday,
+    _day_and_hour,
+    _month,
+)

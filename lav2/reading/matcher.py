@@ -69,7 +69,7 @@ class Matcher(nn.Module):
             parts = [at for at, part in enumerate(row.parts) for _ in part]
             for column, value in zip(found, (
                 self._places(question), _same(question, told), self._places(told), _same(told, question), parts,
-                relation(question, row.parts[0]),
+                relation(question, row),
             ), strict=True):  # fmt: skip
                 column.append(value)
         device = self.attend.weight.device

@@ -7,11 +7,13 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
+from lav2.text.dates import dates
+
 _WORD = re.compile(r"[a-z]+(?:'[a-z]+)?|\d+(?:[.:,/\-]\d+)*|[£€$%@#+]")
 _NUMBER = re.compile(r"\d+(?:[.,:]\d+)?")
 _ENDING = re.compile(r"(?:ing|ed|es|s|ly|er)$")
 QUESTION, EARLIER = 20, "#earlier"  # words of a question that are read; what stands before the question before it
-RELATIONS = 6  # numbers that `relation` tells
+RELATIONS = 10  # numbers that `relation` tells
 
 
 # Words that are read of a candidate itself, of the other cells of its row, of the heading above it, of the row above.
@@ -74,16 +76,29 @@ def _cut(parts: Iterable[Sequence[str]]) -> tuple[Sequence[str], ...]:
     return tuple(found[:length] for found, length in zip(parts, PARTS, strict=True))
 
 
-def relation(question: Sequence[str], row: Sequence[str]) -> list[float]:
-    """How the first number of a question lies to those of a row: [both have some, below all, above all, one of them,
-    between them]; and how many words they share, in fives."""
+def relation(question: Sequence[str], row: Candidate) -> list[float]:
+    """What is compared by arithmetic.
+
+    Returns:
+        Of the first number of a question beside those of a row: [both have some, below all, above all, one of them,
+        between them]; of weekdays: [both name some, all of the question's are among the row's]; the same of months;
+        how many words they share, in fives.
+    """
+    told = row.parts[0]
+    return [*_limits(question, told), *_dates(" ".join(question), row.text), len(set(question) & set(told)) / 5]
+
+
+def _limits(question: Sequence[str], row: Sequence[str]) -> list[float]:
     first, others = _numbers(question), _numbers(row)
-    shared = len(set(question) & set(row)) / 5
     if not first or not others:
-        return [0.0] * 5 + [shared]
+        return [0.0] * 5
     number, least, most = first[0], min(others), max(others)
-    told = (True, number < least, number > most, number in others, least < number < most)
-    return [*map(float, told), shared]
+    return [float(told) for told in (True, number < least, number > most, number in others, least < number < most)]
+
+
+def _dates(question: str, row: str) -> list[float]:
+    pairs = zip(dates(question), dates(row), strict=True)
+    return [float(told) for ours, theirs in pairs for told in (bool(ours and theirs), bool(ours) and ours <= theirs)]
 
 
 def _numbers(found: Sequence[str]) -> list[float]:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import NamedTuple
 
+_LISTED, _LONGEST = 3, 4  # rows of a name and a whole number that make a list of prices; digits of such a number
 _CELL = " | "  # between the cells of a row: "12 | 120.00" is no amount of 12,120
 MOST, ENDS, NAME = 8, 3, 40  # things told in a row; of longer lists at either end; characters of a name
 
@@ -22,9 +23,11 @@ _CURRENCY = re.compile(r"[$£€¥₩]|USD|EUR|GBP|CHF|won")
 # Rows about the whole bill, not about a thing on it.
 _WHOLE = re.compile(
     r"tota\s?l|\b(?:sub\s?tot|amount|balance|cash|change|card|tax|vat|gst|mwst|iva|tva|tip|service|discount|due|pay|paid|"
-    r"payment|bill|rounding|visa|mastercard|credit|debit|net|gross|sum|deposit|savings?|tender(?:ed)?|voucher|coupon|eftpos)\b",
+    r"payment|bill|rounding|visa|mastercard|credit|debit|net|gross|sum|deposit|savings?|tender(?:ed)?|voucher|coupon|eftpos|"
+    r"owed?|gave|given|bal|charged|insured|penalty)\b",
     re.IGNORECASE,
 )
+_UNIT = re.compile(r"\W*(?:h|ml|cl|cc|kg|g|l|x|pcs?|fr|rm|rs|kr|c|kg \w+)\W*", re.IGNORECASE)
 # Names that stand for the whole bill where nothing stands beside them.
 _NO_THING = frozenset(["all", "tot", "charged", "delivery", "shipping", "postage", "fee", "fees", "refund", "points"])
 _COMPARES = re.compile(
@@ -44,7 +47,11 @@ _LIMIT = re.compile(
 _MEETS = {"up to": operator.le, "at most": operator.le, "at least": operator.ge, "more than": operator.gt,
           "over": operator.gt, "above": operator.gt}  # fmt: skip
 _LEAST = re.compile(r"\b(?:cheap\w*|least|less|lowest)\b", re.IGNORECASE)
-_VALUE = re.compile(r"\bhow much\b|\bwhat(?:'s| is| was)? the (?:lowest|highest) (?:price|cost|amount)", re.IGNORECASE)
+_VALUE = re.compile(
+    r"\bhow much\b|\bwhat(?:'s| is| was)? the (?:lowest|highest) (?:price|cost|amount)|"
+    r"\b(?:price|cost) of the (?:cheapest|dearest|(?:most|least) expensive)\b",
+    re.IGNORECASE,
+)
 
 # "Is the red one cheaper?" and "how much cheaper is it?" ask for more than a list of prices says.
 _MORE = re.compile(
@@ -56,13 +63,19 @@ _OF_ALL = (
     "dear cost price priced lowest highest lower higher more less amount item thing product article option one on "
     "in of this that list menu they have sell do did i we you pay paid spend spent for a an much how here all and "
     "it by name please tell me can get buy bought there than or total between receipt bill hi hello so know could "
-    "excuse looking at picture according to from photo quick question need"
+    "s excuse looking at picture according to from photo quick question need"
 )
 
 # Asks for the price of something; what is left of it without these words is its name.
 _PRICE_OF = re.compile(
     r"\bhow much\b.*\b(?:is|are|was|were|costs?)\b|\b(?:price|cost) (?:of|for)\b|"
     r"\bwhat (?:do|does|did)\b.*\bcost\b",
+    re.IGNORECASE,
+)
+# Asks what has a price: "which one costs 24?", "what is 3.20?"
+_PRICED_AT = re.compile(
+    r"\W*(?:and |so )?(?:which|what)(?: \w+){0,2}? (?:costs?|is for|sells for|goes for)(?: just| only)? "
+    r"(?:[$£€¥₩]\s?)?(?P<price>\d+(?:[.,]\d{2})?)\s?(?:[$£€¥₩]|euros?|dollars?|pounds?|USD|EUR|GBP|CHF)?\W*",
     re.IGNORECASE,
 )
 # Asks for one of several, or for several: a row may tell the price of another number of them.
@@ -95,11 +108,17 @@ class Comparison(NamedTuple):
     begins: str
 
 
-def compared(rows: Sequence[Sequence[str]], question: str) -> Comparison | None:
+def apart(question: str) -> set[str]:
+    """Words by which a question that `compares` prices sets some things of a list apart."""
+    return words(question) - words(_OF_ALL)
+
+
+def compared(rows: Sequence[Sequence[str]], question: str, known: Set[str] = frozenset()) -> Comparison | None:
     """What the prices say to a question that `compares` them; None where they are not clear.
 
     Args:
         rows: cells of each row of the text.
+        known: words of `apart` that all of these rows are meant by.
     """
     limit = _LIMIT.search(question)
     things = sorted(priced(rows), key=lambda thing: thing.value)
@@ -107,7 +126,7 @@ def compared(rows: Sequence[Sequence[str]], question: str) -> Comparison | None:
         return None
     if not limit:
         named = [thing for thing in things if _names(question, thing.name)]
-        if len(named) < 2 and words(question) - words(_OF_ALL):
+        if len(named) < 2 and apart(question) - known:
             return None
         things = named if len(named) > 1 else things
         best = things[0] if _LEAST.search(question) else things[-1]
@@ -131,9 +150,28 @@ def price_of(rows: Sequence[Sequence[str]], question: str) -> Priced | None:
         return None
     asked = words(question) - words(_ASKING_PRICE)
     texts = [_written(row) for row in rows]
-    things = [thing for text in texts for thing in _thing(text, exact=True) or _thing(text, exact=False)]
+    bare = {} if any(m[2] for text in texts for m in _AMOUNT.finditer(text)) else _bare(rows)
+    things = [
+        thing
+        for at, text in enumerate(texts)
+        for thing in _thing(text, exact=True) or _thing(text, exact=False) or bare.get(at, ())
+    ]
     found = [thing for thing in things if asked <= words(thing.name)]
     return found[0] if asked and len(found) == 1 else None
+
+
+def priced_at(rows: Sequence[Sequence[str]], question: str) -> str:
+    """The name of the one thing that costs what a question says; "" where there is none, or several.
+
+    Args:
+        rows: cells of each row of the text.
+    """
+    asked = _PRICED_AT.fullmatch(question)
+    if asked is None:
+        return ""
+    value = float(asked["price"].replace(",", "."))
+    found = {thing.name for thing in priced(rows) if thing.value == value}
+    return found.pop() if len(found) == 1 else ""
 
 
 def words(text: str) -> set[str]:
@@ -144,11 +182,27 @@ def words(text: str) -> set[str]:
 
 def priced(rows: Sequence[Sequence[str]]) -> list[Priced]:
     """The things of a list with their prices, in its order; [] where a row has a name and several amounts, since which
-    of them is the price is not known."""
+    of them is the price is not known, or a unit where its name should be."""
     texts = [_written(row) for row in rows]
     exact = any(m[2] for text in texts for m in _AMOUNT.finditer(text))
-    things = [_thing(text, exact) for text in texts]
-    return [] if any(len(found) > 1 for found in things) else [thing for found in things for thing in found]
+    bare = {} if exact else _bare(rows)
+    things = [bare.get(at) or _thing(text, exact) for at, text in enumerate(texts)]
+    unclear = any(len(found) > 1 or any(_UNIT.fullmatch(one.name) for one in found) for found in things)
+    return [] if unclear else [thing for found in things for thing in found]
+
+
+def _bare(rows: Sequence[Sequence[str]]) -> dict[int, list[Priced]]:
+    """The things of rows that are a name and a whole number each, by row: a list of prices that says its currency
+    elsewhere, once."""
+    if not any(_CURRENCY.search(cell) for row in rows for cell in row):
+        return {}
+    listed = [at for at, row in enumerate(rows) if len(row) == 2 and row[1].isdecimal() and len(row[1]) <= _LONGEST]
+    found = {at: _thing(f"{_written(rows[at])} $", exact=False) for at in listed}
+    return (
+        {at: [one._replace(price=rows[at][1]) for one in things] for at, things in found.items()}
+        if len(found) >= _LISTED
+        else {}
+    )
 
 
 def _written(row: Sequence[str]) -> str:

@@ -18,7 +18,7 @@ import numpy as np
 from experts.evidence import Caption, Detections, Evidence, OcrLines
 from experts.prompt_block import Block, by_doubt, doubt, prompt_block, text_rows
 from experts.render import LABEL_CHARS, Item, clean, numbered
-from lav2.text import amounts, claims, routing
+from lav2.text import amounts, claims, routing, sections
 
 EVIDENCE_BUDGET = 900  # tokens
 KINDS, PLACES = 4, 4  # told at most: kinds of object, places of each
@@ -134,7 +134,7 @@ def computed(evidence: Mapping[str, Evidence], question: str) -> str:
     Prices, where the question compares them: from low to high, or those within its limit.
     """
     rows = text_rows(evidence)
-    if amounts.compares(question) and (prices := amounts.compared(rows, question)):
+    if amounts.compares(question) and (prices := sections.compared(rows, question)):
         return f"Computed: {prices.line}"
     detections = evidence.get("detection")
     if not isinstance(detections, Detections) or _PRICE.search(question):

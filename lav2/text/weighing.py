@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from experts.evidence import Detections, Evidence
 from experts.prompt_block import text_rows
 from experts.render import numbered
-from lav2.text import amounts, claims, grounding, lookups, proofs
+from lav2.text import amounts, claims, grounding, lookups, proofs, sections
 
 # An answer, or what may follow where the model has written the first part by itself.
 Said = str | tuple[str, str]
@@ -71,7 +71,7 @@ def answer_bias(
         told: rows that may decide, where it does (lav2.reading.proof_reader).
     """
     rows, sure = text_rows(evidence), BIAS * math.log(SURE / UNTOLD)
-    if amounts.compares(question) and (prices := amounts.compared(rows, question)):
+    if amounts.compares(question) and (prices := sections.compared(rows, question)):
         return {prices.begins: sure} if prices.begins else {}
     if said := lookups.looked_up(rows, question):
         return {said: BIAS * math.log(LOOKED_UP / (1 - LOOKED_UP))}
