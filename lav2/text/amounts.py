@@ -154,7 +154,7 @@ def price_of(rows: Sequence[Sequence[str]], question: str) -> Priced | None:
     things = [
         thing
         for at, text in enumerate(texts)
-        for thing in _thing(text, exact=True) or _thing(text, exact=False) or bare.get(at, ())
+        for thing in _thing(text, exact=True) or _thing(text, exact=False) or bare.get(at, [])
     ]
     found = [thing for thing in things if asked <= words(thing.name)]
     return found[0] if asked and len(found) == 1 else None
