@@ -6,7 +6,7 @@ from random import Random
 import pytest
 
 from lav2.documents import limits
-from lav2.text.dates import DAYS
+from lav2.text.dates import DAYS, MONTHS
 
 MADE = [limits.drawn(Random(seed)) for seed in range(2000)]
 
@@ -52,3 +52,31 @@ def test_a_weekday_lies_within_its_days_or_not():
             turned = "closed" in one.question or "shut" in one.question
             assert one.yes == ((within == opens) != turned), one
     assert met > 100
+
+
+def test_a_month_lies_within_its_months_or_not():
+    names = [month[:3].lower() for month in MONTHS]
+    met = 0
+    for one in MADE:
+        span = re.fullmatch(r"(No dogs |Open |Closed |Boats run )(\w+)(?: - |-| to )(\w+)", one.row)
+        asked = re.search(r"\bin (\w{3})", one.question)
+        if span and asked and span[2][:3].lower() in names:
+            met += 1
+            first, last, at = (names.index(name[:3].lower()) for name in (span[2], span[3], asked[1]))
+            within = (at - first) % 12 <= (last - first) % 12
+            allows = span[1] in ("Open ", "Boats run ")
+            turned = "closed" in one.question or "shut" in one.question
+            assert one.yes == ((within == allows) != turned), one
+    assert met > 30
+
+
+def test_a_day_and_an_hour_have_both_to_be_within():
+    met = 0
+    for one in MADE:
+        row = re.fullmatch(r"(?:Open )?weekends:? (\d+):00(?: - |-| to )(\d+):00", one.row)
+        hour = re.search(r"(\d+):00", one.question)
+        if row and hour:
+            met += 1
+            weekend = "saturday" in one.question.lower() or "sunday" in one.question.lower()
+            assert one.yes == (weekend and int(row[1]) <= int(hour[1]) < int(row[2])), one
+    assert met > 0
