@@ -72,7 +72,7 @@ _PRICE_OF = re.compile(
     r"\bwhat (?:do|does|did)\b.*\bcost\b",
     re.IGNORECASE,
 )
-# Asks what has a price: "which one costs 24?", "what is 3.20?"
+# Asks what has a price: "which one costs 24?", "what sells for 3.20?"
 _PRICED_AT = re.compile(
     r"\W*(?:and |so )?(?:which|what)(?: \w+){0,2}? (?:costs?|is for|sells for|goes for)(?: just| only)? "
     r"(?:[$£€¥₩]\s?)?(?P<price>\d+(?:[.,]\d{2})?)\s?(?:[$£€¥₩]|euros?|dollars?|pounds?|USD|EUR|GBP|CHF)?\W*",
