@@ -80,3 +80,16 @@ def test_a_day_and_an_hour_have_both_to_be_within():
             weekend = "saturday" in one.question.lower() or "sunday" in one.question.lower()
             assert one.yes == (weekend and int(row[1]) <= int(hour[1]) < int(row[2])), one
     assert met > 0
+
+
+def test_a_mark_of_a_menu_means_its_diet_and_meat_means_none():
+    met = 0
+    for one in MADE:
+        mark = re.search(r"\((v|vg|gf)\)", one.row)
+        asked = re.search(r"vegetarian|vegan|is there gluten|gluten free", one.question)
+        if asked and mark:
+            met += 1
+            assert one.yes == (asked[0] != "is there gluten"), one
+        elif asked and re.match("(?:Beef burger|Lamb tagine|Salmon fillet)(?: [0-9.]+)?$", one.row):
+            assert not one.yes, one
+    assert met > 10

@@ -65,6 +65,13 @@ def test_the_shipped_reader_tells_the_row_that_decides_and_what_it_means(shipped
         ("are there tickets left?", "SOLD OUT", "No"),
         ("is it sold out?", "SOLD OUT", "Yes"),
         ("is it vegan?", "contains milk", "No"),
+        ("is the lentil soup vegetarian?", "Lentil soup (v) 6.80", "Yes"),
+        ("is the lamb tagine vegetarian?", "Lamb tagine 16.50", "No"),
+        ("is the risotto gluten free?", "Wild mushroom risotto (gf) 13", "Yes"),
+        ("is the kitchen open at 3 pm?", "Cash only: Kitchen closes at 15.30", "Yes"),
+        ("may I park here on Saturday?", "No parking Mon - Fri", "Yes"),
+        ("can I come on a Sunday?", "Mon - Sat 9 - 18", "No"),
+        ("can I bring my dog in July?", "Dogs 1 Oct - 31 March only", "No"),
     ],
 )
 def test_a_row_with_the_opposite_of_what_is_asked_is_a_no(shipped, question, row, said):

@@ -1,4 +1,4 @@
-"""Made-up limits with yes-or-no questions: ages, weights, people, hours, weekdays, months. Written documents have too few of them
+"""Made-up limits with yes-or-no questions: ages, weights, people, hours, weekdays, months, diets. Written documents have too few of them
 for a small network to learn that nine is not under six.
 """
 
@@ -109,9 +109,28 @@ def _until(rng: Random) -> Limit:
         ("until {b}", "Closes at {b}", "Last entry {b}", "Kitchen closes at {b}", "Visitors must leave by {b}")
     )
     ask = rng.choice(
-        ("can I still come at {t}?", "may I stay until {t}?", "is {t} ok?", "can we eat at {t}?", "open at {t}?")
+        ("can I still come at {t}?", "may I stay until {t}?", "is {t} ok?", "can we eat at {t}?", "open at {t}?",
+         "is the kitchen open at {t}?", "is it still open at {t}?")
+    )  # fmt: skip
+    before = rng.choice(_BEFORE) if rng.random() < 0.3 else ""
+    return Limit(ask.format(t=write(hour)), before + row.format(b=write(end)), not late)
+
+
+def _diet(rng: Random) -> Limit:
+    """Marks of a menu: what has none is asked of where its name tells meat or fish."""
+    kinds = {"vegetarian": ("(v)", "(V)", "(veg)", "V"), "vegan": ("(vg)", "(ve)", "(vegan)"),
+             "gluten free": ("(gf)", "(GF)", "gluten free")}  # fmt: skip
+    kind = rng.choice(list(kinds))
+    marked = rng.random() < 0.5
+    dish = rng.choice(_PLAIN if marked else _BREADED if kind == "gluten free" else _MEAT)
+    price = rng.choice(("", f" {rng.randint(3, 19)}.{rng.randint(0, 9)}0"))
+    told = (
+        rng.choice(kinds[kind]) if marked else rng.choice(("", "", "(contains wheat)" if kind == "gluten free" else ""))
     )
-    return Limit(ask.format(t=write(hour)), row.format(b=write(end)), not late)
+    ask = rng.choice(("is the {d} {k}?", "is {d} {k}", "can I have the {d}, I am {k}?" if kind != "gluten free" else
+                      "is there gluten in the {d}?"))  # fmt: skip
+    yes = marked != ask.startswith("is there gluten")
+    return Limit(ask.format(d=dish.lower(), k=kind), f"{dish} {told}".strip() + price, yes)
 
 
 def _weekday(rng: Random) -> Limit:
@@ -170,6 +189,21 @@ def _asked(rng: Random, names: Sequence[str], meant: frozenset[int], inside: boo
     return names[at], at in meant
 
 
+_BEFORE = ("Cash only: ", "Dogs welcome. ", "Ring the bell. ", "No smoking. ", "Free Wi-Fi. ", "Cards welcome: ")
+_PLAIN = ("Lentil soup", "Tomato soup", "Mushroom risotto", "Falafel", "Green salad", "Pumpkin curry", "Bean stew", "Rice bowl",
+          "Baked potato", "Chickpea stew", "Vegetable curry", "Tofu bowl")  # fmt: skip
+_MEAT = ("Chicken soup", "Beef burger", "Lamb tagine", "Salmon fillet", "Ham toast", "Fish and chips", "Bacon roll", "Tuna salad",
+         "Duck leg", "Pork chop", "Turkey wrap", "Sausage roll")  # fmt: skip
+_BREADED = (
+    "Cheese sandwich",
+    "Pasta bake",
+    "Bread and butter",
+    "Fish in batter",
+    "Pizza",
+    "Apple pie",
+    "Toast",
+    "Noodle soup",
+)
 _CLOCKS: tuple[Callable[[int], str], ...] = (
     lambda hour: f"{hour}:00",
     lambda hour: f"{hour % 12 or 12} {'am' if hour < 12 else 'pm'}",
@@ -188,4 +222,5 @@ _KINDS: tuple[Callable[[Random], Limit], ...] = (
     _weekday,
     _day_and_hour,
     _month,
+    _diet,
 )

@@ -36,7 +36,7 @@ from lav2.text.proofs import parted
 DROPOUT, WEIGHT_DECAY, CLIP = 0.25, 0.02, 1.0
 DRAWS, MISREAD = 2, 0.004  # of each document; share of its characters
 CHOOSING = {"epochs": 3, "documents": 4, "questions": 5, "lr": 2e-3}  # a step
-DECIDING = {"epochs": 4, "questions": 64, "lr": 1.5e-3}
+DECIDING = {"epochs": 6, "questions": 64, "lr": 1.5e-3}
 LIMITS = 9000  # made-up limits beside what the documents ask
 LONGEST = 90  # candidates of a document that is learned from
 COMMON = 6  # words that stand in so many places are learned one by one
