@@ -1,5 +1,5 @@
-"""Made-up limits with yes-or-no questions: ages, weights, people, hours, weekdays, months, diets. Written documents have too few of them
-for a small network to learn that nine is not under six.
+"""Made-up limits with yes-or-no questions: ages, weights, people, hours, weekdays, months, diets. Written documents have
+too few of them for a small network to learn that nine is not under six.
 """
 
 from __future__ import annotations

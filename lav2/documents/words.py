@@ -1,6 +1,7 @@
 """The nouns of made-up documents."""
 
 from lav2.text.dates import DAYS as DAYS
+from lav2.text.dates import MONTHS as MONTHS
 
 
 def _split(text: str) -> tuple[str, ...]:
@@ -99,8 +100,6 @@ Main Street, High Street, Church Road, Park Avenue, Oak Lane, Maple Drive, Stati
 King Street, Queen Street, River Road, Lake View, Hill Road, Garden Street, Market Street, School Lane, Victoria Road, Elm Street,
 Cedar Avenue, Pine Street, Sunset Boulevard, North Road, West Street, Harbour Road, Castle Street, Abbey Road, Spring Gardens
 """)
-MONTHS = ("January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
-          "December")  # fmt: skip
 ERRORS = _split("""
 file not found, access denied, the parameter is incorrect, connection timed out, disk full, out of memory, network unreachable,
 invalid password, the device is not ready, printer is offline, update failed, session expired, unknown host, permission denied,
