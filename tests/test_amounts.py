@@ -163,8 +163,8 @@ def test_the_answer_is_weighed_by_what_prices_compute():
         [[[x, y], [x + 60, y], [x + 60, y + 10], [x, y + 10]] for y in (0, 30) for x in (0, 200)], np.float32
     )
     ocr = OcrLines(quads, np.ones(4, np.float32), tuple(cell for row in rows for cell in row), 0.1, (300, 60))
-    assert list(weighing.answer_bias({"ocr": ocr}, "Which is the cheapest?")) == ["Bread"]
-    assert list(weighing.answer_bias({"ocr": ocr}, "How much are the eggs?")) == ["3.95"]
+    assert list(weighing.likely({"ocr": ocr}, "Which is the cheapest?").answers) == ["Bread"]
+    assert list(weighing.likely({"ocr": ocr}, "How much are the eggs?").answers) == ["3.95"]
 
 
 @pytest.mark.parametrize(

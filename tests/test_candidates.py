@@ -108,7 +108,7 @@ def test_how_many_there_are_of_a_kind_the_boxes_tell_and_a_likely_answer_where_t
             box, np.ones(1, np.float32), found, 0.1, "toy", ("dog", "cat"), (20, 20), 0.5
         )
     assert grounding.likely_answers(evidence, asked) == line
-    assert ("Three" in weighing.answer_bias(evidence, asked)) == bool(line)
+    assert ("Three" in weighing.likely(evidence, asked).answers) == bool(line)
 
 
 def test_how_many_women_there_are_a_likely_answer_may_tell_since_boxes_do_not():
@@ -117,7 +117,7 @@ def test_how_many_women_there_are_a_likely_answer_may_tell_since_boxes_do_not():
                        ("person",), (20, 20), 0.5)  # fmt: skip
     evidence = {"caption": Caption("women", 0.0, "toy", (), (("two", 0.7),), asked), "detection": found}
     assert grounding.likely_answers(evidence, asked) == "Likely answers: two"
-    assert list(weighing.answer_bias(evidence, asked)) == ["Two"]
+    assert list(weighing.likely(evidence, asked).answers) == ["Two"]
 
 
 def test_rows_are_told_candidates_of_each_of_their_questions_by_a_model_that_knows_other_photos(
@@ -196,19 +196,19 @@ def test_candidates_are_rows_of_the_table_that_an_answer_can_rest_on_and_a_visit
 
 def test_the_chance_of_a_candidate_weighs_the_words_of_the_answer(model):
     evidence = {"caption": Caption("a ball", 0.0, "toy", (), (("yes", 0.9), ("dark red", 0.1), ("no", 0.02)), "Is it?")}
-    weights = weighing.answer_bias(evidence, "Is it?")
+    weights = weighing.likely(evidence, "Is it?").answers
     assert list(weights) == ["Yes", "Dark red", "No"] and weights["No"] == 0
     assert weights["Yes"] == pytest.approx(weighing.BIAS * np.log(0.9 / weighing.UNTOLD))
-    assert weighing.answer_bias(evidence, "Is it red?") == {} == weighing.answer_bias({}, "Is it?")
+    assert weighing.likely(evidence, "Is it red?").answers == {} == weighing.likely({}, "Is it?").answers
     asked = {"caption": Caption("a ball", 0.0, "toy", ask=model.on(torch.tensor([[RED[:3], RED[:3]]])))}
-    assert max(weights := weighing.answer_bias(asked, "Is it red?"), key=weights.get) == "Yes"
+    assert max(weights := weighing.likely(asked, "Is it red?").answers, key=weights.get) == "Yes"
 
 
 def test_the_colour_of_a_kinds_surest_box_weighs_where_its_colour_is_asked():
     boxes = np.array([[0, 0, 9, 9], [20, 0, 40, 20], [50, 50, 60, 60]], np.float32)
     found = Detections(boxes, np.array([0.6, 0.9, 0.2], np.float32), ("cat", "cat", "bus"), 0.1, "d",
                        ("cat", "bus", "dog"), (80, 80), 0.5, ("white", "brown or black", "red"))  # fmt: skip
-    said = lambda question: list(weighing.answer_bias({"detection": found}, question))  # noqa: E731
+    said = lambda question: list(weighing.likely({"detection": found}, question).answers)  # noqa: E731
     assert said("What colour is the cat?") == ["Brown", "Black"] == said("and what is the color of this cat")
     assert said("What color is the bus?") == ["Red"]
     assert said("What colour is it?") == ["Brown", "Black"]  # only cats are sure
@@ -217,7 +217,7 @@ def test_the_colour_of_a_kinds_surest_box_weighs_where_its_colour_is_asked():
         assert said(other) == []
     asked = "What colour is the cat?"
     likely = {"caption": Caption("a cat", 0.0, "toy", (), (("brown", 0.99),), asked), "detection": found}
-    weights = weighing.answer_bias(likely, asked)
+    weights = weighing.likely(likely, asked).answers
     assert weights["Brown"] == pytest.approx(weighing.BIAS * np.log(0.99 / weighing.UNTOLD))  # of both the more
 
 
@@ -251,12 +251,12 @@ def test_which_of_several_kinds_it_is_the_surest_box_of_them_weighs():
     kept = grounding.filter_for_question(found, asked)
     assert kept.labels == ("person", "bird")  # none of the animals is sure, so the surest
     assert "perhaps one bird" in grounding.block({"detection": kept}, asked, len).text
-    weights = weighing.answer_bias({"detection": kept}, asked)
+    weights = weighing.likely({"detection": kept}, asked).answers
     assert list(weights) == ["Bird", "A bird"]
     assert weights["Bird"] == pytest.approx(weighing.BIAS * np.log(0.3 / weighing.UNTOLD))
     for other in ("What is the animal doing?", "What is this?", "What vehicle is this?"):
         assert grounding.filter_for_question(found, other).labels == ("person",)
-        assert weighing.answer_bias({"detection": found}, other) == {}
+        assert weighing.likely({"detection": found}, other).answers == {}
 
 
 @pytest.mark.parametrize(
@@ -279,7 +279,7 @@ def test_the_number_of_boxes_weighs_where_a_kind_is_counted(question, said):
     boxes = np.array([[10 * i, 0, 10 * i + 9, 9] for i in range(7)], np.float32)
     found = Detections(boxes, np.array([0.9] * 6 + [0.2], np.float32), ("person",) * 6 + ("dog",), 0.1, "d",
                        ("person", "dog", "cat"), (80, 80), 0.5)  # fmt: skip
-    weights = weighing.answer_bias({"detection": found}, question)
+    weights = weighing.likely({"detection": found}, question).answers
     assert list(weights) == said
     assert all(
         w == pytest.approx(weighing.BIAS * np.log(weighing.COUNT_RIGHT / weighing.UNTOLD)) for w in weights.values()

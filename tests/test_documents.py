@@ -13,13 +13,14 @@ from experts.evidence import from_json
 from experts.prompt_block import prompt_block
 from experts.render import LINE_CHARS, clean
 from lav2.data.formats import InstructionRow, read_rows
-from lav2.documents import kinds, rows, states
+from lav2.documents import rows, states
 from lav2.documents.__main__ import main
 from lav2.documents.layout import ocr_json
 from lav2.documents.mix import _few, _whole_groups
 from lav2.documents.noise import misread
 from lav2.documents.photo_questions import human
 from lav2.documents.phrases import phrases
+from lav2.text.weighing import ABSENT
 
 # What is asked for on the page itself: the answer is a piece of it.
 COPIED = (
@@ -57,7 +58,7 @@ def test_yes_and_no_are_as_likely_and_denials_are_a_share_of_all():
     asks = [ask for made in DOCUMENTS for ask in made.asks]
     members = Counter(ask.answer.split()[0].strip(",.:") for ask in asks if ask.kind == "member")
     assert set(members) == {"Yes", "No"} and 0.8 < members["Yes"] / members["No"] < 1.25
-    absent = sum(ask.answer == kinds.ABSENT for ask in asks) / len(asks)
+    absent = sum(ask.answer == ABSENT for ask in asks) / len(asks)
     assert 0.05 < absent < 0.25
 
 

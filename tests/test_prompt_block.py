@@ -137,8 +137,8 @@ def test_a_text_is_laid_out_once_for_prompt_computed_line_and_what_it_says_outri
     monkeypatch.setattr(block_module, "rows_of", lambda *given: laid_out.append(1) or order(*given))
     evidence, question = page([["Bread", "2.20"], ["Eggs", "3.95"]]), "Which is the cheapest?"
     assert "Computed" in grounding.block(evidence, question, len).text
-    assert list(weighing.answer_bias(evidence, question)) == ["Bread"]
-    assert list(weighing.answer_bias(evidence, "How much are the eggs?")) == ["3.95"]
+    assert list(weighing.likely(evidence, question).answers) == ["Bread"]
+    assert list(weighing.likely(evidence, "How much are the eggs?").answers) == ["3.95"]
     assert laid_out == [1]
-    assert weighing.answer_bias(page([["Tea", "1.00"], ["Eggs", "3.95"]]), question) != {}
+    assert weighing.likely(page([["Tea", "1.00"], ["Eggs", "3.95"]]), question).answers != {}
     assert laid_out == [1, 1]  # another text

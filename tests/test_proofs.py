@@ -91,7 +91,7 @@ def test_a_likely_yes_of_photos_does_not_keep_a_text_from_proving_a_no():
     quads = np.array([[[0, 0], [60, 0], [60, 10], [0, 10]]], np.float32)
     ocr = OcrLines(quads, np.ones(1, np.float32), ("No parking",), 0.1, (100, 60))
     caption = Caption("a street", 0.0, "toy", (), (("yes", 0.7), ("no", 0.2)), asked)
-    weights = weighing.answer_bias({"caption": caption, "ocr": ocr}, asked, proof_first=True)
+    weights = weighing.likely({"caption": caption, "ocr": ocr}, asked, proof_first=True).answers
     assert weights[proofs.MARK] == weights["Yes"] > weights["No"]
-    assert proofs.MARK not in weighing.answer_bias({"caption": caption}, asked, proof_first=True)
-    assert proofs.MARK not in weighing.answer_bias({"caption": caption, "ocr": ocr}, asked)
+    assert proofs.MARK not in weighing.likely({"caption": caption}, asked, proof_first=True).answers
+    assert proofs.MARK not in weighing.likely({"caption": caption, "ocr": ocr}, asked).answers

@@ -160,7 +160,7 @@ def test_replay_gives_the_same_answer_or_says_what_differs(tmp_path, capsys):
     *_, done = Assistant.load().answer(asked)
     value = receipt.receipt(asked, done)
     assert set(value["weights"]) == {"base", "adapter", "caption_adapter", "image_encoder", "caption_phrases",
-                                     "caption_answers", "proofs"}  # fmt: skip
+                                     "caption_answers", "reader"}  # fmt: skip
     assert "weights" in value["versions"]["engine"]  # int8 or folded
     path = tmp_path / "receipt.json"
     path.write_text(json.dumps(value))

@@ -32,7 +32,7 @@ SMALL = {  # stage -> settings of tests' size
     "rows": {"documents": 3, "known": 2, "human": 3, "tied": 1, "templates": 6},
     "chat": {"steps": 4, "batch": 3, "warm_steps": 0, "views": 1, "dtype": "float32", "save_every": 2,
              "adapter": {"lora_rank": 4}},
-    "proofs": {"epochs": 0.01},
+    "reader": {"epochs": 0.01},
     "evaluate": {"limit": 2},
 }  # fmt: skip
 EVERY = [stage.name for stage in recipe.EMBEDDED.stages]

@@ -4,7 +4,8 @@ import random
 
 import pytest
 
-from lav2.documents import kinds, written
+from lav2.documents import written
+from lav2.text.weighing import ABSENT
 
 TEMPLATES = (*written.templates(), *written.templates(held=True))
 TICKET = {
@@ -14,7 +15,7 @@ TICKET = {
     "questions": [
         {"ask": ["when?", "what time?"], "answer": "{dep}"},
         {"ask": ["price?"], "answer": "{one}", "history": [["when?", "{dep}"]]},
-        {"ask": ["seat?"], "answer": kinds.ABSENT},
+        {"ask": ["seat?"], "answer": ABSENT},
     ],
 }
 
@@ -34,7 +35,7 @@ def test_yes_and_no_are_as_likely_and_little_is_not_there():
     answers = [asked["answer"] for template in TEMPLATES for asked in template["questions"]]
     yes, no = (sum(answer.startswith(word) for answer in answers) for word in ("Yes: ", "No: "))
     assert 0.8 < yes / no < 1.25
-    assert sum(answer == kinds.ABSENT for answer in answers) < len(answers) / 7
+    assert sum(answer == ABSENT for answer in answers) < len(answers) / 7
 
 
 def test_slots_are_drawn_once_a_document_and_what_is_computed_from_them_agrees():

@@ -65,7 +65,7 @@ def language_model(folder: Path) -> Path:
 
 
 def few_rows(patch: pytest.MonkeyPatch) -> None:
-    """Let lav2.documents.mix choose from few rows, and the reader of proofs learn from few documents."""
+    """Let lav2.documents.mix choose from few rows, and the reader of texts learn from few documents."""
     whole = written.templates
     patch.setattr(written, "templates", lambda *given, **how: whole(*given, **how)[:20])
     documents, asked, few = mix.documents.main, mix.write_templates, {"4500": "12", "9000": "24"}

@@ -27,8 +27,8 @@ from lav2.model import checkpoint, preflight
 from lav2.model.adapted import AdaptedLlama
 from lav2.model.llm import Quantize, base_identity, load_llm, share_frozen
 from lav2.model.vision import VisionTower
-from lav2.reading import proof_reader
-from lav2.reading.proof_reader import ProofReader
+from lav2.reading import text_reader
+from lav2.reading.text_reader import TextReader
 
 
 class LoadedModels(NamedTuple):
@@ -41,7 +41,7 @@ class LoadedModels(NamedTuple):
     caption_tower: VisionTower | None
     reranker: ConceptReranker | None
     candidates: CandidateModel | None = None
-    proofs: ProofReader | None = None
+    reader: TextReader | None = None
 
 
 def versions() -> dict[str, str]:
@@ -167,15 +167,15 @@ def load_parts(
     if answers is not None:
         answers.to(target)
         hashes["caption_answers"] = files.digest(folder / candidates.CAPTION_ANSWERS)
-    proofs = proof_reader.load(weights.find(settings.adapter))
-    if proofs is not None and proofs.folder is not None:
-        hashes["proofs"] = files.digest(proofs.folder / checkpoint.PROOFS)
+    reader = text_reader.load(weights.find(settings.adapter))
+    if reader is not None and reader.folder is not None:
+        hashes["reader"] = files.digest(reader.folder / checkpoint.READER)
     beside = preflight.experts_device(str(target))
     expert = build_detector(detector or os.environ.get("LAV2_DETECTOR"), settings, beside)
     parts = {
         "chat": chat, "captioner": captioner, "tokenizer": tokenizer, "tower": tower, "detector": expert,
         "load_seconds": clock.seconds, "hashes": hashes, "at_once": at_once, "caption_tower": own, "reranker": concepts,
-        "candidates": answers, "proofs": proofs,
+        "candidates": answers, "reader": reader,
     }  # fmt: skip
     return parts, how
 

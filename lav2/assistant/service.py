@@ -48,7 +48,7 @@ from lav2.inference import backend, native, prefix_cache, scheduler, streaming
 from lav2.model import preflight
 from lav2.model.llm import Quantize
 from lav2.model.vision import VisionTower
-from lav2.reading import likely, proof_reader
+from lav2.reading import likely, text_reader
 from lav2.text import grounding, language, prompts, proofs, routing
 
 
@@ -68,7 +68,7 @@ class Assistant:
         at_once: questions that are answered at once.
         caption_tower: the captioner's image encoder, where it is not that of the chat model.
         reranker: of the captioner's drafts.
-        candidates, proofs: what tells the caption expert's likely answers, and the rows of a text that decide.
+        candidates, reader: what tells the caption expert's likely answers, and what of a text may answer.
         experts: those that are asked in the place of its own (lav2.cluster), by name.
     """
 
@@ -86,7 +86,7 @@ class Assistant:
         caption_tower: VisionTower | None = None,
         reranker: ConceptReranker | None = None,
         candidates: CandidateModel | None = None,
-        proofs: proof_reader.ProofReader | None = None,
+        reader: text_reader.TextReader | None = None,
         experts: Mapping[str, Expert] | None = None,
     ):
         self.preset = preset.name
@@ -98,7 +98,7 @@ class Assistant:
         self.expert_failures: dict[str, ExpertFailure] = {}  # of those that could not be loaded
         self._chat, self._captioner, self._tokenizer = chat, captioner, tokenizer
         self._tower, self._caption_tower, self._reranker = tower, caption_tower or tower, reranker
-        self._candidates, self._proofs = candidates, proofs
+        self._candidates, self._reader = candidates, reader
         self._scheduler = scheduler.Scheduler(at_once)
         self.captioner = AdapterCaptioner(
             captioner, tokenizer, preset, self._caption_views, reranker, candidates, self._scheduler
@@ -238,7 +238,7 @@ class Assistant:
     @property
     def parts(self) -> LoadedModels:
         """The models themselves, for evaluation in batches."""
-        beside = self._tower, self._caption_tower, self._reranker, self._candidates, self._proofs
+        beside = self._tower, self._caption_tower, self._reranker, self._candidates, self._reader
         return LoadedModels(self._chat, self._captioner, self._tokenizer, *beside)
 
     @property
@@ -343,7 +343,7 @@ class Assistant:
                     scheduler=self._scheduler,
                     cancel=cancel,
                     prefilled=prefilled.result() if prefilled else None,
-                    likely=likely.of(evidence, question, history, self._chat.proof_first, self._proofs),
+                    likely=likely.of(evidence, question, history, self._chat.proof_first, self._reader),
                 )
                 if self._chat.proof_first:
                     written = proofs.stream_verdict_first(written)

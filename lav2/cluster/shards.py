@@ -51,7 +51,7 @@ class Worker:
         names = ("preset", "versions", "hashes", "settings")
         kept = {name: getattr(ready, name) for name in names}
         chat = SimpleNamespace(proof_first=ready.parts.chat.proof_first)
-        parts = SimpleNamespace(tokenizer=ready.parts.tokenizer, chat=chat, proofs=ready.parts.proofs)
+        parts = SimpleNamespace(tokenizer=ready.parts.tokenizer, chat=chat, reader=ready.parts.reader)
         return SimpleNamespace(**kept, captioner=captioner, parts=parts)
 
     def _loaded(self) -> EvaluationRunner:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from random import Random
 
 from lav2.documents import values, words
-from lav2.documents.kinds import ABSENT, FIELDS, Document, Page, general
+from lav2.documents.kinds import FIELDS, Document, Page, general
+from lav2.text.weighing import ABSENT
 
 
 def facts(rng: Random, rate: float) -> Document:

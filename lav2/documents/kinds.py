@@ -13,8 +13,8 @@ from random import Random
 from lav2.documents import values, words
 from lav2.documents.noise import habits, misread
 from lav2.documents.phrasing import worded
+from lav2.text.weighing import ABSENT
 
-ABSENT = "The text does not say that."
 Rows = list[list[str]]
 
 

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from random import Random
 
 from lav2.documents import values, words
-from lav2.documents.kinds import ABSENT, Document, Page, general
+from lav2.documents.kinds import Document, Page, general
+from lav2.text.weighing import ABSENT
 
 PRICE_QUESTIONS = ("How much is the {x}?", "What does the {x} cost?", "How much does the {x} cost?", "What is the price of the {x}?", "How much for the {x}?",
                    "price of {x}?", "How much are the {x}?", "What do I pay for {x}?", "How much was the {x}?", "How much did the {x} cost?",

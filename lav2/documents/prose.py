@@ -6,7 +6,7 @@ import textwrap
 from random import Random
 
 from lav2.documents import values, words
-from lav2.documents.kinds import ABSENT, FIELDS, Document, Page, _days, _money, general
+from lav2.documents.kinds import FIELDS, Document, Page, _days, _money, general
 
 # A text with {slots}, and for each slot the questions that it answers.
 LETTERS: tuple[tuple[str, str, dict[str, tuple[str, ...]]], ...] = (
@@ -361,4 +361,4 @@ def columns(rng: Random, rate: float) -> Document:
     return page.made
 
 
-__all__ = ["ABSENT", "columns", "letter", "sign"]
+__all__ = ["columns", "letter", "sign"]

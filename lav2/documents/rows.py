@@ -26,9 +26,10 @@ from lav2.documents import (
     words,
     written,
 )
-from lav2.documents.kinds import ABSENT, Ask, Document
+from lav2.documents.kinds import Ask, Document
 from lav2.documents.layout import ocr_json
 from lav2.documents.phrasing import worded
+from lav2.text.weighing import ABSENT
 
 MAKERS = (
     (cards.card, 22), (prices.price_list, 20), (receipts.receipt, 15), (times.hours, 14), (times.timetable, 9),

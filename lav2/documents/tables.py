@@ -5,7 +5,8 @@ from __future__ import annotations
 from random import Random
 
 from lav2.documents import values, words
-from lav2.documents.kinds import ABSENT, FIELDS, Document, Page, general
+from lav2.documents.kinds import FIELDS, Document, Page, general
+from lav2.text.weighing import ABSENT
 
 CLASSES = ("Beginners", "Power yoga", "Morning flow", "Families", "Spinning", "Pilates", "Zumba", "Aqua fit", "Judo", "Salsa", "Choir", "Chess club", "Pottery",
            "First aid", "Spanish A1", "German B2", "Cooking", "Life drawing", "Guitar", "Book club", "Boxing", "Stretching", "Photography", "Drama")  # fmt: skip

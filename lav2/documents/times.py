@@ -5,7 +5,8 @@ from __future__ import annotations
 from random import Random
 
 from lav2.documents import values, words
-from lav2.documents.kinds import ABSENT, BUSINESS_NOUNS, FIELDS, Document, Page, general
+from lav2.documents.kinds import BUSINESS_NOUNS, FIELDS, Document, Page, general
+from lav2.text.weighing import ABSENT
 
 
 def hours(rng: Random, rate: float) -> Document:

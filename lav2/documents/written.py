@@ -18,9 +18,10 @@ from random import Random
 from typing import Any
 
 from lav2.documents import values, words
-from lav2.documents.kinds import ABSENT, Document, Page
+from lav2.documents.kinds import Document, Page
 from lav2.files import json_lines, json_rows
 from lav2.options import Help
+from lav2.text.weighing import ABSENT
 from lav2.weights import ROOT
 
 FOLDER = ROOT / "assets/documents"

@@ -135,7 +135,7 @@ class EvaluationRunner:
         prompts = [prompt_of(row, parts.tokenizer, template, computed_line=computed_line) for row in rows]
         sampling = Sampling(max_new_tokens=self.max_new_tokens)
         first = parts.chat.proof_first
-        biases = [likely.of(row.evidence, row.turns[-1].question, row.turns[:-1], first, parts.proofs) for row in rows]
+        biases = [likely.of(row.evidence, row.turns[-1].question, row.turns[:-1], first, parts.reader) for row in rows]
         return self._generate(prompts, [row.image for row in rows], sampling, biases)
 
     def _generate(

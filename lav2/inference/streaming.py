@@ -180,6 +180,7 @@ def row_bias(tokenizer: PreTrainedTokenizerBase, likely: Likely) -> RowBias:
     for said, weight in likely.answers.items():
         before, then = ("", said) if isinstance(said, str) else said
         answers.append(Bias(ids(before + then), weight, len(ids(before))))
+    answers += [Bias([*ids(said), *stop_ids(tokenizer)[:1]], weight) for said, weight in likely.whole.items()]
     return RowBias(answers, following if likely.following else None)
 
 

@@ -24,8 +24,8 @@ from lav2.model.tensors import read_tensors
 CONFIG, TENSORS = "config.json", "adapter.safetensors"
 CAPTION_PHRASES = "phrases.safetensors"  # of the reranker of drafts, in the folder of a caption adapter
 CAPTION_ANSWERS = "answers.safetensors"  # of its candidates for answers, there as well
-PROOFS = "proofs.safetensors"  # what tells the rows that prove yes or no, in the folder of a chat adapter
-BESIDE = (CAPTION_PHRASES, CAPTION_ANSWERS, PROOFS)  # files that go with an adapter
+READER = "reader.safetensors"  # of the reader of texts (lav2.reading), in the folder of a chat adapter
+BESIDE = (CAPTION_PHRASES, CAPTION_ANSWERS, READER)  # files that go with an adapter
 FORMAT = 1
 FOLDER_SOURCE = "folder:"  # of a source of the image encoder's weights: a file in the adapter's folder
 

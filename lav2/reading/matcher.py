@@ -1,5 +1,5 @@
-"""A question beside the rows of a text -> how well they fit: decomposable attention (Parikh et al. 2016, arXiv
-1606.01933) on word vectors of the language model.
+"""A question beside the rows of a text -> how well they fit, as a whole and word by word: decomposable attention
+(Parikh et al. 2016, arXiv 1606.01933) on word vectors of the language model.
 
 Words: B pairs of a question and a candidate, T words of the question, L of the candidate, C width.
 """
@@ -13,7 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lav2.reading.words import PARTS, RELATIONS, Candidate, key, relation, stem
+from lav2.reading.candidates import MARKS, PARTS, Candidate
+from lav2.reading.relations import RELATIONS, relation
+from lav2.reading.words import key, stem
 
 VECTOR = 64  # of a word's C numbers those that come from the language model's embedding
 OWN_SCALE = 4.0  # of what is learned of single words: they are seldom met, so they learn in larger steps
@@ -22,31 +24,54 @@ _SUM = 5.0  # words whose sum weighs as much as the largest
 
 class Pairs(NamedTuple):
     """Words as their places in the list, 0: unknown, -1: no word; whether the other side has the word as well, 0 or 1;
-    the part of the candidate that a word belongs to (lav2.reading.words.PARTS); the relation of numbers."""
+    the part of the candidate that a word belongs to (lav2.reading.candidates.PARTS); what arithmetic tells of both, and
+    where the candidate stands."""
 
     question: Tensor  # [B, T]
     question_same: Tensor
     row: Tensor  # [B, L]
     row_same: Tensor
     row_part: Tensor
-    relation: Tensor  # [B, RELATIONS]
+    relation: Tensor  # [B, RELATIONS + MARKS]
+
+
+def pairs(listed: Mapping[str, int], questions: Sequence[Sequence[str]], rows: Sequence[Candidate]) -> Pairs:
+    """Of question i with candidate i.
+
+    Args:
+        listed: known words, as `lav2.reading.words.key` writes them, with their places in the list, from 1.
+    """
+
+    def places(words: Sequence[str]) -> list[int]:
+        return [listed.get(key(word), 0) for word in words]
+
+    found: list[list] = [[] for _ in Pairs._fields]
+    for question, row in zip(questions, rows, strict=True):
+        told = [word for part in row.parts for word in part]
+        parts = [at for at, part in enumerate(row.parts) for _ in part]
+        for column, value in zip(found, (
+            places(question), _same(question, told), places(told), _same(told, question), parts,
+            [*relation(question, row.parts[0], row.text), *row.marks],
+        ), strict=True):  # fmt: skip
+            column.append(value)
+    return Pairs(*(_padded(column, -(at in (0, 2))) for at, column in enumerate(found)))
 
 
 class Matcher(nn.Module):
-    """Pairs -> hidden [B, C].
+    """Pairs -> numbers of each pair and of each word.
 
     Args:
-        places: known words, as `lav2.reading.words.key` writes them, with their places in the list, from 1.
+        known: how many words are known.
         common: the first so many of them are learned one by one, beside their vectors.
         own: width of what is learned of each of these.
         dropout: share that is left out while it learns.
     """
 
-    def __init__(self, places: Mapping[str, int], common: int, own: int, dropout: float):
+    def __init__(self, known: int, common: int, own: int, dropout: float):
         super().__init__()
         width = VECTOR + own
-        self._place, self.dropout = places, dropout
-        self.vectors: nn.Module = nn.Embedding(len(places) + 1, VECTOR)
+        self.dropout, self.width = dropout, width
+        self.vectors: nn.Module = nn.Embedding(known + 1, VECTOR)
         self.own = nn.Embedding(common + 1, own)
         nn.init.normal_(self.own.weight, std=0.05)
         self.kind = nn.Embedding(len(PARTS) + 1, width)
@@ -54,29 +79,12 @@ class Matcher(nn.Module):
         self.neighbours = nn.Conv1d(width, width, 3, padding=1)
         self.attend = nn.Linear(width, width)
         self.compare = nn.ModuleList(self._layers(3 * width, width, width) for _ in range(2))
-        self.join = nn.Sequential(nn.Linear(5 * width + RELATIONS, width), nn.ReLU(), nn.Dropout(dropout))
+        self.join = nn.Sequential(nn.Linear(5 * width + RELATIONS + MARKS, width), nn.ReLU(), nn.Dropout(dropout))
 
     def _layers(self, wide: int, hidden: int, out: int) -> nn.Sequential:
         return nn.Sequential(
             nn.Linear(wide, hidden), nn.ReLU(), nn.Dropout(self.dropout), nn.Linear(hidden, out), nn.ReLU()
         )
-
-    def pairs(self, asked: Sequence[Sequence[str]], rows: Sequence[Candidate]) -> Pairs:
-        """Of question i with candidate i."""
-        found: list[list] = [[] for _ in Pairs._fields]
-        for question, row in zip(asked, rows, strict=True):
-            told = [word for part in row.parts for word in part]
-            parts = [at for at, part in enumerate(row.parts) for _ in part]
-            for column, value in zip(found, (
-                self._places(question), _same(question, told), self._places(told), _same(told, question), parts,
-                relation(question, row),
-            ), strict=True):  # fmt: skip
-                column.append(value)
-        device = self.attend.weight.device
-        return Pairs(*(_padded(column, -(at in (0, 2))).to(device) for at, column in enumerate(found)))
-
-    def _places(self, words: Sequence[str]) -> list[int]:
-        return [self._place.get(key(word), 0) for word in words]
 
     def _read(self, places: Tensor) -> Tensor:
         known = places.clamp(min=0)
@@ -88,7 +96,8 @@ class Matcher(nn.Module):
         words = words.masked_fill(no_word[..., None], 0)
         return words + F.relu(self.neighbours(words.transpose(1, 2)).transpose(1, 2))
 
-    def forward(self, pairs: Pairs) -> Tensor:
+    def forward(self, pairs: Pairs) -> tuple[Tensor, Tensor]:
+        """Of each pair hidden [B, C], and of each word of its candidate [B, L, 2 C]."""
         no_word, no_row = (places < 0 for places in (pairs.question, pairs.row))
         asked = self._read(pairs.question) + self.kind.weight[-1] + self.same(pairs.question_same)
         row = self._read(pairs.row) + self.kind(pairs.row_part) + self.same(pairs.row_same)
@@ -100,7 +109,8 @@ class Matcher(nn.Module):
         theirs = self.compare[1](torch.cat([row, in_question, row * in_question], -1)).masked_fill(no_row[..., None], 0)
         own, around = (theirs.masked_fill(other[..., None], 0) for other in (pairs.row_part > 0, pairs.row_part == 0))
         told = [ours.sum(1) / _SUM, ours.amax(1), own.sum(1) / _SUM, own.amax(1), around.amax(1), pairs.relation]
-        return self.join(torch.cat(told, -1))
+        hidden = self.join(torch.cat(told, -1))
+        return hidden, torch.cat([theirs, hidden[:, None].expand(-1, theirs.shape[1], -1)], -1)
 
 
 def _same(words: Sequence[str], others: Sequence[str]) -> list[int]:

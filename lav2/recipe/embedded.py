@@ -115,20 +115,20 @@ def _plain(run: Run, stage: Stage) -> dict[str, Any]:
     return {"answers": len(files.read_json(file))}
 
 
-def _proofs(run: Run, stage: Stage) -> dict[str, Any]:
-    from lav2.documents import proofs
+def _reader(run: Run, stage: Stage) -> dict[str, Any]:
+    from lav2.documents import reader
     from lav2.model import checkpoint
 
     out = run.out / stage.name
     checkpoint.export(run.out / "chat", out)
-    return proofs.teach(out, seed=run.seed, llm=run.preset.llm, epochs=stage.settings["epochs"])
+    return reader.teach(out, seed=run.seed, llm=run.preset.llm, epochs=stage.settings["epochs"])
 
 
 def _export(run: Run, stage: Stage) -> dict[str, Any]:
     from lav2.model import checkpoint
 
     mark = {"recipe": run.recipe.name, "manifest": manifest_hash(read_manifest(run.out) or {})}
-    for name, source in (("caption", "answers"), ("chat", "proofs")):
+    for name, source in (("caption", "answers"), ("chat", "reader")):
         folder = run.out / stage.name / name
         checkpoint.export(run.out / source, folder)
         settings = files.read_json(folder / checkpoint.CONFIG)
@@ -193,14 +193,14 @@ EMBEDDED = Recipe("embedded", config.EMBEDDED, config.EFFICIENTNET_LITE2, (
           {"stage": "joint", "steps": 2000, "batch": 6, "accumulate": 3, "together": 10, "warm_steps": 300, "views": 2,
            "dtype": "bfloat16", "adapter": {"lora_rank": 32, "proof_first": True}},
           work=Work(tokens=925, at_once=768, looks=1, seconds=200)),
-    Stage("proofs", "the reader of proofs: which row decides yes or no", _proofs,
-          ("llm", "assets:documents", "made:chat/adapter.safetensors"), (*ADAPTER, "proofs.safetensors"),
+    Stage("reader", "the reader of texts: which row and words answer, and yes or no", _reader,
+          ("llm", "assets:documents", "made:chat/adapter.safetensors"), (*ADAPTER, "reader.safetensors"),
           {"epochs": 1.0}, work=Work(seconds=1800)),
     Stage("export", "both adapters in float16, with the manifest's hash", _export,
-          ("made:answers/adapter.safetensors", "made:answers/answers.safetensors", "made:proofs/adapter.safetensors",
-           "made:proofs/proofs.safetensors"),
+          ("made:answers/adapter.safetensors", "made:answers/answers.safetensors", "made:reader/adapter.safetensors",
+           "made:reader/reader.safetensors"),
           (*(f"caption/{name}" for name in (*ADAPTER, "phrases.safetensors", "answers.safetensors")),
-           *(f"chat/{name}" for name in (*ADAPTER, "proofs.safetensors")))),
+           *(f"chat/{name}" for name in (*ADAPTER, "reader.safetensors")))),
     Stage("evaluate", "captions of the photos of the split val, scored", _evaluate,
           (*FROZEN, "made:export/caption/adapter.safetensors", "made:export/caption/phrases.safetensors"),
           ("captions.json",), {"limit": None}, work=Work(seconds=1800), optional=True),

@@ -11,23 +11,10 @@ from __future__ import annotations
 import re
 from collections.abc import Generator
 from contextlib import closing
-from typing import NamedTuple
 
 MARK = ">"  # how a proof begins, as a row of the findings does (experts.prompt_block.ROW)
 _VERDICT_FIRST = re.compile(r"(?P<verdict>Yes|No): (?P<proof>\S[^\n]*?)\.?")
 _VERDICT = re.compile(r"(?P<verdict>Yes|No)\b\.?\s*(?P<more>.*)", re.DOTALL)
-
-
-class Proof(NamedTuple):
-    """A row or cell that may decide a yes-or-no question.
-
-    Attributes:
-        text: its words, without a full stop.
-        chance: that it is the one that decides, 0..1.
-    """
-
-    text: str
-    chance: float
 
 
 def proof_first(answer: str) -> str:

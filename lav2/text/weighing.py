@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from experts.evidence import Detections, Evidence
 from experts.prompt_block import text_rows
@@ -26,18 +27,46 @@ class Likely:
 
     Attributes:
         answers: with what each adds to the logits of its tokens, as long as the answer goes on like it.
+        whole: the same, and to the end of the answer behind the last one.
         following: what is written so far -> words that may come next, with what each adds to its logit.
     """
 
     answers: Mapping[Said, float] = field(default_factory=dict)
+    whole: Mapping[str, float] = field(default_factory=dict)
     following: Callable[[str], Mapping[str, float]] | None = None
 
 
 NOTHING = Likely()
 
 
+class Passage(NamedTuple):
+    """A part of a text, without a full stop, and its chance (0..1) to be what is asked for."""
+
+    text: str
+    chance: float
+
+
+class Told(NamedTuple):
+    """What a reader of texts (lav2.reading) tells of a text and a question.
+
+    Attributes:
+        proofs: rows and cells that may answer, the likeliest first.
+        answers: words of them that may be the answer, likewise.
+        none: the chance that the text does not answer.
+    """
+
+    proofs: tuple[Passage, ...] = ()
+    answers: tuple[Passage, ...] = ()
+    none: float = 0.0
+
+
+NOTHING_TOLD = Told()
+
+ABSENT = "The text does not say that."  # how the chat says so
+
 # Of a likely answer: the share of its chance, against that of an answer which is not told, in the logit of each token.
 BIAS, UNTOLD = 2.0, 0.05
+READ = 1.0  # the same of words that a reader of texts tells, chosen on held-out documents (docs/LOG.md)
 COLOURS_RIGHT = (0.69, 0.14)  # how often a box's first and second colour is right (docs/detector.md)
 COUNT_RIGHT = 0.4  # how often the number of boxes is what people answer (docs/LOG.md)
 SURE = 0.95  # how often arithmetic on prices is right (docs/LOG.md)
@@ -59,22 +88,22 @@ _COUNT = re.compile(
 )
 
 
-def answer_bias(
-    evidence: Mapping[str, Evidence], question: str, proof_first: bool = False, told: Sequence[proofs.Proof] = ()
-) -> dict[Said, float]:
-    """Likely answers as the chat writes them -> what each adds to the logits of its tokens, as long as the answer goes
-    on like it: where the question compares prices how the answer begins (lav2.text.amounts), else what the text says
-    outright (lav2.text.lookups), else the caption expert's answers and numbers, colours and kinds that boxes tell.
+def likely(
+    evidence: Mapping[str, Evidence], question: str, proof_first: bool = False, told: Told = NOTHING_TOLD
+) -> Likely:
+    """Likely answers as the chat writes them: where the question compares prices how the answer begins
+    (lav2.text.amounts), else what the text says outright (lav2.text.lookups), else the caption expert's answers and
+    numbers, colours and kinds that boxes tell, and what a reader finds in the text.
 
     Args:
         proof_first: the model writes a proof before yes or no (lav2.text.proofs).
-        told: rows that may decide, where it does (lav2.reading.proof_reader).
+        told: what a reader of texts tells.
     """
     rows, sure = text_rows(evidence), BIAS * math.log(SURE / UNTOLD)
     if amounts.compares(question) and (prices := sections.compared(rows, question)):
-        return {prices.begins: sure} if prices.begins else {}
+        return Likely({prices.begins: sure} if prices.begins else {})
     if said := lookups.looked_up(rows, question):
-        return {said: BIAS * math.log(LOOKED_UP / (1 - LOOKED_UP))}
+        return Likely({said: BIAS * math.log(LOOKED_UP / (1 - LOOKED_UP))})
     weights: dict[Said, float] = {}
     for answer, chance in grounding.candidates_for(evidence, question):
         said = answer[:1].upper() + answer[1:]
@@ -82,14 +111,14 @@ def answer_bias(
     for boxes_tell in (_count, _colours, _of_group):
         for said, chance in boxes_tell(evidence, question):
             weights[said] = max(weights.get(said, 0.0), BIAS * math.log(chance / UNTOLD))
-    if proof_first and rows and (closed := max(weights.get("Yes", 0.0), weights.get("No", 0.0))):
-        weights[proofs.MARK] = closed  # what a text proves is no less likely for what photos mostly show
-    return weights | (_proofs(told) if proof_first else {})
-
-
-def _proofs(told: Sequence[proofs.Proof]) -> dict[Said, float]:
-    """Rows that may decide, once the model has begun to write one."""
-    return {(proofs.MARK, f" {text}"): BIAS * math.log(chance / UNTOLD) for text, chance in told}
+    read = {text: chance for text, chance in told.answers} | {ABSENT: told.none}
+    whole = {text: READ * math.log(chance / UNTOLD) for text, chance in read.items() if chance > UNTOLD}
+    if proof_first and rows:
+        # What a text proves is no less likely for what photos mostly show, or for other words that the text has.
+        closed = max(weights.get("Yes", 0.0), weights.get("No", 0.0), *whole.values())
+        weights |= {proofs.MARK: closed} if closed else {}
+        weights |= {(proofs.MARK, f" {text}"): BIAS * math.log(chance / UNTOLD) for text, chance in told.proofs}
+    return Likely(weights, whole)
 
 
 def _count(evidence: Mapping[str, Evidence], question: str) -> list[tuple[str, float]]:
