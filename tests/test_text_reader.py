@@ -22,7 +22,7 @@ from lav2.reading.relations import relation
 from lav2.reading.spans import written as as_written
 from lav2.reading.words import asked, places, words
 from lav2.text import weighing
-from lav2.text.weighing import NOTHING, NOTHING_TOLD, Likely, Passage, Told
+from lav2.text.weighing import ABSENT, NOTHING, NOTHING_TOLD, Likely, Passage, Told
 from lav2.weights import find
 
 GREEDY = Sampling(max_new_tokens=4, repetition_penalty=1.0)
@@ -122,6 +122,7 @@ def test_words_are_told_as_the_text_has_them():
     text = "Chloë Putz (Tel. 555-01), İzmir’s café"
     assert [text[slice(*place)].lower() for place in places(text)][:2] == ["chlo", "putz"]
     assert as_written(text, 0, 1) == "Chloë Putz"
+    assert as_written(text, 0, 0) == "Chloë" and as_written("Écran 7", 0, 0) == "Écran"
     assert as_written("Tea (hot) 2.60", 0, 1) == "Tea (hot)"
     assert len(places(text)) == len(words(text))
 
@@ -130,6 +131,11 @@ def test_what_a_reader_tells_is_weighed_to_the_end_and_leaves_yes_or_no_as_likel
     told = Told(answers=(Passage("9 - 18", 0.8), Passage("18", 0.06)))
     weights = weighing.likely(TEXT, "when is it open?", proof_first=True, told=told)
     assert weights.whole["9 - 18"] == weights.answers[">"] > 5 * weights.whole["18"] > 0
+
+
+def test_the_surer_a_reader_is_that_a_text_does_not_answer_the_more_that_answer_weighs():
+    weight = {none: weighing.likely(TEXT, "who?", True, Told(none=none)).whole.get(ABSENT) for none in (0.9, 0.3, 0.05)}
+    assert weight[0.9] > weight[0.3] > 0 and weight[0.05] is None
 
 
 def test_a_likely_answer_ends_where_it_is_whole():

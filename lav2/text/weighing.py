@@ -99,26 +99,31 @@ def likely(
         proof_first: the model writes a proof before yes or no (lav2.text.proofs).
         told: what a reader of texts tells.
     """
-    rows, sure = text_rows(evidence), BIAS * math.log(SURE / UNTOLD)
+    rows = text_rows(evidence)
     if amounts.compares(question) and (prices := sections.compared(rows, question)):
-        return Likely({prices.begins: sure} if prices.begins else {})
+        return Likely({prices.begins: _weight(SURE)} if prices.begins else {})
     if said := lookups.looked_up(rows, question):
         return Likely({said: BIAS * math.log(LOOKED_UP / (1 - LOOKED_UP))})
     weights: dict[Said, float] = {}
     for answer, chance in grounding.candidates_for(evidence, question):
         said = answer[:1].upper() + answer[1:]
-        weights[said] = BIAS * max(0.0, math.log(max(chance, 1e-3) / UNTOLD))
+        weights[said] = _weight(max(chance, UNTOLD))
     for boxes_tell in (_count, _colours, _of_group):
         for said, chance in boxes_tell(evidence, question):
-            weights[said] = max(weights.get(said, 0.0), BIAS * math.log(chance / UNTOLD))
+            weights[said] = max(weights.get(said, 0.0), _weight(chance))
     read = {text: chance for text, chance in told.answers} | {ABSENT: told.none}
-    whole = {text: READ * math.log(chance / UNTOLD) for text, chance in read.items() if chance > UNTOLD}
+    whole = {text: _weight(chance, READ) for text, chance in read.items() if chance > UNTOLD}
     if proof_first and rows:
         # What a text proves is no less likely for what photos mostly show, or for other words that the text has.
         closed = max(weights.get("Yes", 0.0), weights.get("No", 0.0), *whole.values())
         weights |= {proofs.MARK: closed} if closed else {}
-        weights |= {(proofs.MARK, f" {text}"): BIAS * math.log(chance / UNTOLD) for text, chance in told.proofs}
+        weights |= {(proofs.MARK, f" {text}"): _weight(chance) for text, chance in told.proofs}
     return Likely(weights, whole)
+
+
+def _weight(chance: float, share: float = BIAS) -> float:
+    """What it adds to a logit."""
+    return share * math.log(chance / UNTOLD)
 
 
 def _count(evidence: Mapping[str, Evidence], question: str) -> list[tuple[str, float]]:
