@@ -33,6 +33,7 @@ class Caption:
     that people would say of the photo with the chance of each, 0..1 (visual concepts, Fang et al., arXiv 1411.4952);
     () where the captioner tells none. `candidates`: short answers to the question `asked` with the chance that each is
     right (answer heuristics, Shao et al., arXiv 2303.01903); `ask` tells those of any question, where the expert can.
+    `certain`: a reader wrote the sentence.
     """
 
     text: str
@@ -41,6 +42,7 @@ class Caption:
     concepts: tuple[tuple[str, float], ...] = ()
     candidates: tuple[tuple[str, float], ...] = ()
     asked: str = ""
+    certain: bool = False
     ask: Callable[[str], Sequence[tuple[str, float]]] | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -242,6 +244,8 @@ def to_json(evidence: Evidence) -> dict[str, Any]:
     """Evidence as plain JSON values, pixels rounded to 0.01, confidences to 0.0001."""
     if isinstance(evidence, Caption):
         value = {"text": evidence.text, "seconds": evidence.seconds, "source": evidence.source}
+        if evidence.certain:
+            value["certain"] = True
         if evidence.concepts:
             value["concepts"] = [[word, round(chance, 4)] for word, chance in evidence.concepts]
         if evidence.candidates:
@@ -295,7 +299,8 @@ def from_json(name: str, value: dict[str, Any]) -> Evidence:
     if name == "caption":
         concepts, candidates = (tuple(map(tuple, value.get(key, ()))) for key in ("concepts", "candidates"))
         facts = value["text"], value["seconds"], value["source"]
-        return Caption(*facts, concepts=concepts, candidates=candidates, asked=value.get("asked", ""))
+        told = {"asked": value.get("asked", ""), "certain": value.get("certain", False)}
+        return Caption(*facts, concepts=concepts, candidates=candidates, **told)
     items = value["items"]
     confidence = np.array([i["confidence"] for i in items], np.float32)
     size = tuple(value["size"])

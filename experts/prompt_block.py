@@ -15,6 +15,7 @@ from functools import lru_cache
 from experts.evidence import BUILT_IN, Evidence, ExpertFailure, OcrLines
 from experts.headings import labelled
 from experts.numerals import joined
+from experts.page import caption_of
 from experts.reading_order import Row, rows_of
 from experts.render import LINE_CHARS, Item, clean, label_of, numbered
 
@@ -94,9 +95,9 @@ def prompt_block(
 
 
 def _head(evidence: Mapping[str, Evidence], items: Sequence[Item], plural: Callable[[str], str]) -> list[str]:
-    """The rule, the caption's line, that of the objects, and one of each expert of another package."""
+    """The rule, the caption's line but of a page, that of the objects, and one of each expert of another package."""
     lines = [RULE]
-    if "caption" in evidence:
+    if isinstance(evidence.get("caption"), ExpertFailure) or caption_of(evidence):
         own = [item for item in items if item.expert == "caption"]
         sentence = next((item.text for item in own if not item.kind), "")
         lines.append(

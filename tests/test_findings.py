@@ -29,7 +29,8 @@ from scripted import (
     value,
 )
 
-from experts.evidence import Caption, Detections, OcrLines
+from experts.evidence import Caption, Detections, OcrLines, from_json, to_json
+from experts.prompt_block import prompt_block
 from lav2.errors import LAV2Error
 from lav2.events import (
     REASONS,
@@ -39,6 +40,7 @@ from lav2.events import (
     Token,
 )
 from lav2.image import open_image
+from lav2.text import corrections
 from lav2.ui import api, inputs, messages, state, texts, views
 
 pytest_plugins = ["scripted"]
@@ -276,19 +278,39 @@ def test_a_question_about_a_kind_that_the_detector_does_not_know_says_so():
     assert "test.pt knows 2 kinds of object: dog, cat" in views.status_html(findings, say)
 
 
-def test_what_a_caption_says_of_a_page_is_of_no_matter_to_an_answer_that_was_read():
-    say = texts.TEXTS["en"]
-    quad = np.array([[[10, 20], [50, 20], [50, 40], [10, 40]]], np.float32)
-    evidence = {
+SEAT = np.array([[[10, 20], [50, 20], [50, 40], [10, 40]]], np.float32)
+
+
+def with_text(width, height):
+    """What is found on a photo of that size: a caption of a cat, no object, a text."""
+    return {
         "caption": Caption("a cat beside a sign", 0.1, "test"),
         "detection": OBJECTS.only(np.zeros(len(OBJECTS.labels), bool)),
-        "ocr": OcrLines(quad, [0.9], ("Seat 34A",), 0.1, (100, 200)),
+        "ocr": OcrLines(SEAT, [0.9], ("Seat 34A",), 0.1, (width, height)),
     }
+
+
+def test_what_a_caption_says_is_of_no_matter_to_an_answer_that_was_read():
+    say, evidence = texts.TEXTS["en"], with_text(400, 400)
     doubt = say["conflict_missing"].format(word="cat", label="cat")
     for answer, doubted in (("34A", False), ("A cat", True)):
         receipt = {"answer": answer, "question": "What seat do I have?"}
         shown = views.verdict_html(state.Findings({}, evidence, receipt=receipt), say)
         assert (html.escape(doubt) in shown) is doubted
+
+
+def test_the_scene_of_a_page_of_text_is_told_and_used_nowhere_unless_a_reader_wrote_it():
+    say, evidence = texts.TEXTS["en"], with_text(100, 100)
+    block = prompt_block(evidence, len, 10**6)
+    receipt = {"answer": "A cat", "question": "What?"}
+    found = state.Findings({}, evidence, receipt=receipt, left_out=block.left_out)
+    assert "cat" not in block.text and block.left_out == {1}
+    assert views.status(found, "caption", say).endswith(say["page_of_text"])
+    assert say["of_a_page"] in views.findings_table(found, say)[0][2]
+    assert not views.not_given_text(found, say) and not views.check_answer(found).rests_on
+    written = corrections.corrected(evidence, {1: "a seat plan", 2: "Seat 34A"})
+    assert 'Caption: "a seat plan"' in prompt_block(written, len, 10**6).text
+    assert from_json("caption", to_json(written["caption"])) == written["caption"]
 
 
 def test_places_of_findings_are_shares_of_the_photo_and_a_caption_has_none():

@@ -47,6 +47,7 @@ class _Captioned(_Part):
     concepts: list[_Chance] = []
     candidates: list[_Chance] = []
     asked: str = ""
+    certain: bool = False
 
 
 class _Box(_Part):

@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from experts.evidence import Caption, Detections, Evidence
+from experts.evidence import Detections, Evidence
+from experts.page import caption_of
 
 # Class of a COCO detector -> words that people use for it. Only what a detector must have found if the word is true.
 KINDS = {
@@ -134,8 +135,8 @@ def group_asked(question: str) -> tuple[str, ...]:
 
 def conflicts(evidence: Mapping[str, Evidence]) -> list[Conflict]:
     """Where the caption names a class, or a number of it, that the detector knows and did not find."""
-    caption, detections = evidence.get("caption"), evidence.get("detection")
-    if not isinstance(caption, Caption) or not isinstance(detections, Detections):
+    caption, detections = caption_of(evidence), evidence.get("detection")
+    if caption is None or not isinstance(detections, Detections):
         return []
     return _named(caption.text, detections)
 

@@ -59,7 +59,8 @@ def corrected(
                       for item in own if item.kind == kind) for kind in ("concept", "candidate")
             )  # fmt: skip
             if own:
-                result[name] = replace(found, text=said, concepts=concepts, candidates=candidates)
+                certain = found.certain or said != next((item.text for item in own if not item.kind), "")
+                result[name] = replace(found, text=said, concepts=concepts, candidates=candidates, certain=certain)
         elif isinstance(found, Detections):
             texts = tuple(kept[item.number].strip() for item in own)
             corners = [(*item.outline.min(0), *item.outline.max(0)) for item in own]

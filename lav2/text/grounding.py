@@ -16,6 +16,7 @@ from dataclasses import replace
 import numpy as np
 
 from experts.evidence import Caption, Detections, Evidence, OcrLines
+from experts.page import caption_of, is_page
 from experts.prompt_block import Block, by_doubt, doubt, prompt_block, text_rows
 from experts.render import LABEL_CHARS, Item, clean, numbered
 from lav2.text import amounts, claims, routing, sections
@@ -112,7 +113,7 @@ def candidates_for(evidence: Mapping[str, Evidence], question: str) -> tuple[tup
     """The caption expert's answers with their chances; none of a page of text, which photos of things teach nothing
     about, and none of how many there are of a kind that the detector found, but for women, children and others whom it
     does not tell apart."""
-    if sum(len(cell.split()) for row in text_rows(evidence) for cell in row) >= PAGE_WORDS:
+    if is_page(evidence) or sum(len(cell.split()) for row in text_rows(evidence) for cell in row) >= PAGE_WORDS:
         return ()
     caption, detections = evidence.get("caption"), evidence.get("detection")
     if isinstance(caption, Caption) and caption.ask:  # not yet asked (evaluation)
@@ -179,8 +180,8 @@ def _objects(
 def _kind(kind: str, found: Sequence[Item], detections: Detections, evidence: Mapping[str, Evidence]) -> str:
     """two people (left, top right); no dogs found; knives not looked for. "" where the detector does not look for what
     another expert tells of."""
-    caption, text = evidence.get("caption"), evidence.get("ocr")
-    captioned = isinstance(caption, Caption) and kind in claims.asked(caption.text)
+    caption, text = caption_of(evidence), evidence.get("ocr")
+    captioned = caption is not None and kind in claims.asked(caption.text)
     if kind not in detections.classes:
         written = isinstance(text, OcrLines) and kind in claims.asked(" ".join(text.texts))
         return "" if captioned or written else f"{plural(kind)} not looked for"

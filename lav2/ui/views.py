@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw
 from experts import render
 from experts.evidence import Caption, Detections, Evidence, ExpertFailure
 from experts.messages import cut
+from experts.page import caption_of
 from lav2.events import Change, Route
 from lav2.text import claims, corrections, korean, verdict
 from lav2.ui.state import Findings
@@ -42,7 +43,7 @@ def status(findings: Findings, name: str, texts: Mapping[str, str]) -> str:
     seconds = texts["remembered" if name in findings.remembered else "done"].format(seconds=f"{found.seconds:.2f}")
     start = "" if name in findings.untimed else f"{seconds} · "
     if isinstance(found, Caption):
-        return f"{start}“{found.text}”"
+        return start + (texts["page_of_text"] if _of_a_page(findings) else f"“{found.text}”")
     detected = isinstance(found, Detections)
     items = found.labels if detected else found.texts
     text = start + (texts["found"].format(n=len(items)) if items else texts["nothing"])
@@ -121,6 +122,7 @@ def findings_table(findings: Findings, texts: Mapping[str, str]) -> list[list[st
     held = check_answer(findings)
     marks = dict.fromkeys(held.rests_on, f" {USED}") | dict.fromkeys(held.against, f" {AGAINST}")
     unused = dict.fromkeys(findings.left_out, texts["not_given"])
+    unused |= dict.fromkeys(_of_a_page(findings), texts["of_a_page"])
     unused |= dict.fromkeys(verdict.unreliable(findings.evidence), texts["unreliable"])
     own = corrections.by_reader(findings.evidence, findings.changes) | {item.number for item in findings.added}
     rows = []
@@ -138,6 +140,13 @@ def findings_table(findings: Findings, texts: Mapping[str, str]) -> list[list[st
             ]
         )
     return rows
+
+
+def _of_a_page(findings: Findings) -> frozenset[int]:
+    """Numbers of what a captioner of photos says of a page of text, which the model is not given."""
+    if caption_of(findings.evidence) is not None:
+        return frozenset()
+    return frozenset(item.number for item in render.numbered(findings.evidence) if item.expert == "caption")
 
 
 def source_of(item: render.Item, texts: Mapping[str, str]) -> str:
@@ -223,7 +232,7 @@ def not_given_text(findings: Findings, texts: Mapping[str, str]) -> str:
     unreliable = len(verdict.unreliable(findings.evidence))
     # likely answers are told where they are of use
     likely = {item.number for item in render.numbered(findings.evidence) if item.kind == "candidate"}
-    crowded = len(findings.left_out - likely)
+    crowded = len(findings.left_out - likely - _of_a_page(findings))
     sentences = [texts["left_out"].format(n=crowded)] if crowded else []
     sentences += [texts["left_unread"].format(n=unreliable)] if unreliable else []
     kind, number = findings.part
