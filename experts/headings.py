@@ -56,7 +56,7 @@ def labelled(rows: Sequence[Sequence[str]], question: str = "") -> list[list[str
     while at < len(rows):
         # Names with their values, such as settings and prices, are no headings of each other.
         listed = at - 2 >= end and all(len(row) == 2 for row in rows[at - 2 : at + 1])
-        below = [] if listed else _below(rows, at)
+        below = [] if listed and not _over_numbers(rows, at) else _below(rows, at)
         # Names of a table's rows stand alone, where they are names.
         first = 0 if len(below) == 1 or all(_has_digit(rows[row][0]) for row in below) else 1
         for row in below:
@@ -88,6 +88,13 @@ def _below(rows: Sequence[Sequence[str]], at: int) -> list[int]:
     # Headings of other words stand over numbers, in at least two rows that begin with a name.
     named = len(found) > 1 and (len(rows[found[0]]) > len(headings) or len(headings) > 2)
     return found if named and all(_has_digit(cell) for row in found for cell in rows[row][1:]) else []
+
+
+def _over_numbers(rows: Sequence[Sequence[str]], at: int) -> bool:
+    """Whether a row has labels alone and the next one numbers alone: "Aisle | Shelf" over "14 | 22"."""
+    below = rows[at + 1] if at + 1 < len(rows) else ()
+    numbers = len(below) == len(rows[at]) and all(_has_digit(cell) and not _WORD.search(cell) for cell in below)
+    return numbers and _known(rows[at]) == len(rows[at])
 
 
 def _is_labels(cells: Sequence[str]) -> bool:

@@ -82,6 +82,7 @@ class Preset:
     template: str = "chat"  # of lav2.text.prompts: chat, alpaca or the Jinja text of a tokenizer's chat template
     caption_question: str = ""  # what the captioner is asked; "": nothing, it writes a caption at once
     caption_drafts: int = 0  # captions sampled of a photo, see lav2.captioning.writer; 0: the likeliest is told
+    classifier: VisionConfig | None = None  # with ImageNet's weights; tells kinds beside the captioner
     detector: str = "yolo11n.pt"  # what the detection expert loads unless --detector or LAV2_DETECTOR say otherwise
     confidence: float | None = 0.25  # 0..1, from which a box of that detector is listed; None: as its calibration says
     question_rules: bool = False  # text.language answers where the model cannot: in other languages, without a photo
@@ -123,6 +124,7 @@ EMBEDDED = Preset(
     adapter="assets:chat",
     caption_adapter="assets:caption",
     caption_drafts=24,
+    classifier=EFFICIENTNET_LITE2,
     detector="assets:detector/lite0-coco.onnx",
     confidence=None,
     adapter_config=AdapterConfig(fusion="late", prompt_length=16, adapter_layers=26, lora_rank=8),

@@ -308,6 +308,8 @@ def test_the_scene_of_a_page_of_text_is_told_and_used_nowhere_unless_a_reader_wr
     assert views.status(found, "caption", say).endswith(say["page_of_text"])
     assert say["of_a_page"] in views.findings_table(found, say)[0][2]
     assert not views.not_given_text(found, say) and not views.check_answer(found).rests_on
+    foreign = replace(evidence["ocr"], reliable=np.array([False]))
+    assert "cat" not in prompt_block(evidence | {"ocr": foreign}, len, 10**6).text
     written = corrections.corrected(evidence, {1: "a seat plan", 2: "Seat 34A"})
     assert 'Caption: "a seat plan"' in prompt_block(written, len, 10**6).text
     assert from_json("caption", to_json(written["caption"])) == written["caption"]

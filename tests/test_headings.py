@@ -27,6 +27,7 @@ def test_values_below_labels_have_their_label():
         ([["hour", "Half day"], ["Bike", "6", "14"], ["E-bike", "9", "28"]], ["E-bike", "hour: 9", "Half day: 28"]),
         ([["Time", "To", "Plat"], ["14:05", "Bristol", "3"]], ["Time: 14:05", "To: Bristol", "Plat: 3"]),
         ([["Mon", "Tue"], ["9:00", "Art", "PE"], ["LUNCH"], ["13:00", "PE", "-"]], ["13:00", "Mon: PE", "-"]),
+        ([["Height", "152 cm"], ["Bulb E27", "no"], ["Aisle", "Shelf"], ["14", "22"]], ["Aisle: 14", "Shelf: 22"]),
         ([["Solo", "Duo"], ["Month", "5.12", "9.99"], ["Year", "50", "90"]], ["Year", "Solo: 50", "Duo: 90"]),
     ],
 )  # fmt: skip

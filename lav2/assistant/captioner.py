@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from lav2.captioning import writer
-from lav2.captioning.candidates import CandidateModel, PhotoCandidates
+from lav2.captioning.answers import LikelyAnswers, OfPhoto
 from lav2.captioning.reranker import ConceptReranker
 from lav2.config import Preset
 from lav2.inference.backend import DecoderBackend
@@ -39,7 +39,7 @@ class AdapterCaptioner:
         preset: Preset,
         views: Callable[[Image.Image], Sequence[Callable[[], Tensor]]],
         reranker: ConceptReranker | None,
-        answers: CandidateModel | None,
+        answers: LikelyAnswers | None,
         scheduler: Scheduler,
     ):
         self.settings = writer.Captioning(drafts=preset.caption_drafts)
@@ -63,14 +63,16 @@ class AdapterCaptioner:
         """
         views = self._views(image)[: self.settings.views]
         clip_tokens = torch.cat([view() for view in views])
-        return writer.write(
+        said = writer.write(
             self._model, self._tokenizer, self.prompt, clip_tokens, self.settings, self._reranker, self._scheduler
         )
+        return self._answers.renamed(image, said) if self._answers else said
 
     def concepts(self, image: Image.Image) -> tuple[tuple[str, float], ...]:
         """Words that people would say of a photo, (word, chance 0..1), the likeliest first; see ConceptReranker."""
-        return self._reranker.concepts(self._views(image)[0]())[0]
+        told = self._reranker.concepts(self._views(image)[0]())[0]
+        return self._answers.concepts(image, told) if self._answers else told
 
-    def candidates(self, image: Image.Image) -> PhotoCandidates:
-        """What tells likely answers to questions on a photo (lav2.captioning.candidates)."""
-        return self._answers.on(self._views(image)[0]())
+    def candidates(self, image: Image.Image) -> OfPhoto:
+        """What tells likely answers to questions on a photo."""
+        return self._answers.of(image, self._views(image)[0]())

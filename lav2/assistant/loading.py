@@ -16,7 +16,8 @@ from experts import detection
 from experts.evidence import Expert
 from lav2 import config, files, weights
 from lav2.captioning import candidates, reranker
-from lav2.captioning.candidates import CandidateModel
+from lav2.captioning.answers import LikelyAnswers
+from lav2.captioning.kinds import ImageClassifier
 from lav2.captioning.reranker import ConceptReranker
 from lav2.config import CONTEXT
 from lav2.errors import LAV2Error
@@ -40,7 +41,7 @@ class LoadedModels(NamedTuple):
     tower: VisionTower | None
     caption_tower: VisionTower | None
     reranker: ConceptReranker | None
-    candidates: CandidateModel | None = None
+    candidates: LikelyAnswers | None = None
     reader: TextReader | None = None
 
 
@@ -163,10 +164,14 @@ def load_parts(
     if concepts is not None:
         concepts.to(target)
         hashes["caption_phrases"] = files.digest(folder / reranker.CAPTION_PHRASES)
-    answers = candidates.load(folder, captioner.vision_config)
-    if answers is not None:
-        answers.to(target)
+    people = candidates.load(folder, captioner.vision_config)
+    if people is not None:
+        people.to(target)
         hashes["caption_answers"] = files.digest(folder / candidates.CAPTION_ANSWERS)
+    classifier = ImageClassifier(settings.classifier).to(target) if settings.classifier else None
+    if classifier is not None:
+        hashes["classifier"] = classifier.identity
+    answers = LikelyAnswers(people, classifier) if people or classifier else None
     reader = text_reader.load(weights.find(settings.adapter))
     if reader is not None and reader.folder is not None:
         hashes["reader"] = files.digest(reader.folder / checkpoint.READER)

@@ -26,7 +26,7 @@ from lav2.assistant.context import ContextWindow
 from lav2.assistant.features import FeatureCache, ImageFeatures, encoded_views, submit
 from lav2.assistant.history import newest_turns
 from lav2.assistant.loading import LoadedModels, context_length, load_parts, versions
-from lav2.captioning.candidates import CandidateModel
+from lav2.captioning.answers import LikelyAnswers
 from lav2.captioning.reranker import ConceptReranker
 from lav2.errors import LAV2Error, Unavailable
 from lav2.events import (
@@ -85,7 +85,7 @@ class Assistant:
         at_once: int = AT_ONCE,
         caption_tower: VisionTower | None = None,
         reranker: ConceptReranker | None = None,
-        candidates: CandidateModel | None = None,
+        candidates: LikelyAnswers | None = None,
         reader: text_reader.TextReader | None = None,
         experts: Mapping[str, Expert] | None = None,
     ):

@@ -10,26 +10,22 @@ Words: B batch, N image tokens, C their width, H hidden width, A answers.
 
 from __future__ import annotations
 
-import random
 import re
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from lav2.captioning import layers
 from lav2.captioning.reranker import pooled
 from lav2.config import VisionConfig, from_json
 from lav2.errors import LAV2Error
-from lav2.metrics.vqa import vqa_normalise
 from lav2.model.checkpoint import CAPTION_ANSWERS
 from lav2.text.grounding import NUMBERS
 
@@ -38,30 +34,6 @@ _BEGIN = "^"  # before the first words of a question
 _WORDS = re.compile(r"[a-z0-9']+")
 
 Candidates = tuple[tuple[str, float], ...]  # (answer, chance 0..1), the likeliest first
-
-
-class Example(NamedTuple):
-    """A question, the share of people (0..1) that each answer satisfies, and the photo's place; -1: photo unknown."""
-
-    question: str
-    answers: Mapping[str, float]
-    photo: int
-
-
-@dataclass(frozen=True)
-class CandidateConfig:
-    """What is learned, and how long."""
-
-    least_words: int = 8  # questions that a word, or a pair of words, must stand in
-    least_answers: int = 4  # questions that an answer must be given to
-    hidden: int = 256
-    epochs: int = 8
-    batch: int = 512  # questions per step
-    lr: float = 3e-3  # peak; OneCycle
-    weight_decay: float = 0.05
-    dropout: float = 0.5
-    seen: int = 3  # how often an epoch has the questions on known photos
-    seed: int = 0
 
 
 def words_of(question: str) -> list[str]:
@@ -96,11 +68,16 @@ class CandidateModel(nn.Module):
         """Logits [B, A] of the questions whose words stand one behind the other in `words`, each from its place in
         `starts` [B], on photos [B, 2C] that are `pooled`; zeros: the photo is not known. `dropout`: share of each
         layer's inputs that is left out."""
-        asked = F.dropout(self.question(words, starts), dropout)
+        asked = F.dropout(self._asked(words, starts), dropout)
         photo = F.relu(self.photo(F.dropout(photos, dropout)))
         photo = photo * (photos != 0).any(1, keepdim=True)
-        both = F.dropout(torch.tanh(asked) * photo, dropout)
-        return self.by_question(F.gelu(asked)) + self.by_both(both)
+        return self._answered(F.gelu(asked), F.dropout(torch.tanh(asked) * photo, dropout))
+
+    def _asked(self, words: Tensor, starts: Tensor) -> Tensor:
+        return self.question(words, starts)
+
+    def _answered(self, asked: Tensor, both: Tensor) -> Tensor:
+        return self.by_question(asked) + self.by_both(both)
 
     def places(self, question: str) -> list[int]:
         return [self._place[word] for word in words_of(question) if word in self._place]
@@ -148,100 +125,6 @@ def _reload(folder: Path, vision: VisionConfig, features: Tensor) -> PhotoCandid
 def _worded(answer: str) -> str:
     """Small numbers as words, as the chat writes them."""
     return NUMBERS[int(answer)] if answer.isdigit() and int(answer) < len(NUMBERS) else answer
-
-
-# --- learning ------------------------------------------------------------------------------------------------
-
-
-def learn(
-    examples: Sequence[Example],
-    photos: Tensor,
-    vision: VisionConfig,
-    settings: CandidateConfig = CandidateConfig(),
-    report: Callable[[str], None] = print,
-) -> CandidateModel:
-    """A model of human answers; three minutes on a CPU for 100,000 questions.
-
-    Args:
-        examples: those without answers teach which questions have no candidates.
-        photos: [photos, 2C] `pooled`.
-        vision: the encoder that made them.
-
-    Raises:
-        LAV2Error: too few questions.
-    """
-    answer_shares = [_shares(example.answers) for example in examples]
-    count = Counter(word for example in examples for word in set(words_of(example.question)))
-    words = _often(count, settings.least_words)
-    best = Counter(max(shares, key=shares.get) for shares in answer_shares if shares)
-    answers = _often(best, settings.least_answers)
-    if not words or not answers:
-        raise LAV2Error(
-            f"{len(examples)} questions with answers are too few.", "Give a few hundred with answers that come again."
-        )
-    report(f"{len(words)} words, {len(answers)} answers of {len(examples)} questions on {len(photos)} photos")
-    torch.manual_seed(settings.seed)
-    model = CandidateModel(words, answers, vision, settings.hidden)
-    model.question.weight.data.mul_(0.1)
-    model.by_question.bias.data.fill_(-5.0)
-    mean, spread = photos.float().mean(0), photos.float().std(0) + 1e-3
-    features = torch.cat([(photos.float() - mean) / spread, torch.zeros(1, photos.shape[1])])  # the last: no photo
-    index = {answer: i for i, answer in enumerate(answers)}
-    rows = [
-        (model.places(example.question), {index[a]: share for a, share in shares.items() if a in index}, example.photo)
-        for example, shares in zip(examples, answer_shares, strict=True)
-    ]
-    epoch = [row for row in rows for _ in range(settings.seen if row[2] >= 0 else 1)]
-    steps = settings.epochs * -(-len(epoch) // settings.batch)
-    optim = torch.optim.AdamW(model.parameters(), settings.lr, weight_decay=settings.weight_decay)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optim, settings.lr, total_steps=steps, pct_start=0.1)
-    rng, at = random.Random(settings.seed), len(epoch)
-    with tqdm(range(steps), desc="candidates", unit="step", disable=None) as bar:
-        for _ in bar:
-            if at >= len(epoch):
-                rng.shuffle(epoch)
-                at = 0
-            part, at = epoch[at : at + settings.batch], at + settings.batch
-            logits = model(*_batch(part), features[[photo for _, _, photo in part]], settings.dropout)
-            loss = F.binary_cross_entropy_with_logits(logits, _truth(part, len(answers)), reduction="sum") / len(part)
-            optim.zero_grad(set_to_none=True)
-            loss.backward()
-            optim.step()
-            schedule.step()
-            bar.set_postfix(loss=f"{loss.item():.2f}")
-    with torch.no_grad():  # photos come as they are from here on
-        model.photo.weight /= spread
-        model.photo.bias -= model.photo.weight @ mean
-    return model.eval()
-
-
-def _shares(answers: Mapping[str, float]) -> dict[str, float]:
-    shares: dict[str, float] = {}
-    for text, share in answers.items():
-        plain = vqa_normalise(text)
-        shares[plain] = max(share, shares.get(plain, 0.0))
-    return shares
-
-
-def _often(count: Counter[str], least: int) -> list[str]:
-    return [text for text, n in sorted(count.items(), key=lambda pair: (-pair[1], pair[0])) if n >= least]
-
-
-_Row = tuple[list[int], dict[int, float], int]
-
-
-def _batch(rows: Sequence[_Row]) -> tuple[Tensor, Tensor]:
-    words = [word for asked, _, _ in rows for word in asked]
-    lengths = torch.tensor([0, *(len(asked) for asked, _, _ in rows)])
-    return torch.tensor(words, dtype=torch.long), lengths.cumsum(0)[:-1]
-
-
-def _truth(rows: Sequence[_Row], width: int) -> Tensor:
-    truth = torch.zeros(len(rows), width)
-    at = [(row, answer) for row, (_, shares, _) in enumerate(rows) for answer in shares]
-    if at:
-        truth[tuple(zip(*at, strict=True))] = torch.tensor([v for _, shares, _ in rows for v in shares.values()])
-    return truth
 
 
 # --- on disk -------------------------------------------------------------------------------------------------

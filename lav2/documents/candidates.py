@@ -13,28 +13,32 @@ import json
 import re
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from random import Random
 
 import torch
 from tqdm import tqdm
 
-from lav2.captioning import candidates
-from lav2.captioning.candidates import CandidateConfig, Example
+from lav2.captioning import candidates, human_answers
+from lav2.captioning.human_answers import CandidateConfig, Example, Vectors
 from lav2.captioning.reranker import pooled
 from lav2.config import EMBEDDED, VisionConfig
 from lav2.data.features import FeatureCache
 from lav2.documents.priors import SOURCES
 from lav2.errors import LAV2Error
+from lav2.metrics.vqa import vqa_normalise
 from lav2.model import checkpoint
+from lav2.model.llm import load_llm
 from lav2.model.vision import VisionTower
+from lav2.model.word_vectors import word_vectors
 from lav2.options import Help
 from lav2.text.grounding import plural
 from lav2.weights import cache_dir, find
 
 FOLDS = 3
 ENOUGH = 3  # of ten people who say the same make it right (VQA accuracy, Antol et al. 2015)
+LENGTH = 4.0  # of the language model's vectors
 SHORT = 3  # words of an answer that may be a candidate
 TOLD = 0.85  # share of captions that come with candidates
 NEVER = ("described", "read", "missing", "short", "detail")  # kinds of question on a photo that have no candidates
@@ -104,6 +108,12 @@ def features(files: Sequence[str], vision: VisionConfig = EMBEDDED.vision) -> to
     return torch.cat([pooled(cache.get(files[i : i + 256])).float() for i in range(0, len(files), 256)])
 
 
+def vectors(source: str = EMBEDDED.llm) -> Vectors:
+    """What tells vectors of words of a language model, `source` of lav2.weights."""
+    llm, tokenizer = load_llm(source)
+    return lambda words: word_vectors(llm, tokenizer, words, LENGTH)
+
+
 def placed(asked: Sequence[tuple[Example, str]], files: Sequence[str]) -> list[Example]:
     """Examples with the places of their photos in `files`."""
     place = {file: at for at, file in enumerate(files)}
@@ -127,7 +137,9 @@ def add(rows: Sequence[dict], folder: Path, data: Path) -> None:
         kept = folder / f"candidates-without-part-{left_out + 1}-{photos:08x}"
         if candidates.load(kept, EMBEDDED.vision) is None:
             try:
-                model = candidates.learn(placed(learned, files), seen, EMBEDDED.vision)
+                model = human_answers.learn(
+                    placed(learned, files), seen, EMBEDDED.vision, replace(CandidateConfig(), models=1), vectors()
+                )
             except LAV2Error:  # too few questions to learn from: the rows come without
                 return
             kept.mkdir(parents=True, exist_ok=True)
@@ -155,13 +167,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def teach(data: Path, rows: Sequence[Path], folder: Path, report: Callable[[str], None] = print) -> tuple[float, int]:
+def teach(
+    data: Path, rows: Sequence[Path], folder: Path, report: Callable[[str], None] = print, llm: str = EMBEDDED.llm
+) -> tuple[float, int]:
     """Write the candidates of a captioner into its folder; (VQA accuracy of the likeliest, questions) on photos of val.
 
     Args:
         data: folder with qa/ and photos/coco.
         rows: files of lav2.documents: more questions, and such as have no candidates.
         folder: of a caption adapter.
+        llm: source of the language model whose vectors of words are used.
 
     Raises:
         LAV2Error: too few questions, no adapter, or one without an image encoder.
@@ -174,7 +189,7 @@ def teach(data: Path, rows: Sequence[Path], folder: Path, report: Callable[[str]
     if vision is None:
         raise LAV2Error(f"The adapter in {folder} is text only.", "Give the folder of a caption adapter.")
     files, settings = sorted({file for _, file in asked if file}), CandidateConfig()
-    model = candidates.learn(placed(asked, files), features(files, vision), vision, settings, report)
+    model = human_answers.learn(placed(asked, files), features(files, vision), vision, settings, vectors(llm), report)
     candidates.save(model, folder, {"data": [str(data), *map(str, rows)], **asdict(settings)})
     held = human(data, "val")
     files = sorted({file for _, file in held})
@@ -188,8 +203,8 @@ def teach(data: Path, rows: Sequence[Path], folder: Path, report: Callable[[str]
 
 
 def _right(example: Example, answer: str) -> float:
-    wanted = {candidates.vqa_normalise(text): share for text, share in example.answers.items()}
-    return wanted.get(candidates.vqa_normalise(answer), 0.0)
+    wanted = {vqa_normalise(text): share for text, share in example.answers.items()}
+    return wanted.get(vqa_normalise(answer), 0.0)
 
 
 if __name__ == "__main__":

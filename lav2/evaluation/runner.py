@@ -105,10 +105,13 @@ class EvaluationRunner:
         how, parts, views = self.how, self.assistant.parts, range(self.how.views)
         prompt, model, words = self.assistant.captioner.prompt, parts.captioner, parts.tokenizer
         features = self.features(images, parts.caption_tower, len(views))
-        return [
+        said = [
             writer.write(model, words, prompt, features.get([image] * len(views), views), how, parts.reranker)
             for image in tqdm(images, desc="captions", unit="photo", disable=None)
         ]
+        if told := parts.candidates:
+            said = [told.renamed(open_image(image), text) for image, text in zip(images, said, strict=True)]
+        return said
 
     def caption_evidence(self, images: Sequence[str]) -> dict[str, Caption]:
         """What the caption expert finds on photos: sentences, concepts, and candidates for answers."""
@@ -121,7 +124,11 @@ class EvaluationRunner:
         found = []
         for image, text in zip(images, texts, strict=True):
             concepts = parts.reranker.concepts(features.get([image]))[0] if parts.reranker else ()
-            ask = parts.candidates.on(features.get([image])) if parts.candidates else None
+            ask = None
+            if parts.candidates:
+                photo = open_image(image)
+                concepts = parts.candidates.concepts(photo, concepts)
+                ask = parts.candidates.of(photo, features.get([image]))
             found.append(Caption(text, 0.0, source, concepts, ask=ask))
         return found
 

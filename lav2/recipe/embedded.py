@@ -103,7 +103,7 @@ def _answers(run: Run, stage: Stage) -> dict[str, Any]:
     out = run.out / stage.name
     checkpoint.export(run.out / "judge", out)
     rows = [run.out / "rows" / name for name in ("docs.jsonl", "photos.jsonl", "presence.jsonl")]
-    share, questions = candidates.teach(run.data, rows, out, run.report)
+    share, questions = candidates.teach(run.data, rows, out, run.report, run.preset.llm)
     return {"accuracy of the likeliest": round(share, 4), "questions": questions}
 
 

@@ -105,14 +105,25 @@ def likely(
     if said := lookups.looked_up(rows, question):
         return Likely({said: BIAS * math.log(LOOKED_UP / (1 - LOOKED_UP))})
     weights: dict[Said, float] = {}
-    for answer, chance in grounding.candidates_for(evidence, question):
-        said = answer[:1].upper() + answer[1:]
-        weights[said] = _weight(max(chance, UNTOLD))
-    for boxes_tell in (_count, _colours, _of_group):
-        for said, chance in boxes_tell(evidence, question):
-            weights[said] = max(weights.get(said, 0.0), _weight(chance))
+    whole: dict[str, float] = {}
+    candidates = grounding.candidates_for(evidence, question)
+    for answer, chance in candidates:
+        said, weight = answer[:1].upper() + answer[1:], _weight(max(chance, UNTOLD))
+        article, _, name = said.partition(" ")
+        if article not in ("A", "An"):
+            weights[said] = weight + _odds(chance)
+            continue
+        bare = name[:1].upper() + name[1:]  # of a kind of thing
+        if sure := _odds(chance):  # there is nothing more to say of it
+            whole |= dict.fromkeys((said, bare), weight + BIAS * sure)
+        else:
+            weights |= {bare: weight, (article, f" {name}"): weight}
+    surest = max((chance for _, chance in candidates), default=0.0)
+    of_group = [pair for pair in _of_group(evidence, question) if pair[1] >= surest]  # a faint dog is no lion
+    for said, chance in (*_count(evidence, question), *_colours(evidence, question), *of_group):
+        weights[said] = max(weights.get(said, 0.0), _weight(chance))
     read = {text: chance for text, chance in told.answers} | {ABSENT: told.none}
-    whole = {text: _weight(chance, READ) for text, chance in read.items() if chance > UNTOLD}
+    whole |= {text: _weight(chance, READ) for text, chance in read.items() if chance > UNTOLD}
     if proof_first and rows:
         # What a text proves is no less likely for what photos mostly show, or for other words that the text has.
         closed = max(weights.get("Yes", 0.0), weights.get("No", 0.0), *whole.values())
@@ -124,6 +135,12 @@ def likely(
 def _weight(chance: float, share: float = BIAS) -> float:
     """What it adds to a logit."""
     return share * math.log(chance / UNTOLD)
+
+
+def _odds(chance: float) -> float:
+    """Log-odds of an answer that is likelier than all others together, which it weighs more; else 0."""
+    inside = min(chance, 0.99)
+    return max(0.0, math.log(inside / (1 - inside)))
 
 
 def _count(evidence: Mapping[str, Evidence], question: str) -> list[tuple[str, float]]:

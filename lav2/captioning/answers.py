@@ -1,0 +1,62 @@
+"""Likely answers to questions on a photo, of all that the caption expert has for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from PIL import Image
+from torch import Tensor
+
+from lav2.captioning.candidates import CandidateModel
+from lav2.captioning.kinds import ImageClassifier
+
+SURE = 0.6  # people say "dog" of a lion: few of their photos had one
+
+Answers = Sequence[tuple[str, float]]  # (answer, chance 0..1)
+Concepts = tuple[tuple[str, float], ...]  # (word, chance 0..1)
+
+
+@dataclass(frozen=True)
+class LikelyAnswers:
+    """What people answer (lav2.captioning.candidates), and kinds of ImageNet (lav2.captioning.kinds); None: nothing of
+    the sort."""
+
+    people: CandidateModel | None = None
+    classifier: ImageClassifier | None = None
+
+    def renamed(self, image: Image.Image, caption: str) -> str:
+        """A photo's caption, with its animal called by the right name (lav2.captioning.right_names)."""
+        return self.classifier.of(image).renamed(caption) if self.classifier else caption
+
+    def concepts(self, image: Image.Image, told: Concepts) -> Concepts:
+        """The captioner's words of a photo, likewise; of the same word the larger chance."""
+        found: dict[str, float] = {}
+        for word, chance in told:
+            name = self.renamed(image, word)
+            found[name] = max(chance, found.get(name, 0.0))
+        return tuple(found.items())
+
+    def of(self, image: Image.Image, clip_tokens: Tensor) -> OfPhoto:
+        """What tells likely answers about an upright RGB photo, clip_tokens [1, N, C] of the captioner's encoder."""
+        return OfPhoto(
+            self.people.on(clip_tokens) if self.people else None, self.classifier.of(image) if self.classifier else None
+        )
+
+
+@dataclass(frozen=True)
+class OfPhoto:
+    """question -> likely answers, the likeliest first: those of the kinds where they are sure, otherwise of both
+    sources; of the same answer the larger chance."""
+
+    people: Callable[[str], Answers] | None
+    kinds: Callable[[str], Answers] | None
+
+    def __call__(self, question: str) -> Answers:
+        kinds = self.kinds(question) if self.kinds else ()
+        sure = any(chance >= SURE for _, chance in kinds)
+        people = self.people(question) if self.people and not sure else ()
+        told: dict[str, float] = {}
+        for answer, chance in (*people, *kinds):
+            told[answer] = max(chance, told.get(answer, 0.0))
+        return sorted(told.items(), key=lambda pair: -pair[1])
