@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from lav2.text import amounts, hours, sections, states
+from lav2.text import amounts, hours, quantities, sections, states
 from lav2.text.amounts import words
 
 _MONTH = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\.?"
@@ -68,6 +68,8 @@ def looked_up(rows: Sequence[Sequence[str]], question: str) -> str:
     if thing:
         return thing.price
     if told := amounts.priced_at(rows, question) or sections.counted(rows, question):
+        return told
+    if told := quantities.told(rows, question):
         return told
     return _phone(rows, question) or _date(rows, question) or _cell(rows, question) or _below(rows, question)
 
