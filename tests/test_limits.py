@@ -6,9 +6,11 @@ from random import Random
 import pytest
 
 from lav2.documents import limits
+from lav2.text import dates
 from lav2.text.dates import DAYS, MONTHS
+from lav2.text.measures import measures
 
-MADE = [limits.drawn(Random(seed)) for seed in range(2000)]
+MADE = [limits.drawn(Random(seed)) for seed in range(4000)]
 
 
 def met(meant):
@@ -97,3 +99,27 @@ def test_a_mark_of_a_menu_means_its_diet_and_meat_means_none():
         return False if meat and diet.search(one.question) else None
 
     assert met(of_a_mark) > 10 and met(of_meat) > 0
+
+
+def test_an_amount_is_compared_whatever_its_unit():
+    row = re.compile(r"(?:Returns? within|Exchange within|Max stay|Max height|Headroom|Weight limit|Letters up to) .*")
+
+    def meant(one):
+        limit, asked = measures(one.row), measures(one.question)
+        if not row.match(one.row) or "under" in one.question or not limit:
+            return None
+        more = next(asked[kind][0] > limit[kind][0] for kind in limit)
+        return more if re.search(r"\btoo\b|a ticket", one.question) else not more
+
+    assert met(meant) > 60
+
+
+def test_days_below_a_heading_that_denies_mean_the_opposite():
+    def meant(one):
+        asked = [at for at, day in enumerate(DAYS) if day.lower() in one.question.lower()]
+        span = re.match(r"\w+(?: - |-| to )\w+(?= \d|$)", one.row)
+        if not span or not asked or not re.search("park|leave my car", one.question):
+            return None
+        return (asked[0] in dates.days(span[0])) != bool(one.under[0])
+
+    assert met(meant) > 30

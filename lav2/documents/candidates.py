@@ -181,10 +181,12 @@ def teach(
     Raises:
         LAV2Error: too few questions, no adapter, or one without an image encoder.
     """
-    asked = human(data)
+    asked, more = human(data), []
     for file in rows:
         with file.open(encoding="utf-8") as lines:
-            asked += of_rows(map(json.loads, lines), file.parent)
+            more += of_rows(map(json.loads, lines), file.parent)
+    most = sum(bool(photo) for _, photo in asked) // 2 if asked else len(more)
+    asked += Random(0).sample(more, min(len(more), most))  # people's questions count: rows have far more, all alike
     vision = checkpoint.read_vision(folder)
     if vision is None:
         raise LAV2Error(f"The adapter in {folder} is text only.", "Give the folder of a caption adapter.")

@@ -1,4 +1,4 @@
-"""Made-up limits with yes-or-no questions: ages, weights, people, hours, weekdays, months, diets. Written documents have
+"""Made-up limits with yes-or-no questions: ages, weights, people, hours, weekdays, months, diets, amounts. Written documents have
 too few of them for a small network to learn that nine is not under six.
 """
 
@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from lav2.text import dates
 from lav2.text.dates import DAYS, MONTHS
+from lav2.text.measures import SPELLED
 
 _CHILD = ("{n} year old", "{n}-year-old", "kid of {n}", "child aged {n}", "boy of {n}", "girl who is {n}")
 _FREE = ("is it free for a {who}?", "does a {who} get in free?", "free for my {who}?", "can a {who} go for free")
@@ -32,11 +33,13 @@ _SHUT = ("is it closed on {d}?", "closed on a {d}?", "are they shut on {d}s?")
 
 
 class Limit(NamedTuple):
-    """A question, the row that decides it, and whether that means yes."""
+    """A question, the row that decides it, whether that means yes, and what stands above the row
+    (lav2.reading.candidates.denied)."""
 
     question: str
     row: str
     yes: bool
+    under: tuple[float, float] = (0.0, 0.0)
 
 
 def drawn(rng: Random) -> Limit:
@@ -67,6 +70,106 @@ def _weight(rng: Random) -> Limit:
          ("can {k} of us go?", "are {k} people allowed?", "is there room for {k}?", "may we come with {k} people?")),
     ))  # fmt: skip
     return Limit(rng.choice(ask).format(k=amount), rng.choice(row).format(n=limit), not more)
+
+
+def _amount(rng: Random) -> Limit:
+    """Amounts whose units may differ: 28 days and three weeks, 2.1 m and 240 cm."""
+    kind = rng.choice(_AMOUNTS)
+    limit, other = rng.choice(kind.units), rng.choice(kind.units)
+    value, more = rng.choice(limit.values), rng.random() < 0.5
+    size = value * limit.size
+    others = [n for n in other.values if (n * other.size > size if more else n * other.size < size)]
+    if not others:
+        other, others = limit, [value * 2 if more else value / 2]
+    told = [(kind.most, kind.may, not more)] * 2 + [(kind.most, kind.too_much, more), (kind.least, kind.may, more)]
+    rows, asks, yes = rng.choice([each for each in told if each[0] and each[1]])
+    asked, row = other.write(rng, rng.choice(others)), limit.write(rng, value)
+    return Limit(rng.choice(asks).format(n=asked), rng.choice(rows).format(n=row), yes)
+
+
+class _Unit(NamedTuple):
+    """Names of a unit, how many of the smallest one it has, the numbers that are common with it."""
+
+    names: Sequence[str]
+    size: float
+    values: Sequence[float]
+
+    def write(self, rng: Random, number: float) -> str:
+        digits, unit = f"{number:g}", rng.choice(self.names)
+        if digits in _SPELLED and len(unit) > SPELLED and rng.random() < 0.4:
+            return _SPELLED[digits] + unit
+        return digits + unit
+
+
+_SPELLED = {"2": "two", "3": "three", "4": "four", "5": "five", "6": "six", "8": "eight", "10": "ten"}
+_HOURS = (
+    _Unit((" minutes", " min", " mins"), 1, (10, 15, 20, 30, 45, 90, 100)),
+    _Unit((" hours", " h", "h", " hrs"), 60, (2, 3, 4, 5, 6, 12, 24)),
+)
+_DAYS_LONG = (
+    _Unit((" days",), 1, (3, 7, 10, 14, 21, 28, 30, 60, 90)),
+    _Unit((" weeks",), 7, (2, 3, 4, 5, 6, 8)),
+    _Unit((" months",), 30.4, (2, 3, 6)),
+)
+_HIGH = (
+    _Unit((" m", "m", " metres"), 100, (1.8, 1.9, 2, 2.1, 2.2, 2.4, 2.5, 2.7, 3, 3.5)),
+    _Unit((" cm", "cm"), 1, (180, 190, 200, 215, 230, 240, 260, 300)),
+)
+_TALL = (
+    _Unit((" m", "m", " metres"), 100, (0.9, 1, 1.05, 1.1, 1.2, 1.25, 1.3, 1.4, 1.5)),
+    _Unit((" cm", "cm"), 1, (90, 100, 110, 115, 120, 130, 140, 150)),
+)
+_HEAVY = (
+    _Unit((" t", "t", " tonnes"), 1000, (1.5, 2, 2.5, 2.8, 3.5, 7.5, 12)),
+    _Unit((" kg", "kg"), 1, (900, 1200, 1800, 2400, 3000, 5000)),
+)
+_LIGHT = (
+    _Unit((" kg", "kg", " kilos"), 1000, (2, 3, 5, 8, 10, 20)),
+    _Unit((" g", "g", " grams"), 1, (500, 800, 1500, 2500)),
+)
+_WET = (
+    _Unit((" ml", "ml"), 1, (50, 75, 100, 125, 200, 500)),
+    _Unit((" l", "l", " litres"), 1000, (2, 3, 5)),
+)
+
+
+class _Kind(NamedTuple):
+    """Units; rows that say at most that much, and at least; questions whether an amount is allowed, and is too much."""
+
+    units: Sequence[_Unit]
+    most: Sequence[str]
+    may: Sequence[str]
+    too_much: Sequence[str] = ()
+    least: Sequence[str] = ()
+
+
+_AMOUNTS = (
+    _Kind(_HOURS, ("Max stay {n}", "Maximum {n}", "Parking {n} max", "Up to {n} free", "Limited to {n}", "Valid for {n}"),
+          ("can I stay {n}?", "may I park for {n}?", "is {n} ok?", "can i leave it for {n}", "{n} allowed?"),
+          ("is {n} too long?", "will I get a ticket after {n}?")),
+    _Kind(_DAYS_LONG,
+          ("Return within {n}", "Returns within {n} with receipt", "Exchange within {n}", "Refunds up to {n} after purchase",
+           "Valid for {n}", "Returns accepted for {n}"),
+          ("can I bring it back after {n}?", "can i still return it after {n}", "is {n} later ok?",
+           "I bought it {n} ago, can I return it?", "is it still good after {n}?"),
+          ("is {n} too late?", "is it too late after {n}?")),
+    _Kind(_DAYS_LONG, (), ("is it ok to tell them {n} before?", "can I book {n} ahead?", "is {n} notice enough?"),
+          least=("Please book {n} in advance", "Notice period: {n}", "Cancel at least {n} before", "Apply {n} ahead")),
+    _Kind(_HIGH, ("Max height {n}", "Headroom {n}", "Clearance {n}", "Vehicles up to {n}", "No vehicles over {n}", "Height limit {n}"),
+          ("my van is {n} high, does it fit?", "can I go in with {n}?", "will a {n} van get through?", "my car is {n}, ok?"),
+          ("is {n} too high?", "am I too tall with {n}?")),
+    _Kind(_TALL, ("Max height {n}", "Children up to {n} only", "Not over {n}"),
+          ("my son is {n}, may he ride?", "can my daughter go, she is {n}?", "is {n} allowed?", "he is {n} tall, ok?"),
+          least=("Minimum height {n}", "You must be {n} tall to ride", "From {n}", "Not under {n}", "At least {n} tall")),
+    _Kind(_HEAVY, ("Max weight {n}", "No vehicles over {n}", "Weight limit {n}", "Max gross weight {n}", "Up to {n}"),
+          ("my truck weighs {n}, ok?", "can I drive over it with {n}?", "is {n} allowed?", "may a {n} van pass?"),
+          ("is {n} too heavy?",)),
+    _Kind(_LIGHT, ("Max {n}", "Up to {n}", "Hand luggage max {n}", "Maximum load {n}", "Letters up to {n}"),
+          ("can I send {n}?", "is {n} ok?", "my bag weighs {n}, allowed?", "may it weigh {n}?"),
+          ("is {n} too heavy?", "too much with {n}?")),
+    _Kind(_WET, ("Liquids max {n}", "Bottles up to {n}", "Max {n} per container"),
+          ("can I take a {n} bottle?", "is {n} ok?", "may I bring {n} of shampoo?"), ("is {n} too much?",)),
+)  # fmt: skip
 
 
 def _hours(rng: Random) -> Limit:
@@ -136,6 +239,11 @@ def _diet(rng: Random) -> Limit:
 def _weekday(rng: Random) -> Limit:
     days = _span(rng, DAYS)
     day, within = _asked(rng, DAYS, dates.days(days))
+    if rng.random() < 0.35:  # "NO PARKING" stands above the days, or "Parking"
+        denied, hours = rng.random() < 0.6, rng.choice(("", "", " 8-18", " 8 am - 6 pm", " 07:00 - 19:00"))
+        asks = rng.choice((_PARK, _PARK, _ON))
+        question = rng.choice(asks).format(d=rng.choice((day, day.lower())))
+        return Limit(question, days + hours, within != denied, (float(denied), float(denied and rng.random() < 0.7)))
     row, asks, yes = rng.choice((
         ("No parking " + days, _PARK, not within), ("Parking " + days, _PARK, within),
         ("Permit holders only " + days, _PARK, not within),
@@ -212,15 +320,5 @@ _CLOCKS: tuple[Callable[[int], str], ...] = (
     lambda hour: f"{hour}.00",
 )
 _KINDS: tuple[Callable[[Random], Limit], ...] = (
-    _age,
-    _age,
-    _weight,
-    _hours,
-    _until,
-    _weekday,
-    _weekday,
-    _weekday,
-    _day_and_hour,
-    _month,
-    _diet,
-)
+    *[_age] * 2, _weight, *[_amount] * 2, _hours, _until, *[_weekday] * 5, _day_and_hour, _month, _diet,
+)  # fmt: skip

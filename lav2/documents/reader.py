@@ -26,6 +26,7 @@ from lav2.documents.kinds import Ask
 from lav2.documents.layout import ocr_json
 from lav2.errors import LAV2Error
 from lav2.model.llm import load_llm
+from lav2.model.word_vectors import word_vectors
 from lav2.options import Help
 from lav2.reading import text_reader
 from lav2.reading.candidates import Candidate, alone, candidates
@@ -33,7 +34,7 @@ from lav2.reading.matcher import VECTOR
 from lav2.reading.networks import Decider
 from lav2.reading.spans import likeliest
 from lav2.reading.text_reader import ReaderConfig, TextReader
-from lav2.reading.words import asked, key, places
+from lav2.reading.words import asked, key, letters, places
 from lav2.text.proofs import parted
 from lav2.text.weighing import ABSENT
 
@@ -41,7 +42,7 @@ DROPOUT, WEIGHT_DECAY, CLIP = 0.25, 0.02, 1.0
 DRAWS, MISREAD = 2, 0.004  # of each document; share of its characters
 CHOOSING = {"epochs": 5, "documents": 4, "questions": 8, "lr": 2e-3}  # a step
 DECIDING = {"epochs": 6, "questions": 64, "lr": 1.5e-3}
-LIMITS = 9000  # made-up limits beside what the documents ask, others each time
+LIMITS = 20_000  # made-up limits beside what the documents ask, others each time
 LONGEST = 90  # candidates of a document that is learned from
 COMMON = 6  # words that stand in so many places are learned one by one
 LENGTH = 8.0  # of the language model's vectors
@@ -56,6 +57,7 @@ class Question(NamedTuple):
         answer: how the text has it; of a yes or no its proof.
         yes: what the proof says; None: it is no yes-or-no question.
         spans: of other answers: [place of a candidate, first word, last word].
+        under: of a yes or no what stands above its proof (lav2.reading.candidates.denied).
     """
 
     words: list[str]
@@ -63,6 +65,11 @@ class Question(NamedTuple):
     answer: str
     yes: bool | None = None
     spans: tuple[tuple[int, int, int], ...] = ()
+    under: tuple[float, ...] = (0.0, 0.0)
+
+    @property
+    def proof(self) -> Candidate:
+        return alone(self.answer, self.under)
 
 
 class Text(NamedTuple):
@@ -92,24 +99,25 @@ def _question(ask: Ask, known: Sequence[Candidate]) -> Question | None:
     if ask.answer == ABSENT or not read:
         return Question(read, (), "") if read else None
     verdict, proof = parted(ask.answer)
-    letters, meant = [_letters(one.text) for one in known], _letters(proof or ask.answer)
+    written_as, meant = [letters(one.text) for one in known], letters(proof or ask.answer)
     if verdict:
-        exact = [at for at, text in enumerate(letters) if text == meant]
-        holding = exact or [at for at, text in enumerate(letters) if len(meant) > 3 and meant in text]
-        return _of_shortest(Question(read, tuple(holding), proof, verdict == "Yes"), letters)
+        exact = [at for at, text in enumerate(written_as) if text == meant]
+        holding = exact or [at for at, text in enumerate(written_as) if len(meant) > 3 and meant in text]
+        found = _of_shortest(Question(read, tuple(holding), proof, verdict == "Yes"), written_as)
+        return found and found._replace(under=known[found.places[0]].marks[-2:])
     spans = [
         (at, *span)
         for at, one in enumerate(known)
-        if meant and meant in letters[at]
+        if meant and meant in written_as[at]
         for span in _spans(ask.answer, one)
     ]
-    return _of_shortest(Question(read, tuple({at for at, *_ in spans}), ask.answer, spans=tuple(spans)), letters)
+    return _of_shortest(Question(read, tuple({at for at, *_ in spans}), ask.answer, spans=tuple(spans)), written_as)
 
 
-def _of_shortest(question: Question, letters: Sequence[str]) -> Question | None:
+def _of_shortest(question: Question, written_as: Sequence[str]) -> Question | None:
     """The question with the shortest of its candidates alone: of a row and its cell the cell."""
-    shortest = min((len(letters[at]) for at in question.places), default=0)
-    kept = tuple(sorted(at for at in question.places if len(letters[at]) == shortest))
+    shortest = min((len(written_as[at]) for at in question.places), default=0)
+    kept = tuple(sorted(at for at in question.places if len(written_as[at]) == shortest))
     spans = tuple(span for span in question.spans if span[0] in kept)
     return question._replace(places=kept, spans=spans) if kept else None
 
@@ -122,10 +130,6 @@ def _spans(answer: str, row: Candidate) -> list[tuple[int, int]]:
         if inside:
             found.append((inside[0], inside[-1]))
     return found
-
-
-def _letters(text: str) -> str:
-    return re.sub(r"\W", "", text.lower())
 
 
 class _Projected(nn.Module):
@@ -153,10 +157,7 @@ def vocabulary(learned: Sequence[Text], source: str = EMBEDDED.llm) -> tuple[lis
     known = {text[1:] for text in whole if re.fullmatch(" [a-z]{2,}", text)}
     common = sorted(word for word, count in read.items() if count >= COMMON)
     listed = [*common, *sorted((known | set(read)) - set(common))]
-    table = llm.get_input_embeddings().weight.detach().float()
-    parts = [tokenizer(" " + word.replace("#", "5"), add_special_tokens=False).input_ids for word in listed]
-    vectors = torch.stack([table[ids].mean(0) if ids else table.mean(0) for ids in parts]) - table.mean(0)
-    vectors = F.normalize(vectors, dim=1) * LENGTH
+    vectors = word_vectors(llm, tokenizer, [word.replace("#", "5") for word in listed], LENGTH)
     return listed, len(common), torch.cat([torch.zeros(1, vectors.shape[1]), vectors])
 
 
@@ -215,13 +216,14 @@ def _bounds_loss(model: TextReader, rows: Sequence[Candidate], some: Sequence[Qu
 
 def _decide(model: TextReader, decider: Decider, learned: Sequence[Text], rng: random.Random, epochs: float) -> None:
     known = [question for text in learned for question in text.questions if question.yes is not None]
-    once: list[Question | None] = [*{(tuple(question.words), question.answer): question for question in known}.values()]
+    once: list[Question | None] = [
+        *{(tuple(question.words), question.proof.text, question.under): question for question in known}.values()
+    ]
     once += [None] * min(LIMITS, len(once))  # a limit, another one each time
 
     def loss(part: Sequence[Question | None]) -> Tensor:
         asks = [question or _limit(rng) for question in part]
-        proofs = [alone(question.answer) for question in asks]
-        said = decider(model.pairs([question.words for question in asks], proofs))
+        said = decider(model.pairs([question.words for question in asks], [question.proof for question in asks]))
         return F.binary_cross_entropy_with_logits(said, torch.tensor([float(bool(question.yes)) for question in asks]))
 
     _steps(decider, once, DECIDING["questions"], DECIDING["lr"], epochs, rng, "verdicts", loss)
@@ -229,7 +231,7 @@ def _decide(model: TextReader, decider: Decider, learned: Sequence[Text], rng: r
 
 def _limit(rng: random.Random) -> Question:
     made = limits.drawn(rng)
-    return Question(asked(made.question), (), made.row, made.yes)
+    return Question(asked(made.question), (), made.row, made.yes, under=made.under)
 
 
 def _steps(
@@ -278,13 +280,13 @@ def _scores(model: TextReader, rows: Sequence[Candidate], question: Question) ->
     if not question.places:
         return {"none": int(logits.argmax()) == len(rows)}
     if question.yes is not None:
-        said = model.decide([question.words] * 2, [question.answer, rows[best].text]) > 0
+        said = model.decide([question.words] * 2, [question.proof, alone(rows[best].text, rows[best].marks[-2:])]) > 0
         given, whole = (bool(one) == question.yes for one in said)
         return {"row": best in question.places, "verdict of the true row": given, "verdict": whole}
     bounds = model.bounds([question.words], [rows[best]])[0].tolist()
     words = likeliest(rows[best], *bounds)[0][0]
-    meant = _letters(question.answer)
-    return {"row of the answer": meant in _letters(rows[best].text), "answer": _letters(words) == meant}
+    meant = letters(question.answer)
+    return {"row of the answer": meant in letters(rows[best].text), "answer": letters(words) == meant}
 
 
 def teach(

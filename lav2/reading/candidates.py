@@ -8,12 +8,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from lav2.reading.relations import numbers
-from lav2.reading.words import key, words
+from lav2.reading.words import key, letters, words
 
-MARKS = 14  # numbers that tell where a candidate stands (`_marks`)
+MARKS = 16  # numbers that tell where a candidate stands (`_marks`, `denied`)
 # Words that are read of a candidate itself, of the other cells of its row, of the heading above it, of the row above.
 PARTS = (32, 12, 4, 7)
-
+# Of a heading: what stands below it is when something is not so ("NO PARKING" above "Mon - Fri").
+_DENIES = re.compile(
+    r"\b(?:no|not|never|closed|shut|forbidden|prohibited|banned|cancell?ed|without|excluding|except|don't|do not)\b",
+    re.I,
+)
 
 Ranks = Mapping[tuple[int, int], tuple[float, ...]]  # of cells, by row and column
 
@@ -36,21 +40,38 @@ def candidates(rows: Sequence[Sequence[str]], labelled: Sequence[Sequence[str]])
     """
     found, ranks = [], _ranks(rows)
     for at, row in enumerate(rows):
-        above = words(" ".join(rows[at - 1])) if at else []
+        above, under = words(" ".join(rows[at - 1])) if at else [], denied(rows, at)
         for column, cell in enumerate(row):
             beside = words(" ".join([*row[:column], *row[column + 1 :]]))
             heading = words(labelled[at][column].removesuffix(cell))
-            marks = _marks(rows, ranks, at, column)
+            marks = (*_marks(rows, ranks, at, column), *under)
             found.append(Candidate(cell, (words(cell), beside, heading, above), marks))
         if len(row) > 1:
             whole = " ".join(row)
-            found.append(Candidate(whole, (words(whole), [], [], above), _marks(rows, ranks, at)))
+            found.append(Candidate(whole, (words(whole), [], [], above), (*_marks(rows, ranks, at), *under)))
     return [one._replace(parts=_cut(one.parts)) for one in found if one.parts[0]]
 
 
-def alone(text: str) -> Candidate:
-    """A candidate without what stands around it."""
-    return Candidate(text, _cut((words(text), [], [], [])))
+def alone(text: str, under: Sequence[float] = (0.0, 0.0)) -> Candidate:
+    """A candidate without the words around it.
+
+    Args:
+        under: what `denied` tells of where it stands.
+    """
+    return Candidate(text, _cut((words(text), [], [], [])), (*(0.0,) * (MARKS - 2), *under))
+
+
+def proof(rows: Sequence[Sequence[str]], text: str) -> Candidate:
+    """What was written as a proof, `alone`, in the first row of the text that has it."""
+    meant = letters(text)
+    at = next((at for at, row in enumerate(rows) if meant and meant in letters("".join(row))), 0)
+    return alone(text, denied(rows, at))
+
+
+def denied(rows: Sequence[Sequence[str]], at: int) -> tuple[float, float]:
+    """Whether the row above, and the first row of the text, say what is not so, 0 or 1; of the first row neither."""
+    above, first = (bool(at and _DENIES.search(" ".join(row))) for row in (rows[at - 1], rows[0]))
+    return float(above), float(first)
 
 
 def _cut(parts: Iterable[Sequence[str]]) -> tuple[Sequence[str], ...]:

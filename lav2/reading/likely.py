@@ -30,4 +30,4 @@ def of(
         return weighing.likely(evidence, question, proof_first)
     earlier = history[-1].question if history else ""
     found = weighing.likely(evidence, question, proof_first, reader.told(rows, question, earlier))
-    return replace(found, following=reader.verdict(question, earlier))
+    return replace(found, following=reader.verdict(rows, question, earlier))

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from experts.headings import labelled
 from lav2.captioning import layers
 from lav2.model.checkpoint import READER
-from lav2.reading.candidates import Candidate, alone, candidates
+from lav2.reading.candidates import Candidate, candidates, proof
 from lav2.reading.matcher import Matcher, Pairs, pairs
 from lav2.reading.networks import Chooser, Decider
 from lav2.reading.spans import likeliest
@@ -84,9 +84,9 @@ class TextReader(nn.Module):
         what stands around it, which has no chance."""
         return self.chooser.bounds(self.pairs(questions, rows))
 
-    def decide(self, questions: Sequence[Sequence[str]], proofs: Sequence[str]) -> Tensor:
-        """Log-odds [B] of yes, of each question with its proof."""
-        asked = self.pairs(questions, [alone(text) for text in proofs])
+    def decide(self, questions: Sequence[Sequence[str]], proofs: Sequence[Candidate]) -> Tensor:
+        """Log-odds [B] of yes, of each question with its proof (lav2.reading.candidates.alone)."""
+        asked = self.pairs(questions, proofs)
         return torch.stack([decider(asked) for decider in self.deciders]).mean(0)
 
     @torch.inference_mode()
@@ -112,9 +112,9 @@ class TextReader(nn.Module):
                 answers[text] += chance * chances[at]
         return Told(_passages(proofs), _passages(answers), none)
 
-    def verdict(self, question: str, earlier: str = "") -> Verdict:
-        """What tells yes from no once the model has written a proof."""
-        return Verdict(self, asked(question, earlier))
+    def verdict(self, rows: Sequence[Sequence[str]], question: str, earlier: str = "") -> Verdict:
+        """What tells yes from no once the model has written a proof. Arguments: as of `told`."""
+        return Verdict(self, rows, asked(question, earlier))
 
 
 def _passages(chances: Mapping[str, float]) -> tuple[Passage, ...]:
@@ -128,22 +128,22 @@ def _passages(chances: Mapping[str, float]) -> tuple[Passage, ...]:
 class Verdict:
     """What is written so far -> "Yes" or "No" with what it adds to its logit, where one of them comes next."""
 
-    def __init__(self, reader: TextReader, question: Sequence[str]):
-        self._reader, self._question = reader, question
+    def __init__(self, reader: TextReader, rows: Sequence[Sequence[str]], question: Sequence[str]):
+        self._reader, self._rows, self._question = reader, rows, question
 
     @torch.inference_mode()
     def __call__(self, written: str) -> dict[str, float]:
-        proof = awaits_verdict(written)
-        if not words(proof) or not self._question:
+        text = awaits_verdict(written)
+        if not words(text) or not self._question:
             return {}
-        yes = weighing.VERDICT * self._reader.decide([self._question], [proof]).item()
+        yes = weighing.VERDICT * self._reader.decide([self._question], [proof(self._rows, text)]).item()
         return {"Yes": yes} if yes > 0 else {"No": -yes}
 
     def __reduce__(self):
         """On its way to another process (lav2.cluster) a reader that was read from a folder is read there again."""
         if self._reader.folder is None:
-            return Verdict, (self._reader, self._question)
-        return _reload, (self._reader.folder, self._question)
+            return Verdict, (self._reader, self._rows, self._question)
+        return _reload, (self._reader.folder, self._rows, self._question)
 
 
 @lru_cache(4)
@@ -151,8 +151,8 @@ def _loaded(folder: Path) -> TextReader:
     return load(folder)
 
 
-def _reload(folder: Path, question: Sequence[str]) -> Verdict:
-    return Verdict(_loaded(folder), question)
+def _reload(folder: Path, rows: Sequence[Sequence[str]], question: Sequence[str]) -> Verdict:
+    return Verdict(_loaded(folder), rows, question)
 
 
 def save(model: TextReader, folder: Path, notes: Mapping[str, object] | None = None) -> None:

@@ -6,6 +6,9 @@ import re
 
 _WORD = re.compile(r"[a-z]+(?:'[a-z]+)?|\d+(?:[.:,/\-]\d+)*|[£€$%@#+]")
 _ENDING = re.compile(r"(?:ing|ed|es|s|ly|er)$")
+# "one" is a pronoun as often.
+SPELLED = {"two": "2", "three": "3", "four": "4", "five": "5", "six": "6", "seven": "7", "eight": "8", "nine": "9",
+           "ten": "10", "eleven": "11", "twelve": "12"}  # fmt: skip
 QUESTION, EARLIER = 20, "#earlier"  # words of a question that are read; what stands before the question before it
 
 
@@ -30,8 +33,15 @@ def key(word: str) -> str:
 
 
 def stem(word: str) -> str:
-    """What two forms of a word have in common, roughly."""
+    """What two forms of a word have in common, roughly; of a number that is spelled out its digits."""
+    if word in SPELLED:
+        return SPELLED[word]
     return word if len(word) < 4 or word[0].isdigit() else _ENDING.sub("", word)
+
+
+def letters(text: str) -> str:
+    """Letters and digits alone, small: what is left where a text is written in other ways."""
+    return re.sub(r"\W", "", text.lower())
 
 
 def asked(question: str, earlier: str = "") -> list[str]:
