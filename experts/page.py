@@ -31,7 +31,7 @@ def caption_of(evidence: Mapping[str, Evidence]) -> Caption | None:
 
 
 def _covered(lines: OcrLines) -> float:
-    """The share of the photo that lines cover, 0..1, in a foreign script as well; of overlapping ones it counts both."""
+    """The share of the photo that lines cover, in a foreign script as well, 0..1; of overlapping ones both count."""
     x, y = np.moveaxis(lines.quads, -1, 0)  # [2, n, 4]
     areas = np.abs((x * np.roll(y, -1, 1) - np.roll(x, -1, 1) * y).sum(1)) / 2
     return float(areas.sum()) / (lines.size[0] * lines.size[1])
