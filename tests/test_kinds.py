@@ -62,6 +62,14 @@ def test_the_real_classifier_knows_the_cat_of_the_examples_and_goes_to_another_p
     assert pickle.loads(pickle.dumps(answers))("Is this a cat?") == answers("Is this a cat?")
 
 
+def test_words_of_a_photo_are_called_by_its_kind_and_told_once():
+    classifier = kinds.ImageClassifier(EMBEDDED.classifier)
+    photo = Image.open(find("assets:examples") / "cat.webp").convert("RGB")
+    told = LikelyAnswers(None, classifier).concepts(photo, (("dog", 0.6), ("cat", 0.3), ("sofa", 0.2)))
+    assert told == (("cat", 0.6), ("sofa", 0.2))
+    assert LikelyAnswers(None, None).concepts(photo, (("dog", 0.6),)) == (("dog", 0.6),)
+
+
 def test_of_two_sources_the_surer_one_counts():
     people = lambda _: [("dog", 0.3), ("two", 0.2)]  # noqa: E731
     assert OfPhoto(people, lambda _: [("dog", 0.5)])("What is it?") == [("dog", 0.5), ("two", 0.2)]
@@ -81,9 +89,12 @@ def test_of_two_sources_the_surer_one_counts():
         ("A dog runs", {"lion": 0.4}, "A dog runs"),
         ("A hot dog on a plate", {"pizza": 0.9}, "A hot dog on a plate"),
         ("A man on a horse", {"horse": 0.9}, "A man on a horse"),
+        ("A plate of food on a table", {"cup of coffee": 0.9}, "A cup of coffee on a table"),
+        ("Two men eat food", {"ice cream": 0.9}, "Two men eat an ice cream"),
+        ("A plate of food and a dog", {"pizza": 0.3}, "A plate of food and a dog"),
     ],
 )
-def test_a_caption_calls_its_animal_what_the_photo_surely_shows(caption, kinds_of, said):
+def test_a_caption_calls_its_animal_or_dish_what_the_photo_surely_shows(caption, kinds_of, said):
     known = [kinds_of.get(name, 0.0) for name in imagenet.names()]
     assert right_names.renamed(caption, known) == said
 

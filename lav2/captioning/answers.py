@@ -26,14 +26,14 @@ class LikelyAnswers:
     classifier: ImageClassifier | None = None
 
     def renamed(self, image: Image.Image, caption: str) -> str:
-        """A photo's caption, with its animal called by the right name (lav2.captioning.right_names)."""
+        """A photo's caption, with its animal or dish called by the right name (lav2.captioning.right_names)."""
         return self.classifier.of(image).renamed(caption) if self.classifier else caption
 
     def concepts(self, image: Image.Image, told: Concepts) -> Concepts:
         """The captioner's words of a photo, likewise; of the same word the larger chance."""
         found: dict[str, float] = {}
         for word, chance in told:
-            name = self.renamed(image, word)
+            name = self.renamed(image, word).removeprefix("a ").removeprefix("an ")
             found[name] = max(chance, found.get(name, 0.0))
         return tuple(found.items())
 

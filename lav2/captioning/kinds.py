@@ -71,7 +71,7 @@ class PhotoKinds:
 
     def renamed(self, caption: str) -> str:
         """See lav2.captioning.right_names."""
-        return right_names.renamed(caption, self.chances) if right_names.names_animal(caption) else caption
+        return right_names.renamed(caption, self.chances) if right_names.may_be_renamed(caption) else caption
 
     def __call__(self, question: str) -> Answers:
         if not imagenet.concerns(question):

@@ -1,5 +1,5 @@
-"""A caption's animal, called by the kind that the photo surely shows: a captioner that has seen no lion calls it a
-dog."""
+"""A caption's animal, or its food, called by the kind that the photo surely shows: a captioner that has seen no lion
+calls it a dog, and a cup of coffee a plate of food."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 
 from lav2.captioning.imagenet import WHOLE, groups, named, names
-from lav2.text.grounding import plural
+from lav2.text.grounding import a, plural
 
 SURE = 0.8  # chance from which a name is put right
 # Words of captions -> the group of kinds (lav2.captioning.imagenet) or the kind that they mean.
@@ -19,26 +19,37 @@ _MEANT = {
 _ANIMAL = re.compile(rf"\b(?<!hot )(?:(?P<article>an?) )?(?P<name>{'|'.join(_MEANT)})(?P<many>s?)\b", re.IGNORECASE)
 
 
-def names_animal(caption: str) -> bool:
-    return bool(_ANIMAL.search(caption))
+# What a captioner says where it does not know the dish.
+_FOOD = re.compile(r"\b(?:a (?:plate|bowl|tray|dish) of food|(?<!hot )(?<!plate of )food)\b", re.IGNORECASE)
+_DISHES = ("food", "fruit", "vegetable", "drink", "dessert")
+
+
+def may_be_renamed(caption: str) -> bool:
+    """Whether it names something that a kind may be called by."""
+    return bool(_ANIMAL.search(caption) or _FOOD.search(caption))
 
 
 def renamed(caption: str, chances: Sequence[float]) -> str:
-    """The caption, with another name where one kind of animal is sure and the caption names another.
+    """The caption, with another name where one kind of animal is sure and the caption names another, and where one kind
+    of dish is sure and the caption says food.
 
     Args:
         chances: of each kind of ImageNet, of the photo.
     """
     kind, chance = named({at: chances[at] for at in groups()["animal"]}, WHOLE)[0]
+    dish, sure = named({at: chances[at] for group in _DISHES for at in groups()[group]})[0]
 
     def right(found: re.Match[str]) -> str:
         meant = _MEANT[found["name"].lower()]
         if kind in (found["name"].lower(), meant, *(names()[at] for at in groups().get(meant, ()))):
             return found[0]
         name = plural(kind) if found["many"] else kind
-        if not found["article"]:
-            return name
-        article = "an" if name[0] in "aeiou" else "a"
-        return f"{article.capitalize() if found['article'][0] == 'A' else article} {name}"
+        return _as_begun(a(name), found[0]) if found["article"] else name
 
-    return _ANIMAL.sub(right, caption) if chance >= SURE else caption
+    said = _ANIMAL.sub(right, caption) if chance >= SURE else caption
+    return _FOOD.sub(lambda found: _as_begun(a(dish), found[0]), said) if sure >= SURE else said
+
+
+def _as_begun(text: str, other: str) -> str:
+    """With a large letter first where the other text has one."""
+    return text[0].upper() + text[1:] if other[0].isupper() else text

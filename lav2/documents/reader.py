@@ -42,7 +42,7 @@ DROPOUT, WEIGHT_DECAY, CLIP = 0.25, 0.02, 1.0
 DRAWS, MISREAD = 2, 0.004  # of each document; share of its characters
 CHOOSING = {"epochs": 5, "documents": 4, "questions": 8, "lr": 2e-3}  # a step
 DECIDING = {"epochs": 6, "questions": 64, "lr": 1.5e-3}
-LIMITS = 20_000  # made-up limits beside what the documents ask, others each time
+LIMITS = 9_000  # made-up limits beside what the documents ask, others each time
 LONGEST = 90  # candidates of a document that is learned from
 COMMON = 6  # words that stand in so many places are learned one by one
 LENGTH = 8.0  # of the language model's vectors
@@ -162,7 +162,7 @@ def vocabulary(learned: Sequence[Text], source: str = EMBEDDED.llm) -> tuple[lis
 
 
 def learn(learned: Sequence[Text], seed: int = 0, epochs: float = 1.0, llm: str = EMBEDDED.llm) -> TextReader:
-    """A reader of texts; 40 minutes of a CPU core for 8,600 texts.
+    """A reader of texts; an hour of a CPU core for 9,700 texts.
 
     Args:
         epochs: share of the usual number.
