@@ -35,6 +35,8 @@ EACH = [["Oranges", "4 @ 0.50", "2.00"], ["Leeks", "2 x £1.20", "£2.40"]]
         (COLUMN, "how many drinks are there?", ""),
         ([["2 x Tea", "4.00"], ["2 x Scone", "5.00"]], "what did I buy two of?", ""),
         ([], "what did I buy two of?", ""),
+        (TIMES, "which twice " + "a" * 3000 + " b c d e f g h", ""),  # no pattern takes forever
+        (TIMES, "which " + "a'" * 2000 + " twice of", ""),
     ],
 )
 def test_numbers_of_things_are_looked_up_where_a_row_says_them(rows, question, answer):

@@ -15,8 +15,8 @@ _MANY = rf"(?P<many>\d{{1,2}}|{'|'.join(NUMBERS[2:])})"
 _OTHER = r"how|cost|paid for|price|last|first|colou?r|kind|type|flavou?r|size|letter|of the two|when|where|who|why"
 # "What did I buy two of?", "two packs of what?", "which thing twice"; not "which of the two", "how much for two".
 _WHICH = re.compile(
-    rf"(?!.*\b(?:{_OTHER})\b)(?=.*\b(?:what|which)\b)(?:\W*(?:\w[\w']*\W+){{0,6}}?)"
-    rf"\b(?:{_MANY}(?: \w+)? (?:of|times)|(?P<twice>twice|doubled?))\b(?:\W*\w+){{0,5}}\W*",
+    rf"(?!.*\b(?:{_OTHER})\b)(?=.*\b(?:what|which)\b)\W*(?:\w+\W+){{0,7}}?"
+    rf"\b(?:{_MANY}(?: \w+)? (?:of|times)|(?P<twice>twice|doubled?))\b(?:\W+\w+){{0,5}}\W*",
     re.IGNORECASE,
 )
 # "How many croissants did I buy?", "how many pens are there", "how many of the lamps".
