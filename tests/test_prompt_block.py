@@ -138,7 +138,7 @@ def test_a_text_is_laid_out_once_for_prompt_computed_line_and_what_it_says_outri
     evidence, question = page([["Bread", "2.20"], ["Eggs", "3.95"]]), "Which is the cheapest?"
     assert "Computed" in grounding.block(evidence, question, len).text
     assert list(weighing.likely(evidence, question).answers) == ["Bread"]
-    assert list(weighing.likely(evidence, "How much are the eggs?").answers) == ["3.95"]
+    assert list(weighing.likely(evidence, "How much are the eggs?").whole) == ["3.95"]
     assert laid_out == [1]
     assert weighing.likely(page([["Tea", "1.00"], ["Eggs", "3.95"]]), question).answers != {}
     assert laid_out == [1, 1]  # another text

@@ -103,7 +103,7 @@ def likely(
     if amounts.compares(question) and (prices := sections.compared(rows, question)):
         return Likely({prices.begins: _weight(SURE)} if prices.begins else {})
     if said := lookups.looked_up(rows, question):
-        return Likely({said: BIAS * math.log(LOOKED_UP / (1 - LOOKED_UP))})
+        return Likely(whole={said: BIAS * math.log(LOOKED_UP / (1 - LOOKED_UP))})
     weights: dict[Said, float] = {}
     whole: dict[str, float] = {}
     candidates = grounding.candidates_for(evidence, question)
