@@ -1,5 +1,5 @@
-"""Made-up limits with yes-or-no questions: ages, weights, people, hours, weekdays, months, diets, amounts. Written documents have
-too few of them for a small network to learn that nine is not under six.
+"""Made-up limits with yes-or-no questions: ages, weights, people, hours, weekdays, months, diets, amounts. Written
+documents have too few of them for a small network to learn that nine is not under six.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from random import Random
 from typing import NamedTuple
 
 from lav2.text import dates
+from lav2.text.claims import NUMBERS
 from lav2.text.dates import DAYS, MONTHS
 from lav2.text.measures import SPELLED
 
@@ -101,7 +102,7 @@ class _Unit(NamedTuple):
         return digits + unit
 
 
-_SPELLED = {"2": "two", "3": "three", "4": "four", "5": "five", "6": "six", "8": "eight", "10": "ten"}
+_SPELLED = {str(number): NUMBERS[number] for number in (2, 3, 4, 5, 6, 8, 10)}
 _HOURS = (
     _Unit((" minutes", " min", " mins"), 1, (10, 15, 20, 30, 45, 90, 100)),
     _Unit((" hours", " h", "h", " hrs"), 60, (2, 3, 4, 5, 6, 12, 24)),

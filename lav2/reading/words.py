@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 
+from lav2.text.claims import NUMBERS
+
 _WORD = re.compile(r"[a-z]+(?:'[a-z]+)?|\d+(?:[.:,/\-]\d+)*|[£€$%@#+]")
 _ENDING = re.compile(r"(?:ing|ed|es|s|ly|er)$")
 # "one" is a pronoun as often.
-SPELLED = {"two": "2", "three": "3", "four": "4", "five": "5", "six": "6", "seven": "7", "eight": "8", "nine": "9",
-           "ten": "10", "eleven": "11", "twelve": "12"}  # fmt: skip
+SPELLED = {word: str(number) for number, word in enumerate(NUMBERS) if number > 1}
 QUESTION, EARLIER = 20, "#earlier"  # words of a question that are read; what stands before the question before it
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -104,20 +104,8 @@ def likely(
         return Likely({prices.begins: _weight(SURE)} if prices.begins else {})
     if said := lookups.looked_up(rows, question):
         return Likely(whole={said: BIAS * math.log(LOOKED_UP / (1 - LOOKED_UP))})
-    weights: dict[Said, float] = {}
-    whole: dict[str, float] = {}
     candidates = grounding.candidates_for(evidence, question)
-    for answer, chance in candidates:
-        said, weight = answer[:1].upper() + answer[1:], _weight(max(chance, UNTOLD))
-        article, _, name = said.partition(" ")
-        if article not in ("A", "An"):
-            weights[said] = weight + _odds(chance)
-            continue
-        bare = name[:1].upper() + name[1:]  # of a kind of thing
-        if sure := _odds(chance):  # there is nothing more to say of it
-            whole |= dict.fromkeys((said, bare), weight + BIAS * sure)
-        else:
-            weights |= {bare: weight, (article, f" {name}"): weight}
+    weights, whole = _of_candidates(candidates)
     surest = max((chance for _, chance in candidates), default=0.0)
     of_group = [pair for pair in _of_group(evidence, question) if pair[1] >= surest]  # a faint dog is no lion
     for said, chance in (*_count(evidence, question), *_colours(evidence, question), *of_group):
@@ -130,6 +118,24 @@ def likely(
         weights |= {proofs.MARK: closed} if closed else {}
         weights |= {(proofs.MARK, f" {text}"): _weight(chance) for text, chance in told.proofs}
     return Likely(weights, whole)
+
+
+def _of_candidates(candidates: Sequence[tuple[str, float]]) -> tuple[dict[Said, float], dict[str, float]]:
+    """What the caption expert's answers weigh: `answers`, and `whole` ones: kinds of thing that it is sure of."""
+    weights: dict[Said, float] = {}
+    whole: dict[str, float] = {}
+    for answer, chance in candidates:
+        said, weight = answer[:1].upper() + answer[1:], _weight(max(chance, UNTOLD))
+        article, _, name = said.partition(" ")
+        if article not in ("A", "An"):
+            weights[said] = weight + _odds(chance)
+            continue
+        bare = name[:1].upper() + name[1:]  # of a kind of thing
+        if sure := _odds(chance):  # there is nothing more to say of it
+            whole |= dict.fromkeys((said, bare), weight + BIAS * sure)
+        else:
+            weights |= {bare: weight, (article, f" {name}"): weight}
+    return weights, whole
 
 
 def _weight(chance: float, share: float = BIAS) -> float:
