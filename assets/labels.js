@@ -9,8 +9,8 @@
   const set = (element, name, value) => { if (element && element.getAttribute(name) !== value) element.setAttribute(name, value); };
   const PLAIN = ".lav2-experts b, .lav2-table .header-cell, .lav2-table .body-cell, [data-testid=block-info], label > span,"
     + " .label-wrap > span:first-child, .lav2-title";
-  let asked = 0, following = false;
-  const label = () => {
+  // With the change that brings an element: a screen reader meets none without its name.
+  const giveNames = () => {
     for (const image of document.querySelectorAll("#chat .message img, .lav2-photo img")) {
       const text = image.closest(".lav2-photo") ? say.photo : say.photo_sent;
       set(image, "alt", text);
@@ -19,10 +19,33 @@
     for (const box of document.querySelectorAll(".lav2-table input[type=checkbox]")) {
       const cell = box.closest("[data-testid^=cell-]");
       const row = cell && box.closest("[role=row]");
-      const number = row ? [...row.querySelectorAll("[data-testid^=cell-]")][1]?.innerText.trim() : "";
+      const number = row ? [...row.querySelectorAll("[data-testid^=cell-]")][1]?.textContent.trim() : "";
       set(box, "aria-label", `${say.column_use} ${number || ""}`.trim());
       box.closest("[role=button]")?.removeAttribute("role");
     }
+    for (const file of document.querySelectorAll(".thumbnail-wrapper")) { // a list may hold no button, and this one does
+      set(file, "role", "group");
+      set(file.parentElement, "role", "group");
+    }
+    for (const title of document.querySelectorAll("#chat .thought-group .title")) { // one button, not one inside another
+      for (const name of ["role", "tabindex"]) title.removeAttribute(name);
+      const arrow = title.querySelector("button");
+      set(arrow, "aria-label", title.querySelector(".md")?.textContent.trim() || say.more);
+      set(arrow, "aria-expanded", String(title.classList.contains("expanded")));
+    }
+    for (const more of document.querySelectorAll(".icon-button:has(> div .upload-container)")) { // two again, with no name
+      const inner = more.querySelector(".upload-container");
+      for (const name of ["aria-label", "title"]) set(more, name, say.many_more);
+      if (inner.inert) continue;
+      inner.inert = true;
+      more.addEventListener("click", (event) => { if (event.isTrusted) inner.click(); });
+    }
+    for (const image of document.querySelectorAll("footer img")) set(image, "alt", ""); // its name stands beside it
+    for (const button of document.querySelectorAll("button[aria-label='']")) button.setAttribute("aria-label", say.more);
+  };
+  let asked = 0, following = false;
+  const label = () => {
+    giveNames(); // again: what an element says may come after it
     for (const text of document.querySelectorAll(".lav2-examples .gallery-item p")) {
       const own = say.examples[text.innerText.trim()];
       if (own && own !== text.innerText.trim()) text.innerText = own;
@@ -40,25 +63,6 @@
     const answering = [...document.querySelectorAll("button.stop-button")].some((button) => button.checkVisibility());
     following &&= answering;
     asked = questions;
-    for (const file of document.querySelectorAll(".thumbnail-wrapper")) { // a list may hold no button, and this one does
-      set(file, "role", "group");
-      set(file.parentElement, "role", "group");
-    }
-    for (const title of document.querySelectorAll("#chat .thought-group .title")) { // one button, not one inside another
-      for (const name of ["role", "tabindex"]) title.removeAttribute(name);
-      const arrow = title.querySelector("button");
-      set(arrow, "aria-label", title.querySelector(".md")?.innerText.trim() || say.more);
-      set(arrow, "aria-expanded", String(title.classList.contains("expanded")));
-    }
-    for (const more of document.querySelectorAll(".icon-button:has(> div .upload-container)")) { // two again, with no name
-      const inner = more.querySelector(".upload-container");
-      for (const name of ["aria-label", "title"]) set(more, name, say.many_more);
-      if (inner.inert) continue;
-      inner.inert = true;
-      more.addEventListener("click", (event) => { if (event.isTrusted) inner.click(); });
-    }
-    for (const image of document.querySelectorAll("footer img")) set(image, "alt", ""); // its name stands beside it
-    for (const button of document.querySelectorAll("button[aria-label='']")) button.setAttribute("aria-label", say.more);
   };
   // The page is shown (style.css) once what the browser kept is back, its photo is there, and nothing grows any more.
   const photoThere = () => [...document.querySelectorAll("#evidence .lav2-photo img")].every((image) => image.complete);
@@ -205,6 +209,7 @@
     document.addEventListener(kind, (event) => { if (event.target.closest?.("#chat")) following = false; }, { passive: true });
   let waiting = false;
   new MutationObserver(() => {
+    giveNames();
     if (waiting) return;
     waiting = true;
     setTimeout(() => { waiting = false; label(); openForm(); }, 100);

@@ -99,6 +99,31 @@ def test_axe_finds_no_barrier_in_any_state_of_a_comparison(open_page, tmp_path, 
     free(page, "all folds open", width)
 
 
+@pytest.mark.parametrize(
+    "parent, child, name",
+    [
+        ("#chat", '<div class="message"><button><img></button></div>', TEXTS["en"]["photo_sent"]),
+        ("body", '<div class="lav2-photo"><button><img></button></div>', TEXTS["en"]["photo"]),
+        (
+            "#chat",
+            '<div class="thought-group"><div class="title"><b class="md">Experts</b><button></button></div></div>',
+            "Experts",
+        ),
+    ],
+)
+def test_what_gradio_draws_without_a_name_has_one_with_the_same_change_of_the_page(open_page, parent, child, name):
+    page = open_page()
+    named = page.evaluate(
+        """async ([parent, child]) => {
+            document.querySelector(parent).insertAdjacentHTML("beforeend", child);
+            await Promise.resolve(); // what watches the page has run; no time has passed
+            return document.querySelector(parent).lastElementChild.querySelector("button").getAttribute("aria-label");
+        }""",
+        [parent, child],
+    )
+    assert named == name
+
+
 SHIFTS = """
     window.shifts = [];
     new PerformanceObserver((list) => {
