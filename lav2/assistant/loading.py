@@ -171,7 +171,7 @@ def load_parts(
     classifier = ImageClassifier(settings.classifier).to(target) if settings.classifier else None
     if classifier is not None:
         hashes["classifier"] = classifier.identity
-    answers = LikelyAnswers(people, classifier) if people or classifier else None
+    answers = LikelyAnswers(people, classifier, concepts) if people or classifier else None
     reader = text_reader.load(weights.find(settings.adapter))
     if reader is not None and reader.folder is not None:
         hashes["reader"] = files.digest(reader.folder / checkpoint.READER)

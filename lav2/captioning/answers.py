@@ -10,6 +10,8 @@ from torch import Tensor
 
 from lav2.captioning.candidates import CandidateModel
 from lav2.captioning.kinds import ImageClassifier
+from lav2.captioning.reranker import ConceptReranker
+from lav2.captioning.scenes import PhotoScene
 
 SURE = 0.6  # people say "dog" of a lion: few of their photos had one
 
@@ -19,11 +21,12 @@ Concepts = tuple[tuple[str, float], ...]  # (word, chance 0..1)
 
 @dataclass(frozen=True)
 class LikelyAnswers:
-    """What people answer (lav2.captioning.candidates), and kinds of ImageNet (lav2.captioning.kinds); None: nothing of
-    the sort."""
+    """What people answer (lav2.captioning.candidates), kinds of ImageNet (lav2.captioning.kinds), and the words that
+    tell scenes (lav2.captioning.scenes); None: nothing of the sort."""
 
     people: CandidateModel | None = None
     classifier: ImageClassifier | None = None
+    reranker: ConceptReranker | None = None
 
     def renamed(self, image: Image.Image, caption: str) -> str:
         """A photo's caption, with its animal or dish called by the right name (lav2.captioning.right_names)."""
@@ -39,20 +42,26 @@ class LikelyAnswers:
 
     def of(self, image: Image.Image, clip_tokens: Tensor) -> OfPhoto:
         """What tells likely answers about an upright RGB photo, clip_tokens [1, N, C] of the captioner's encoder."""
+        people = self.people.on(clip_tokens) if self.people else None
         return OfPhoto(
-            self.people.on(clip_tokens) if self.people else None, self.classifier.of(image) if self.classifier else None
+            people,
+            self.classifier.of(image) if self.classifier else None,
+            PhotoScene(self.reranker.word_chances(clip_tokens), people) if self.reranker else None,
         )
 
 
 @dataclass(frozen=True)
 class OfPhoto:
-    """question -> likely answers, the likeliest first: those of the kinds where they are sure, otherwise of both
-    sources; of the same answer the larger chance."""
+    """question -> likely answers, the likeliest first: those of the scene where it is asked for, those of the kinds
+    where they are sure, otherwise of people and kinds; of the same answer the larger chance."""
 
     people: Callable[[str], Answers] | None
     kinds: Callable[[str], Answers] | None
+    scene: Callable[[str], Answers] | None = None
 
     def __call__(self, question: str) -> Answers:
+        if scene := self.scene(question) if self.scene else ():
+            return scene
         kinds = self.kinds(question) if self.kinds else ()
         sure = any(chance >= SURE for _, chance in kinds)
         people = self.people(question) if self.people and not sure else ()

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from lav2.captioning import layers
+from lav2.captioning.scenes import WordChance
 from lav2.config import VisionConfig, from_json
 from lav2.errors import LAV2Error
 from lav2.image import MIRROR_WORDS
@@ -105,6 +106,13 @@ class ConceptReranker(nn.Module):
         """What is expected of the captions of one photo, clip_tokens [1, N, C]."""
         chance = self(clip_tokens.to(self.rarity.device, torch.float32))[0].sigmoid().double().cpu().numpy()
         return Expected(self._place, self._words, chance, self.rarity.double().cpu().numpy(), self.unknown)
+
+    @torch.inference_mode()
+    def word_chances(self, clip_tokens: Tensor) -> dict[str, WordChance]:
+        """Of single words the chance that a caption of one photo, clip_tokens [1, N, C], has them."""
+        chances = self(clip_tokens.to(self.rarity.device, torch.float32))[0].sigmoid()
+        numbers = zip(self.names, chances.tolist(), (-self.rarity).exp().tolist(), strict=True)
+        return {name[0]: WordChance(chance, share) for name, chance, share in numbers if len(name) == 1}
 
     @torch.inference_mode()
     def concepts(self, clip_tokens: Tensor) -> list[tuple[tuple[str, float], ...]]:

@@ -111,19 +111,29 @@ def likely_answers(evidence: Mapping[str, Evidence], question: str) -> str:
 
 def candidates_for(evidence: Mapping[str, Evidence], question: str) -> tuple[tuple[str, float], ...]:
     """The caption expert's answers with their chances; none of a page of text, which photos of things teach nothing
-    about, and none of how many there are of a kind that the detector found, but for women, children and others whom it
-    does not tell apart."""
+    about, and none of how many there are where boxes tell that (`counted`)."""
     if is_page(evidence) or sum(len(cell.split()) for row in text_rows(evidence) for cell in row) >= PAGE_WORDS:
         return ()
-    caption, detections = evidence.get("caption"), evidence.get("detection")
+    caption = evidence.get("caption")
     if isinstance(caption, Caption) and caption.ask:  # not yet asked (evaluation)
         caption = filter_for_question(caption, question)
     if not isinstance(caption, Caption) or caption.asked != question:
         return ()
-    found = set(detections.labels) if isinstance(detections, Detections) else set()
     asked = [kind for word, kind in claims.asked_words(question) if kind != "person" or word in ANYBODY]
-    counted = _COUNT.search(question) and found & set(asked)
-    return () if counted else caption.candidates
+    tells = _COUNT.search(question) and any(counted(evidence, kind) is not None for kind in asked)
+    return () if tells else caption.candidates
+
+
+def counted(evidence: Mapping[str, Evidence], kind: str) -> int | None:
+    """How many of a kind boxes tell: those that are sure; 0 where there is not even a faint one, nor one in the
+    caption. None: they do not tell it, since faint boxes are mostly too few."""
+    detections, caption = evidence.get("detection"), caption_of(evidence)
+    if not isinstance(detections, Detections) or kind not in detections.classes:
+        return None
+    found = [float(c) for c, label in zip(detections.confidence, detections.labels, strict=True) if label == kind]
+    sure = sum(chance >= detections.sure for chance in found)
+    captioned = caption is not None and kind in claims.asked(caption.text)
+    return sure if sure or not (found or captioned) else None
 
 
 def computed(evidence: Mapping[str, Evidence], question: str) -> str:

@@ -151,14 +151,12 @@ def _odds(chance: float) -> float:
 
 def _count(evidence: Mapping[str, Evidence], question: str) -> list[tuple[str, float]]:
     """The number of boxes of the one kind that a question counts; nothing of "women", who are not told apart."""
-    found, asked = _boxes(evidence, question), _COUNT.fullmatch(question.strip())
-    if found is None or not asked:
+    asked = _COUNT.fullmatch(question.strip())
+    kinds = _named(asked[1]) if asked else []
+    if not asked or not kinds or (kinds == ["person"] and asked[1].lower() not in grounding.ANYBODY):
         return []
-    kinds = _named(asked[1])
-    if not kinds or (kinds == ["person"] and asked[1].lower() not in grounding.ANYBODY):
-        return []
-    number = found.labels.count(kinds[0])
-    return [(grounding.number(number).capitalize(), COUNT_RIGHT)] if number else []
+    number = grounding.counted(evidence, kinds[0])
+    return [] if number is None else [(grounding.number(number).capitalize() if number else "None", COUNT_RIGHT)]
 
 
 def _of_group(evidence: Mapping[str, Evidence], question: str) -> list[tuple[str, float]]:

@@ -1,0 +1,151 @@
+"""What the words that are expected of a photo's captions tell of its scene: inside or outside, day or night, snow and
+rain, and whether a thing is there that the detector does not look for.
+
+People who ask "Is it raining?" of a photo mostly mean one where it does, so likely answers learned from their questions
+say yes to nearly all of these. The captioner's words do not know the question (lav2.captioning.reranker); docs/LOG.md
+has what each is worth.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+Answers = Sequence[tuple[str, float]]  # (answer, chance 0..1)
+
+
+class WordChance(NamedTuple):
+    """Of a word: the chance that a caption of the photo has it, and the share of all photos of which one has; 0..1."""
+
+    chance: float
+    share: float
+
+
+_INSIDE = """
+kitchen bedroom bathroom room office indoors inside couch sofa toilet sink oven stove refrigerator classroom library
+restaurant dining bed desk bar counter television laptop computer keyboard shower tub microwave
+"""
+_OUTSIDE = """
+field beach street park grass grassy mountain snow snowy ocean outdoors outside road sidewalk tree trees river lake sand
+sky yard water city forest woods hill waves wave baseball soccer rock cliff garden skateboard surfboard skiing slope
+dirt path building fence bike
+"""
+INSIDE, OUTSIDE = _INSIDE.split(), _OUTSIDE.split()
+NIGHT, RAIN, SNOW = ("night", "dark"), ("rain", "raining", "rainy"), ("snow", "snowy", "skiing", "ski", "snowboard")
+# Slope and shift of the log-odds: of how many more words of the inside than of the outside are expected; by the
+# logarithm of how many of NIGHT, RAIN and SNOW are; by how many times likelier a thing is than on all photos.
+IS_INSIDE, IS_NIGHT, IS_RAIN, IS_SNOW, IS_THERE = (4.0, 0.67), (1.38, 3.7), (1.2, 3.4), (1.08, 1.85), (1.1, 0.9)
+WEATHER = "What's the weather like?"  # as people ask, who answer with one of DRY where it neither rains nor snows
+DRY = ("sunny", "cloudy", "clear", "overcast", "windy", "foggy")
+
+_SO, _SHOWN = (
+    r"\W*(?:and |so )?",
+    r"(?: (?:here|there|outside|on the ground|in (?:the|this) (?:photo|picture|image|scene)))*",
+)
+_SUBJECT = r"(?:this|that|it|they|he|she|these|those|(?:the|this) [\w']+(?: [\w']+)?)"
+_IN, _OUT = r"(?:inside|indoors?|in doors)", r"(?:outside|outdoors?|out doors|out)"
+_DAY, _NIGHT = r"(?:day ?light|day ?time|day)", r"(?:night ?time|night|dark)"
+_DAY_OR_NIGHT = rf"(?:(?:at|in|during) )?(?:the )?(?:{_DAY}|{_NIGHT})"
+_TAKEN = r"(?: (?:taken|shot|made|set|\w+ing))?"
+_WHICH_PLACE = re.compile(
+    rf"{_SO}(?:(?:is|are|was|were) )?(?:{_SUBJECT}{_TAKEN} )?(?:{_IN} or {_OUT}|{_OUT} or {_IN})\W*", re.IGNORECASE
+)
+_PLACE = re.compile(
+    rf"{_SO}(?:is|are|was|were) {_SUBJECT}{_TAKEN} (?:an? )?(?:(?P<inside>{_IN}|in a (?:room|house|building))|{_OUT})"
+    r"(?: (?:scene|photo|picture|shot|place))?\W*",
+    re.IGNORECASE,
+)
+_WHICH_TIME = re.compile(
+    rf"{_SO}(?:(?:is|was) )?(?:{_SUBJECT}{_TAKEN} )?{_DAY_OR_NIGHT} or {_DAY_OR_NIGHT}\W*|"
+    rf"{_SO}what time of (?:the )?day (?:is|was) {_SUBJECT}{_TAKEN}\W*",
+    re.IGNORECASE,
+)
+_TIME = re.compile(
+    rf"{_SO}(?:is|was) {_SUBJECT}{_TAKEN}(?: (?:at|in|during))?(?: the)? (?:(?P<night>{_NIGHT})|{_DAY}){_SHOWN}\W*",
+    re.IGNORECASE,
+)
+_WHICH_WEATHER = re.compile(rf"{_SO}(?:what|how)(?:'s| is| was)(?: the)? weather(?: like)?(?: today)?{_SHOWN}\W*", re.I)
+_WEATHER = re.compile(
+    rf"{_SO}(?:is|was) (?:it|the weather|this)(?: a)? (?:(?P<rain>raining|rainy)|snowy|(?P<dry>sunny|cloudy))"
+    rf"(?: day)?{_SHOWN}\W*",
+    re.IGNORECASE,
+)
+_THERE = re.compile(
+    rf"{_SO}(?:(?:is|are) there|(?:do|can) you see)(?: an?| any| some)? (?P<thing>[a-z]+){_SHOWN}\W*", re.IGNORECASE
+)
+
+
+@dataclass(frozen=True)
+class PhotoScene:
+    """question -> answers of one photo, the likeliest first; none to questions about anything else.
+
+    Attributes:
+        words: that the captioner knows.
+        people: what people answer (lav2.captioning.candidates), for the weather that no caption tells.
+    """
+
+    words: Mapping[str, WordChance]
+    people: Callable[[str], Answers] | None = None
+
+    def __call__(self, question: str) -> Answers:
+        if _WHICH_PLACE.fullmatch(question):
+            return _either("inside", "outside", self._inside())
+        if asked := _PLACE.fullmatch(question):
+            return _yes(self._inside() if asked["inside"] else 1 - self._inside())
+        if _WHICH_TIME.fullmatch(question):
+            return _either("night", "day", self._is(IS_NIGHT, NIGHT))
+        if asked := _TIME.fullmatch(question):
+            night = self._is(IS_NIGHT, NIGHT)
+            return _yes(night if asked["night"] else 1 - night)
+        if _WHICH_WEATHER.fullmatch(question):
+            return self._weather()
+        if asked := _WEATHER.fullmatch(question):
+            return self._whether(bool(asked["rain"]), bool(asked["dry"]))
+        asked = _THERE.fullmatch(question)
+        return self._there(asked["thing"].lower()) if asked else ()
+
+    def _inside(self) -> float:
+        return _chance(IS_INSIDE, self._number(INSIDE) - self._number(OUTSIDE))
+
+    def _is(self, by: tuple[float, float], words: Sequence[str]) -> float:
+        return _chance(by, math.log(self._number(words) + 1e-3))
+
+    def _number(self, words: Sequence[str]) -> float:
+        """How many of the words are expected; what is nearly sure counts as several, since it is said in many ways."""
+        return sum(-math.log1p(-min(self.words[word].chance, 0.999)) for word in words if word in self.words)
+
+    def _weather(self) -> Answers:
+        snow, rain = self._is(IS_SNOW, SNOW), self._is(IS_RAIN, RAIN)
+        if max(snow, rain) > 0.5:
+            return _either("snowy", "rainy", snow / (snow + rain))
+        dry = [pair for pair in (self.people(WEATHER) if self.people else ()) if pair[0] in DRY]
+        return dry or [("sunny", 0.5)]
+
+    def _whether(self, rain: bool, dry: bool) -> Answers:
+        if not dry:
+            return _yes(self._is(IS_RAIN, RAIN) if rain else self._is(IS_SNOW, SNOW))
+        wet = max(self._is(IS_RAIN, RAIN), self._is(IS_SNOW, SNOW), self._is(IS_NIGHT, NIGHT), self._inside())
+        return _yes(1 - wet) if wet > 0.5 else ()
+
+    def _there(self, thing: str) -> Answers:
+        forms = {thing, thing.removesuffix("s"), f"{thing}s"}
+        known = [self.words[form] for form in forms if form in self.words]
+        if not known:
+            return ()
+        chance, share = (max(values) for values in zip(*known, strict=True))
+        return _yes(_chance(IS_THERE, math.log((chance + 1e-4) / share)))
+
+
+def _chance(by: tuple[float, float], value: float) -> float:
+    return 1 / (1 + math.exp(-(by[0] * value + by[1])))
+
+
+def _yes(chance: float) -> Answers:
+    return _either("yes", "no", chance)
+
+
+def _either(one: str, other: str, chance: float) -> Answers:
+    return sorted(((one, chance), (other, 1 - chance)), key=lambda pair: -pair[1])

@@ -1,0 +1,120 @@
+"""The scene of a photo, told by the words that are expected of its captions."""
+
+import pickle
+import time
+
+import pytest
+from PIL import Image
+
+from lav2.captioning import reranker, scenes
+from lav2.captioning.answers import OfPhoto
+from lav2.captioning.scenes import PhotoScene, WordChance
+from lav2.config import EMBEDDED
+from lav2.model.vision import VisionTower
+from lav2.weights import find
+
+SHARE = 0.02  # of all photos that have a word
+KITCHEN, STREET = {"kitchen": 0.9, "stove": 0.6}, {"street": 0.8, "building": 0.5, "umbrella": 0.01}
+NIGHT, SNOW = {"street": 0.6, "night": 0.7}, {"snow": 0.95, "mountain": 0.4}
+RAIN = {"street": 0.6, "rain": 0.6, "umbrella": 0.5}
+
+
+def of(expected, people=None):
+    words = dict.fromkeys((*scenes.INSIDE, *scenes.OUTSIDE, *scenes.NIGHT, *scenes.RAIN, "umbrella", "fence"), 0.001)
+    return PhotoScene({word: WordChance(chance, SHARE) for word, chance in (words | expected).items()}, people)
+
+
+def told(question, expected, people=None):
+    answers = of(expected, people)(question)
+    return answers[0][0] if answers else ""
+
+
+@pytest.mark.parametrize(
+    ("question", "photo", "answer"),
+    [
+        ("Is this inside or outside?", KITCHEN, "inside"),
+        ("indoors or outdoors", STREET, "outside"),
+        ("was the photo taken outdoors or indoors?", STREET, "outside"),
+        ("Are they inside?", KITCHEN, "yes"),
+        ("Is this an indoor scene?", STREET, "no"),
+        ("is the woman standing outside?", STREET, "yes"),
+        ("Is it day or night?", STREET, "day"),
+        ("day or night", NIGHT, "night"),
+        ("What time of day is it?", NIGHT, "night"),
+        ("Is it dark outside?", NIGHT, "yes"),
+        ("Is it night time?", STREET, "no"),
+        ("was this taken during the day", STREET, "yes"),
+        ("Is it daytime?", NIGHT, "no"),
+        ("Is it raining?", STREET, "no"),
+        ("is it rainy in this picture", RAIN, "yes"),
+        ("is it sunny?", RAIN, "no"),
+        ("What's the weather like?", SNOW, "snowy"),
+        ("how is the weather today?", RAIN, "rainy"),
+        ("Is there snow on the ground?", SNOW, "yes"),
+        ("Is there snow?", STREET, "no"),
+        ("can you see an umbrella here?", RAIN, "yes"),
+        ("Are there any fences?", KITCHEN, "no"),
+    ],
+)
+def test_a_question_about_the_scene_is_answered_by_the_words_that_are_expected(question, photo, answer):
+    assert told(question, photo) == answer
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "Is the cat inside or outside the box?",
+        "Is the switch on the inside?",
+        "what day is it?",
+        "Is it snowing?",
+        "Is the umbrella open?",
+        "Is there a zeppelin?",
+        "is there anything to eat on the umbrella",
+        "What is the weather forecast for Sunday?",
+        "Is it sunny?",
+    ],
+)
+def test_other_questions_are_left_to_others(question):
+    assert told(question, STREET) == ""
+
+
+def test_what_people_say_of_the_weather_is_told_where_it_is_dry():
+    asked = []
+
+    def people(question):
+        asked.append(question)
+        return (("rainy", 0.5), ("yes", 0.3), ("cloudy", 0.2))
+
+    assert told("How's the weather?", STREET, people) == "cloudy"
+    assert asked == [scenes.WEATHER]
+    assert told("How's the weather?", STREET) == "sunny"
+
+
+def test_opposite_questions_have_opposite_answers():
+    pairs = (("Is it day?", "Is it night?"), ("Is this inside?", "Is this outside?"))
+    for photo in (KITCHEN, STREET, NIGHT, SNOW, RAIN):
+        for one, other in pairs:
+            assert {told(one, photo), told(other, photo)} == {"yes", "no"}
+
+
+def test_a_scene_is_told_before_what_people_answer_and_goes_to_another_process():
+    answers = OfPhoto(None, None, of(STREET))
+    assert answers("Is it raining?")[0][0] == "no"
+    assert pickle.loads(pickle.dumps(answers))("Is it night?") == answers("Is it night?")
+
+
+def test_patterns_end_on_any_question():
+    begun = time.monotonic()
+    for part in ("is the ", "inside or ", "in the picture ", "day ", "is it a "):
+        told("is there a " + part * 3000, STREET)
+        told(part * 3000 + "?", STREET)
+    assert time.monotonic() - begun < 20  # hangs otherwise
+
+
+def test_the_shipped_words_tell_the_scene_of_a_real_photo():
+    photo = Image.open(find("assets:examples") / "cat.webp").convert("RGB")
+    model = reranker.load(find(EMBEDDED.caption_adapter), EMBEDDED.vision)
+    words = model.word_chances(VisionTower(EMBEDDED.vision).encode([photo]))
+    assert len(words) > 1000 and all(0 <= one.chance <= 1 and 0 < one.share <= 1 for one in words.values())
+    scene = PhotoScene(words)
+    assert [scene(question)[0][0] for question in ("Is it raining?", "Is there snow?", "Is it night?")] == ["no"] * 3
