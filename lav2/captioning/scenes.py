@@ -1,5 +1,5 @@
 """What the words that are expected of a photo's captions tell of its scene: inside or outside, day or night, snow and
-rain, and whether a thing is there that the detector does not look for.
+rain, whether a thing is there that the detector does not look for, and choices (lav2.captioning.choices).
 
 People who ask "Is it raining?" of a photo mostly mean one where it does, so likely answers learned from their questions
 say yes to nearly all of these. The captioner's words do not know the question (lav2.captioning.reranker); docs/LOG.md
@@ -14,7 +14,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-Answers = Sequence[tuple[str, float]]  # (answer, chance 0..1)
+from lav2.captioning import choices
+from lav2.captioning.choices import Answers, chance, either
 
 
 class WordChance(NamedTuple):
@@ -45,7 +46,7 @@ _SO, _SHOWN = (
     r"\W*(?:and |so )?",
     r"(?: (?:here|there|outside|on the ground|in (?:the|this) (?:photo|picture|image|scene)))*",
 )
-_SUBJECT = r"(?:this|that|it|they|he|she|these|those|(?:the|this) [\w']+(?: [\w']+)?)"
+_SUBJECT = r"(?:this|that|it|they|he|she|these|those|(?:the|this) (?!sun|light|moon)[\w']+(?: [\w']+)?)"
 _IN, _OUT = r"(?:inside|indoors?|in doors)", r"(?:outside|outdoors?|out doors|out)"
 _DAY, _NIGHT = r"(?:day ?light|day ?time|day)", r"(?:night ?time|night|dark)"
 _DAY_OR_NIGHT = rf"(?:(?:at|in|during) )?(?:the )?(?:{_DAY}|{_NIGHT})"
@@ -92,11 +93,11 @@ class PhotoScene:
 
     def __call__(self, question: str) -> Answers:
         if _WHICH_PLACE.fullmatch(question):
-            return _either("inside", "outside", self._inside())
+            return either("inside", "outside", self._inside())
         if asked := _PLACE.fullmatch(question):
             return _yes(self._inside() if asked["inside"] else 1 - self._inside())
         if _WHICH_TIME.fullmatch(question):
-            return _either("night", "day", self._is(IS_NIGHT, NIGHT))
+            return either("night", "day", self._is(IS_NIGHT, NIGHT))
         if asked := _TIME.fullmatch(question):
             night = self._is(IS_NIGHT, NIGHT)
             return _yes(night if asked["night"] else 1 - night)
@@ -104,14 +105,15 @@ class PhotoScene:
             return self._weather()
         if asked := _WEATHER.fullmatch(question):
             return self._whether(bool(asked["rain"]), bool(asked["dry"]))
-        asked = _THERE.fullmatch(question)
-        return self._there(asked["thing"].lower()) if asked else ()
+        if asked := _THERE.fullmatch(question):
+            return self._there(asked["thing"].lower())
+        return choices.chosen(question, self._number)
 
     def _inside(self) -> float:
-        return _chance(IS_INSIDE, self._number(INSIDE) - self._number(OUTSIDE))
+        return chance(IS_INSIDE, self._number(INSIDE) - self._number(OUTSIDE))
 
     def _is(self, by: tuple[float, float], words: Sequence[str]) -> float:
-        return _chance(by, math.log(self._number(words) + 1e-3))
+        return chance(by, math.log(self._number(words) + 1e-3))
 
     def _number(self, words: Sequence[str]) -> float:
         """How many of the words are expected; what is nearly sure counts as several, since it is said in many ways."""
@@ -120,7 +122,7 @@ class PhotoScene:
     def _weather(self) -> Answers:
         snow, rain = self._is(IS_SNOW, SNOW), self._is(IS_RAIN, RAIN)
         if max(snow, rain) > 0.5:
-            return _either("snowy", "rainy", snow / (snow + rain))
+            return either("snowy", "rainy", snow / (snow + rain))
         dry = [pair for pair in (self.people(WEATHER) if self.people else ()) if pair[0] in DRY]
         return dry or [("sunny", 0.5)]
 
@@ -135,17 +137,9 @@ class PhotoScene:
         known = [self.words[form] for form in forms if form in self.words]
         if not known:
             return ()
-        chance, share = (max(values) for values in zip(*known, strict=True))
-        return _yes(_chance(IS_THERE, math.log((chance + 1e-4) / share)))
+        likely, share = (max(values) for values in zip(*known, strict=True))
+        return _yes(chance(IS_THERE, math.log((likely + 1e-4) / share)))
 
 
-def _chance(by: tuple[float, float], value: float) -> float:
-    return 1 / (1 + math.exp(-(by[0] * value + by[1])))
-
-
-def _yes(chance: float) -> Answers:
-    return _either("yes", "no", chance)
-
-
-def _either(one: str, other: str, chance: float) -> Answers:
-    return sorted(((one, chance), (other, 1 - chance)), key=lambda pair: -pair[1])
+def _yes(share: float) -> Answers:
+    return either("yes", "no", share)

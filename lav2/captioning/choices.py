@@ -1,0 +1,160 @@
+"""Questions that ask for one of a few things: which sport, which place, which room, a man or a woman. The words that
+are expected of a photo's captions tell it (lav2.captioning.scenes); docs/LOG.md has how often they are right.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+
+from lav2.text.grounding import a
+
+Answers = Sequence[tuple[str, float]]  # (answer, chance 0..1)
+Number = Callable[[Sequence[str]], float]  # how many of the words are expected
+
+LEAST = 0.5  # chance from which one is told; below it people's answers are as good
+# Slope and shift of the log-odds by the logarithm of how many words of a sport, or place, are expected; by how many
+# more words of men than of women are.
+IS_SPORT, IS_PLACE, IS_MAN = (1.0, 2.5), (0.8, 2.2), (3.5, -0.5)
+
+
+def _table(lines: str) -> Mapping[str, Sequence[str]]:
+    """name -> words of captions that tell of it; the name itself where none stand behind it."""
+    pairs = (line.partition(":") for line in lines.strip().splitlines())
+    return {name.strip(): words.split() or [name.strip()] for name, _, words in pairs}
+
+
+SPORTS = _table("""
+    kayaking: kayak kayaking canoe paddling
+    surfing: surfboard surfer surfing surfs surf
+    skiing: ski skis skiing skier
+    snowboarding: snowboard snowboarder snowboarding
+    sledding: sled sledding
+    skateboarding: skateboard skateboarder skateboarding skate
+    skating: skating rollerblading rollerblades
+    soccer:
+    football: football quarterback
+    rugby:
+    baseball: baseball batter pitcher umpire
+    tennis: tennis racket
+    basketball:
+    volleyball:
+    hockey:
+    frisbee:
+    golf:
+    swimming: swimming swims pool swim
+    climbing: climbing climber climbs climb
+    cycling: bike bicycle biker cyclist bicycles bikes
+    motocross: motorcycle motorbike
+    running: race runner racing
+    horse riding: horse horses
+    wrestling:
+""")
+PLACES = _table("""
+    a street: street streets road sidewalk city
+    a beach: beach sand sandy
+    a park: park playground
+    a field: field grass grassy
+    a mountain: mountain mountains cliff
+    a forest: forest woods
+    a pool: pool
+    a lake: lake
+    a river: river stream
+    the ocean: ocean sea waves wave
+    the snow: snow snowy
+    the water: water
+    a yard: yard backyard lawn
+    a stage: stage concert
+    a skate park: ramp skateboard
+    a tennis court: tennis
+    a baseball field: baseball
+    a harbor: harbor dock pier
+    a market: market
+    a store: store shop
+    a train station: train subway station
+    an airport: airport airplane
+""")
+ROOMS = _table("""
+    a kitchen: kitchen stove oven refrigerator
+    a bathroom: bathroom toilet bathtub
+    a bedroom: bedroom bed
+    a living room: couch sofa living
+    an office: office desk
+    a restaurant: restaurant cafe diner
+    a bar: bar
+    a gym: gym basketball
+    a classroom: classroom
+    a library: library
+""")
+MEN, WOMEN = ("man", "men", "guy", "boy", "boys"), ("woman", "women", "lady", "girl", "girls", "ladies")
+
+_SO = r"\W*(?:and |so )?"
+_THIS = r"(?:this|that|it|here|there|(?:this|the) (?:photo|picture|image|scene))"
+_SPORT = re.compile(
+    rf"{_SO}(?:what|which)(?: kind of| type of)? (?:sports?|game) (?:is|are|does|do|did|was)\b.{{0,60}}|"
+    rf"{_SO}what(?:'s| is) the sport\W*",
+    re.IGNORECASE,
+)
+_WHERE = re.compile(
+    rf"{_SO}where (?:is|was|are|were) (?:{_THIS}|they|we|the people)(?: (?:taken|shot|made|happening|at))?\W*|"
+    rf"{_SO}(?:what|which)(?: kind of| type of)? (?:place|location|setting) (?:is|was) {_THIS}(?: taken| shot)?\W*|"
+    rf"{_SO}where am i\W*|{_SO}what(?:'s| is) the (?:place|location|setting)\W*",
+    re.IGNORECASE,
+)
+_ROOM = re.compile(
+    rf"{_SO}(?:what|which)(?: kind of| type of)? room (?:is|was|are) (?:{_THIS}|they|he|she|we)(?: in| taken in)?\W*",
+    re.I,
+)
+_MAN, _WOMAN = r"(?:an? )?(?P<{}>man|male|boy|guy)", r"(?:an? )?(?P<{}>woman|female|girl|lady)"
+_ONE = r"(?:this|that|it|he|she|the (?:person|child|kid|baby|one|player|rider|skater|surfer|\w+er))"
+_MAN_OR_WOMAN = re.compile(
+    rf"{_SO}(?:(?:is|was) )?(?:{_ONE} )?(?:{_MAN.format('man')} or {_WOMAN.format('woman')}|"
+    rf"{_WOMAN.format('other_woman')} or {_MAN.format('other_man')})\W*",
+    re.IGNORECASE,
+)
+_GENDER = re.compile(
+    rf"{_SO}(?:what|which)(?:'s| is)? (?:the )?(?:gender|sex) (?:is|of|does|has)\b.{{0,40}}", re.IGNORECASE
+)
+_IS_ONE = re.compile(
+    rf"{_SO}(?:is|was) (?:this|that|it|the (?:person|child|kid|baby|one)) "
+    rf"(?:{_MAN.format('man')}|{_WOMAN.format('woman')})\W*",
+    re.IGNORECASE,
+)
+
+
+def chosen(question: str, number: Number) -> Answers:
+    """The likeliest first; () where the question asks for something else, or none is likely."""
+    if _SPORT.fullmatch(question):
+        return _likeliest(SPORTS, number, IS_SPORT)
+    if _ROOM.fullmatch(question):
+        return _likeliest(ROOMS, number, IS_PLACE)
+    if _WHERE.fullmatch(question):
+        return _likeliest({**PLACES, **ROOMS}, number, IS_PLACE)
+    if asked := _MAN_OR_WOMAN.fullmatch(question):
+        man, woman = asked["man"] or asked["other_man"], asked["woman"] or asked["other_woman"]
+        return _man_or_woman(number, a(man.lower()), a(woman.lower()))
+    if _GENDER.fullmatch(question):
+        return _man_or_woman(number, "male", "female")
+    if asked := _IS_ONE.fullmatch(question):
+        return _man_or_woman(number, *(("yes", "no") if asked["man"] else ("no", "yes")))
+    return ()
+
+
+def _likeliest(table: Mapping[str, Sequence[str]], number: Number, by: tuple[float, float]) -> Answers:
+    found = {name: chance(by, math.log(number(words) + 1e-3)) for name, words in table.items()}
+    return sorted((pair for pair in found.items() if pair[1] >= LEAST), key=lambda pair: -pair[1])[:2]
+
+
+def _man_or_woman(number: Number, man: str, woman: str) -> Answers:
+    return either(man, woman, chance(IS_MAN, number(MEN) - number(WOMEN)))
+
+
+def chance(by: tuple[float, float], value: float) -> float:
+    """0..1, by the slope and shift of its log-odds."""
+    return 1 / (1 + math.exp(-(by[0] * value + by[1])))
+
+
+def either(one: str, other: str, share: float) -> Answers:
+    """Two answers that exclude each other, the likelier first; `share`: the chance of the first."""
+    return sorted(((one, share), (other, 1 - share)), key=lambda pair: -pair[1])
