@@ -123,3 +123,37 @@ PHONES = [["LAKESIDE CAMPSITE"], ["Emergency: 0170 555 0199"], ["Office", "0170 
 def test_of_several_phone_numbers_that_beside_the_word_of_the_question_is_told(question, answer):
     assert looked_up(PHONES, question) == answer
     assert looked_up(PHONES[:2], question) == ""  # the only one is left to the model
+
+
+CARD = [
+    ["Ingrid Halvorsen", "Architect"],
+    ["ingrid.halvorsen@lm.co.uk"],
+    ["www.lindqvist-moore.co.uk/team"],
+    ["LS1 4QT"],
+]
+
+
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [
+        ("email address?", "ingrid.halvorsen@lm.co.uk"),
+        ("What is her e-mail?", "ingrid.halvorsen@lm.co.uk"),
+        ("please tell me the mail address of the architect", "ingrid.halvorsen@lm.co.uk"),
+        ("website?", "www.lindqvist-moore.co.uk/team"),
+        ("What's their web address", "www.lindqvist-moore.co.uk/team"),
+        ("Is the email right?", ""),
+        ("who wrote the email?", ""),
+        ("When was the mail sent?", ""),
+    ],
+)
+def test_the_one_address_of_mail_or_web_is_told_where_it_is_asked_for(question, answer):
+    assert looked_up(CARD, question) == answer
+    assert looked_up([*CARD, ["info@example.org", "example.org"]], question) == ""  # of two
+    assert looked_up([["Mr. A. Smith"], ["14.30"]], question) == ""
+
+
+def test_addresses_are_sought_in_a_long_text_without_delay():
+    long = "a." * 20_000 + "@" + "b-" * 20_000
+    assert looked_up([[long]], "email?") == ""
+    assert looked_up([[long]], "website?") == ""
+    assert looked_up(CARD, "the " * 20_000 + "email " * 2_000) == ""

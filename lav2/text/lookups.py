@@ -47,6 +47,20 @@ _ASKING_PHONE = (
     "number phone telephone call ring dial reach tel please this that should must there have has give tell me s"
 )
 
+_MAIL = re.compile(r"(?<![\w.+-])[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,5}")
+_WEB = re.compile(
+    r"(?<![@\w.-])(?:https?://)?(?:www\.)?[a-z0-9][\w-]{0,62}(?:\.[\w-]{1,63}){0,4}\."
+    r"(?:com|org|net|uk|eu|io|info|shop|app|dev|example|gov|edu|de|fr|it|es|at|ch|nl)(?:/[\w./?=#-]*)?(?![\w@])",
+    re.IGNORECASE,
+)
+_GIVE = r"\W*(?:(?:and|so|please|give me|tell me) )*(?:(?:what|which)(?:'s| is| was)? )?"
+_WHOSE = r"(?:(?:the|their|his|her|your|an?|contact|\w+'s) )*"
+_END = r"(?: (?:of|for|on|to|given|there|here|please) ?[\w' ]{0,40})?\W*"
+_ASKS_MAIL = re.compile(rf"{_GIVE}{_WHOSE}(?:e-?mail(?: ad?dress)?|mail ad?dress){_END}", re.IGNORECASE)
+_ASKS_WEB = re.compile(
+    rf"{_GIVE}{_WHOSE}(?:web ?(?:site|page)|home ?page|url|(?:web|internet) address)(?: address)?{_END}", re.IGNORECASE
+)
+
 _WHETHER = re.compile(r"\W*(?:is|are|was|were|do|does|did|has|have|can|may|will)\b", re.IGNORECASE)
 
 # Beside the name of a label: "Which gate?", "When does boarding start?"; not "where does the flight go?".
@@ -71,7 +85,13 @@ def looked_up(rows: Sequence[Sequence[str]], question: str) -> str:
         return told
     if told := quantities.told(rows, question):
         return told
-    return _phone(rows, question) or _date(rows, question) or _cell(rows, question) or _below(rows, question)
+    return (
+        _phone(rows, question)
+        or _online(rows, question)
+        or _date(rows, question)
+        or _cell(rows, question)
+        or _below(rows, question)
+    )
 
 
 def _phone(rows: Sequence[Sequence[str]], question: str) -> str:
@@ -86,6 +106,13 @@ def _phone(rows: Sequence[Sequence[str]], question: str) -> str:
         else:
             others += len(numbers)
     return named[0] if others and len(named) == 1 else ""
+
+
+def _online(rows: Sequence[Sequence[str]], question: str) -> str:
+    """The one e-mail address, or address of a website, where it is asked for."""
+    form = _MAIL if _ASKS_MAIL.fullmatch(question) else _WEB if _ASKS_WEB.fullmatch(question) else None
+    found = {match[0] for row in rows for cell in row for match in form.finditer(cell)} if form else set()
+    return found.pop() if len(found) == 1 else ""
 
 
 def _date(rows: Sequence[Sequence[str]], question: str) -> str:
