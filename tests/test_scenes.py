@@ -28,6 +28,7 @@ def of(expected, people=None):
         *scenes.RAIN,
         *choices.MEN,
         *choices.WOMEN,
+        *choices.CHILDREN,
         "umbrella",
         "fence",
     )
@@ -75,6 +76,10 @@ def told(question, expected, people=None):
         ("is the child a boy or a girl?", GIRL, "a girl"),
         ("What is the gender of the person?", GIRL, "female"),
         ("Is the person a woman?", KAYAK, "no"),
+        ("Is it a child or an adult?", GIRL, "a child"),
+        ("a man or a boy?", KAYAK, "a man"),
+        ("Is he standing or sitting?", {"stands": 0.1, "sitting": 0.6, "sits": 0.2}, "sitting"),
+        ("are the dogs running or walking?", {"runs": 0.5, "walks": 0.1}, "running"),
     ],
 )
 def test_a_question_about_the_scene_is_answered_by_the_words_that_are_expected(question, photo, answer):
@@ -99,6 +104,8 @@ def test_a_question_about_the_scene_is_answered_by_the_words_that_are_expected(q
         "Where is the dog?",
         "Where is the exit?",
         "Is the door for men or women?",
+        "Is he flying or diving?",
+        "Are they opening or closing the door?",
     ],
 )
 def test_other_questions_are_left_to_others(question):

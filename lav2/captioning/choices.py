@@ -15,8 +15,8 @@ Number = Callable[[Sequence[str]], float]  # how many of the words are expected
 
 LEAST = 0.5  # chance from which one is told; below it people's answers are as good
 # Slope and shift of the log-odds by the logarithm of how many words of a sport, or place, are expected; by how many
-# more words of men than of women are.
-IS_SPORT, IS_PLACE, IS_MAN = (1.0, 2.5), (0.8, 2.2), (3.5, -0.5)
+# more words of men than of women are, of children than of adults; by how many times more of one than of another word.
+IS_SPORT, IS_PLACE, IS_MAN, IS_CHILD, IS_FIRST = (1.0, 2.5), (0.8, 2.2), (3.5, -0.5), (4.0, -0.1), (1.0, 0.0)
 
 
 def _table(lines: str) -> Mapping[str, Sequence[str]]:
@@ -87,6 +87,8 @@ ROOMS = _table("""
     a classroom: classroom
     a library: library
 """)
+CHILDREN = ("boy", "girl", "child", "children", "kid", "baby", "toddler", "little", "boys", "girls", "kids")
+ADULTS = ("man", "woman", "men", "women", "lady", "guy")
 MEN, WOMEN = ("man", "men", "guy", "boy", "boys"), ("woman", "women", "lady", "girl", "girls", "ladies")
 
 _SO = r"\W*(?:and |so )?"
@@ -122,6 +124,19 @@ _IS_ONE = re.compile(
     re.IGNORECASE,
 )
 
+_YOUNG, _GROWN = r"(?:an? )?(?P<{}>child|kid|baby|boy|girl)", r"(?:an? )?(?P<{}>adult|grown-?up|man|woman)"
+_CHILD_OR_ADULT = re.compile(
+    rf"{_SO}(?:(?:is|was) )?(?:{_ONE} )?(?:{_YOUNG.format('child')} or {_GROWN.format('adult')}|"
+    rf"{_GROWN.format('other_adult')} or {_YOUNG.format('other_child')})\W*",
+    re.IGNORECASE,
+)
+# "Is he standing or sitting?"
+_DOING = re.compile(
+    rf"{_SO}(?:is|are|was|were) (?:they|this|that|(?:the|this) \w+|{_ONE}) (?P<one>[a-z]+ing)(?: up| down)? or "
+    r"(?P<other>[a-z]+ing)(?: up| down)?\W*",
+    re.IGNORECASE,
+)
+
 
 def chosen(question: str, number: Number) -> Answers:
     """The likeliest first; () where the question asks for something else, or none is likely."""
@@ -134,6 +149,12 @@ def chosen(question: str, number: Number) -> Answers:
     if asked := _MAN_OR_WOMAN.fullmatch(question):
         man, woman = asked["man"] or asked["other_man"], asked["woman"] or asked["other_woman"]
         return _man_or_woman(number, a(man.lower()), a(woman.lower()))
+    if asked := _CHILD_OR_ADULT.fullmatch(question):
+        child, adult = asked["child"] or asked["other_child"], asked["adult"] or asked["other_adult"]
+        young = chance(IS_CHILD, number(CHILDREN) - number(ADULTS))
+        return either(a(child.lower()), a(adult.lower()), young)
+    if asked := _DOING.fullmatch(question):
+        return _one_of(number, asked["one"].lower(), asked["other"].lower())
     if _GENDER.fullmatch(question):
         return _man_or_woman(number, "male", "female")
     if asked := _IS_ONE.fullmatch(question):
@@ -148,6 +169,12 @@ def _likeliest(table: Mapping[str, Sequence[str]], number: Number, by: tuple[flo
 
 def _man_or_woman(number: Number, man: str, woman: str) -> Answers:
     return either(man, woman, chance(IS_MAN, number(MEN) - number(WOMEN)))
+
+
+def _one_of(number: Number, *doing: str) -> Answers:
+    """The likelier of two words such as "standing"; () where one of them is not known."""
+    one, other = (number((word, word[:-3], f"{word[:-3]}s", word[:-4], f"{word[:-4]}s")) for word in doing)
+    return either(*doing, chance(IS_FIRST, math.log((one + 1e-3) / (other + 1e-3)))) if one and other else ()
 
 
 def chance(by: tuple[float, float], value: float) -> float:
