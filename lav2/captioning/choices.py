@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 
+from lav2.text.asking import OPENING
 from lav2.text.grounding import a
 
 Answers = Sequence[tuple[str, float]]  # (answer, chance 0..1)
@@ -91,48 +92,49 @@ CHILDREN = ("boy", "girl", "child", "children", "kid", "baby", "toddler", "littl
 ADULTS = ("man", "woman", "men", "women", "lady", "guy")
 MEN, WOMEN = ("man", "men", "guy", "boy", "boys"), ("woman", "women", "lady", "girl", "girls", "ladies")
 
-_SO = r"\W*(?:and |so )?"
 _THIS = r"(?:this|that|it|here|there|(?:this|the) (?:photo|picture|image|scene))"
+_KIND = r"(?: kind of| type of)?"
 _SPORT = re.compile(
-    rf"{_SO}(?:what|which)(?: kind of| type of)? (?:sports?|game) (?:is|are|does|do|did|was)\b.{{0,60}}|"
-    rf"{_SO}what(?:'s| is) the sport\W*",
+    rf"{OPENING}(?:what|which){_KIND} (?:sports?|game) "
+    r"(?:is|are|does|do|did|was|this|that|they|he|she)\b.{0,60}|"
+    rf"{OPENING}what(?:'s| is) the sport\W*",
     re.IGNORECASE,
 )
 _WHERE = re.compile(
-    rf"{_SO}where (?:is|was|are|were) (?:{_THIS}|they|we|the people)(?: (?:taken|shot|made|happening|at))?\W*|"
-    rf"{_SO}(?:what|which)(?: kind of| type of)? (?:place|location|setting) (?:is|was) {_THIS}(?: taken| shot)?\W*|"
-    rf"{_SO}where am i\W*|{_SO}what(?:'s| is) the (?:place|location|setting)\W*",
+    rf"{OPENING}where (?:is|was|are|were) (?:{_THIS}|they|we|the people)(?: (?:taken|shot|made|happening|at))?\W*|"
+    rf"{OPENING}(?:what|which){_KIND} (?:place|location|setting) (?:is|was) {_THIS}(?: taken| shot)?\W*|"
+    rf"{OPENING}where am i\W*|{OPENING}what(?:'s| is) the (?:place|location|setting)\W*",
     re.IGNORECASE,
 )
 _ROOM = re.compile(
-    rf"{_SO}(?:what|which)(?: kind of| type of)? room (?:is|was|are) (?:{_THIS}|they|he|she|we)(?: in| taken in)?\W*",
+    rf"{OPENING}(?:what|which){_KIND} room (?:is|was|are) (?:{_THIS}|they|he|she|we)(?: in| taken in)?\W*",
     re.I,
 )
 _MAN, _WOMAN = r"(?:an? )?(?P<{}>man|male|boy|guy)", r"(?:an? )?(?P<{}>woman|female|girl|lady)"
 _ONE = r"(?:this|that|it|he|she|the (?:person|child|kid|baby|one|player|rider|skater|surfer|\w+er))"
 _MAN_OR_WOMAN = re.compile(
-    rf"{_SO}(?:(?:is|was) )?(?:{_ONE} )?(?:{_MAN.format('man')} or {_WOMAN.format('woman')}|"
+    rf"{OPENING}(?:(?:is|was) )?(?:{_ONE} )?(?:{_MAN.format('man')} or {_WOMAN.format('woman')}|"
     rf"{_WOMAN.format('other_woman')} or {_MAN.format('other_man')})\W*",
     re.IGNORECASE,
 )
 _GENDER = re.compile(
-    rf"{_SO}(?:what|which)(?:'s| is)? (?:the )?(?:gender|sex) (?:is|of|does|has)\b.{{0,40}}", re.IGNORECASE
+    rf"{OPENING}(?:what|which)(?:'s| is)? (?:the )?(?:gender|sex) (?:is|of|does|has)\b.{{0,40}}", re.IGNORECASE
 )
 _IS_ONE = re.compile(
-    rf"{_SO}(?:is|was) (?:this|that|it|the (?:person|child|kid|baby|one)) "
+    rf"{OPENING}(?:is|was) (?:this|that|it|the (?:person|child|kid|baby|one)) "
     rf"(?:{_MAN.format('man')}|{_WOMAN.format('woman')})\W*",
     re.IGNORECASE,
 )
 
 _YOUNG, _GROWN = r"(?:an? )?(?P<{}>child|kid|baby|boy|girl)", r"(?:an? )?(?P<{}>adult|grown-?up|man|woman)"
 _CHILD_OR_ADULT = re.compile(
-    rf"{_SO}(?:(?:is|was) )?(?:{_ONE} )?(?:{_YOUNG.format('child')} or {_GROWN.format('adult')}|"
+    rf"{OPENING}(?:(?:is|was) )?(?:{_ONE} )?(?:{_YOUNG.format('child')} or {_GROWN.format('adult')}|"
     rf"{_GROWN.format('other_adult')} or {_YOUNG.format('other_child')})\W*",
     re.IGNORECASE,
 )
 # "Is he standing or sitting?"
 _DOING = re.compile(
-    rf"{_SO}(?:is|are|was|were) (?:they|this|that|(?:the|this) \w+|{_ONE}) (?P<one>[a-z]+ing)(?: up| down)? or "
+    rf"{OPENING}(?:is|are|was|were) (?:they|this|that|(?:the|this) \w+|{_ONE}) (?P<one>[a-z]+ing)(?: up| down)? or "
     r"(?P<other>[a-z]+ing)(?: up| down)?\W*",
     re.IGNORECASE,
 )

@@ -11,6 +11,7 @@ from functools import cache
 from typing import Any
 
 from lav2 import weights
+from lav2.text.asking import OPENING
 from lav2.text.grounding import a
 
 SOURCE = "assets:kinds.json"  # names as people say them, "" for what is too odd to tell; groups as spans of places
@@ -19,24 +20,26 @@ WHOLE = ("dog", "cat", "butterfly", "monkey", "snake", "spider")  # people ask f
 # many. By photos of COCO with boxes (docs/LOG.md), where single kinds are right more often still.
 SHARPER, KIND, GROUP = 1.3, 1.5, 0.3
 _OF = {"breed": "dog", "species": "animal", "musical instrument": "instrument", "plane": "airplane", "bike": "bicycle"}
-_SO, _A, _THE = r"\W*(?:and |so )?", r"(?:an? |any |some )?", r"(?: (?:the|this|that))?"
+_A, _THE = r"(?:an? |any |some )?", r"(?: (?:the|this|that))?"
 _THIS = "this|that|it|these|those|they"
 _KIND_OF = r"(?: (?:kind|type|sort|breed|species)s?(?: of| is| are)?)?"
 # "What bird is that", "which kind of fruit is on the plate", "what breed is the dog".
 _WHICH = re.compile(
-    rf"{_SO}(?:what|which)(?:'s| is| are)?{_THE}{_KIND_OF}{_THE} (?P<group>[a-z ]+?)(?:e?s)?"
+    rf"{OPENING}(?:what|which)(?:'s| is| are)?{_THE}{_KIND_OF}{_THE} (?P<group>[a-z ]+?)(?:e?s)?"
     r"(?: (?:is|are|was|do|does|can)\b.*|\W*)",
     re.IGNORECASE,
 )
 # "What is this?", "what's that thing", "what is in the photo"; not what somebody does.
 _WHAT = re.compile(
-    rf"{_SO}what(?:'s| is| are)? (?:{_THIS}|shown|pictured|(?:in|on) (?:the|this) (?:photo|picture|image|table|plate))"
+    rf"{OPENING}what(?:'s| is| are)? "
+    rf"(?:{_THIS}|shown|pictured|(?:in|on) (?:the|this) (?:photo|picture|image|table|plate))"
     r"(?: (?:thing|object|called|here|is|are))*\W*",
     re.IGNORECASE,
 )
 # "Is that a fox?", "is the animal a goat", "are these penguins".
 _IS = re.compile(
-    rf"{_SO}(?:is|are) (?:{_THIS}|there|the \w+)(?: really| maybe| perhaps)? {_A}(?P<kind>[\w' -]+?)\W*", re.IGNORECASE
+    rf"{OPENING}(?:is|are) (?:{_THIS}|there|the \w+)(?: really| maybe| perhaps)? {_A}(?P<kind>[\w' -]+?)\W*",
+    re.IGNORECASE,
 )
 
 

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from lav2.captioning import choices
 from lav2.captioning.choices import Answers, chance, either
+from lav2.text.asking import OPENING
 
 
 class WordChance(NamedTuple):
@@ -42,40 +43,40 @@ IS_INSIDE, IS_NIGHT, IS_RAIN, IS_SNOW, IS_THERE = (4.0, 0.67), (1.38, 3.7), (1.2
 WEATHER = "What's the weather like?"  # as people ask, who answer with one of DRY where it neither rains nor snows
 DRY = ("sunny", "cloudy", "clear", "overcast", "windy", "foggy")
 
-_SO, _SHOWN = (
-    r"\W*(?:and |so )?",
-    r"(?: (?:here|there|outside|on the ground|in (?:the|this) (?:photo|picture|image|scene)))*",
-)
+_SHOWN = r"(?: (?:here|there|outside|on the ground|in (?:the|this) (?:photo|picture|image|scene)))*"
 _SUBJECT = r"(?:this|that|it|they|he|she|these|those|(?:the|this) (?!sun|light|moon)[\w']+(?: [\w']+)?)"
 _IN, _OUT = r"(?:inside|indoors?|in doors)", r"(?:outside|outdoors?|out doors|out)"
 _DAY, _NIGHT = r"(?:day ?light|day ?time|day)", r"(?:night ?time|night|dark)"
 _DAY_OR_NIGHT = rf"(?:(?:at|in|during) )?(?:the )?(?:{_DAY}|{_NIGHT})"
 _TAKEN = r"(?: (?:taken|shot|made|set|\w+ing))?"
 _WHICH_PLACE = re.compile(
-    rf"{_SO}(?:(?:is|are|was|were) )?(?:{_SUBJECT}{_TAKEN} )?(?:{_IN} or {_OUT}|{_OUT} or {_IN})\W*", re.IGNORECASE
+    rf"{OPENING}(?:(?:is|are|was|were) )?(?:{_SUBJECT}{_TAKEN} )?(?:{_IN} or {_OUT}|{_OUT} or {_IN})\W*", re.IGNORECASE
 )
 _PLACE = re.compile(
-    rf"{_SO}(?:is|are|was|were) {_SUBJECT}{_TAKEN} (?:an? )?(?:(?P<inside>{_IN}|in a (?:room|house|building))|{_OUT})"
+    rf"{OPENING}(?:is|are|was|were) {_SUBJECT}{_TAKEN} (?:an? )?"
+    rf"(?:(?P<inside>{_IN}|in a (?:room|house|building))|{_OUT})"
     r"(?: (?:scene|photo|picture|shot|place))?\W*",
     re.IGNORECASE,
 )
 _WHICH_TIME = re.compile(
-    rf"{_SO}(?:(?:is|was) )?(?:{_SUBJECT}{_TAKEN} )?{_DAY_OR_NIGHT} or {_DAY_OR_NIGHT}\W*|"
-    rf"{_SO}what time of (?:the )?day (?:is|was) {_SUBJECT}{_TAKEN}\W*",
+    rf"{OPENING}(?:(?:is|was) )?(?:{_SUBJECT}{_TAKEN} )?{_DAY_OR_NIGHT} or {_DAY_OR_NIGHT}\W*|"
+    rf"{OPENING}what time of (?:the )?day (?:is|was) {_SUBJECT}{_TAKEN}\W*",
     re.IGNORECASE,
 )
 _TIME = re.compile(
-    rf"{_SO}(?:is|was) {_SUBJECT}{_TAKEN}(?: (?:at|in|during))?(?: the)? (?:(?P<night>{_NIGHT})|{_DAY}){_SHOWN}\W*",
+    rf"{OPENING}(?:is|was) {_SUBJECT}{_TAKEN}(?: (?:at|in|during))?(?: the)? (?:(?P<night>{_NIGHT})|{_DAY}){_SHOWN}\W*",
     re.IGNORECASE,
 )
-_WHICH_WEATHER = re.compile(rf"{_SO}(?:what|how)(?:'s| is| was)(?: the)? weather(?: like)?(?: today)?{_SHOWN}\W*", re.I)
+_WHICH_WEATHER = re.compile(
+    rf"{OPENING}(?:what|how)(?:'s| is| was)(?: the)? weather(?: like)?(?: today)?{_SHOWN}\W*", re.I
+)
 _WEATHER = re.compile(
-    rf"{_SO}(?:is|was) (?:it|the weather|this)(?: a)? (?:(?P<rain>raining|rainy)|snowy|(?P<dry>sunny|cloudy))"
+    rf"{OPENING}(?:is|was) (?:it|the weather|this)(?: a)? (?:(?P<rain>raining|rainy)|snowy|(?P<dry>sunny|cloudy))"
     rf"(?: day)?{_SHOWN}\W*",
     re.IGNORECASE,
 )
 _THERE = re.compile(
-    rf"{_SO}(?:(?:is|are) there|(?:do|can) you see)(?: an?| any| some)? (?P<thing>[a-z]+){_SHOWN}\W*", re.IGNORECASE
+    rf"{OPENING}(?:(?:is|are) there|(?:do|can) you see)(?: an?| any| some)? (?P<thing>[a-z]+){_SHOWN}\W*", re.IGNORECASE
 )
 
 

@@ -11,6 +11,8 @@ import re
 from collections.abc import Sequence, Set
 from typing import NamedTuple
 
+from lav2.text.asking import OPENING
+
 _LISTED, _LONGEST = 3, 4  # rows of a name and a whole number that make a list of prices; digits of such a number
 _CELL = " | "  # between the cells of a row: "12 | 120.00" is no amount of 12,120
 MOST, ENDS, NAME = 8, 3, 40  # things told in a row; of longer lists at either end; characters of a name
@@ -74,7 +76,7 @@ _PRICE_OF = re.compile(
 )
 # Asks what has a price: "which one costs 24?", "what sells for 3.20?"
 _PRICED_AT = re.compile(
-    r"\W*(?:and |so )?(?:which|what)(?: \w+){0,2}? (?:costs?|is for|sells for|goes for)(?: just| only)? "
+    rf"{OPENING}(?:which|what)(?: \w+){{0,2}}? (?:costs?|is for|sells for|goes for)(?: just| only)? "
     r"(?:[$£€¥₩]\s?)?(?P<price>\d+(?:[.,]\d{2})?)\s?(?:[$£€¥₩]|euros?|dollars?|pounds?|USD|EUR|GBP|CHF)?\W*",
     re.IGNORECASE,
 )

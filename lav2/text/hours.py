@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from lav2.text.amounts import words
+from lav2.text.asking import OPENING
 from lav2.text.dates import DAY_SPAN, DAYS, days, number
 
 _HALF = r"[ap]\.?m\b\.?"  # am, p.m.
@@ -36,8 +37,7 @@ _ABOUT = re.compile(
     r"\b(?:open|opens|opening|opened|close|closes|closing|closed|hours|until when|shut)\b", re.IGNORECASE
 )
 _WHETHER = re.compile(
-    r"\W*(?:(?:and|so|hi|hello|please|tell me|can you tell me|do you know)\b\W*)*(?:if |whether )?"
-    r"(?:is|are|do|does|can|may|will)\b.*?\b(?P<state>open|closed|go there|come|visit|shop there)\b",
+    rf"{OPENING}(?:is|are|do|does|can|may|will)\b.*?\b(?P<state>open|closed|go there|come|visit|shop there)\b",
     re.IGNORECASE,
 )
 _WORD = re.compile(r"\b(?:when|what|which|how|until|till|from)\b", re.IGNORECASE)

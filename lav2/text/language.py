@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from lav2.events import Turn
 from lav2.text import claims, korean
+from lav2.text.asking import OPENING
 
 LANGUAGE, NO_PHOTO = "language", "no photo"  # the rules
 
@@ -163,6 +164,7 @@ _COUNT = re.compile(
 )
 _EXISTS = re.compile(rf"^(?:is|are) there (?:an?|any|some)? ?(?P<what>[\w -]{{1,40}}?)(?P<place>{_PLACE}| here)?$")
 _WHERE_IS = re.compile(r"^where(?: is|'s| are) (?:the|my) (?P<what>[\w -]{1,30})$")
+_OPENING = re.compile(OPENING)
 _COUNTED = re.compile(
     r"\b(?:circles?|squares?|triangles?|shapes?|objects?|things|animals?|windows?|flowers?|trees?|signs?|colou?rs|text|"
     r"words|letters)$"
@@ -173,9 +175,7 @@ def about_photo(question: str, history: Sequence[Turn] = ()) -> bool:
     """Whether a question makes sense only with a photo, asked where there is none. Plain chat, greetings and general
     knowledge ("How many planets are there?") are not; with earlier turns "it" may be what they spoke of."""
     text = re.sub(r"[\s?!.]+$", "", " ".join(question.lower().replace("’", "'").split()))[:300]
-    text = re.sub(
-        r"^(?:(?:hi|hello|hey|please|and|so|ok|okay|well|tell me|can you tell me|could you tell me)[, ]+)+", "", text
-    )
+    text = _OPENING.sub("", text, count=1)
     if any(form.search(text) for form in _ALWAYS):
         return True
     for form in (_COUNT, _EXISTS):

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from lav2.text import amounts, hours, quantities, sections, states
 from lav2.text.amounts import words
+from lav2.text.asking import OPENING
 
 _MONTH = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\.?"
 _DATE = re.compile(
@@ -21,11 +22,11 @@ _DATE = re.compile(
 _BILL = r"(?:receipt|bill|invoice|slip|ticket|purchase|transaction|sale|visit)"
 # Asks for the date of the text as a whole: "due date?", "date of birth?" and "when does it open?" do not.
 _ASKS_DATE = re.compile(
-    rf"\W*(?:and |so )?(?:(?:what|which)(?:'s| is| was)?(?: the)? )?(?:date|day)(?: of (?:the )?{_BILL})?(?: is| was)?"
+    rf"{OPENING}(?:(?:what|which)(?:'s| is| was)?(?: the)? )?(?:date|day)(?: of (?:the )?{_BILL})?(?: is| was)?"
     rf"(?: (?:printed|given|shown|written))?(?: (?:on|of) (?:it|this|the)(?: {_BILL})?)?\W*|"
-    rf"\W*(?:and |so )?(?:on )?(?:what|which) (?:date|day) (?:is|was) (?:it|this|that|the)(?: {_BILL})?"
+    rf"{OPENING}(?:on )?(?:what|which) (?:date|day) (?:is|was) (?:it|this|that|the)(?: {_BILL})?"
     r"(?: (?:from|issued|printed|made|bought|paid|purchased))?\W*|"
-    rf"\W*(?:and |so )?when (?:is|was) (?:it|this|the)(?: {_BILL})?"
+    rf"{OPENING}when (?:is|was) (?:it|this|the)(?: {_BILL})?"
     r"(?: (?:from|issued|printed|made|bought|paid|purchased))?\W*",
     re.IGNORECASE,
 )
@@ -53,7 +54,7 @@ _WEB = re.compile(
     r"(?:com|org|net|uk|eu|io|info|shop|app|dev|example|gov|edu|de|fr|it|es|at|ch|nl)(?:/[\w./?=#-]*)?(?![\w@])",
     re.IGNORECASE,
 )
-_GIVE = r"\W*(?:(?:and|so|please|give me|tell me) )*(?:(?:what|which)(?:'s| is| was)? )?"
+_GIVE = rf"{OPENING}(?:give me )?(?:(?:what|which)(?:'s| is| was)? )?"
 _WHOSE = r"(?:(?:the|their|his|her|your|an?|contact|\w+'s) )*"
 _END = r"(?: (?:of|for|on|to|given|there|here|please) ?[\w' ]{0,40})?\W*"
 _ASKS_MAIL = re.compile(rf"{_GIVE}{_WHOSE}(?:e-?mail(?: ad?dress)?|mail ad?dress){_END}", re.IGNORECASE)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from lav2.text.amounts import words
+from lav2.text.asking import OPENING
 from lav2.text.grounding import NUMBERS
 
 _BOUGHT = r"(?:buy|bought|get|got|order|ordered|take|took|purchase|purchased|pay for|paid for)"
@@ -21,7 +22,7 @@ _WHICH = re.compile(
 )
 # "How many croissants did I buy?", "how many pens are there", "how many of the lamps".
 _COUNT = re.compile(
-    rf"\W*(?:and |so )?how many (?:of )?(?:the )?(?P<thing>[\w' -]+?)"
+    rf"{OPENING}how many (?:of )?(?:the )?(?P<thing>[\w' -]+?)"
     rf"(?: (?:did|have|do) (?:i|we|they|he|she|you) {_BOUGHT}|"
     r" were (?:bought|ordered)| (?:are|were) (?:there|on (?:it|the (?:bill|receipt|list|order))))?\W*",
     re.IGNORECASE,

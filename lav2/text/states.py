@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from lav2.text.amounts import words
+from lav2.text.asking import OPENING
 
 # State -> (how lists write it, how people ask for it). "available" and "open" are written for more than one.
 _STATES = {
@@ -53,11 +54,7 @@ _END = r"(?: today| now| already| at the moment| yet)?\W*"
 _ASKED = {
     name: re.compile(rf"(?:.*[\s\"'])?(?P<said>{asked}){_END}", re.IGNORECASE) for name, (_, asked) in _STATES.items()
 }
-_POLITE = re.compile(
-    r"(?:[^,:?]{0,30}[,:]\s+)?"
-    r"\W*(?:(?:and|so|hi|hello|please|tell me|(?:can|could) you tell me|do you know|excuse me)\b\W*)*",
-    re.IGNORECASE,
-)
+_POLITE = re.compile(rf"(?:[^,:?]{{0,30}}[,:]\s+)?{OPENING}", re.IGNORECASE)
 _OTHERWISE = re.compile(r"\b(?:written|shown|listed|see|say|says|about)\b", re.IGNORECASE)  # "what is written here?"
 _HOW = re.compile(
     r"(?:what is the (?:status|state) of|what's the (?:status|state) of|how (?:late|delayed) is)\b(?P<thing>.*)",

@@ -16,6 +16,7 @@ from experts.evidence import Detections, Evidence
 from experts.prompt_block import text_rows
 from experts.render import numbered
 from lav2.text import amounts, claims, grounding, lookups, proofs, sections
+from lav2.text.asking import OPENING
 
 # An answer, or what may follow where the model has written the first part by itself.
 Said = str | tuple[str, str]
@@ -74,14 +75,14 @@ VERDICT = 2.0  # share of a verdict's log-odds in its logit, chosen on held-out 
 LOOKED_UP = 0.998  # how often what is looked up in made-up documents is right; of written ones 330 of 353 (docs/LOG.md)
 
 _COLOUR = re.compile(
-    r"\W*(?:and |so )?what(?:'s| is| are)?(?: the)? colou?rs? (?:is|are|of)"
+    rf"{OPENING}what(?:'s| is| are)?(?: the)? colou?rs? (?:is|are|of)"
     r"(?: (?:the|this|that|these|those|a|an))? ([\w ]+?)\W*",
     re.IGNORECASE,
 )
 # "How many dogs are there", "... on the grass", "... running"; not what boxes do not tell: big ones, who wears a hat.
 _COUNT = re.compile(
     r"(?!.*\b(?:with|without|who|have|has|had|wearing|holding|riding|carrying|using)\b)"
-    r"\W*(?:and |so )?how many ([\w ]+?)"
+    rf"{OPENING}how many ([\w ]+?)"
     r"(?: (?:is|are|there|here|(?:can|do) (?:you|i|we) see|shown|seen|visible|pictured))*"
     r"(?: (?:\w+ing|in|on|at|near|by|behind|beside|under|inside|outside|along|around|of|next to)\b.*)?\W*",
     re.IGNORECASE,
