@@ -123,3 +123,16 @@ def test_days_below_a_heading_that_denies_mean_the_opposite():
         return (asked[0] in dates.days(span[0])) != bool(one.under[0])
 
     assert met(meant) > 30
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("within 28 days", {"time": [28 * 1440]}),
+        ("eleven days, or half an hour", {"time": [11 * 1440, 30]}),
+        ("an hour and a half, 2.4 m", {"time": [90], "length": [2.4]}),
+        ("a t-shirt, I am one", {}),
+    ],
+)
+def test_amounts_with_units_are_known_in_digits_and_words(text, told):
+    assert measures(text) == told

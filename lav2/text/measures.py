@@ -6,6 +6,8 @@ import re
 from collections import defaultdict
 from collections.abc import Mapping
 
+from lav2.text.claims import NUMBERS
+
 SPELLED = 3  # letters of a unit behind a number that is spelled out
 # Unit -> how many of the dimension's first unit it has.
 _UNITS: Mapping[str, Mapping[str, float]] = {
@@ -17,8 +19,12 @@ _UNITS: Mapping[str, Mapping[str, float]] = {
     "weight": {r"g|grams?": 0.001, r"lbs?|pounds?": 0.4536, r"kg|kgs|kilos?|kilograms?": 1, r"t|tonn?es?|tons?": 1000},
     "volume": {r"ml": 0.001, r"cl": 0.01, r"l|lit(?:er|re)s?": 1},
 }  # fmt: skip
-_WORDS = {"a": 1, "an": 1, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8,
-          "nine": 9, "ten": 10, "twelve": 12, "half an": 0.5, "half a": 0.5}  # fmt: skip
+_WORDS = {word: number for number, word in enumerate(NUMBERS) if number} | {
+    "a": 1,
+    "an": 1,
+    "half an": 0.5,
+    "half a": 0.5,
+}
 _UNIT = "|".join(f"(?P<{kind}{i}>{unit})" for kind, units in _UNITS.items() for i, unit in enumerate(units))
 # "30-day", "2.1m", "three weeks", "half an hour"; a dozen of anything else has no unit.
 _AMOUNT = re.compile(
