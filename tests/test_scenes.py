@@ -60,6 +60,17 @@ def told(question, expected, people=None):
         ("Is it raining?", STREET, "no"),
         ("Hi there, can you please tell me if it is... is it raining?", STREET, ""),
         ("hey, is it raining?", STREET, "no"),
+        ("Is it raining outside?", STREET, "no"),
+        ("tell me if it is raining pls", STREET, "no"),
+        ("hows the weather", SNOW, "snowy"),
+        ("What’s the weather like?", SNOW, "snowy"),
+        ("do you know where this was taken?", STREET, "a street"),
+        ("wheres this", STREET, "a street"),
+        ("are the kids inside in this pic?", STREET, "no"),
+        ("can u see the umbrella", RAIN, "yes"),
+        ("is it light or dark outside?", NIGHT, "night"),
+        ("male or female?", KAYAK, "male"),
+        ("is he riding or running", {"rides": 0.5, "runs": 0.1}, "riding"),
         ("Excuse me, could you tell me what sport this is", KAYAK, "kayaking"),
         ("is it rainy in this picture", RAIN, "yes"),
         ("is it sunny?", RAIN, "no"),
@@ -108,11 +119,37 @@ def test_a_question_about_the_scene_is_answered_by_the_words_that_are_expected(q
         "Where is the exit?",
         "Is the door for men or women?",
         "Is he flying or diving?",
+        "Is the power out?",
+        "is he out?",
+        "Is this shirt inside out?",
+        "is the battery inside",
+        "Is this paint for inside or outside?",
+        "is the chocolate dark",
+        "Is the bus at night?",
+        "is this pill taken at night?",
+        "Is there one?",
+        "can you see it",
+        "Is there a photo?",
+        "are there two",
+        "what game is on sale",
+        "which game is the cheapest?",
+        "Where was this made?",
+        "Is the adapter male or female?",
+        "which gender does this bathroom belong to",
+        "Is it raining or snowing?",
+        "Is it cloudy?",
         "Are they opening or closing the door?",
     ],
 )
 def test_other_questions_are_left_to_others(question):
     assert told(question, STREET) == ""
+
+
+@pytest.mark.parametrize(
+    "question", ["Is that a woman?", "man or woman?", "What gender is the person?", "a child or an adult"]
+)
+def test_of_a_photo_without_people_nobody_is_told(question):
+    assert told(question, {"cat": 0.9}) == ""
 
 
 def test_what_people_say_of_the_weather_is_told_where_it_is_dry():

@@ -14,6 +14,7 @@ from lav2.text.grounding import a
 Answers = Sequence[tuple[str, float]]  # (answer, chance 0..1)
 Number = Callable[[Sequence[str]], float]  # how many of the words are expected
 
+SOMEBODY = 0.3  # words of people that are expected where there is one
 LEAST = 0.5  # chance from which one is told; below it people's answers are as good
 # Slope and shift of the log-odds by the logarithm of how many words of a sport, or place, are expected; by how many
 # more words of men than of women are, of children than of adults; by how many times more of one than of another word.
@@ -92,41 +93,47 @@ CHILDREN = ("boy", "girl", "child", "children", "kid", "baby", "toddler", "littl
 ADULTS = ("man", "woman", "men", "women", "lady", "guy")
 MEN, WOMEN = ("man", "men", "guy", "boy", "boys"), ("woman", "women", "lady", "girl", "girls", "ladies")
 
-_THIS = r"(?:this|that|it|here|there|(?:this|the) (?:photo|picture|image|scene))"
+_PHOTO = r"(?:photo|picture|pic|image|scene)"
+_THIS = rf"(?:this|that|it|here|there|(?:this|the) {_PHOTO})"
 _KIND = r"(?: kind of| type of)?"
 _SPORT = re.compile(
-    rf"{OPENING}(?:what|which){_KIND} (?:sports?|game) "
-    r"(?:is|are|does|do|did|was|this|that|they|he|she)\b.{0,60}|"
+    rf"{OPENING}(?:what|which){_KIND} (?:sports?|game) (?:(?:is|are|was|were|do|does|did) )?"
+    r"(?:this|that|it|these|he|she|they|we|being|shown|played|(?:the|this) [a-z]+)"
+    rf"(?: (?:is|are|being|do|does|playing|play|plays|played|doing|shown|here|in (?:the|this) {_PHOTO}))*\W*|"
     rf"{OPENING}what(?:'s| is) the sport\W*",
     re.IGNORECASE,
 )
 _WHERE = re.compile(
-    rf"{OPENING}where (?:is|was|are|were) (?:{_THIS}|they|we|the people)(?: (?:taken|shot|made|happening|at))?\W*|"
-    rf"{OPENING}(?:what|which){_KIND} (?:place|location|setting) (?:is|was) {_THIS}(?: taken| shot)?\W*|"
-    rf"{OPENING}where am i\W*|{OPENING}what(?:'s| is) the (?:place|location|setting)\W*",
+    rf"{OPENING}where(?:'s| is| was| are| were) (?:{_THIS}|they|we|the people)(?: (?:taken|shot|happening|at))?\W*|"
+    rf"{OPENING}(?:what|which){_KIND} (?:place|location|setting) (?:is|was) (?:{_THIS}|shown)(?: taken| shot)?\W*|"
+    rf"{OPENING}where am i\W*",
     re.IGNORECASE,
 )
 _ROOM = re.compile(
-    rf"{OPENING}(?:what|which){_KIND} room (?:is|was|are) (?:{_THIS}|they|he|she|we)(?: in| taken in)?\W*",
-    re.I,
+    rf"{OPENING}(?:what|which){_KIND} room (?:is|was|are) (?:{_THIS}|they|he|she|we)(?: in| taken in)?\W*", re.I
 )
+_SOMEBODY = (
+    r"(?:person|child|kid|baby|toddler|one|player|rider|skater|surfer|driver|singer|dancer|skier|runner|biker|swimmer|"
+    r"officer|worker|teacher|waiter|skateboarder|snowboarder)"
+)
+_ONE = rf"(?:this|that|it|he|she|they|(?:this|that|the) {_SOMEBODY})"
 _MAN, _WOMAN = r"(?:an? )?(?P<{}>man|male|boy|guy)", r"(?:an? )?(?P<{}>woman|female|girl|lady)"
-_ONE = r"(?:this|that|it|he|she|the (?:person|child|kid|baby|one|player|rider|skater|surfer|\w+er))"
 _MAN_OR_WOMAN = re.compile(
     rf"{OPENING}(?:(?:is|was) )?(?:{_ONE} )?(?:{_MAN.format('man')} or {_WOMAN.format('woman')}|"
     rf"{_WOMAN.format('other_woman')} or {_MAN.format('other_man')})\W*",
     re.IGNORECASE,
 )
 _GENDER = re.compile(
-    rf"{OPENING}(?:what|which)(?:'s| is)? (?:the )?(?:gender|sex) (?:is|of|does|has)\b.{{0,40}}", re.IGNORECASE
+    rf"{OPENING}(?:what|which)(?:'s| is)? (?:the )?(?:gender|sex) (?:is|of) (?:{_ONE}|the (?:tennis )?{_SOMEBODY})"
+    rf"(?: (?:on|in) the [a-z]+)?\W*",
+    re.IGNORECASE,
 )
 _IS_ONE = re.compile(
-    rf"{OPENING}(?:is|was) (?:this|that|it|the (?:person|child|kid|baby|one)) "
+    rf"{OPENING}(?:is|was) (?:this|that|it|he|she|(?:the|this|that) (?:person|child|kid|baby|one)) "
     rf"(?:{_MAN.format('man')}|{_WOMAN.format('woman')})\W*",
     re.IGNORECASE,
 )
-
-_YOUNG, _GROWN = r"(?:an? )?(?P<{}>child|kid|baby|boy|girl)", r"(?:an? )?(?P<{}>adult|grown-?up|man|woman)"
+_YOUNG, _GROWN = r"(?:an? )?(?P<{}>child|kid|baby|boy|girl)", r"(?:an? )?(?P<{}>adult|grown[ -]?up|man|woman)"
 _CHILD_OR_ADULT = re.compile(
     rf"{OPENING}(?:(?:is|was) )?(?:{_ONE} )?(?:{_YOUNG.format('child')} or {_GROWN.format('adult')}|"
     rf"{_GROWN.format('other_adult')} or {_YOUNG.format('other_child')})\W*",
@@ -134,8 +141,9 @@ _CHILD_OR_ADULT = re.compile(
 )
 # "Is he standing or sitting?"
 _DOING = re.compile(
-    rf"{OPENING}(?:is|are|was|were) (?:they|this|that|(?:the|this) \w+|{_ONE}) (?P<one>[a-z]+ing)(?: up| down)? or "
-    r"(?P<other>[a-z]+ing)(?: up| down)?\W*",
+    rf"{OPENING}(?:(?:is|are|was|were) )?(?:(?:{_ONE}|the (?:man|woman|men|women|boys?|girls?|people|kids|children|"
+    r"dogs?|cats?|horses?|animals?|birds?)) )?(?!raining|snowing|coming|going)(?P<one>[a-z]+ing)(?: up| down)? or "
+    r"(?!raining|snowing|coming|going)(?P<other>[a-z]+ing)(?: up| down)?\W*",
     re.IGNORECASE,
 )
 
@@ -150,9 +158,13 @@ def chosen(question: str, number: Number) -> Answers:
         return _likeliest({**PLACES, **ROOMS}, number, IS_PLACE)
     if asked := _MAN_OR_WOMAN.fullmatch(question):
         man, woman = asked["man"] or asked["other_man"], asked["woman"] or asked["other_woman"]
-        return _man_or_woman(number, a(man.lower()), a(woman.lower()))
+        return _man_or_woman(
+            number, *(word if word.endswith("male") else a(word) for word in (man.lower(), woman.lower()))
+        )
     if asked := _CHILD_OR_ADULT.fullmatch(question):
         child, adult = asked["child"] or asked["other_child"], asked["adult"] or asked["other_adult"]
+        if not _anybody(number):
+            return ()
         young = chance(IS_CHILD, number(CHILDREN) - number(ADULTS))
         return either(a(child.lower()), a(adult.lower()), young)
     if asked := _DOING.fullmatch(question):
@@ -169,13 +181,21 @@ def _likeliest(table: Mapping[str, Sequence[str]], number: Number, by: tuple[flo
     return sorted((pair for pair in found.items() if pair[1] >= LEAST), key=lambda pair: -pair[1])[:2]
 
 
+def _anybody(number: Number) -> bool:
+    """Whether there is somebody; of a cat the words of people tell nothing."""
+    return number(MEN) + number(WOMEN) + number(CHILDREN) > SOMEBODY
+
+
 def _man_or_woman(number: Number, man: str, woman: str) -> Answers:
-    return either(man, woman, chance(IS_MAN, number(MEN) - number(WOMEN)))
+    return () if not _anybody(number) else either(man, woman, chance(IS_MAN, number(MEN) - number(WOMEN)))
+
+
+_ENDS = ("ing", "", "s", "e", "es")
 
 
 def _one_of(number: Number, *doing: str) -> Answers:
     """The likelier of two words such as "standing"; () where one of them is not known."""
-    one, other = (number((word, word[:-3], f"{word[:-3]}s", word[:-4], f"{word[:-4]}s")) for word in doing)
+    one, other = (number([f"{stem}{end}" for stem in (word[:-3], word[:-4]) for end in _ENDS]) for word in doing)
     return either(*doing, chance(IS_FIRST, math.log((one + 1e-3) / (other + 1e-3)))) if one and other else ()
 
 

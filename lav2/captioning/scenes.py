@@ -39,45 +39,76 @@ INSIDE, OUTSIDE = _INSIDE.split(), _OUTSIDE.split()
 NIGHT, RAIN, SNOW = ("night", "dark"), ("rain", "raining", "rainy"), ("snow", "snowy", "skiing", "ski", "snowboard")
 # Slope and shift of the log-odds: of how many more words of the inside than of the outside are expected; by the
 # logarithm of how many of NIGHT, RAIN and SNOW are; by how many times likelier a thing is than on all photos.
-IS_INSIDE, IS_NIGHT, IS_RAIN, IS_SNOW, IS_THERE = (4.0, 0.67), (1.38, 3.7), (1.2, 3.4), (1.08, 1.85), (1.1, 0.9)
+IS_INSIDE, IS_NIGHT, IS_RAIN, IS_SNOW, IS_THERE = (4.0, 0.67), (1.38, 3.7), (1.2, 3.4), (1.08, 1.85), (1.1, 0.7)
 WEATHER = "What's the weather like?"  # as people ask, who answer with one of DRY where it neither rains nor snows
 DRY = ("sunny", "cloudy", "clear", "overcast", "windy", "foggy")
 
-_SHOWN = r"(?: (?:here|there|outside|on the ground|in (?:the|this) (?:photo|picture|image|scene)))*"
-_SUBJECT = r"(?:this|that|it|they|he|she|these|those|(?:the|this) (?!sun|light|moon)[\w']+(?: [\w']+)?)"
-_IN, _OUT = r"(?:inside|indoors?|in doors)", r"(?:outside|outdoors?|out doors|out)"
-_DAY, _NIGHT = r"(?:day ?light|day ?time|day)", r"(?:night ?time|night|dark)"
+_PHOTO = r"(?:photo|picture|pic|image|scene)"
+_SHOWN = rf"(?: (?:here|there|outside|out|on the ground|in the background|in (?:the|this) {_PHOTO}))*\W*"
+_PEOPLE = (
+    r"(?:people|persons?|man|woman|men|women|child|children|kids?|boys?|girls?|players?|animals?|dogs?|cats?|horses?)"
+)
+_SUBJECT = rf"(?:this|that|it|we|they|he|she|these|those|(?:the|this) (?:{_PEOPLE}|{_PHOTO}))"
+_DOES = r"(?: (?:taken|shot|set|standing|sitting|playing|walking|running|eating|lying|happening))?"
+_IN, _OUT = r"(?:inside|indoors?|in doors)", r"(?:outside|outdoors?|out doors)"
+_THIS = rf"(?:this|that|it|(?:the|this) {_PHOTO})(?: (?:taken|shot))?"
+_DAY, _NIGHT = r"(?:day ?light|day ?time|day)", r"(?:night ?time|night)"
 _DAY_OR_NIGHT = rf"(?:(?:at|in|during) )?(?:the )?(?:{_DAY}|{_NIGHT})"
-_TAKEN = r"(?: (?:taken|shot|made|set|\w+ing))?"
 _WHICH_PLACE = re.compile(
-    rf"{OPENING}(?:(?:is|are|was|were) )?(?:{_SUBJECT}{_TAKEN} )?(?:{_IN} or {_OUT}|{_OUT} or {_IN})\W*", re.IGNORECASE
+    rf"{OPENING}(?:(?:is|are|was|were) )?(?:{_SUBJECT}{_DOES} )?(?:{_IN} or {_OUT}|{_OUT} or {_IN}){_SHOWN}", re.I
 )
 _PLACE = re.compile(
-    rf"{OPENING}(?:is|are|was|were) {_SUBJECT}{_TAKEN} (?:an? )?"
+    rf"{OPENING}(?:is|are|was|were) {_SUBJECT}{_DOES} (?:an? )?"
     rf"(?:(?P<inside>{_IN}|in a (?:room|house|building))|{_OUT})"
-    r"(?: (?:scene|photo|picture|shot|place))?\W*",
+    rf"(?: (?:scene|photo|picture|shot|place))?{_SHOWN}",
     re.IGNORECASE,
 )
 _WHICH_TIME = re.compile(
-    rf"{OPENING}(?:(?:is|was) )?(?:{_SUBJECT}{_TAKEN} )?{_DAY_OR_NIGHT} or {_DAY_OR_NIGHT}\W*|"
-    rf"{OPENING}what time of (?:the )?day (?:is|was) {_SUBJECT}{_TAKEN}\W*",
+    rf"{OPENING}(?:(?:is|was) )?(?:{_THIS} )?{_DAY_OR_NIGHT} or {_DAY_OR_NIGHT}{_SHOWN}|"
+    rf"{OPENING}(?:is|was) it (?:light or dark|dark or light){_SHOWN}|"
+    rf"{OPENING}what time of (?:the )?day (?:is|was) {_THIS}{_SHOWN}",
     re.IGNORECASE,
 )
 _TIME = re.compile(
-    rf"{OPENING}(?:is|was) {_SUBJECT}{_TAKEN}(?: (?:at|in|during))?(?: the)? (?:(?P<night>{_NIGHT})|{_DAY}){_SHOWN}\W*",
+    rf"{OPENING}(?:is|was) {_THIS}(?: (?:at|in|during))?(?: the)? (?:(?P<night>{_NIGHT})|{_DAY}){_SHOWN}|"
+    rf"{OPENING}(?:is|was) it (?P<dark>dark)(?: already)?{_SHOWN}",
     re.IGNORECASE,
 )
 _WHICH_WEATHER = re.compile(
-    rf"{OPENING}(?:what|how)(?:'s| is| was)(?: the)? weather(?: like)?(?: today)?{_SHOWN}\W*", re.I
+    rf"{OPENING}(?:what|how)(?:'s| is| was)(?: the)? weather(?: like)?(?: today)?{_SHOWN}", re.I
 )
 _WEATHER = re.compile(
-    rf"{OPENING}(?:is|was) (?:it|the weather|this)(?: a)? (?:(?P<rain>raining|rainy)|snowy|(?P<dry>sunny|cloudy))"
-    rf"(?: day)?{_SHOWN}\W*",
+    rf"{OPENING}(?:is|was) (?:it|the weather|this)(?: a)? (?:(?P<rain>raining|rainy)|snowy|(?P<dry>sunny))"
+    rf"(?: day)?{_SHOWN}",
     re.IGNORECASE,
 )
+# Words that captions have, and that are no thing to look for.
+_NO_THING = r"""
+    it its this that what who one two three four several many few lot another other others something someone somebody
+    left right top back front side open no some there life time way type part place photo picture image scene view line
+    show game stop inside outside red blue green yellow black white brown gray grey orange pink purple large small big
+    young old full empty little long high dark bright wet [a-z]+ing
+"""
 _THERE = re.compile(
-    rf"{OPENING}(?:(?:is|are) there|(?:do|can) you see)(?: an?| any| some)? (?P<thing>[a-z]+){_SHOWN}\W*", re.IGNORECASE
+    rf"{OPENING}(?:(?:is|are) there|(?:do|can) (?:you|u|i|we) see)(?: an?| any| some| the)? "
+    rf"(?!(?:{'|'.join(_NO_THING.split())})\b)(?P<thing>[a-z]+){_SHOWN}",
+    re.IGNORECASE,
 )
+# "tell me if it is raining", "do you know where this was taken": as it would be asked outright.
+_INDIRECT = re.compile(
+    rf"(?P<which>{OPENING}(?:where|what [a-z]+)? ?)"
+    rf"(?P<what>{_THIS}|{_SUBJECT}) (?P<verb>is|are|was|were)\b(?P<rest>.*)",
+    re.I,
+)
+_SAID = re.compile(r"\b(what|how|where)s\b", re.IGNORECASE)
+_POLITE_END = re.compile(r"[\s,]*\b(?:please|pls|thanks|thank you)\b\W*$", re.IGNORECASE)
+
+
+def outright(question: str) -> str:
+    """The question with straight apostrophes, without "please", and with its verb before what it is about."""
+    text = _POLITE_END.sub("", _SAID.sub(r"\1's", question.replace("’", "'")))
+    found = _INDIRECT.fullmatch(text.strip(" ?.!"))
+    return f"{found['which']}{found['verb']} {found['what']}{found['rest']}" if found else text
 
 
 @dataclass(frozen=True)
@@ -93,6 +124,7 @@ class PhotoScene:
     people: Callable[[str], Answers] | None = None
 
     def __call__(self, question: str) -> Answers:
+        question = outright(question)
         if _WHICH_PLACE.fullmatch(question):
             return either("inside", "outside", self._inside())
         if asked := _PLACE.fullmatch(question):
@@ -101,7 +133,7 @@ class PhotoScene:
             return either("night", "day", self._is(IS_NIGHT, NIGHT))
         if asked := _TIME.fullmatch(question):
             night = self._is(IS_NIGHT, NIGHT)
-            return _yes(night if asked["night"] else 1 - night)
+            return _yes(night if asked["night"] or asked["dark"] else 1 - night)
         if _WHICH_WEATHER.fullmatch(question):
             return self._weather()
         if asked := _WEATHER.fullmatch(question):
@@ -134,12 +166,12 @@ class PhotoScene:
         return _yes(1 - wet) if wet > 0.5 else ()
 
     def _there(self, thing: str) -> Answers:
-        forms = {thing, thing.removesuffix("s"), f"{thing}s"}
+        forms = {thing, thing.removesuffix("s"), thing.removesuffix("es"), f"{thing}s"}
         known = [self.words[form] for form in forms if form in self.words]
         if not known:
             return ()
-        likely, share = (max(values) for values in zip(*known, strict=True))
-        return _yes(chance(IS_THERE, math.log((likely + 1e-4) / share)))
+        likelier = max((word.chance + 1e-4) / word.share for word in known)
+        return _yes(chance(IS_THERE, math.log(likelier)))
 
 
 def _yes(share: float) -> Answers:

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from experts.registry import ADDED, EXPERT_NAMES
 from lav2.events import AUTO, Request, Route, check_length
+from lav2.text import claims
 
 # Kind of question -> (experts, words that show it; English and Korean). Several kinds add up; none means all experts.
 RULES: dict[str, tuple[tuple[str, ...], str]] = {
@@ -15,7 +16,7 @@ RULES: dict[str, tuple[tuple[str, ...], str]] = {
         ("ocr",),
         r"\b(?:reads?|says?|said|written|writing|texts?|words?|signs?|labels?|letters?|spell|spelled|prices?|costs?"
         r"|how much|numbers?(?! of\b)|plate|dates?|opens?(?= on| at| until| today)|opening|closes?|hours|titles?|menu"
-        r"|when|(?:what|which) time|names?|brands?)\b"
+        r"|when|(?:what|which) time(?! of (?:the )?day)|names?|brands?)\b"
         r"|글자|글씨|읽|쓰여|써 ?있|적혀|간판|가격|얼마|언제|몇 ?시|이름|제목|전화 ?번호",
     ),
     "objects": (
@@ -32,6 +33,9 @@ RULES: dict[str, tuple[tuple[str, ...], str]] = {
     ),
 }
 
+# Asks for what the detector does not look for, where it names no kind that it does.
+_SCENE = re.compile(r"\b(?:is there|are there|where)\b", re.IGNORECASE)
+
 
 def route(question: str) -> Route:
     """The experts that `question` needs, and why. Those of other packages always look, as no rule is about them."""
@@ -40,6 +44,8 @@ def route(question: str) -> Route:
     if not found:
         return Route(EXPERT_NAMES, ("other",), ())
     chosen = {name for kind in found for name in RULES[kind][0]} | set(ADDED)
+    if _SCENE.search(question) and "read" not in found and not claims.asked(question):
+        chosen.add("caption")
     return Route(tuple(n for n in EXPERT_NAMES if n in chosen), tuple(found), tuple(found.values()))
 
 
