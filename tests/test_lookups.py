@@ -138,7 +138,10 @@ CARD = [
     [
         ("email address?", "ingrid.halvorsen@lm.co.uk"),
         ("What is her e-mail?", "ingrid.halvorsen@lm.co.uk"),
-        ("please tell me the mail address of the architect", "ingrid.halvorsen@lm.co.uk"),
+        ("could you give me the mail address please", "ingrid.halvorsen@lm.co.uk"),
+        ("whats the email", "ingrid.halvorsen@lm.co.uk"),
+        ("what is a website", ""),
+        ("website of the competitor?", ""),
         ("website?", "www.lindqvist-moore.co.uk/team"),
         ("What's their web address", "www.lindqvist-moore.co.uk/team"),
         ("Is the email right?", ""),
@@ -149,7 +152,7 @@ CARD = [
 def test_the_one_address_of_mail_or_web_is_told_where_it_is_asked_for(question, answer):
     assert looked_up(CARD, question) == answer
     assert looked_up([*CARD, ["info@example.org", "example.org"]], question) == ""  # of two
-    assert looked_up([["Mr. A. Smith"], ["14.30"]], question) == ""
+    assert looked_up([["Mr. A. Smith"], ["14.30"], ["2.de"]], question) == ""
 
 
 def test_addresses_are_sought_in_a_long_text_without_delay():

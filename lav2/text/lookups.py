@@ -50,13 +50,13 @@ _ASKING_PHONE = (
 
 _MAIL = re.compile(r"(?<![\w.+-])[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,5}")
 _WEB = re.compile(
-    r"(?<![@\w.-])(?:https?://)?(?:www\.)?[a-z0-9][\w-]{0,62}(?:\.[\w-]{1,63}){0,4}\."
-    r"(?:com|org|net|uk|eu|io|info|shop|app|dev|example|gov|edu|de|fr|it|es|at|ch|nl)(?:/[\w./?=#-]*)?(?![\w@])",
+    r"(?<![@\w.-])(?:https?://)?(?:www\.)?[a-z][\w-]{2,62}(?:\.[\w-]{1,63}){0,4}\."
+    r"(?:com|org|net|biz|uk|eu|io|info|shop|app|dev|example|gov|edu|de|fr|it|es|at|ch|nl)(?:/[\w./?=#&-]*)?(?![\w@])",
     re.IGNORECASE,
 )
-_GIVE = rf"{OPENING}(?:give me )?(?:(?:what|which)(?:'s| is| was)? )?"
-_WHOSE = r"(?:(?:the|their|his|her|your|an?|contact|\w+'s) )*"
-_END = r"(?: (?:of|for|on|to|given|there|here|please) ?[\w' ]{0,40})?\W*"
+_GIVE = rf"{OPENING}(?:(?:(?:can|could) you )?give me )?(?:(?:what|which)(?:'?s| is| was)? )?"
+_WHOSE = r"(?:(?:the|their|his|her|your|contact|\w+'s) )*"
+_END = r"(?: (?:given|there|here|please|pls|thanks|on (?:it|this|the card)))*\W*"
 _ASKS_MAIL = re.compile(rf"{_GIVE}{_WHOSE}(?:e-?mail(?: ad?dress)?|mail ad?dress){_END}", re.IGNORECASE)
 _ASKS_WEB = re.compile(
     rf"{_GIVE}{_WHOSE}(?:web ?(?:site|page)|home ?page|url|(?:web|internet) address)(?: address)?{_END}", re.IGNORECASE
@@ -112,8 +112,9 @@ def _phone(rows: Sequence[Sequence[str]], question: str) -> str:
 def _online(rows: Sequence[Sequence[str]], question: str) -> str:
     """The one e-mail address, or address of a website, where it is asked for."""
     form = _MAIL if _ASKS_MAIL.fullmatch(question) else _WEB if _ASKS_WEB.fullmatch(question) else None
-    found = {match[0] for row in rows for cell in row for match in form.finditer(cell)} if form else set()
-    return found.pop() if len(found) == 1 else ""
+    written = [match[0].rstrip("./") for row in rows for cell in row for match in form.finditer(cell)] if form else []
+    found = {re.sub(r"^(?:https?://)?(?:www\.)?", "", address.lower()) for address in written}
+    return max(written, key=len) if len(found) == 1 else ""
 
 
 def _date(rows: Sequence[Sequence[str]], question: str) -> str:
