@@ -102,6 +102,8 @@ def test_a_side_is_told_along_the_axis_of_the_larger_distance():
 
 
 def test_english_forms_are_right():
+    assert [grounding.plural(one) for one in ("butterfly", "wolf", "fox", "monkey", "fish")] == [
+        "butterflies", "wolves", "foxes", "monkeys", "fish"]  # fmt: skip
     assert grounding.listed({"apple": 1, "bus": 2, "person": 12}) == "an apple, two buses and 12 people"
     assert grounding.listed({"skis": 1, "knife": 2}) == "a pair of skis and two knives"
     assert [grounding.plural(x) for x in ("wine glass", "bench", "toothbrush", "sheep", "mouse", "tv")] == [

@@ -27,6 +27,7 @@ def told(question, **of):
         ("What bird is that?", ["an egret", "a stork"]),
         ("which kind of animal is on the car", ["an egret", "a stork"]),
         ("What is this?", ["an egret", "a stork", "a pizza"]),
+        ("What birds are these?", ["egrets", "storks"]),
         ("Is that an egret?", ["yes"]),
         ("is it a bird", ["yes"]),
         ("Are these penguins?", ["no"]),

@@ -11,8 +11,8 @@ from functools import cache
 from typing import Any
 
 from lav2 import weights
-from lav2.text.asking import OPENING
-from lav2.text.grounding import a
+from lav2.text.asking import OPENING, asks_of_several
+from lav2.text.grounding import a, plural
 
 SOURCE = "assets:kinds.json"  # names as people say them, "" for what is too odd to tell; groups as spans of places
 WHOLE = ("dog", "cat", "butterfly", "monkey", "snake", "spider")  # people ask for an animal, and mean no breed
@@ -108,7 +108,8 @@ def likely(chances: Sequence[float], question: str) -> list[tuple[str, float]]:
         told = named({at: chances[at] for at in own}, WHOLE if group == "animal" else ())
     else:
         told = named(dict(enumerate(chances)), WHOLE) if asks_what(question) else []
-    return [(name if name.endswith("s") else a(name), chance) for name, chance in told]
+    several = asks_of_several(question)
+    return [(name if name.endswith("s") else plural(name) if several else a(name), chance) for name, chance in told]
 
 
 def named(chances: Mapping[int, float], whole: Sequence[str] = ()) -> list[tuple[str, float]]:

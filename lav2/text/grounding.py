@@ -233,6 +233,10 @@ _PLURALS = {
     "mouse": "mice",
     "sheep": "sheep",
     "broccoli": "broccoli",
+    "wolf": "wolves",
+    "goose": "geese",
+    "deer": "deer",
+    "fish": "fish",
 }
 PLURAL_ONLY = ("skis", "scissors")
 UNCOUNTED = (*PLURAL_ONLY, "broccoli")
@@ -243,6 +247,8 @@ def plural(label: str) -> str:
     """More than one of a class: dogs, people, wine glasses."""
     if label in _PLURALS or label in PLURAL_ONLY:
         return _PLURALS.get(label, label)
+    if re.search(r"[^aeiou]y$", label):
+        return f"{named(label)[:-1]}ies"
     return named(label) + ("es" if label.endswith(("s", "sh", "ch", "x")) else "s")
 
 

@@ -16,7 +16,7 @@ from experts.evidence import Detections, Evidence
 from experts.prompt_block import text_rows
 from experts.render import numbered
 from lav2.text import amounts, claims, grounding, lookups, proofs, sections
-from lav2.text.asking import OPENING
+from lav2.text.asking import OPENING, asks_of_several
 
 # An answer, or what may follow where the model has written the first part by itself.
 Said = str | tuple[str, str]
@@ -170,7 +170,7 @@ def _of_group(evidence: Mapping[str, Evidence], question: str) -> list[tuple[str
         for chance, label in sorted(zip(found.confidence.tolist(), found.labels, strict=True))
         if label in group
     }
-    written = (grounding.named, grounding.a)
+    written = (grounding.plural,) if asks_of_several(question) else (grounding.named, grounding.a)
     return [(write(kind).capitalize(), chance) for kind, chance in surest.items() for write in written]
 
 
