@@ -8,7 +8,7 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 
-from lav2.text.asking import OPENING
+from lav2.text.asking import OPENING, PHOTO
 from lav2.text.grounding import a
 
 Answers = Sequence[tuple[str, float]]  # (answer, chance 0..1)
@@ -93,13 +93,12 @@ CHILDREN = ("boy", "girl", "child", "children", "kid", "baby", "toddler", "littl
 ADULTS = ("man", "woman", "men", "women", "lady", "guy")
 MEN, WOMEN = ("man", "men", "guy", "boy", "boys"), ("woman", "women", "lady", "girl", "girls", "ladies")
 
-_PHOTO = r"(?:photo|picture|pic|image|scene)"
-_THIS = rf"(?:this|that|it|here|there|(?:this|the) {_PHOTO})"
+_THIS = rf"(?:this|that|it|here|there|(?:this|the) {PHOTO})"
 _KIND = r"(?: kind of| type of)?"
 _SPORT = re.compile(
     rf"{OPENING}(?:what|which){_KIND} (?:sports?|game) (?:(?:is|are|was|were|do|does|did) )?"
     r"(?:this|that|it|these|he|she|they|we|being|shown|played|(?:the|this) [a-z]+)"
-    rf"(?: (?:is|are|being|do|does|playing|play|plays|played|doing|shown|here|in (?:the|this) {_PHOTO}))*\W*|"
+    rf"(?: (?:is|are|being|do|does|playing|play|plays|played|doing|shown|here|in (?:the|this) {PHOTO}))*\W*|"
     rf"{OPENING}what(?:'s| is) the sport\W*",
     re.IGNORECASE,
 )

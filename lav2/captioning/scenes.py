@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from lav2.captioning import choices
 from lav2.captioning.choices import Answers, chance, either
-from lav2.text.asking import OPENING
+from lav2.text.asking import OPENING, PHOTO
 
 
 class WordChance(NamedTuple):
@@ -43,15 +43,14 @@ IS_INSIDE, IS_NIGHT, IS_RAIN, IS_SNOW, IS_THERE = (4.0, 0.67), (1.38, 3.7), (1.2
 WEATHER = "What's the weather like?"  # as people ask, who answer with one of DRY where it neither rains nor snows
 DRY = ("sunny", "cloudy", "clear", "overcast", "windy", "foggy")
 
-_PHOTO = r"(?:photo|picture|pic|image|scene)"
-_SHOWN = rf"(?: (?:here|there|outside|out|on the ground|in the background|in (?:the|this) {_PHOTO}))*\W*"
+_SHOWN = rf"(?: (?:here|there|outside|out|on the ground|in the background|in (?:the|this) {PHOTO}))*\W*"
 _PEOPLE = (
     r"(?:people|persons?|man|woman|men|women|child|children|kids?|boys?|girls?|players?|animals?|dogs?|cats?|horses?)"
 )
-_SUBJECT = rf"(?:this|that|it|we|they|he|she|these|those|(?:the|this) (?:{_PEOPLE}|{_PHOTO}))"
+_SUBJECT = rf"(?:this|that|it|we|they|he|she|these|those|(?:the|this) (?:{_PEOPLE}|{PHOTO}))"
 _DOES = r"(?: (?:taken|shot|set|standing|sitting|playing|walking|running|eating|lying|happening))?"
 _IN, _OUT = r"(?:inside|indoors?|in doors)", r"(?:outside|outdoors?|out doors)"
-_THIS = rf"(?:this|that|it|(?:the|this) {_PHOTO})(?: (?:taken|shot))?"
+_THIS = rf"(?:this|that|it|(?:the|this) {PHOTO})(?: (?:taken|shot))?"
 _DAY, _NIGHT = r"(?:day ?light|day ?time|day)", r"(?:night ?time|night)"
 _DAY_OR_NIGHT = rf"(?:(?:at|in|during) )?(?:the )?(?:{_DAY}|{_NIGHT})"
 _WHICH_PLACE = re.compile(

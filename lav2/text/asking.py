@@ -10,6 +10,8 @@ OPENING = (
     r"(?:(?:can|could|would) you )?(?:please )?tell me|do you know)\b\W*){0,6}(?:if |whether )?"
 )
 
+PHOTO = r"(?:photo|picture|pic|image|scene)"  # what visitors call it
+
 _SEVERAL = re.compile(r"\bare (?:these|those|they|the)\b|\b(?:these|those) (?!things?\b)\w+s\b", re.IGNORECASE)
 
 
