@@ -1,5 +1,6 @@
 """Tuning the image encoder: what it learns from, that only its later stages learn, and that its file is used."""
 
+import gzip
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,9 @@ from lav2.errors import LAV2Error
 from lav2.instruct.photos import Box, Photo
 from lav2.model.vision import VisionTower
 from lav2.training import encoder
-from lav2.training.encoder import EncoderConfig, Names, words_of
+from lav2.training.regions import Region, read_regions, shown, with_boxes
+from lav2.training.settings import EncoderConfig
+from lav2.training.visual_concepts import Names, words_of
 
 SETTINGS = EncoderConfig(epochs=2, batch=4, least=3, save_every=2)
 
@@ -101,11 +104,77 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(photos, tmp_path, monkey
 def test_crops_show_a_part_of_the_photo():
     ramp = torch.arange(40.0).repeat(3, 40, 1)[None] * 4  # brightness grows from left to right
     generator = torch.Generator().manual_seed(0)
-    made = encoder.crops(ramp.expand(64, -1, -1, -1), 20, generator)
+    made = encoder.crops(ramp.expand(64, -1, -1, -1), 20, encoder.turns(generator, 64), generator)
     assert made.shape == (64, 3, 20, 20) and made.min() >= 0 and made.max() <= 255
     slope = made[:, 0, 10, -1] - made[:, 0, 10, 0]
     assert 16 < (slope < 0).sum() < 48  # half of them are mirrored
     assert slope.abs().max() < 1.25 * 156 and slope.abs().min() > 0.4 * 156
+
+
+def test_a_part_of_a_photo_is_where_the_crop_shows_it():
+    generator = torch.Generator().manual_seed(0)
+    right = Region((0.5, 0.0, 1.0, 1.0), ("a red ball",))
+    whole, mirrored = torch.tensor([[1.0, 0, 0], [0, 1, 0]]), torch.tensor([[-1.0, 0, 0], [0, 1, 0]])
+    left_half = torch.tensor([[0.5, 0, -0.5], [0, 1, 0]])  # shows nothing of it
+    top_right = torch.tensor([[0.5, 0, 0.5], [0, 0.5, -0.5]])
+    found = shown([[right], [right], [right], [right], []], torch.stack([whole, mirrored, left_half, top_right, whole]),
+                  4, generator)  # fmt: skip
+    assert found.regions == [right, right, right] and found.photo.tolist() == [0, 1, 3]
+    columns = found.weights.view(3, 4, 4).mean(1)
+    assert columns[0].tolist() == pytest.approx([0, 0, 1, 1], abs=1e-4)
+    assert columns[1].tolist() == pytest.approx([1, 1, 0, 0], abs=1e-4)
+    assert columns[2].tolist() == pytest.approx([1, 1, 1, 1], abs=1e-4)
+    assert len(shown([[right] * 9], whole[None], 4, generator).regions) == 6
+
+
+def test_a_part_of_a_photo_is_told_from_the_tokens_of_its_place_alone():
+    head = encoder.Head(8, torch.tensor([0.1, 0.2, 0.3]))
+    clip_tokens = torch.randn(2, 4, 8)
+    photo, weights = torch.tensor([0, 1]), torch.tensor([[1.0, 0, 0, 0], [1, 1, 1, 1]])
+    part, whole = head.parts(*head.placed(clip_tokens), photo, weights)
+    assert torch.allclose(whole, head(clip_tokens)[1], atol=1e-5)
+    clip_tokens[0, 1:] = 9
+    assert torch.equal(head.parts(*head.placed(clip_tokens), photo, weights)[0], part)
+
+
+def test_of_parts_words_are_learned_where_people_named_them_and_kinds_where_somebody_said_one(photos):
+    names = Names.of(photos, 3)
+    labels, known = names.of_regions([Region((0, 0, 1, 1), ("a red dog", "dogs")), Region((0, 0, 1, 1), kind="dog"),
+                                      Region((0, 0, 1, 1), kind="yak")])  # fmt: skip
+    words = len(names.words)
+    assert known[0, :words].all() and not known[0, words:].any()
+    assert labels[0, names.words.index("dog")] == 1 and labels[0, names.words.index("red")] == 0.5
+    assert not known[1, :words].any() and known[1, words] and labels[1, words] == 1
+    assert not known[2].any()
+
+
+def test_phrases_are_tied_to_places_by_their_entity(photos, tmp_path):
+    captions = [{"text": "A dog on grass", "phrases": [[0, 5, "7", "animals"], [9, 14, "8", "scene"]]},
+                {"text": "The pet", "phrases": [[0, 7, "7", "animals"]]}]  # fmt: skip
+    row = {"image": "a.png", "width": 200, "height": 100, "captions": captions}
+    row["boxes"] = {"7": [[20, 10, 100, 90]], "9": [[0, 0, 1, 1]]}
+    file = tmp_path / "phrases.jsonl.gz"
+    file.write_bytes(gzip.compress(json.dumps(row).encode()))
+    assert read_regions(file, tmp_path) == {tmp_path / "a.png": [Region((0.1, 0.1, 0.5, 0.9), ("A dog", "The pet"))]}
+    file.write_bytes(gzip.compress(b'{"image": "a.png"}'))
+    with pytest.raises(LAV2Error, match="line 1"):
+        read_regions(file, tmp_path)
+    file.write_bytes(b"no gzip")
+    with pytest.raises(LAV2Error, match="no photo with phrases"):
+        read_regions(file, tmp_path)
+    boxed = with_boxes([photos[4], photos[12]], {photos[12].image: [Region((0, 0, 1, 1), ("sea",))]})
+    assert boxed == {photos[4].image: [Region((0.0, 0.0, 9 / 80, 9 / 60), kind="dog")],
+                     photos[12].image: [Region((0, 0, 1, 1), ("sea",))]}  # fmt: skip
+
+
+def test_what_people_call_parts_of_photos_changes_what_is_learned(photos, tmp_path):
+    parts = {photo.image: [Region((0.0, 0.0, 0.5, 1.0), ("blue",))] for photo in photos}
+    files = []
+    for name, named in (("without", {}), ("with", parts)):
+        torch.manual_seed(0)
+        encoder.tune(LITE0, photos, (), tmp_path / name, SETTINGS, dtype="float32", report=lambda _: None, named=named)
+        files.append((tmp_path / name / encoder.ENCODER).read_bytes())
+    assert files[0] != files[1]
 
 
 def test_average_precision_is_that_of_the_definition():

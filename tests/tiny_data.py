@@ -35,7 +35,7 @@ def photos_and_questions(folder: Path) -> Path:
         found = [{"label": "dog", "xyxy": [4, 4, 40, 40]}] if red else [{"label": "boat", "xyxy": [8, 8, 60, 40]}]
         boxes.append({**row, "width": 64, "height": 48, "boxes": found})
     for name, rows in {"captions": captions, "captions_new": captions[:1], "boxes": boxes, "boxes_new": boxes[:1],
-                       "teacher_boxes": boxes[1:2]}.items():  # fmt: skip
+                       "boxes_flickr8k_merged": boxes[2:3], "teacher_boxes": boxes[1:2]}.items():  # fmt: skip
         write_lines(folder / f"{name}.jsonl", rows)
     text = {"lines": ["Cafe Sun", "Tea  2.50"], "question": "What does tea cost?", "answers": ["2.50"], "in_text": True}
     for name in TABLES:
@@ -48,7 +48,8 @@ def photos_and_questions(folder: Path) -> Path:
     write_lines(folder / "qa/photo_statements_own.jsonl", stated)
     phrase = {"text": "a red dog runs", "phrases": [[0, 9, "1", "animals"]]}
     with gzip.open(folder / "entities_flickr8k.jsonl.gz", "wt") as file:
-        file.write(json.dumps({"image": "photos/000004.png", "split": "train", "captions": [phrase]}) + "\n")
+        tied = {"image": "photos/000004.png", "split": "train", "width": 64, "height": 48, "captions": [phrase]}
+        file.write(json.dumps({**tied, "boxes": {"1": [[4, 4, 40, 40]]}}) + "\n")
     return folder
 
 

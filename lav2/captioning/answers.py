@@ -42,11 +42,11 @@ class LikelyAnswers:
 
     def of(self, image: Image.Image, clip_tokens: Tensor) -> OfPhoto:
         """What tells likely answers about an upright RGB photo, clip_tokens [1, N, C] of the captioner's encoder."""
-        people = self.people.on(clip_tokens) if self.people else None
+        words = self.reranker.word_chances(clip_tokens) if self.reranker else {}
         return OfPhoto(
-            people,
+            self.people.on(clip_tokens, words) if self.people else None,
             self.classifier.of(image) if self.classifier else None,
-            PhotoScene(self.reranker.word_chances(clip_tokens), people) if self.reranker else None,
+            PhotoScene(words, self.people.on(clip_tokens) if self.people else None) if self.reranker else None,
         )
 
 

@@ -24,6 +24,8 @@ from torch import Tensor, nn
 
 from lav2.captioning import layers
 from lav2.captioning.reranker import pooled
+from lav2.captioning.scenes import WordChance
+from lav2.captioning.seen_words import gains, weighed
 from lav2.config import VisionConfig, from_json
 from lav2.errors import LAV2Error
 from lav2.model.checkpoint import CAPTION_ANSWERS
@@ -83,34 +85,43 @@ class CandidateModel(nn.Module):
         return [self._place[word] for word in words_of(question) if word in self._place]
 
     @torch.inference_mode()
-    def told(self, photo: Tensor, question: str) -> Candidates:
-        """The likeliest answers to a question on a photo [2C]; () where none is likely (questions about a text)."""
+    def told(self, photo: Tensor, question: str, gain: Tensor | None = None) -> Candidates:
+        """The likeliest answers to a question on a photo [2C]; () where none is likely (questions about a text).
+
+        Args:
+            gain: [A] of the photo's words (lav2.captioning.seen_words.gains), which weigh answers other than yes, no
+                and numbers; None: they are not known.
+        """
         words = torch.tensor(self.places(question), dtype=torch.long, device=photo.device)
-        start = torch.zeros(1, dtype=torch.long, device=photo.device)
-        chances = self(words, start, photo[None])[0].sigmoid()
+        twice, starts = words.repeat(2), words.new_tensor([0, len(words)])
+        seen, blind = self(twice, starts, torch.stack([photo, torch.zeros_like(photo)]))
+        best = self.answers[int(seen.argmax())]
+        named = gain is not None and best not in ("yes", "no") and not best.isdigit()
+        chances = (weighed(seen, blind, gain.to(seen)) if named else seen).sigmoid()
         found = zip(*(part.tolist() for part in chances.topk(min(MAX_CANDIDATES, len(chances)))), strict=True)
         return tuple((_worded(self.answers[at]), chance) for chance, at in found if chance >= LEAST_CHANCE)
 
-    def on(self, clip_tokens: Tensor) -> PhotoCandidates:
-        """What is asked about one photo, clip_tokens [1, N, C]."""
-        return PhotoCandidates(self, pooled(clip_tokens.to(self.photo.weight.device, torch.float32))[0])
+    def on(self, clip_tokens: Tensor, words: Mapping[str, WordChance] | None = None) -> PhotoCandidates:
+        """What is asked about one photo, clip_tokens [1, N, C], whose captions are expected to have `words`."""
+        features = pooled(clip_tokens.to(self.photo.weight.device, torch.float32))[0]
+        return PhotoCandidates(self, features, gains(self.answers, words) if words else None)
 
 
 class PhotoCandidates:
-    """question -> candidates, of one photo: its features [2C], `pooled`."""
+    """question -> candidates, of one photo: its features [2C], `pooled`, and what its words gain [A]."""
 
-    def __init__(self, model: CandidateModel, features: Tensor):
-        self._model, self._features = model, features
+    def __init__(self, model: CandidateModel, features: Tensor, gain: Tensor | None = None):
+        self._model, self._features, self._gain = model, features, gain
 
     def __call__(self, question: str) -> Candidates:
-        return self._model.told(self._features, question)
+        return self._model.told(self._features, question, self._gain)
 
     def __reduce__(self):
         """On its way to another process (lav2.cluster) a model that was read from a folder is read there again."""
         model, features = self._model, self._features.cpu()
         if model.folder is None:
-            return PhotoCandidates, (model, features)
-        return _reload, (model.folder, model.vision, features)
+            return PhotoCandidates, (model, features, self._gain)
+        return _reload, (model.folder, model.vision, features, self._gain)
 
 
 @lru_cache(4)
@@ -118,8 +129,8 @@ def _loaded(folder: Path, vision: VisionConfig) -> CandidateModel:
     return load(folder, vision)
 
 
-def _reload(folder: Path, vision: VisionConfig, features: Tensor) -> PhotoCandidates:
-    return PhotoCandidates(_loaded(folder, vision), features)
+def _reload(folder: Path, vision: VisionConfig, features: Tensor, gain: Tensor | None = None) -> PhotoCandidates:
+    return PhotoCandidates(_loaded(folder, vision), features, gain)
 
 
 def _worded(answer: str) -> str:

@@ -38,6 +38,8 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     encoder.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="of encoder.safetensors, for train "
                          "--encoder")  # fmt: skip
     encoder.add_argument("--images", type=Path, metavar="FOLDER", help="of the photos (default: the first file's)")
+    encoder.add_argument("--phrases", type=Path, metavar="FILE", help="entities_flickr8k.jsonl.gz: what people "
+                         "call parts of the photos")  # fmt: skip
     encoder.add_argument("--dtype", choices=("float32", "bfloat16"), default="bfloat16", help="of the products")
     add_options(encoder, EncoderConfig)
     add_options(encoder, Placing, only=("device",))
@@ -80,12 +82,14 @@ def run_encoder(options: argparse.Namespace) -> int:
     from lav2.instruct.photos import read_photos
     from lav2.model import preflight
     from lav2.training.encoder import tune
+    from lav2.training.regions import read_regions
 
     root = options.images or options.data[0].parent
     train, validation = (read_photos(options.data, root, split) for split in ("train", "val"))
     device = preflight.device(options.device)
     settings = chosen(EncoderConfig, options)
-    tune(config.EFFICIENTNET_LITE2, train, validation, options.out, settings, device, options.dtype)
+    named = read_regions(options.phrases, root) if options.phrases else {}
+    tune(config.EFFICIENTNET_LITE2, train, validation, options.out, settings, device, options.dtype, named=named)
     return 0
 
 

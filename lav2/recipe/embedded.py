@@ -18,6 +18,7 @@ def _encoder(run: Run, stage: Stage) -> dict[str, Any]:
 
     from lav2.instruct.photos import read_photos
     from lav2.training import encoder
+    from lav2.training.regions import read_regions
     from lav2.training.settings import EncoderConfig
 
     out, settings = run.out / stage.name, dict(stage.settings)
@@ -26,9 +27,11 @@ def _encoder(run: Run, stage: Stage) -> dict[str, Any]:
         learned, held = (read_photos(run.tables(stage), run.data, split) for split in ("train", "val"))
         torch.manual_seed(run.seed)
         encoder_config = EncoderConfig(seed=run.seed, **settings)
+        (phrases,) = run.paths("data:entities_flickr8k.jsonl.gz").values()
         encoder.tune(
-            run.recipe.vision, learned, held, out, encoder_config, preflight.device(run.device), dtype, run.report
-        )
+            run.recipe.vision, learned, held, out, encoder_config, preflight.device(run.device), dtype, run.report,
+            read_regions(phrases, run.data),
+        )  # fmt: skip
     scores: dict[str, Any] = files.read_json(record)["validation"]
     return scores
 
@@ -160,9 +163,12 @@ FROZEN = ("llm", ENCODER, "data:captions.jsonl", "data:photos")
 ADAPTER = ("config.json", "adapter.safetensors")
 EMBEDDED = Recipe("embedded", config.EMBEDDED, config.EFFICIENTNET_LITE2, (
     Stage("encoder", "the image encoder, tuned on words of captions and kinds in boxes", _encoder,
-          ("vision", "data:captions.jsonl", "data:boxes.jsonl", "data:teacher_boxes.jsonl", "data:photos"),
+          ("vision", "data:captions.jsonl", "data:captions_new.jsonl", "data:boxes.jsonl", "data:boxes_new.jsonl",
+           "data:boxes_flickr8k_merged.jsonl", "data:teacher_boxes.jsonl", "data:entities_flickr8k.jsonl.gz",
+           "data:photos"),
           ("encoder.safetensors", "encoder.json"),
-          {"epochs": 3, "batch": 32, "lr": 2.5e-4, "dtype": "bfloat16"}, work=Work(lessons=3)),
+          {"epochs": 5, "batch": 32, "lr": 2.5e-4, "drop_path": 0.15, "dtype": "bfloat16"}, version=2,
+          work=Work(lessons=5)),
     Stage("start", "the visual group's beginning, from captions (stage pretrain)", train_adapter, FROZEN, ADAPTER,
           {"stage": "pretrain", "steps": 400, "batch": 24, "warm_steps": 300, "views": 2, "dtype": "bfloat16"},
           work=Work(tokens=341, at_once=400, looks=2, seconds=200)),

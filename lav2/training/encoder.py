@@ -3,21 +3,22 @@
 An encoder trained on ImageNet tells a hundred breeds of dogs from each other, but no man from a woman, no colours and
 no game. Its later stages and a linear layer learn which words stand in a photo's captions and which kinds of object in
 its boxes, as seen in all places together (visual concepts, arXiv 1411.4952, Sec. 3). The layer is then dropped, and
-adapters are trained on the frozen encoder. Not in the method's papers; what it brings stands in docs/LOG.md.
+adapters are trained on the frozen encoder. Parts of photos that people named or boxed are learned from the tokens of
+their place alone. Not in the method's papers; what it brings stands in docs/LOG.md.
 
-Words: B batch, W words, L kinds of object, N image tokens, C their width, S side of the encoder's pictures in px.
+Words: B batch, R parts of its photos, W words, L kinds of object, N image tokens, C their width, S side of the
+encoder's pictures in px.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import math
 import os
-import re
-from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -33,77 +34,15 @@ from lav2.errors import LAV2Error
 from lav2.image import open_image
 from lav2.instruct.photos import Photo
 from lav2.model.vision import VisionTower
+from lav2.training import regions
+from lav2.training.regions import Regions
 from lav2.training.settings import EncoderConfig
+from lav2.training.visual_concepts import Names
 
 ENCODER, STATE = "encoder.safetensors", "state.pt"
-TEACHER = 0.3  # least confidence of a box that a teacher, not a person, drew
 COMMON = 0.39  # a word is one of the photo's, in validation, where two of five captions have it
 FEWEST = 5  # photos of validation that have a word or kind which is scored
 CROP_MARGIN = 1.12  # photos are read at this many times S, so that crops keep their sharpness
-
-
-# --- what is learned -----------------------------------------------------------------------------------------
-
-_STOP = frozenset(
-    re.findall(
-        "[a-z]+",
-        "a an the of in on at to and with is are be being been it its his her their this that there as by from for up "
-        "down out off over into through while near next him them he she they or who which what has have having s t "
-        "very some each other another one i",
-    )
-)
-_ENDINGS = (("sses", "ss"), ("ies", "y"), ("ches", "ch"), ("shes", "sh"), ("xes", "x"))
-
-
-def words_of(caption: str) -> set[str]:
-    """The words of a caption that say something, without their endings: `Two dogs are running` -> {two, dog, run}."""
-    return {_stem(word) for word in re.findall(r"[a-z]+", caption.lower()) if word not in _STOP}
-
-
-def _stem(word: str) -> str:
-    for ending, short in _ENDINGS:
-        if word.endswith(ending):
-            return word[: -len(ending)] + short
-    if word.endswith("s") and not word.endswith("ss") and len(word) > 3:
-        word = word[:-1]
-    if word.endswith("ing") and len(word) > 5:
-        word = word[:-3]
-        if len(word) > 2 and word[-1] == word[-2] and word[-1] not in "sl":
-            word = word[:-1]
-    return word
-
-
-@dataclass(frozen=True)
-class Names:
-    """What the linear layer tells: words of captions, kinds of object."""
-
-    words: tuple[str, ...]
-    kinds: tuple[str, ...]
-
-    @classmethod
-    def of(cls, photos: Sequence[Photo], least: int) -> Names:
-        """The words said of at least `least` of the photos, the most frequent first, and every kind in their boxes."""
-        count = Counter(word for photo in photos for word in set().union(*map(words_of, photo.captions)))
-        words = tuple(word for word, n in sorted(count.items(), key=lambda item: (-item[1], item[0])) if n >= least)
-        return cls(words, tuple(sorted({box.label for photo in photos for box in photo.boxes or ()})))
-
-    def labels(self, photos: Sequence[Photo]) -> tuple[Tensor, Tensor]:
-        """(share of a photo's captions with each word, and 0 or 1 for each kind [B, W + L]; known [B, W + L] bool:
-        not where a photo has no captions, or nobody drew boxes)."""
-        words = {word: i for i, word in enumerate(self.words)}
-        kinds = {kind: i for i, kind in enumerate(self.kinds, start=len(words))}
-        labels = torch.zeros(len(photos), len(words) + len(kinds))
-        known = torch.zeros(labels.shape, dtype=torch.bool)
-        for row, photo in enumerate(photos):
-            known[row, : len(words)] = bool(photo.captions)
-            known[row, len(words) :] = photo.boxes is not None
-            for caption in photo.captions:
-                for word in words_of(caption) & words.keys():
-                    labels[row, words[word]] += 1 / len(photo.captions)
-            for box in photo.boxes or ():
-                if box.confidence >= TEACHER and box.label in kinds:
-                    labels[row, kinds[box.label]] = 1
-        return labels, known
 
 
 class Head(nn.Module):
@@ -116,27 +55,48 @@ class Head(nn.Module):
         nn.init.normal_(self.linear.weight, 0, 0.01)
         bias = torch.logit(frequency.clamp(1e-3, 0.9))
         self.linear.bias.data = torch.cat([bias, torch.zeros_like(bias)])
+        self.part = nn.Parameter(torch.zeros(len(frequency)))  # what a part of a photo has less of than the whole
 
     def forward(self, clip_tokens: Tensor) -> Tensor:
-        mean, most = self.linear(clip_tokens).chunk(2, dim=-1)  # [B, N, W + L] each
-        most = most.clamp(-12, 12)  # one place cannot outvote the photo for ever
+        return self.whole(*self.placed(clip_tokens))
+
+    def placed(self, clip_tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """What each place says of each name, to be averaged and for the maximum, [B, N, W + L] each."""
+        mean, most = self.linear(clip_tokens).chunk(2, dim=-1)
+        return mean, most.clamp(-12, 12)  # one place cannot outvote the photo for ever
+
+    def whole(self, mean: Tensor, most: Tensor) -> Tensor:
+        """Logits [B, W + L] of whole photos, of what is `placed`."""
         return mean.mean(1) + torch.logsumexp(most, 1) - math.log(most.shape[1])
 
+    def parts(self, mean: Tensor, most: Tensor, photo: Tensor, weights: Tensor) -> Tensor:
+        """Logits [R, W + L] of parts of the photos, which have `weights` [R, N] of the tokens of `photo` [R]."""
+        found = []
+        for at in photo.unique(sorted=True):  # as parts are told: the photos in their order
+            share = weights[photo == at] / weights[photo == at].sum(1, keepdim=True)
+            found.append(share @ mean[at] + (share @ most[at].exp()).log() + self.part)
+        return torch.cat(found)
 
-def crops(photos: Tensor, side: int, generator: torch.Generator) -> Tensor:
-    """Photos [B, 3, *, *] of 0..255 -> pictures [B, 3, S, S]: 45 to 100 % of each, mirrored at random, with another
-    brightness and contrast."""
-    n = len(photos)
-    area, ratio, x, y, mirror, light, contrast = torch.rand(7, n, generator=generator)
+
+def turns(generator: torch.Generator, count: int) -> Tensor:
+    """Crops of 45 to 100 % of a photo, mirrored at random: [B, 2, 3] from places of a crop to those of its photo, both
+    -1..1 (torch's affine_grid)."""
+    area, ratio, x, y, mirror = torch.rand(5, count, generator=generator)
     area, ratio = 0.45 + 0.55 * area, torch.exp((ratio - 0.5) * 0.5)
     width, height = (area * ratio).sqrt().clamp(max=1), (area / ratio).sqrt().clamp(max=1)
-    turn = torch.zeros(n, 2, 3)
+    turn = torch.zeros(count, 2, 3)
     turn[:, 0, 0], turn[:, 0, 2] = width * torch.where(mirror < 0.5, -1.0, 1.0), (2 * x - 1) * (1 - width)
     turn[:, 1, 1], turn[:, 1, 2] = height, (2 * y - 1) * (1 - height)
-    grid = F.affine_grid(turn, [n, 3, side, side], align_corners=False)
+    return turn
+
+
+def crops(photos: Tensor, side: int, turn: Tensor, generator: torch.Generator) -> Tensor:
+    """Photos [B, 3, *, *] of 0..255 -> pictures [B, 3, S, S]: the crops `turn` of them, with another brightness and
+    contrast."""
+    grid = F.affine_grid(turn, [len(photos), 3, side, side], align_corners=False)
     pictures = F.grid_sample(photos, grid, align_corners=False, padding_mode="border")
     mean = pictures.mean((1, 2, 3), keepdim=True)
-    light, contrast = (0.8 + 0.4 * value.view(-1, 1, 1, 1) for value in (light, contrast))
+    light, contrast = (0.8 + 0.4 * torch.rand(2, len(photos), 1, 1, 1, generator=generator)).unbind(0)
     return (((pictures - mean) * contrast + mean) * light).clamp(0, 255)
 
 
@@ -152,6 +112,7 @@ def tune(
     device: str = "cpu",
     dtype: str = "bfloat16",
     report: Callable[[str], None] = print,
+    named: Regions | None = None,
 ) -> VisionConfig:
     """Tune a timm EfficientNet on photos with captions, boxes or both; out/encoder.safetensors is what
     `VisionConfig.weights` takes. A run that was interrupted goes on where it was saved.
@@ -160,6 +121,7 @@ def tune(
         vision: the encoder to start from.
         photos, validation: of lav2.instruct.photos.read_photos.
         dtype: of the products; the weights are float32.
+        named: parts of the photos that people named (lav2.training.regions.read_regions).
 
     Returns:
         `vision` with the tuned weights.
@@ -178,10 +140,13 @@ def tune(
             f"Give at least {settings.batch} photos, and words that are said of {settings.least}.",
         )
     labels, known = names.labels(photos)
+    places = regions.with_boxes(photos, named or {})
     torch.manual_seed(settings.seed)
     frequency = (labels * known).sum(0) / known.sum(0).clamp(min=1)
     head = Head(vision.width, frequency).to(device)
     learned = _learned(tower.net, stages, settings)
+    if device == "cpu":
+        _depthwise_in_float32(tower.net)
     steps = len(photos) // settings.batch * settings.epochs
     optim = torch.optim.AdamW(
         [
@@ -197,7 +162,8 @@ def tune(
     parts = {"net": tower.net, "head": head, "optim": optim, "schedule": schedule}
     out.mkdir(parents=True, exist_ok=True)
     start = _resumed(out / STATE, parts, settings)
-    report(f"{sum(p.numel() for p in learned):,} weights learn {len(names.words)} words, {len(names.kinds)} kinds")
+    told = f"{len(names.words)} words, {len(names.kinds)} kinds, {sum(map(len, places.values())):,} parts of photos"
+    report(f"{sum(p.numel() for p in learned):,} weights learn {told}")
     products = _products(device, dtype)
     with tqdm(range(start, steps), initial=start, total=steps, desc="encoder", unit="step") as bar:
         for step in bar:
@@ -205,11 +171,19 @@ def tune(
             rows = _rows(len(photos), step, settings)
             generator = torch.Generator().manual_seed(settings.seed + step)
             torch.manual_seed(settings.seed + step)  # of what is dropped: a resumed run drops the same
-            pixels = crops(_read([photos[row] for row in rows], vision), vision.image_size, generator)
+            chosen = [photos[row] for row in rows]
+            turn = turns(generator, len(chosen))
+            pixels = crops(_read(chosen, vision), vision.image_size, turn, generator)
             with products():
                 clip_tokens = tower(_normalised(tower, pixels.to(device)))
-            logits = head(F.dropout(clip_tokens.float(), 0.2))
-            loss = _loss(logits, labels[rows].to(device), known[rows].to(device))
+            placed = head.placed(F.dropout(clip_tokens.float(), 0.2))
+            loss = _loss(head.whole(*placed), labels[rows].to(device), known[rows].to(device))
+            side = math.isqrt(clip_tokens.shape[1])
+            shown = regions.shown([places.get(photo.image, ()) for photo in chosen], turn, side, generator)
+            if shown.regions:
+                logits = head.parts(*placed, shown.photo.to(device), shown.weights.to(device))
+                truth = (told.to(device) for told in names.of_regions(shown.regions))
+                loss = loss + settings.part_weight * _loss(logits, *truth)
             optim.zero_grad(set_to_none=True)
             loss.backward()
             nn.utils.clip_grad_norm_([*learned, *head.parameters()], 5.0)
@@ -233,6 +207,19 @@ def _products(device: str, dtype: str) -> Callable[[], contextlib.AbstractContex
     """A context in which products are made in `dtype`."""
     kind = getattr(torch, dtype)
     return lambda: torch.autocast(torch.device(device).type, kind, enabled=kind != torch.float32)
+
+
+def _depthwise_in_float32(net: nn.Module) -> None:
+    """Convolutions of each channel by itself are slow backwards in bfloat16: 2.9 s a step of 32 photos instead of 1.9
+    with all others in it (one core, AVX-512)."""
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d) and module.groups > 1:
+            module.forward = functools.partial(_in_float32, module.forward)  # type: ignore[method-assign]
+
+
+def _in_float32(forward: Callable[[Tensor], Tensor], features: Tensor) -> Tensor:
+    with torch.autocast(features.device.type, enabled=False):
+        return forward(features.float())
 
 
 def _learned(net: nn.Module, stages: nn.Sequential, settings: EncoderConfig) -> list[nn.Parameter]:

@@ -115,5 +115,6 @@ class EncoderConfig:
     frozen_stages: int = setting(3, "of the encoder, from the photo on: edges and textures need no words")
     drop_path: float = setting(0.1, "share of residual branches left out")
     least: int = setting(15, "photos that a word must be said of")
+    part_weight: float = setting(1.0, "of what is learned of parts of photos")
     seed: int = setting(0, SEED)
     save_every: int = setting(100, "steps between saved states")
