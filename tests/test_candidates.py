@@ -9,7 +9,7 @@ import pytest
 import torch
 from tiny import adapted, clip_tokens, open_gates, tokenizer
 
-from experts.evidence import Caption, Detections, from_json, to_json
+from experts.evidence import Caption, Detections, OcrLines, from_json, to_json
 from experts.render import numbered
 from lav2 import weights
 from lav2.captioning import candidates, human_answers
@@ -287,3 +287,36 @@ def test_the_number_of_boxes_weighs_where_a_kind_is_counted(question, said):
     assert all(
         w == pytest.approx(weighing.BIAS * np.log(weighing.COUNT_RIGHT / weighing.UNTOLD)) for w in weights.values()
     )
+
+
+@pytest.mark.parametrize(
+    "asked", ["What number is on the jersey?", "what does the sign say", "What is the name on the boat?"]
+)
+def test_what_is_written_where_no_letters_were_found_cannot_be_read(asked):
+    nothing, something = (
+        OcrLines(np.zeros((n, 4, 2)), np.full(n, 0.9), ("CUMA",) * n, 0.1, (100, 100)) for n in (0, 1)
+    )
+    caption = Caption("players", 0.0, "toy", (), (("13", 0.9),), asked)
+    assert list(weighing.likely({"caption": caption, "ocr": nothing}, asked).whole) == [weighing.UNREAD]
+    assert weighing.UNREAD not in weighing.likely({"caption": caption, "ocr": something}, asked).whole
+    assert weighing.UNREAD not in weighing.likely({"caption": caption}, asked).whole  # nobody looked
+    other = replace(caption, asked="What number of people is there?")
+    assert list(weighing.likely({"caption": other, "ocr": nothing}, other.asked).answers) == ["13"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "people", "colour", "said"),
+    [
+        ("What is the man wearing?", 1, "blue", ("A", " blue")),
+        ("what's she wearing", 1, "orange", "An orange"),
+        ("What is the man wearing?", 1, "brown", None),
+        ("What is the man wearing?", 1, "blue or grey", None),
+        ("What is the man wearing?", 2, "blue", None),
+        ("What is the man wearing on his head?", 1, "blue", None),
+    ],
+)
+def test_the_colour_of_the_only_persons_clothes_weighs_what_that_person_wears(asked, people, colour, said):
+    boxes = np.array([[0, 0, 9, 9], [20, 0, 40, 20]], np.float32)[:people]
+    found = Detections(boxes, np.full(people, 0.9, np.float32), ("person",) * people, 0.1, "d", ("person",), (60, 60),
+                       sure=0.5, colours=(colour,) * people)  # fmt: skip
+    assert list(weighing.likely({"detection": found}, asked).answers) == ([said] if said else [])

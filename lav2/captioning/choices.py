@@ -94,6 +94,13 @@ ADULTS = ("man", "woman", "men", "women", "lady", "guy")
 MEN, WOMEN = ("man", "men", "guy", "boy", "boys"), ("woman", "women", "lady", "girl", "girls", "ladies")
 
 _THIS = rf"(?:this|that|it|here|there|(?:this|the) {PHOTO})"
+# Who moves about, so that "where" asks for the place of the whole photo.
+_PEOPLE = (
+    r"he|she|they|we|(?:the|this|that|these|those) (?:man|woman|men|women|boys?|girls?|people|persons?|kids?|child|"
+    r"children|baby|guys?|lady|ladies|couple|family|group|players?|riders?|skaters?|surfers?|skiers?|runners?|bikers?)"
+)
+_ANIMAL = r"(?:dog|cat|horse|cow|sheep|elephant|giraffe|zebra|bear|bird|animal)"
+_ALIVE = rf"(?:{_PEOPLE}|(?:the|this|that|these|those) (?P<animal>{_ANIMAL})s?)"
 _KIND = r"(?: kind of| type of)?"
 _SPORT = re.compile(
     rf"{OPENING}(?:what|which){_KIND} (?:sports?|game) (?:(?:is|are|was|were|do|does|did) )?"
@@ -103,7 +110,7 @@ _SPORT = re.compile(
     re.IGNORECASE,
 )
 _WHERE = re.compile(
-    rf"{OPENING}where(?:'s| is| was| are| were) (?:{_THIS}|they|we|the people)(?: (?:taken|shot|happening|at))?\W*|"
+    rf"{OPENING}where(?:'s| is| was| are| were) (?:{_THIS}|{_ALIVE})(?: (?:taken|shot|happening|at|now))?\W*|"
     rf"{OPENING}(?:what|which){_KIND} (?:place|location|setting) (?:is|was) (?:{_THIS}|shown)(?: taken| shot)?\W*|"
     rf"{OPENING}where am i\W*",
     re.IGNORECASE,
@@ -138,6 +145,16 @@ _CHILD_OR_ADULT = re.compile(
     rf"{_GROWN.format('other_adult')} or {_YOUNG.format('other_child')})\W*",
     re.IGNORECASE,
 )
+# "Who is in the background?", "who rides the bike"; not who wrote or sent something.
+_WHO = re.compile(
+    rf"{OPENING}who(?:'s| is| are| was| were) (?:this|that|he|she|they|these|those|there|here|(?:also )?(?:in|on|at|"
+    r"with|behind|beside|under|near|inside|outside|next to|in front of|left|right)\b.*|(?!going|coming|hosting|giving|"
+    r"sending|paying|running for|speaking|organi[sz]ing)[a-z]+ing\b.*)\W*|"
+    rf"{OPENING}who (?:rides|holds|flies|wears|carries|plays|sits|stands|walks|runs|jumps|swims|surfs|throws|kicks) .*|"
+    rf"{OPENING}who (?:do|can) (?:you|we|i) see\b.*",
+    re.IGNORECASE,
+)
+_WITH_CHILDREN = re.compile(r"\b(?:child|children|kids?|boys?|girls?|baby)\b", re.IGNORECASE)
 # "Is he standing or sitting?"
 _DOING = re.compile(
     rf"{OPENING}(?:(?:is|are|was|were) )?(?:(?:{_ONE}|the (?:man|woman|men|women|boys?|girls?|people|kids|children|"
@@ -153,7 +170,10 @@ def chosen(question: str, number: Number) -> Answers:
         return _likeliest(SPORTS, number, IS_SPORT)
     if _ROOM.fullmatch(question):
         return _likeliest(ROOMS, number, IS_PLACE)
-    if _WHERE.fullmatch(question):
+    if asked := _WHERE.fullmatch(question):
+        animal = (asked["animal"] or "").lower()
+        if animal and number((animal, f"{animal}s")) <= SOMEBODY:  # there is none
+            return ()
         return _likeliest({**PLACES, **ROOMS}, number, IS_PLACE)
     if asked := _MAN_OR_WOMAN.fullmatch(question):
         man, woman = asked["man"] or asked["other_man"], asked["woman"] or asked["other_woman"]
@@ -166,6 +186,8 @@ def chosen(question: str, number: Number) -> Answers:
             return ()
         young = chance(IS_CHILD, number(CHILDREN) - number(ADULTS))
         return either(a(child.lower()), a(adult.lower()), young)
+    if _WHO.fullmatch(question):
+        return _man_or_woman(number, "a man", "a woman") if _WITH_CHILDREN.search(question) else _who(number)
     if asked := _DOING.fullmatch(question):
         return _one_of(number, asked["one"].lower(), asked["other"].lower())
     if _GENDER.fullmatch(question):
@@ -187,6 +209,14 @@ def _anybody(number: Number) -> bool:
 
 def _man_or_woman(number: Number, man: str, woman: str) -> Answers:
     return () if not _anybody(number) else either(man, woman, chance(IS_MAN, number(MEN) - number(WOMEN)))
+
+
+def _who(number: Number) -> Answers:
+    if not _anybody(number):
+        return ()
+    young = chance(IS_CHILD, number(CHILDREN) - number(ADULTS))
+    grown = [(who, share * (1 - young)) for who, share in _man_or_woman(number, "a man", "a woman")]
+    return sorted([*grown, ("a child", young)], key=lambda pair: -pair[1])
 
 
 _ENDS = ("ing", "", "s", "e", "es")

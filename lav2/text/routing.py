@@ -33,8 +33,9 @@ RULES: dict[str, tuple[tuple[str, ...], str]] = {
     ),
 }
 
-# Asks for what the detector does not look for, where it names no kind that it does.
-_SCENE = re.compile(r"\b(?:is there|are there|where)\b", re.IGNORECASE)
+# Asks for what the detector does not look for, where it names no kind that it does; and for a place.
+_SCENE = re.compile(r"\b(?:is there|are there)\b", re.IGNORECASE)
+_PLACE = re.compile(r"\bwhere\b", re.IGNORECASE)
 
 
 def route(question: str) -> Route:
@@ -44,7 +45,8 @@ def route(question: str) -> Route:
     if not found:
         return Route(EXPERT_NAMES, ("other",), ())
     chosen = {name for kind in found for name in RULES[kind][0]} | set(ADDED)
-    if _SCENE.search(question) and "read" not in found and not claims.asked(question):
+    scene = _PLACE.search(question) or (_SCENE.search(question) and not claims.asked(question))
+    if scene and "read" not in found:
         chosen.add("caption")
     return Route(tuple(n for n in EXPERT_NAMES if n in chosen), tuple(found), tuple(found.values()))
 

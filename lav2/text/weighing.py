@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from experts.evidence import Detections, Evidence
+from experts.evidence import Detections, Evidence, OcrLines
 from experts.prompt_block import text_rows
 from experts.render import numbered
 from lav2.text import amounts, claims, grounding, lookups, proofs, sections
@@ -64,6 +64,7 @@ class Told(NamedTuple):
 NOTHING_TOLD = Told()
 
 ABSENT = "The text does not say that."  # how the chat says so
+UNREAD = "I cannot read the text in the photo."
 
 # Of a likely answer: the share of its chance, against that of an answer which is not told, in the logit of each token.
 BIAS, UNTOLD = 2.0, 0.05
@@ -79,6 +80,11 @@ _COLOUR = re.compile(
     r"(?: (?:the|this|that|these|those|a|an))? ([\w ]+?)\W*",
     re.IGNORECASE,
 )
+_WORN = re.compile(
+    rf"{OPENING}what(?:'s|s| is) (?:he|she|(?:the|this|that) (?:man|woman|boy|girl|person|guy|lady|kid|child|player))"
+    r"(?: (?:wearing|dressed in)| in(?: the)? (?:photo|picture) wearing)\W*",
+    re.IGNORECASE,
+)
 # "How many dogs are there", "... on the grass", "... running"; not what boxes do not tell: big ones, who wears a hat.
 _COUNT = re.compile(
     r"(?!.*\b(?:with|without|who|have|has|had|wearing|holding|riding|carrying|using)\b)"
@@ -87,20 +93,32 @@ _COUNT = re.compile(
     r"(?: (?:\w+ing|in|on|at|near|by|behind|beside|under|inside|outside|along|around|of|next to)\b.*)?\W*",
     re.IGNORECASE,
 )
+_WRITING = r"(?:numbers?|names?|words?|letters?|texts?|writing|lettering)"
+_WRITTEN = re.compile(
+    rf"{OPENING}(?:(?:what|which) {_WRITING} (?:is|are|was|were) (?:(?:written|printed|shown) )?(?:on|in)\b|"
+    rf"what(?:'s| is| are) (?:the )?{_WRITING} (?:that is )?(?:written |printed )?(?:on|in)\b|"
+    r"what(?:'s| is| was) (?:written|printed|inscribed)\b|"
+    r"what (?:does|do|did) (?:the|his|her|their|this|that|these|those|its|it) (?:[\w']+ ){0,4}?(?:say|read)\b)",
+    re.IGNORECASE,
+)
 
 
 def likely(
     evidence: Mapping[str, Evidence], question: str, proof_first: bool = False, told: Told = NOTHING_TOLD
 ) -> Likely:
-    """Likely answers as the chat writes them: where the question compares prices how the answer begins
-    (lav2.text.amounts), else what the text says outright (lav2.text.lookups), else the caption expert's answers and
-    numbers, colours and kinds that boxes tell, and what a reader finds in the text.
+    """Likely answers as the chat writes them: that nothing can be read where the question asks what is written and no
+    letters were found; where it compares prices how the answer begins (lav2.text.amounts), else what the text says
+    outright (lav2.text.lookups), else the caption expert's answers and numbers, colours and kinds that boxes tell, and
+    what a reader finds in the text.
 
     Args:
         proof_first: the model writes a proof before yes or no (lav2.text.proofs).
         told: what a reader of texts tells.
     """
     rows = text_rows(evidence)
+    lines = evidence.get("ocr")
+    if isinstance(lines, OcrLines) and not lines.texts and _WRITTEN.match(question):
+        return Likely(whole={UNREAD: BIAS * math.log(LOOKED_UP / (1 - LOOKED_UP))})
     if amounts.compares(question) and (prices := sections.compared(rows, question)):
         return Likely({prices.begins: _weight(SURE)} if prices.begins else {})
     if said := lookups.looked_up(rows, question):
@@ -111,6 +129,7 @@ def likely(
     of_group = [pair for pair in _of_group(evidence, question) if pair[1] >= surest]  # a faint dog is no lion
     for said, chance in (*_count(evidence, question), *_colours(evidence, question), *of_group):
         weights[said] = max(weights.get(said, 0.0), _weight(chance))
+    weights |= _worn(evidence, question)
     read = {text: chance for text, chance in told.answers} | {ABSENT: told.none}
     whole |= {text: _weight(chance, READ) for text, chance in read.items() if chance > UNTOLD}
     if proof_first and rows:
@@ -177,6 +196,17 @@ def _of_group(evidence: Mapping[str, Evidence], question: str) -> list[tuple[str
 def _named(words: str) -> list[str]:
     """The kind of object that `words` name as a whole: of "dogs", not of "big dogs"; [] where they name none."""
     return [kind for word, kind in claims.asked_words(words) if word == words.lower()]
+
+
+def _worn(evidence: Mapping[str, Evidence], question: str) -> dict[Said, float]:
+    """The colour of the only person's clothes, behind the article, where a question asks what that person wears. Not
+    brown, which skin and hair are too."""
+    found = _boxes(evidence, question) if _WORN.fullmatch(question.strip()) else None
+    people = [at for at, label in enumerate(found.labels) if label == "person"] if found else []
+    colour = found.colours[people[0]] if found and found.colours and len(people) == 1 else ""
+    unsure = not colour or " or " in colour or colour == "brown"
+    said: Said = "An orange" if colour == "orange" else ("A", f" {colour}")
+    return {} if unsure else {said: _weight(COLOURS_RIGHT[0])}
 
 
 def _boxes(evidence: Mapping[str, Evidence], question: str) -> Detections | None:
