@@ -29,6 +29,18 @@ _NOUGHT = re.compile(r"(?<=\d)O(?=\d|th\b)")  # 1Oth
 _SITE = re.compile(r"\bwww(?!w) ?\.? ?([\w-]+)[. ] ?([a-z]{2,7})\b")  # wwwbakery example
 _DIGITS = str.maketrans("IlOo", "1100")
 _SPREAD = re.compile(r"(?<!\w)(?:[A-Z] ){4,}[A-Z](?!\w)")  # L U N C H
+# From one to another of a kind: "9:00 - 17:00", "Mon - Fri", "15 - 140"; not "Zone 2 - 3.50".
+_CLOCK = r"(?<![\w.:])(?:\d{1,2}[:.h]\d{2}(?:[ap]m)?|\d{1,2}[ap]m)"
+_DAY = r"(?<!\w)(?:mon|tues?|wed|thu(?:rs?)?|fri|sat|sun)(?:[a-z]*day)?\.?"
+_MONTH = (
+    r"(?<!\w)(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|"
+    r"oct(?:ober)?|nov(?:ember)?|dec(?:ember)?)\.?"
+)
+_FEW = r"(?<![\w.,:/-])\d{1,3}"
+_RANGE = re.compile(
+    "|".join(rf"(?P<{name}>{one}) [-–—] (?={one}(?![\w.,:/]?\w))" for name, one in
+             {"clock": _CLOCK, "day": _DAY, "month": _MONTH, "few": _FEW}.items()), re.IGNORECASE
+)  # fmt: skip
 _EDGE = re.compile(r"(?<=[a-z])_+(?=\s|$)")  # the rim of a turned word
 
 
@@ -45,9 +57,11 @@ def meant(texts: Sequence[str]) -> list[str]:
 
 
 def joined(texts: Sequence[str]) -> str:
-    """Texts that stand close together in a row as one, a time that the reader found in two pieces ("1", "4:00") too."""
+    """Texts that stand close together in a row as one, a time that the reader found in two pieces ("1", "4:00") too;
+    from one to another without gaps ("Mon-Fri")."""
     text = " ".join(texts)
-    return _PARTED.sub(_without_gap, text) if len(texts) == 2 else text
+    text = _PARTED.sub(_without_gap, text) if len(texts) == 2 else text
+    return _RANGE.sub(lambda found: f"{found[0][:-3]}-", text)
 
 
 def _one(text: str) -> str:

@@ -77,3 +77,21 @@ def test_a_time_in_two_boxes_is_told_as_one():
     assert joined(["2", "9:30"]) == "2 9:30"
     assert joined(["Gate 2", "5:40"]) == "Gate 2 5:40"
     assert joined(["Gate", "12"]) == "Gate 12"
+
+
+@pytest.mark.parametrize(
+    ("read", "told"),
+    [
+        ("Mon - Fri 9:00 - 17:00", "Mon-Fri 9:00-17:00"),
+        ("Sat – Sun closed", "Sat-Sun closed"),
+        ("9am - 5pm", "9am-5pm"),
+        ("150 - 400", "150-400"),
+        ("Sept - Oct", "Sept-Oct"),
+        ("Zone 2 - 3.50", "Zone 2 - 3.50"),
+        ("Room 12 - 14:00", "Room 12 - 14:00"),
+        ("Marc - Marco", "Marc - Marco"),
+        ("Tel 0113 - 555", "Tel 0113 - 555"),
+    ],
+)
+def test_from_one_to_another_of_a_kind_is_told_without_gaps(read, told):
+    assert joined([read]) == told

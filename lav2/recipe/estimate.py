@@ -16,7 +16,7 @@ from lav2.recipe.stage import Recipe, Run, Stage
 TOKENS = 245  # per second, forward and back
 STEP = 1.0  # s that a step takes beside its tokens: the optimizer, the projector
 LOOKS = 11  # photos per second through the frozen image encoder (22 on both cores, docs/LOG.md)
-LESSONS = 5  # the same, forward and back (887 steps of 32 in 45 minutes of two cores, assets/encoder/README.md)
+LESSONS = 10  # the same, forward and back (1,575 steps of 32 in 80 minutes of a core, docs/LOG.md)
 PARAMETERS = 134.5e6  # of the language model that this was measured with: others take as much longer as they are larger
 ROW_BYTES = 2.5e9 / 384  # memory of a token that is learned from (docs/training.md)
 
