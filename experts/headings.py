@@ -26,7 +26,7 @@ _LABELS = frozenset(_WORD.findall(
     "opened opens order ordered origin out owner page paid passenger patient pay payment pcs per period person "
     "phone piece pieces place places plan plat platform player players points pos position post premium price "
     "prices product program pump qty quantity race rank rate reading ref reference reg remarks rent reservation "
-    "result return ride role room round route row sales sat saturday score seat section sender sep september "
+    "result return ride role room round route row sales sat saturday score screen seat section sender sep september "
     "serial series service session sex shelf shift show since single size small sort standard start starts state "
     "station status stop stops street subject subtotal sum summer sun sunday table tariff tax teacher team tel "
     "term terminal thu thurs thursday ticket till time times title to today tooth total track train treatment tue "
@@ -37,6 +37,11 @@ _LABELS = frozenset(_WORD.findall(
 _STATES = frozenset(
     _WORD.findall("closed on off yes no free open none paid unpaid done cancelled delayed late included")
 )
+# Labels that tickets and passes have above a number, beside other words.
+_FIELDS = frozenset(_WORD.findall(
+    "aisle bay carriage coach date flight floor gate group level number platform room row screen seat shelf table "
+    "terminal time track zone"
+))  # fmt: skip
 _READS = re.compile(r"\b(?:read|written|writing|says?|texts?|words?|lines?|columns?|rows?|heading)\b", re.IGNORECASE)
 LONGEST = 24  # characters of a heading
 BETWEEN = 2  # rows of another kind may stand between those of a table ("12:10 | LUNCH")
@@ -64,9 +69,31 @@ def labelled(rows: Sequence[Sequence[str]], question: str = "") -> list[list[str
             for column in range(first, len(names)):
                 if names[column] and any(c.isalnum() for c in rows[row][column]):
                     read[row][column] = f"{names[column].rstrip(': ')}: {rows[row][column]}"
+        for column in [] if below else _over_one(rows, at):
+            read[at + 1][column] = f"{rows[at][column]}: {rows[at + 1][column]}"
         at = below[-1] + 1 if below else at + 1
         end = at if below else end
     return read
+
+
+def _over_one(rows: Sequence[Sequence[str]], at: int) -> list[int]:
+    """The columns whose cell is a label that stands beside other words and over a number: "ORION CINEMA | SCREEN" over
+    "The Harbour | 5". Not "Date | Total", nor what stands beside its label."""
+    row, below = rows[at], rows[at + 1] if at + 1 < len(rows) else ()
+    if len(row) != len(below) or _is_label(row[0]):
+        return []
+    return [
+        column
+        for column in range(1, len(row))
+        if row[column].lower().strip(" .:") in _FIELDS and not _is_label(row[column - 1]) and _has_digit(below[column])
+        and not _is_label(below[column - 1])
+    ]  # fmt: skip
+
+
+def _is_label(cell: str) -> bool:
+    """Whether a cell is nothing but words of labels."""
+    found = _WORD.findall(cell.lower())
+    return 0 < len(found) <= 2 and found == re.findall(r"\w+", cell.lower()) and _LABELS.issuperset(found)
 
 
 def _below(rows: Sequence[Sequence[str]], at: int) -> list[int]:
@@ -114,4 +141,5 @@ def _may_head(cells: Sequence[str]) -> bool:
     """Whether the cells of a row may be headings, by their shape: short, distinct, without numbers."""
     low = [cell.lower().strip(" .:") for cell in cells]
     plain = all(0 < len(cell) <= LONGEST and not _has_digit(cell) and not cell.endswith(":") for cell in cells)
-    return len(cells) > 1 and plain and len(set(low)) == len(low) and not _STATES & set(low)
+    distinct = len(set(low)) == len(low) or all(map(_is_label, cells))  # a pass and its stub name the same
+    return len(cells) > 1 and plain and distinct and not _STATES & set(low)

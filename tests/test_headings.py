@@ -66,3 +66,15 @@ def test_the_prompt_has_the_labels():
     text = {"ocr": from_json("ocr", ocr_json(TICKET))}
     assert "> Coach: C | Seat: 34A | Price: 41.60" in prompt_block(text, len, 10**6, "Which seat?").text
     assert "> C | 34A | 41.60" in prompt_block(text, len, 10**6, "Read the text.").text
+
+
+def test_a_label_beside_other_words_heads_the_number_below_it():
+    ticket = [["ORION CINEMA", "SCREEN"], ["The Harbour", "5"], ["20:15", "Adult"]]
+    assert labelled(ticket) == [["ORION CINEMA", "SCREEN"], ["The Harbour", "SCREEN: 5"], ["20:15", "Adult"]]
+    for pair in (["Wi-Fi", "On"], ["Drying", "hours"], ["Seat", "12"]):
+        assert labelled([pair, ["Auto-lock", "2 minutes"]]) == [pair, ["Auto-lock", "2 minutes"]]
+
+
+def test_a_pass_and_its_stub_have_the_same_headings():
+    rows = [["Passenger", "Date", "Passenger"], ["NAKAMURA ELISE", "24 NOV", "NAKAMURA"]]
+    assert labelled(rows)[1] == ["Passenger: NAKAMURA ELISE", "Date: 24 NOV", "Passenger: NAKAMURA"]
