@@ -18,7 +18,7 @@ _LABELS = frozenset(_WORD.findall(
     "country course cover currency customer date day days dec december delay delivered delivery dep depart "
     "department departs departure departures dept description dest destination detail details discount dish "
     "distance doctor door doors dose driver due duration email employee end ends entry evening event examination "
-    "expected expires expiry fare fasting fax feb february fee flight floor flug for form fri friday from full "
+    "expected expires expiry fare fasting fax feb february fee film flight floor flug for form fri friday from full "
     "gate gender goals grade gross group guest guests half height holder holidays home hour hours id in invoice "
     "issued item items jan january job jul july jun june kitchen km label lap laps large last lesson level line "
     "litres location lunch made mar march may meals medium member method min mins minutes mobile model mon monday "
@@ -27,7 +27,7 @@ _LABELS = frozenset(_WORD.findall(
     "phone piece pieces place places plan plat platform player players points pos position post premium price "
     "prices product program pump qty quantity race rank rate reading ref reference reg remarks rent reservation "
     "result return ride role room round route row sales sat saturday score screen seat section sender sep september "
-    "serial series service session sex shelf shift show since single size small sort standard start starts state "
+    "serial series service session sex shelf shift show shows since single size small sort standard start starts state "
     "station status stop stops street subject subtotal sum summer sun sunday table tariff tax teacher team tel "
     "term terminal thu thurs thursday ticket till time times title to today tooth total track train treatment tue "
     "tues tuesday type unit units until use valid value vat vehicle via volume wed wednesday week weekday "
@@ -42,9 +42,34 @@ _FIELDS = frozenset(_WORD.findall(
     "aisle bay carriage coach date flight floor gate group level number platform room row screen seat shelf table "
     "terminal time track zone"
 ))  # fmt: skip
+# Headings above names, with which a table begins; what two labels make one heading ("Unit price").
+_NAMING = frozenset(_WORD.findall(
+    "article class course date day description destination dish event film item line name place player pos position "
+    "product rank room route stop team test time title train"
+))  # fmt: skip
+_ONE_HEADING = re.compile(
+    r"(?:account|best|customer|due|end|first|full|gross|item|last|line|net|order|product|room|start|team|train|unit) .*"
+    r"|.* (?:amount|date|no|number|price|total|type)", re.IGNORECASE
+)  # fmt: skip
 _READS = re.compile(r"\b(?:read|written|writing|says?|texts?|words?|lines?|columns?|rows?|heading)\b", re.IGNORECASE)
 LONGEST = 24  # characters of a heading
 BETWEEN = 2  # rows of another kind may stand between those of a table ("12:10 | LUNCH")
+
+
+def parted(rows: Sequence[Sequence[str]]) -> list[list[str]]:
+    """The rows of a text, two headings that were read as one apart: "Place Name | Club" over "1 | Freya | TSV Nord"."""
+    read = [list(row) for row in rows]
+    for at, row in enumerate(rows):
+        double = [column for column, cell in enumerate(row) if _is_label(cell) and _two(cell)]
+        longer = sum(len(below) == len(row) + 1 for below in rows[at + 1 : at + 4])
+        if len(double) == 1 and longer > 1 and _is_labels(row) and _WORD.findall(row[0].lower())[0] in _NAMING:
+            column = double[0]
+            read[at][column : column + 1] = row[column].split()
+    return read
+
+
+def _two(cell: str) -> bool:
+    return len(cell.split()) == 2 and not _ONE_HEADING.fullmatch(cell)
 
 
 def labelled(rows: Sequence[Sequence[str]], question: str = "") -> list[list[str]]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from experts.evidence import BUILT_IN, Evidence, ExpertFailure, OcrLines
-from experts.headings import labelled
+from experts.headings import labelled, parted
 from experts.numerals import joined
 from experts.page import caption_of
 from experts.reading_order import Row, rows_of
@@ -209,7 +209,7 @@ def _rows(
 ) -> list[_Row]:
     """The text's rows, as they are written into the prompt: cells beside the headings above them."""
     rows, laid_out = [], _laid_out(evidence, items)
-    for row, cells in zip(laid_out, labelled([_cells(row) for row in laid_out], question), strict=True):
+    for row, cells in zip(laid_out, labelled(_read(laid_out), question), strict=True):
         text = ROW + CELL.join(cells)
         rows.append(_Row(text, count_tokens(text) + 1, tuple(item.number for cell in row for item in cell)))
     return rows
@@ -217,11 +217,11 @@ def _rows(
 
 def text_rows(evidence: Mapping[str, Evidence]) -> list[list[str]]:
     """The cells of each row of the photo's text in reading order, without what cannot be read reliably."""
-    return [_cells(row) for row in _laid_out(evidence, numbered(evidence))]
+    return _read(_laid_out(evidence, numbered(evidence)))
 
 
-def _cells(row: Sequence[Sequence[Item]]) -> list[str]:
-    return [joined([item.text for item in cell]) for cell in row]
+def _read(laid_out: Sequence[Sequence[Sequence[Item]]]) -> list[list[str]]:
+    return parted([[joined([item.text for item in cell]) for cell in row] for row in laid_out])
 
 
 def _laid_out(evidence: Mapping[str, Evidence], items: Sequence[Item]) -> list[list[list[Item]]]:

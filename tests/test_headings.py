@@ -3,7 +3,7 @@
 import pytest
 
 from experts.evidence import from_json
-from experts.headings import labelled
+from experts.headings import labelled, parted
 from experts.prompt_block import prompt_block
 from lav2.documents.layout import ocr_json
 
@@ -78,3 +78,24 @@ def test_a_label_beside_other_words_heads_the_number_below_it():
 def test_a_pass_and_its_stub_have_the_same_headings():
     rows = [["Passenger", "Date", "Passenger"], ["NAKAMURA ELISE", "24 NOV", "NAKAMURA"]]
     assert labelled(rows)[1] == ["Passenger: NAKAMURA ELISE", "Date: 24 NOV", "Passenger: NAKAMURA"]
+
+
+def test_two_headings_that_were_read_as_one_are_told_apart():
+    race = [["Place Name", "Club", "Time"], ["1", "Freya", "TSV Nord", "36.12"], ["2", "Amina", "Runaways", "36.48"]]
+    assert parted(race)[0] == ["Place", "Name", "Club", "Time"]
+    assert labelled(parted(race))[2] == ["Place: 2", "Name: Amina", "Club: Runaways", "Time: 36.48"]
+    film = [["Film", "Screen Shows", "Age"], ["Ember", "2", "14.30", "all"], ["Nine", "1", "22:50", "16+"]]
+    assert labelled(parted(film))[1] == ["Ember", "Screen: 2", "Shows: 14.30", "Age: all"]
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [["Item", "Unit price"], ["Tea", "2", "1.50"], ["Cake", "1", "3.20"]],  # one heading, and its rows have more
+        [["Adult Child", "Time"], ["Mon", "5", "9:00"], ["Tue", "5", "9:00"]],  # what it heads has no heading itself
+        [["Place Name", "Club"], ["1", "Freya"], ["2", "Amina"]],
+        [["Place Name", "Club"], ["1", "Freya", "TSV Nord"]],
+    ],
+)
+def test_other_headings_stay_together(rows):
+    assert parted(rows) == rows
