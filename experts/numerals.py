@@ -29,17 +29,18 @@ _NOUGHT = re.compile(r"(?<=\d)O(?=\d|th\b)")  # 1Oth
 _SITE = re.compile(r"\bwww(?!w) ?\.? ?([\w-]+)[. ] ?([a-z]{2,7})\b")  # wwwbakery example
 _DIGITS = str.maketrans("IlOo", "1100")
 _SPREAD = re.compile(r"(?<!\w)(?:[A-Z] ){4,}[A-Z](?!\w)")  # L U N C H
-# From one to another of a kind: "9:00 - 17:00", "Mon - Fri", "15 - 140"; not "Zone 2 - 3.50".
-_CLOCK = r"(?<![\w.:])(?:\d{1,2}[:.h]\d{2}(?:[ap]m)?|\d{1,2}[ap]m)"
-_DAY = r"(?<!\w)(?:mon|tues?|wed|thu(?:rs?)?|fri|sat|sun)(?:[a-z]*day)?\.?"
+# From one to another of a kind: "9:00 - 17:00", "Mon - Fri"; of numbers only where nothing else stands in the cell
+# ("150 - 400"), for "Menu 2 - 14 EUR" and "June 14 - 8 pm" are no ranges.
+_CLOCK = r"(?<![\w.:])(?:\d{1,2}[:h]\d{2}(?:[ap]m)?|\d{1,2}(?:\.\d{2})?[ap]m)"
+_DAY = r"(?<!\w)(?:mon|tues?|wed|thu(?:rs?)?|fri|sat|sun)(?:[a-z]*day)?s?\.?"
 _MONTH = (
-    r"(?<!\w)(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|"
-    r"oct(?:ober)?|nov(?:ember)?|dec(?:ember)?)\.?"
+    r"(?<!\w)(?:jan(?:uary)?|feb(?:ruary)?|apr(?:il)?|june?|july?|aug(?:ust)?|sept?(?:ember)?|"
+    r"oct(?:ober)?|nov(?:ember)?|dec(?:ember)?|(?-i:Mar)(?:ch)?|(?-i:May))\.?"
 )
-_FEW = r"(?<![\w.,:/-])\d{1,3}"
 _RANGE = re.compile(
-    "|".join(rf"(?P<{name}>{one}) [-–—] (?={one}(?![\w.,:/]?\w))" for name, one in
-             {"clock": _CLOCK, "day": _DAY, "month": _MONTH, "few": _FEW}.items()), re.IGNORECASE
+    "|".join(rf"(?P<{name}>{one}) [-–—] (?!(?P={name})(?!\w))(?={one}(?![\w.,:/]?\w))" for name, one in
+             {"clock": _CLOCK, "day": _DAY, "month": _MONTH}.items())
+    + r"|^\d{1,3} [-–—] (?=\d{1,3}$)", re.IGNORECASE
 )  # fmt: skip
 _EDGE = re.compile(r"(?<=[a-z])_+(?=\s|$)")  # the rim of a turned word
 

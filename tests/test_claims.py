@@ -131,6 +131,7 @@ def test_an_answer_that_counts_otherwise_than_the_detector_is_told(answer, said)
         ("Is there a dog?", ("detection",), ("objects",)),
         ("간판에 뭐라고 쓰여 있나요?", ("detection", "ocr"), ("read", "objects")),
         ("사람이 몇 명 있나요?", ("detection",), ("objects",)),
+        ("여기가 어디야?", ("caption", "detection"), ("objects",)),
     ],
 )
 def test_a_question_goes_to_the_experts_it_needs_and_says_why(question, experts, kinds):

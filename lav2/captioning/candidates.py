@@ -64,6 +64,8 @@ class CandidateModel(nn.Module):
         self.by_question = nn.Linear(hidden, len(answers))
         self.by_both = nn.Linear(hidden, len(answers), bias=False)
         self._place = {word: i for i, word in enumerate(self.words)}
+        # Neither yes nor no nor a number; [A].
+        self._named = torch.tensor([not (answer in ("yes", "no") or answer.isdigit()) for answer in self.answers])
         self.folder: Path | None = None  # that it was read from
 
     def forward(self, words: Tensor, starts: Tensor, photos: Tensor, dropout: float = 0.0) -> Tensor:
@@ -89,15 +91,17 @@ class CandidateModel(nn.Module):
         """The likeliest answers to a question on a photo [2C]; () where none is likely (questions about a text).
 
         Args:
-            gain: [A] of the photo's words (lav2.captioning.seen_words.gains), which weigh answers other than yes, no
-                and numbers; None: they are not known.
+            gain: [A] of the photo's words (lav2.captioning.seen_words.gains), which weigh the answers where the
+                likeliest is neither yes nor no nor a number; None: they are not known.
         """
         words = torch.tensor(self.places(question), dtype=torch.long, device=photo.device)
         twice, starts = words.repeat(2), words.new_tensor([0, len(words)])
         seen, blind = self(twice, starts, torch.stack([photo, torch.zeros_like(photo)]))
-        best = self.answers[int(seen.argmax())]
-        named = gain is not None and best not in ("yes", "no") and not best.isdigit()
-        chances = (weighed(seen, blind, gain.to(seen)) if named else seen).sigmoid()
+        log_odds = seen
+        if gain is not None and self._named[int(seen.argmax())]:
+            together = weighed(seen, blind, gain.to(seen))
+            log_odds = torch.where(self._named.to(seen.device), together, together.minimum(seen))
+        chances = log_odds.sigmoid()
         found = zip(*(part.tolist() for part in chances.topk(min(MAX_CANDIDATES, len(chances)))), strict=True)
         return tuple((_worded(self.answers[at]), chance) for chance, at in found if chance >= LEAST_CHANCE)
 

@@ -89,6 +89,7 @@ ROOMS = _table("""
     a classroom: classroom
     a library: library
 """)
+GROWN_MEN, GROWN_WOMEN = ("man", "men", "guy"), ("woman", "women", "lady")
 CHILDREN = ("boy", "girl", "child", "children", "kid", "baby", "toddler", "little", "boys", "girls", "kids")
 ADULTS = ("man", "woman", "men", "women", "lady", "guy")
 MEN, WOMEN = ("man", "men", "guy", "boy", "boys"), ("woman", "women", "lady", "girl", "girls", "ladies")
@@ -96,11 +97,12 @@ MEN, WOMEN = ("man", "men", "guy", "boy", "boys"), ("woman", "women", "lady", "g
 _THIS = rf"(?:this|that|it|here|there|(?:this|the) {PHOTO})"
 # Who moves about, so that "where" asks for the place of the whole photo.
 _PEOPLE = (
-    r"he|she|they|we|(?:the|this|that|these|those) (?:man|woman|men|women|boys?|girls?|people|persons?|kids?|child|"
-    r"children|baby|guys?|lady|ladies|couple|family|group|players?|riders?|skaters?|surfers?|skiers?|runners?|bikers?)"
+    r"(?:he|she|(?:the|this|that|these|those) (?:(?P<child>boys?|girls?|kids?|child|children|baby)|man|woman|men|women|"
+    r"people|persons?|guys?|lady|ladies|couple|family|group|players?|riders?|skaters?|surfers?|skiers?|runners?|bikers?))"
 )
 _ANIMAL = r"(?:dog|cat|horse|cow|sheep|elephant|giraffe|zebra|bear|bird|animal)"
-_ALIVE = rf"(?:{_PEOPLE}|(?:the|this|that|these|those) (?P<animal>{_ANIMAL})s?)"
+_ALIVE = rf"(?:(?P<people>{_PEOPLE})|(?:the|this|that|these|those) (?P<animal>{_ANIMAL})s?)"
+_AT = rf"(?: (?:taken|shot|happening|at|located|right now|now|in (?:the|this) {PHOTO}))?"
 _KIND = r"(?: kind of| type of)?"
 _SPORT = re.compile(
     rf"{OPENING}(?:what|which){_KIND} (?:sports?|game) (?:(?:is|are|was|were|do|does|did) )?"
@@ -110,7 +112,7 @@ _SPORT = re.compile(
     re.IGNORECASE,
 )
 _WHERE = re.compile(
-    rf"{OPENING}where(?:'s| is| was| are| were) (?:{_THIS}|{_ALIVE})(?: (?:taken|shot|happening|at|now))?\W*|"
+    rf"{OPENING}where(?:'s| is| was| are| were) (?:{_THIS}|they|we|the people|{_ALIVE}){_AT}\W*|"
     rf"{OPENING}(?:what|which){_KIND} (?:place|location|setting) (?:is|was) (?:{_THIS}|shown)(?: taken| shot)?\W*|"
     rf"{OPENING}where am i\W*",
     re.IGNORECASE,
@@ -145,13 +147,17 @@ _CHILD_OR_ADULT = re.compile(
     rf"{_GROWN.format('other_adult')} or {_YOUNG.format('other_child')})\W*",
     re.IGNORECASE,
 )
-# "Who is in the background?", "who rides the bike"; not who wrote or sent something.
+# "Who is in the background?", "who rides the bike"; not who wins, or runs the shop, nor who is next to the man.
+_IN_PHOTO = rf"(?:in|on|at) (?:the|this) (?:{PHOTO}|background|foreground|middle|front|back|left|right|[a-z]+)"
 _WHO = re.compile(
-    rf"{OPENING}who(?:'s| is| are| was| were) (?:this|that|he|she|they|these|those|there|here|(?:also )?(?:in|on|at|"
-    r"with|behind|beside|under|near|inside|outside|next to|in front of|left|right)\b.*|(?!going|coming|hosting|giving|"
-    r"sending|paying|running for|speaking|organi[sz]ing)[a-z]+ing\b.*)\W*|"
-    rf"{OPENING}who (?:rides|holds|flies|wears|carries|plays|sits|stands|walks|runs|jumps|swims|surfs|throws|kicks) .*|"
-    rf"{OPENING}who (?:do|can) (?:you|we|i) see\b.*",
+    rf"(?!.*\b(?:or|him|his|her|man|woman|men|women|guy|lady|phone)\b){OPENING}"
+    rf"who(?:'s|s| is| was) (?:else )?(?:(?:this|that|there|here)|{_IN_PHOTO}|with the (?:child|children|kids?|baby)|"
+    r"(?:standing|sitting|riding|holding|flying|wearing|carrying|playing|walking|running|jumping|swimming|surfing|"
+    rf"throwing|kicking|skating|skiing|eating|cooking|driving|lying|climbing)\b(?! (?:at|for|tonight)\b).*)"
+    rf"(?: {_IN_PHOTO})?\W*|"
+    rf"(?!.*\b(?:or|him|his|her|man|woman|men|women|guy|lady)\b){OPENING}who "
+    rf"(?:(?:rides|flies|wears|throws|kicks|jumps|swims|surfs) .*|"
+    rf"(?:do|can) (?:you|we|i) see(?: here| {_IN_PHOTO})?\W*)",
     re.IGNORECASE,
 )
 _WITH_CHILDREN = re.compile(r"\b(?:child|children|kids?|boys?|girls?|baby)\b", re.IGNORECASE)
@@ -174,6 +180,8 @@ def chosen(question: str, number: Number) -> Answers:
         animal = (asked["animal"] or "").lower()
         if animal and number((animal, f"{animal}s")) <= SOMEBODY:  # there is none
             return ()
+        if asked["people"] and number(CHILDREN if asked["child"] else (*MEN, *WOMEN, *CHILDREN)) <= SOMEBODY:
+            return ()
         return _likeliest({**PLACES, **ROOMS}, number, IS_PLACE)
     if asked := _MAN_OR_WOMAN.fullmatch(question):
         man, woman = asked["man"] or asked["other_man"], asked["woman"] or asked["other_woman"]
@@ -187,7 +195,7 @@ def chosen(question: str, number: Number) -> Answers:
         young = chance(IS_CHILD, number(CHILDREN) - number(ADULTS))
         return either(a(child.lower()), a(adult.lower()), young)
     if _WHO.fullmatch(question):
-        return _man_or_woman(number, "a man", "a woman") if _WITH_CHILDREN.search(question) else _who(number)
+        return _who(number, beside_children=bool(_WITH_CHILDREN.search(question)))
     if asked := _DOING.fullmatch(question):
         return _one_of(number, asked["one"].lower(), asked["other"].lower())
     if _GENDER.fullmatch(question):
@@ -211,12 +219,15 @@ def _man_or_woman(number: Number, man: str, woman: str) -> Answers:
     return () if not _anybody(number) else either(man, woman, chance(IS_MAN, number(MEN) - number(WOMEN)))
 
 
-def _who(number: Number) -> Answers:
-    if not _anybody(number):
+def _who(number: Number, beside_children: bool) -> Answers:
+    """A man, a woman or a child; `beside_children`: they are told of already."""
+    men, women = (GROWN_MEN, GROWN_WOMEN) if beside_children else (MEN, WOMEN)
+    if number(men) + number(women) + (0.0 if beside_children else number(CHILDREN)) <= SOMEBODY:
         return ()
-    young = chance(IS_CHILD, number(CHILDREN) - number(ADULTS))
-    grown = [(who, share * (1 - young)) for who, share in _man_or_woman(number, "a man", "a woman")]
-    return sorted([*grown, ("a child", young)], key=lambda pair: -pair[1])
+    young = 0.0 if beside_children else chance(IS_CHILD, number(CHILDREN) - number(ADULTS))
+    grown = either("a man", "a woman", chance(IS_MAN, number(men) - number(women)))
+    told = [(who, share * (1 - young)) for who, share in grown] + [("a child", young)]
+    return sorted((pair for pair in told if pair[1]), key=lambda pair: -pair[1])
 
 
 _ENDS = ("ing", "", "s", "e", "es")

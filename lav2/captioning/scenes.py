@@ -99,7 +99,7 @@ _INDIRECT = re.compile(
     rf"(?P<what>{_THIS}|{_SUBJECT}) (?P<verb>is|are|was|were)\b(?P<rest>.*)",
     re.I,
 )
-_SAID = re.compile(r"\b(what|how|where)s\b", re.IGNORECASE)
+_SAID = re.compile(r"\b(what|how|where|who)s\b", re.IGNORECASE)
 _POLITE_END = re.compile(r"[\s,]*\b(?:please|pls|thanks|thank you)\b\W*$", re.IGNORECASE)
 
 

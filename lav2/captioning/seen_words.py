@@ -2,8 +2,8 @@
 Neural Computation 14, 8).
 
 The model of people's answers learned from few thousand questions and leans on what is mostly true; which words a photo
-is described with was learned from tens of thousands of captions. An answer whose words the photo makes likelier than
-photos do at large gains, the others lose. What it brings stands in docs/LOG.md.
+is described with was learned from tens of thousands of captions. An answer with a word that the photo makes likelier
+than photos do at large gains, one whose words it makes less likely loses. What it brings stands in docs/LOG.md.
 
 Words: A answers.
 """

@@ -35,7 +35,7 @@ RULES: dict[str, tuple[tuple[str, ...], str]] = {
 
 # Asks for what the detector does not look for, where it names no kind that it does; and for a place.
 _SCENE = re.compile(r"\b(?:is there|are there)\b", re.IGNORECASE)
-_PLACE = re.compile(r"\bwhere\b", re.IGNORECASE)
+_PLACE = re.compile(r"\bwhere\b|어디", re.IGNORECASE)
 
 
 def route(question: str) -> Route:

@@ -16,7 +16,7 @@ from experts.evidence import Detections, Evidence, OcrLines
 from experts.prompt_block import text_rows
 from experts.render import numbered
 from lav2.text import amounts, claims, grounding, lookups, proofs, sections
-from lav2.text.asking import OPENING, asks_of_several
+from lav2.text.asking import OPENING, PHOTO, asks_of_several
 
 # An answer, or what may follow where the model has written the first part by itself.
 Said = str | tuple[str, str]
@@ -81,8 +81,9 @@ _COLOUR = re.compile(
     re.IGNORECASE,
 )
 _WORN = re.compile(
-    rf"{OPENING}what(?:'s|s| is) (?:he|she|(?:the|this|that) (?:man|woman|boy|girl|person|guy|lady|kid|child|player))"
-    r"(?: (?:wearing|dressed in)| in(?: the)? (?:photo|picture) wearing)\W*",
+    rf"{OPENING}what(?:'s|s| is) (?:he|she|(?:the|this|that) "
+    r"(?:man|woman|boy|girl|person|guy|lady|kid|child|baby|player|rider|skier|skater|surfer))"
+    rf"(?: (?:wearing|dressed in)(?: (?:in|on) (?:the|this) {PHOTO}| today| here)?| in the {PHOTO} wearing)\W*",
     re.IGNORECASE,
 )
 # "How many dogs are there", "... on the grass", "... running"; not what boxes do not tell: big ones, who wears a hat.
@@ -94,11 +95,19 @@ _COUNT = re.compile(
     re.IGNORECASE,
 )
 _WRITING = r"(?:numbers?|names?|words?|letters?|texts?|writing|lettering)"
+_PLACE = rf"(?:on|in (?:the|this) (?:{PHOTO}|background|corner))\b(?! the street\b)"
+# What says something without letters, and whom the page itself asks.
+_SPEAKS = (
+    r"(?:man|woman|boy|girl|person|people|dog|cat|horse|bird|baby|child|face|expression|look|clock|watch|caption|"
+    r"detector|experts?|captioner|findings?|answer|it all)"
+)
 _WRITTEN = re.compile(
-    rf"{OPENING}(?:(?:what|which) {_WRITING} (?:is|are|was|were) (?:(?:written|printed|shown) )?(?:on|in)\b|"
-    rf"what(?:'s| is| are) (?:the )?{_WRITING} (?:that is )?(?:written |printed )?(?:on|in)\b|"
-    r"what(?:'s| is| was) (?:written|printed|inscribed)\b|"
-    r"what (?:does|do|did) (?:the|his|her|their|this|that|these|those|its|it) (?:[\w']+ ){0,4}?(?:say|read)\b)",
+    rf"{OPENING}(?:(?:what|which) {_WRITING} (?:is|are|was|were) (?:(?:written|printed|shown|visible) )?{_PLACE}|"
+    rf"what(?:'s|s| is| are) (?:the )?{_WRITING} (?:that is )?(?:written |printed )?{_PLACE}|"
+    r"what(?:'s|s| is| was) (?:written|printed|inscribed)\b|"
+    r"what (?:does|do|did) (?:the|his|her|their|this|that|these|those|its|it) "
+    rf"(?!(?:\w+ ){{0,3}}{_SPEAKS} (?:say|read)\b)(?:[\w'-]+ ){{0,8}}?(?:say|read)\b(?! about| to)|"
+    r"what (?:is|are) (?:the|this|that|his|her) (?:[\w'-]+ ){1,3}saying\W*$)",
     re.IGNORECASE,
 )
 
@@ -117,7 +126,7 @@ def likely(
     """
     rows = text_rows(evidence)
     lines = evidence.get("ocr")
-    if isinstance(lines, OcrLines) and not lines.texts and _WRITTEN.match(question):
+    if isinstance(lines, OcrLines) and not lines.texts and _WRITTEN.match(question.replace("’", "'")):
         return Likely(whole={UNREAD: BIAS * math.log(LOOKED_UP / (1 - LOOKED_UP))})
     if amounts.compares(question) and (prices := sections.compared(rows, question)):
         return Likely({prices.begins: _weight(SURE)} if prices.begins else {})
@@ -201,9 +210,11 @@ def _named(words: str) -> list[str]:
 def _worn(evidence: Mapping[str, Evidence], question: str) -> dict[Said, float]:
     """The colour of the only person's clothes, behind the article, where a question asks what that person wears. Not
     brown, which skin and hair are too."""
-    found = _boxes(evidence, question) if _WORN.fullmatch(question.strip()) else None
+    asked = _WORN.fullmatch(question.strip().replace("’", "'"))
+    found = _boxes(evidence, question) if asked else None
     people = [at for at, label in enumerate(found.labels) if label == "person"] if found else []
-    colour = found.colours[people[0]] if found and found.colours and len(people) == 1 else ""
+    sure = found is not None and len(people) == 1 and found.confidence[people[0]] >= found.sure
+    colour = found.colours[people[0]] if found and sure and found.colours else ""
     unsure = not colour or " or " in colour or colour == "brown"
     said: Said = "An orange" if colour == "orange" else ("A", f" {colour}")
     return {} if unsure else {said: _weight(COLOURS_RIGHT[0])}

@@ -61,7 +61,7 @@ def read_regions(file: Path, root: Path) -> dict[Path, list[Region]]:
                 number += 1
                 row = json.loads(line)
                 found[root / row["image"]] = list(_regions(row))
-    except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, EOFError, zlib.error, ArithmeticError, ValueError, KeyError, TypeError, AttributeError) as error:
         cause = f"{file}, line {number} is no photo with phrases ({type(error).__name__}: {error})."
         raise LAV2Error(cause, "Give a gzipped file of JSON lines such as entities_flickr8k.jsonl.gz.") from error
     return found
