@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from lav2.text import amounts, entries, hours, quantities, sections, states
+from lav2.text import amounts, entries, hours, quantities, roles, sections, states
 from lav2.text.amounts import words
 from lav2.text.asking import OPENING
 
@@ -84,7 +84,7 @@ def looked_up(rows: Sequence[Sequence[str]], question: str) -> str:
         return thing.price
     if told := amounts.priced_at(rows, question) or sections.counted(rows, question):
         return told
-    if told := quantities.told(rows, question) or entries.told(rows, question):
+    if told := quantities.told(rows, question) or entries.told(rows, question) or roles.told(rows, question):
         return told
     return (
         _phone(rows, question)
