@@ -1,7 +1,7 @@
 """What a text says outright: the price of the one thing, the cell of the one row and column that a question names, the
-one date that is written there, the opening hours of a day, the state of a list's rows. A model of this size takes a
-neighbouring row or column at times, or refuses; looking up does not. Where more than one part of the text fits, nothing
-is looked up. No torch.
+one date that is written there, the opening hours of a day, the state of a list's rows, whom a letter is for. A model of
+this size takes a neighbouring row or column at times, or refuses; looking up does not. Where more than one part of the
+text fits, nothing is looked up. No torch.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from lav2.text import amounts, entries, hours, quantities, roles, sections, states
+from lav2.text import amounts, entries, fields, hours, quantities, roles, sections, states
 from lav2.text.amounts import words
 from lav2.text.asking import OPENING
 
@@ -84,8 +84,9 @@ def looked_up(rows: Sequence[Sequence[str]], question: str) -> str:
         return thing.price
     if told := amounts.priced_at(rows, question) or sections.counted(rows, question):
         return told
-    if told := quantities.told(rows, question) or entries.told(rows, question) or roles.told(rows, question):
-        return told
+    for look_up in (quantities.told, entries.told, roles.told, fields.told):
+        if told := look_up(rows, question):
+            return told
     return (
         _phone(rows, question)
         or _online(rows, question)
