@@ -208,3 +208,32 @@ def test_what_has_a_price_is_looked_up_by_it(question, name):
 
 def test_a_row_with_a_unit_for_its_name_makes_a_list_unclear():
     assert not amounts.priced([["Beer", "3.20"], ["ml", "4.10"], ["Wine", "5.00"]])
+
+
+@pytest.mark.parametrize(
+    ("question", "price"),
+    [
+        ("What did it cost before?", "$5.50"),
+        ("old price", "$5.50"),
+        ("what was the original price?", "$5.50"),
+        ("What does it cost?", ""),
+        ("what did it cost before tax", ""),
+    ],
+)
+def test_what_something_cost_before_is_looked_up(question, price):
+    assert amounts.before([["Oat drink"], ["Was $5.50", "NOW $3.99"]], question) == price
+    assert amounts.before([["Was 5.50"], ["Was 4.50"]], question) == ""
+
+
+@pytest.mark.parametrize(
+    ("question", "price"),
+    [
+        ("how much for a men's haircut?", "22.00"),
+        ("price of a ladies cut", "38.00"),
+        ("how much is a kid's ticket", ""),
+        ("how much is a cut?", ""),  # of two
+    ],
+)
+def test_whom_a_price_is_for_is_said_in_several_ways(question, price):
+    found = amounts.price_of([["Ladies cut", "38.00"], ["Gents cut", "22.00"]], question)
+    assert (found.price if found else "") == price

@@ -71,7 +71,7 @@ _OF_ALL = (
 # Asks for the price of something; what is left of it without these words is its name.
 _PRICE_OF = re.compile(
     r"\bhow much\b.*\b(?:is|are|was|were|costs?)\b|\b(?:price|cost) (?:of|for)\b|"
-    r"\bwhat (?:do|does|did)\b.*\bcost\b",
+    r"\bwhat (?:do|does|did)\b.*\bcost\b|\bhow much for (?!\d|two|three|four|five|both|all|everything)",
     re.IGNORECASE,
 )
 # Asks what has a price: "which one costs 24?", "what sells for 3.20?"
@@ -142,6 +142,25 @@ def compared(rows: Sequence[Sequence[str]], question: str, known: Set[str] = fro
     return Comparison(line, found[0].name if found and whichever else "")
 
 
+# Words for whom a price is, that lists and people use in turn.
+_SAME = {
+    word: same[0]
+    for same in (("gent", "men", "man", "male"), ("lady", "ladie", "women", "woman", "female"), ("cut", "haircut"),
+                 ("child", "children", "kid"), ("senior", "pensioner"))
+    for word in same
+}  # fmt: skip
+_BEFORE = re.compile(
+    rf"{OPENING}(?:(?:how much|what) (?:was|did) (?:it|this|that|the [a-z]+)(?: cost)? "
+    r"(?:before|originally|previously)|"
+    r"(?:what(?:'s|s| is| was) )?(?:the )?(?:old|original|previous|regular|former|earlier) price|price before)\W*",
+    re.IGNORECASE,
+)
+_WAS = re.compile(
+    r"\b(?:was|before|old price|original price|regular price|instead of|rrp)[^\w$£€]{1,3}"
+    r"(?P<price>[$£€]? ?\d{1,4}(?:[.,]\d{2})(?: ?(?:€|EUR|kr))?)(?!\w)", re.IGNORECASE
+)  # fmt: skip
+
+
 def price_of(rows: Sequence[Sequence[str]], question: str) -> Priced | None:
     """The thing whose price a question asks for, where a single row names it and has a single price.
 
@@ -159,7 +178,23 @@ def price_of(rows: Sequence[Sequence[str]], question: str) -> Priced | None:
         for thing in _thing(text, exact=True) or _thing(text, exact=False) or bare.get(at, [])
     ]
     found = [thing for thing in things if asked <= words(thing.name)]
+    if not found:  # "How much is a men's haircut?" of "Gents cut"
+        found = [thing for thing in things if _alike(asked) <= _alike(words(thing.name))]
     return found[0] if asked and len(found) == 1 else None
+
+
+def before(rows: Sequence[Sequence[str]], question: str) -> str:
+    """The one price that something had before; "" where the text has none, or several."""
+    found = (
+        {match["price"] for row in rows for match in _WAS.finditer(" ".join(row))}
+        if _BEFORE.fullmatch(question)
+        else ()
+    )
+    return found.pop() if len(found) == 1 else ""
+
+
+def _alike(found: set[str]) -> set[str]:
+    return {_SAME.get(word, word) for word in found} - {"s"}
 
 
 def priced_at(rows: Sequence[Sequence[str]], question: str) -> str:

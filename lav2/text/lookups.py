@@ -79,6 +79,8 @@ def looked_up(rows: Sequence[Sequence[str]], question: str) -> str:
     """
     if told := hours.answered(rows, question) or states.told(rows, question):
         return told
+    if told := amounts.before(rows, question):
+        return told
     thing = amounts.price_of(rows, question)
     if thing:
         return thing.price
