@@ -160,3 +160,24 @@ def test_addresses_are_sought_in_a_long_text_without_delay():
     assert looked_up([[long]], "email?") == ""
     assert looked_up([[long]], "website?") == ""
     assert looked_up(CARD, "the " * 20_000 + "email " * 2_000) == ""
+
+
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [
+        ("What's at 9:00 on Tue?", "French"),
+        ("what is on Mon 10:10", "English"),
+        ("Is it French on Tue at 9:00?", ""),
+        ("What's at 12:00 on Tue?", ""),
+        ("club on Mon?", ""),  # a yes or no is told with its proof
+    ],
+)
+def test_a_cell_is_found_where_the_names_of_the_rows_have_no_heading(question, answer):
+    week = [
+        ["Class 7B"],
+        ["Mon", "Tue"],
+        ["9:00", "Maths", "French"],
+        ["10:10", "English", "Art"],
+        ["Club", "yes", "no"],
+    ]
+    assert looked_up(week, question) == answer

@@ -62,6 +62,7 @@ _ASKS_WEB = re.compile(
     rf"{_GIVE}{_WHOSE}(?:web ?(?:site|page)|home ?page|url|(?:web|internet) address)(?: address)?{_END}", re.IGNORECASE
 )
 
+_STATE = re.compile(r"(?:yes|no|not|none)\b", re.IGNORECASE)
 _WHETHER = re.compile(r"\W*(?:is|are|was|were|do|does|did|has|have|can|may|will)\b", re.IGNORECASE)
 
 # Beside the name of a label: "Which gate?", "When does boarding start?"; not "where does the flight go?".
@@ -143,6 +144,10 @@ def _cell(rows: Sequence[Sequence[str]], question: str) -> str:
         column = columns[0]
         rest = asked - named[column] - words(_ASKING_CELL)
         fits = [row for row in rows[at + 1 :] if len(row) == len(headings) and rest <= words(_others(row, column))]
+        if not fits:  # the names of the rows have no heading: "Mon | Tue" over "9:00 | Maths | French"
+            column += 1
+            longer = [row for row in rows[at + 1 :] if len(row) == len(headings) + 1 and rest <= words(row[0])]
+            fits = [row for row in longer if not _STATE.match(row[column])]
         if rest and len(fits) == 1:
             found.add(fits[0][column])
     cell = found.pop() if len(found) == 1 else ""
