@@ -10,6 +10,7 @@ from collections import Counter
 import pytest
 
 from experts.evidence import from_json
+from experts.numerals import joined
 from experts.prompt_block import prompt_block
 from experts.render import LINE_CHARS, clean
 from lav2.data.formats import InstructionRow, read_rows
@@ -89,7 +90,7 @@ def test_the_same_seed_gives_the_same_rows(tmp_path):
 def test_rows_of_cells_come_back_from_the_reading_order_as_they_were_laid_out():
     for made in DOCUMENTS:
         block = prompt_block({"ocr": from_json("ocr", ocr_json(made.rows))}, len, 10**9, "Read the text.").text
-        laid = [" | ".join(clean(cell, LINE_CHARS) for cell in row) for row in made.rows]
+        laid = [" | ".join(joined([clean(cell, LINE_CHARS)]) for cell in row) for row in made.rows]
         assert block.split("\n")[2:] == [f"> {row}" for row in laid]
 
 
