@@ -43,10 +43,11 @@ class LikelyAnswers:
     def of(self, image: Image.Image, clip_tokens: Tensor) -> OfPhoto:
         """What tells likely answers about an upright RGB photo, clip_tokens [1, N, C] of the captioner's encoder."""
         words = self.reranker.word_chances(clip_tokens) if self.reranker else {}
+        people = self.people.on(clip_tokens) if self.people else None
         return OfPhoto(
-            self.people.on(clip_tokens, words) if self.people else None,
+            people.weighed_by(words) if people and words else people,
             self.classifier.of(image) if self.classifier else None,
-            PhotoScene(words, self.people.on(clip_tokens) if self.people else None) if self.reranker else None,
+            PhotoScene(words, people) if self.reranker else None,
         )
 
 

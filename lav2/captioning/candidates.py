@@ -107,8 +107,8 @@ class CandidateModel(nn.Module):
 
     def on(self, clip_tokens: Tensor, words: Mapping[str, WordChance] | None = None) -> PhotoCandidates:
         """What is asked about one photo, clip_tokens [1, N, C], whose captions are expected to have `words`."""
-        features = pooled(clip_tokens.to(self.photo.weight.device, torch.float32))[0]
-        return PhotoCandidates(self, features, gains(self.answers, words) if words else None)
+        found = PhotoCandidates(self, pooled(clip_tokens.to(self.photo.weight.device, torch.float32))[0])
+        return found.weighed_by(words) if words else found
 
 
 class PhotoCandidates:
@@ -116,6 +116,10 @@ class PhotoCandidates:
 
     def __init__(self, model: CandidateModel, features: Tensor, gain: Tensor | None = None):
         self._model, self._features, self._gain = model, features, gain
+
+    def weighed_by(self, words: Mapping[str, WordChance]) -> PhotoCandidates:
+        """The same of a photo whose captions are expected to have `words`."""
+        return PhotoCandidates(self._model, self._features, gains(self._model.answers, words))
 
     def __call__(self, question: str) -> Candidates:
         return self._model.told(self._features, question, self._gain)

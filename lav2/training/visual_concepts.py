@@ -61,13 +61,17 @@ class Names:
         words = tuple(word for word, n in sorted(count.items(), key=lambda item: (-item[1], item[0])) if n >= least)
         return cls(words, tuple(sorted({box.label for photo in photos for box in photo.boxes or ()})))
 
+    def _blank(self, count: int) -> tuple[dict[str, int], dict[str, int], Tensor, Tensor]:
+        """The columns of words and of kinds; labels and known, both 0 [count, W + L]."""
+        words = {word: i for i, word in enumerate(self.words)}
+        kinds = {kind: i for i, kind in enumerate(self.kinds, start=len(words))}
+        labels = torch.zeros(count, len(words) + len(kinds))
+        return words, kinds, labels, torch.zeros(labels.shape, dtype=torch.bool)
+
     def labels(self, photos: Sequence[Photo]) -> tuple[Tensor, Tensor]:
         """(share of a photo's captions with each word, and 0 or 1 for each kind [B, W + L]; known [B, W + L] bool:
         not where a photo has no captions, or nobody drew boxes)."""
-        words = {word: i for i, word in enumerate(self.words)}
-        kinds = {kind: i for i, kind in enumerate(self.kinds, start=len(words))}
-        labels = torch.zeros(len(photos), len(words) + len(kinds))
-        known = torch.zeros(labels.shape, dtype=torch.bool)
+        words, kinds, labels, known = self._blank(len(photos))
         for row, photo in enumerate(photos):
             known[row, : len(words)] = bool(photo.captions)
             known[row, len(words) :] = photo.boxes is not None
@@ -82,10 +86,7 @@ class Names:
     def of_regions(self, parts: Sequence[Region]) -> tuple[Tensor, Tensor]:
         """(share of a part's phrases with each word, and 1 for its kind [R, W + L]; known [R, W + L] bool: words where
         it has phrases, kinds where it has one)."""
-        words = {word: i for i, word in enumerate(self.words)}
-        kinds = {kind: i for i, kind in enumerate(self.kinds, start=len(words))}
-        labels = torch.zeros(len(parts), len(words) + len(kinds))
-        known = torch.zeros(labels.shape, dtype=torch.bool)
+        words, kinds, labels, known = self._blank(len(parts))
         for row, part in enumerate(parts):
             known[row, : len(words)] = bool(part.phrases)
             known[row, len(words) :] = part.kind in kinds
