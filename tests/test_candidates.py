@@ -299,13 +299,13 @@ def test_what_is_written_where_no_letters_were_found_cannot_be_read(asked):
         OcrLines(np.zeros((n, 4, 2)), np.full(n, 0.9), ("CUMA",) * n, 0.1, (100, 100)) for n in (0, 1)
     )
     caption = Caption("players", 0.0, "toy", (), (("13", 0.9),), asked)
-    assert list(weighing.likely({"caption": caption, "ocr": nothing}, asked).whole) == [weighing.UNREAD]
-    assert weighing.UNREAD not in weighing.likely({"caption": caption, "ocr": something}, asked).whole
-    assert weighing.UNREAD not in weighing.likely({"caption": caption}, asked).whole  # nobody looked
+    assert list(weighing.likely({"caption": caption, "ocr": nothing}, asked).whole) == [weighing.CANNOT_READ]
+    assert weighing.CANNOT_READ not in weighing.likely({"caption": caption, "ocr": something}, asked).whole
+    assert weighing.CANNOT_READ not in weighing.likely({"caption": caption}, asked).whole  # nobody looked
     for question in ("What number of people is there?", "What does the dog say?", "What does his expression say?",
                      "What does that say about the weather?", "What is the word in German for horse?"):  # fmt: skip
         other = replace(caption, asked=question)
-        assert weighing.UNREAD not in weighing.likely({"caption": other, "ocr": nothing}, question).whole
+        assert weighing.CANNOT_READ not in weighing.likely({"caption": other, "ocr": nothing}, question).whole
 
 
 @pytest.mark.parametrize(

@@ -15,9 +15,10 @@ from experts.render import clean
 from lav2.instruct import generate, reading, signs
 from lav2.instruct.noise import CLEAN
 from lav2.instruct.photos import Box, Photo
-from lav2.instruct.phrasings import CANNOT_READ, NO_TEXT, ORDERED, QUESTIONS, REFUSALS, SIGN_WORDS
+from lav2.instruct.phrasings import NO_TEXT, ORDERED, QUESTIONS, REFUSALS, SIGN_WORDS
 from lav2.instruct.questions import _refusal
 from lav2.instruct.world import World
+from lav2.text.weighing import CANNOT_READ
 
 pytest_plugins = ["scenes"]
 

@@ -8,12 +8,13 @@ from pathlib import Path
 from lav2.errors import LAV2Error
 from lav2.instruct.noise import NOISY, Augment, Row, drop_experts, evidence_for, is_misled
 from lav2.instruct.photos import LISTED, EvidenceSource, Photo
-from lav2.instruct.phrasings import CANNOT_READ, NO_TEXT, ORDERED, ORDERS, SIGN_WORDS
+from lav2.instruct.phrasings import NO_TEXT, ORDERED, ORDERS, SIGN_WORDS
 from lav2.instruct.questions import KINDS, MAKERS, read_sign
 from lav2.instruct.reading import adversarial_read, answer_as_read, shows_text, wrapped
 from lav2.instruct.signs import sign_text, with_sign
 from lav2.instruct.world import Made, World, ask
 from lav2.text.grounding import PLURAL_ONLY, a
+from lav2.text.weighing import CANNOT_READ
 
 SHARES = {
     "presence": 0.2,

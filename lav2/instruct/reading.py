@@ -11,9 +11,10 @@ from experts.evidence import OcrLines, from_json
 from experts.reading_order import rows_of
 from experts.render import numbered
 from lav2.instruct.photos import EvidenceSource, Photo
-from lav2.instruct.phrasings import CANNOT_READ, TEXT_WORDS
+from lav2.instruct.phrasings import TEXT_WORDS
 from lav2.instruct.world import Made, ask
 from lav2.text.grounding import NUMBERS
+from lav2.text.weighing import CANNOT_READ
 
 
 def answer_as_read(question: str, answer: str, truth: str, evidence: Mapping[str, dict]) -> str:

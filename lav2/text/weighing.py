@@ -64,7 +64,7 @@ class Told(NamedTuple):
 NOTHING_TOLD = Told()
 
 ABSENT = "The text does not say that."  # how the chat says so
-UNREAD = "I cannot read the text in the photo."
+CANNOT_READ = "I cannot read the text in the photo."
 
 # Of a likely answer: the share of its chance, against that of an answer which is not told, in the logit of each token.
 BIAS, UNTOLD = 2.0, 0.05
@@ -127,7 +127,7 @@ def likely(
     rows = text_rows(evidence)
     lines = evidence.get("ocr")
     if isinstance(lines, OcrLines) and not lines.texts and _WRITTEN.match(question.replace("’", "'")):
-        return Likely(whole={UNREAD: BIAS * math.log(LOOKED_UP / (1 - LOOKED_UP))})
+        return Likely(whole={CANNOT_READ: BIAS * math.log(LOOKED_UP / (1 - LOOKED_UP))})
     if amounts.compares(question) and (prices := sections.compared(rows, question)):
         return Likely({prices.begins: _weight(SURE)} if prices.begins else {})
     if said := lookups.looked_up(rows, question):
