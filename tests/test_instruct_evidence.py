@@ -12,8 +12,8 @@ from experts.evidence import from_json
 from lav2.instruct import generate, sentences
 from lav2.instruct.noise import CLEAN, Augment, Noise, corrupt, is_misled, simulated_evidence
 from lav2.instruct.photos import read_evidence
-from lav2.instruct.phrasings import CANNOT_READ
 from lav2.instruct.world import World
+from lav2.text.weighing import CANNOT_READ
 
 pytest_plugins = ["scenes"]
 
