@@ -14,24 +14,24 @@ _WORD = re.compile(r"[a-z]+")
 _LABELS = frozenset(_WORD.findall(
     "account adult adults afternoon age aisle amount apr april area arr arrival arrive arrives article aug august "
     "author balance bank bar batch bay bed best birth boarding booking born brand by card carriage cashier cat "
-    "category cell charge child children city class client club coach code color colour company contact cost "
-    "country course cover currency customer date day days dec december delay delivered delivery dep depart "
-    "department departs departure departures dept description dest destination detail details discount dish "
-    "distance doctor door doors dose driver due duration email employee end ends entry evening event examination "
-    "expected expires expiry fare fasting fax feb february fee film flight floor flug for form fri friday from full "
-    "gate gender goals grade gross group guest guests half height holder holidays home hour hours id in invoice "
-    "issued item items jan january job jul july jun june kitchen km label lap laps large last lesson level line "
-    "litres location lunch made mar march may meals medium member method min mins minutes mobile model mon monday "
-    "month monthly morning name names net no note notes nov november nr number oct october of off office on open "
-    "opened opens order ordered origin out owner page paid passenger patient pay payment pcs per period person "
-    "phone piece pieces place places plan plat platform player players points pos position post premium price "
-    "prices product program pump qty quantity race rank rate reading ref reference reg remarks rent reservation "
-    "result return ride role room round route row sales sat saturday score screen seat section sender sep september "
-    "serial series service session sex shelf shift show shows since single size small sort standard start starts state "
-    "station status stop stops street subject subtotal sum summer sun sunday table tariff tax teacher team tel "
+    "category cell charge child children city class client club coach code color colour company confirmation contact "
+    "cost country course cover currency customer date day days dec december delay delivered delivery dep depart "
+    "department departs departure departures dept description dest destination detail details discount dish distance "
+    "doctor door doors dose driver due duration email employee end ends entry evening event examination expected "
+    "expires expiry fare fasting fax feb february fee film flight floor flug for form fri friday from full gate "
+    "gender goals grade gross group guest guests half height holder holidays home hour hours id in invoice issued "
+    "item items jan january job jul july jun june kitchen km label lap laps large last lesson level line litres "
+    "location lunch made mar march may meals medium member method min mins minutes mobile model mon monday month "
+    "monthly morning name names net no note notes nov november nr number oct october of off office on open opened "
+    "opens order ordered origin out owner page paid parcel passenger patient pay payment pcs per period person phone "
+    "piece pieces place places plan plat platform player players points pos position post premium price prices "
+    "product program pump qty quantity race rank rate reading ref reference reg remarks rent reservation result "
+    "return ride role room round route row sales sat saturday score screen seat section sender sep september seq "
+    "serial series service session sex shelf shift ship show shows since single size small sort standard start starts "
+    "state station status stop stops street subject subtotal sum summer sun sunday table tariff tax teacher team tel "
     "term terminal thu thurs thursday ticket till time times title to today tooth total track train treatment tue "
-    "tues tuesday type unit units until use valid value vat vehicle via volume wed wednesday week weekday "
-    "weekdays weekend weekends weekly weight what when where who winter year yearly zip zone"
+    "tues tuesday type unit units until use valid value vat vehicle via volume wed wednesday week weekday weekdays "
+    "weekend weekends weekly weight what when where who winter year yearly zip zone"
 ))  # fmt: skip
 # What stands in cells below headings, and is none.
 _STATES = frozenset(
@@ -52,6 +52,10 @@ _ONE_HEADING = re.compile(
     r"|.* (?:amount|date|no|number|price|total|type)", re.IGNORECASE
 )  # fmt: skip
 _READS = re.compile(r"\b(?:read|written|writing|says?|texts?|words?|lines?|columns?|rows?|heading)\b", re.IGNORECASE)
+_NUMBER = re.compile(r"[A-Z]{0,4} ?\d{1,5}", re.IGNORECASE)
+_TIME = re.compile(r"\d{1,2}[:.h]\d{2}")
+MANY = 3  # columns that numbers name, at least
+VALUE = 40  # characters of what stands below a label by itself
 LONGEST = 24  # characters of a heading
 BETWEEN = 2  # rows of another kind may stand between those of a table ("12:10 | LUNCH")
 
@@ -60,7 +64,7 @@ def parted(rows: Sequence[Sequence[str]]) -> list[list[str]]:
     """The rows of a text, two headings that were read as one apart: "Place Name | Club" over "1 | Freya | TSV Nord"."""
     read = [list(row) for row in rows]
     for at, row in enumerate(rows):
-        double = [column for column, cell in enumerate(row) if _is_label(cell) and _two(cell)]
+        double = [column for column, cell in enumerate(row) if is_label(cell) and _two(cell)]
         longer = sum(len(below) == len(row) + 1 for below in rows[at + 1 : at + 4])
         if len(double) == 1 and longer > 1 and _is_labels(row) and _WORD.findall(row[0].lower())[0] in _NAMING:
             column = double[0]
@@ -94,8 +98,8 @@ def labelled(rows: Sequence[Sequence[str]], question: str = "") -> list[list[str
             for column in range(first, len(names)):
                 if names[column] and any(c.isalnum() for c in rows[row][column]):
                     read[row][column] = f"{names[column].rstrip(': ')}: {rows[row][column]}"
-        for column in [] if below else _over_one(rows, at):
-            read[at + 1][column] = f"{rows[at][column]}: {rows[at + 1][column]}"
+        for column in [] if below else _over_one(rows, at) or _alone(rows, at):
+            read[at + 1][column] = f"{rows[at][column].rstrip(': ')}: {rows[at + 1][column]}"
         at = below[-1] + 1 if below else at + 1
         end = at if below else end
     return read
@@ -105,17 +109,25 @@ def _over_one(rows: Sequence[Sequence[str]], at: int) -> list[int]:
     """The columns whose cell is a label that stands beside other words and over a number: "ORION CINEMA | SCREEN" over
     "The Harbour | 5". Not "Date | Total", nor what stands beside its label."""
     row, below = rows[at], rows[at + 1] if at + 1 < len(rows) else ()
-    if len(row) != len(below) or _is_label(row[0]):
+    if len(row) != len(below) or is_label(row[0]):
         return []
     return [
         column
         for column in range(1, len(row))
-        if row[column].lower().strip(" .:") in _FIELDS and not _is_label(row[column - 1]) and _has_digit(below[column])
-        and not _is_label(below[column - 1])
+        if row[column].lower().strip(" .:") in _FIELDS and not is_label(row[column - 1]) and _has_digit(below[column])
+        and not is_label(below[column - 1])
     ]  # fmt: skip
 
 
-def _is_label(cell: str) -> bool:
+def _alone(rows: Sequence[Sequence[str]], at: int) -> list[int]:
+    """[0] where a label stands by itself above one value, as on a pass's stub; not a heading above several rows."""
+    alone = [row[0] if len(row) == 1 else "" for row in rows[at : at + 3]]
+    if len(alone) < 2 or not (is_label(alone[0]) and alone[1]) or len(alone[1]) > VALUE or is_label(alone[1]):
+        return []
+    return [] if len(alone) > 2 and alone[2] and not is_label(alone[2]) else [0]
+
+
+def is_label(cell: str) -> bool:
     """Whether a cell is nothing but words of labels."""
     found = _WORD.findall(cell.lower())
     return 0 < len(found) <= 2 and found == re.findall(r"\w+", cell.lower()) and _LABELS.issuperset(found)
@@ -124,7 +136,7 @@ def _is_label(cell: str) -> bool:
 def _below(rows: Sequence[Sequence[str]], at: int) -> list[int]:
     """The rows that stand below a row of headings; [] where it is none."""
     headings = rows[at]
-    if not _may_head(headings):
+    if not _may_head(headings) and not of_trains(headings):
         return []
     found: list[int] = []
     for row in range(at + 1, len(rows)):
@@ -134,12 +146,20 @@ def _below(rows: Sequence[Sequence[str]], at: int) -> list[int]:
             found.append(row)
         elif alike or not found or row - found[-1] > BETWEEN:
             break
+    if of_trains(headings):
+        return found if sum(bool(_TIME.search(cell)) for row in found for cell in rows[row]) > len(headings) else []
     if _is_labels(headings):
         clear = _known(headings) == len(headings) or any(_has_digit(cell) for row in found for cell in rows[row])
         return found if clear else []
     # Headings of other words stand over numbers, in at least two rows that begin with a name.
     named = len(found) > 1 and (len(rows[found[0]]) > len(headings) or len(headings) > 2)
-    return found if named and all(_has_digit(cell) for row in found for cell in rows[row][1:]) else []
+    return found if named and all(_has_digit(cell) for row in found for cell in rows[row][1:] if cell) else []
+
+
+def of_trains(cells: Sequence[str]) -> bool:
+    """Whether a row names what stands in its columns by numbers: "Train no. | 4102 | 4106 | 4110"."""
+    numbers = [cell for cell in cells[1:] if _NUMBER.fullmatch(cell)]
+    return len(cells) > MANY and is_label(cells[0].rstrip(" .:")) and len(set(numbers)) == len(cells) - 1
 
 
 def _over_numbers(rows: Sequence[Sequence[str]], at: int) -> bool:
@@ -166,5 +186,5 @@ def _may_head(cells: Sequence[str]) -> bool:
     """Whether the cells of a row may be headings, by their shape: short, distinct, without numbers."""
     low = [cell.lower().strip(" .:") for cell in cells]
     plain = all(0 < len(cell) <= LONGEST and not _has_digit(cell) and not cell.endswith(":") for cell in cells)
-    distinct = len(set(low)) == len(low) or all(map(_is_label, cells))  # a pass and its stub name the same
+    distinct = len(set(low)) == len(low) or all(map(is_label, cells))  # a pass and its stub name the same
     return len(cells) > 1 and plain and distinct and not _STATES & set(low)

@@ -6,11 +6,11 @@ Lengths are in text heights wherever they are compared, so that the photo's size
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
-Row = list[list[int]]  # cells from left to right, each the indices of its texts
+from experts.gutters import Boxes, Row, gutter
+from experts.tables import aligned
 
 OVERLAP = 0.5  # of the smaller height: how far two texts of a row stand at the same height
 WIDE = 0.8  # heights: a wider gap parts two cells; between words it is 0.2 to 0.5
@@ -19,12 +19,6 @@ STEADY = 4.0  # length over height from which its slope is trusted; a "y" at its
 OBLONG = 1.5  # length over height from which a text's direction is known
 FEW = 8  # of fewer texts the skew is not looked for
 MOST_SKEW = 0.1  # rise over run; EasyOCR's boxes stand upright up to here, whatever the tilt of what they hold
-LINES = 4  # of prose on either side make columns
-FILLED = 0.78  # of its column: how far prose fills it, half the lines at least; names and dishes differ more
-LONG = 7.0  # heights: a line of prose is that long, half the lines at least, where only its shape tells
-LETTERS = 0.85  # of letters and digits: how many are letters in prose
-GOING_ON = 0.3  # of the lines of prose begin in lower case; entries of a table do not
-RAGGED = 0.6  # of its column: how far such lines fill it
 
 
 def rows_of(quads: np.ndarray, texts: Sequence[str] | None = None) -> list[Row]:
@@ -98,37 +92,6 @@ def _between(angles: np.ndarray, other: np.ndarray | float) -> np.ndarray:
     return (angles - other + np.pi) % (2 * np.pi) - np.pi
 
 
-@dataclass
-class _Boxes:
-    """Of n texts that lie level: their left and right ends `x` [n, 2], `middle` heights [n] and `height` [n], px, and
-    the texts themselves where they are known."""
-
-    x: np.ndarray
-    middle: np.ndarray
-    height: np.ndarray
-    texts: Sequence[str] | None
-
-
-@dataclass
-class _Cells:
-    """Of n cells: ends and mean height of their texts ([n] px each), and what they say where that is known."""
-
-    left: np.ndarray
-    right: np.ndarray
-    tall: np.ndarray
-    texts: list[str] | None
-
-    @classmethod
-    def of(cls, cells: list[list[int]], boxes: _Boxes) -> _Cells:
-        left, right, tall = np.array([(boxes.x[c[0], 0], boxes.x[c, 1].max(), boxes.height[c].mean()) for c in cells]).T
-        texts = None if boxes.texts is None else [" ".join(boxes.texts[i] for i in cell) for cell in cells]
-        return cls(left, right, tall, texts)
-
-    def only(self, kept: np.ndarray) -> _Cells:
-        texts = None if self.texts is None else [self.texts[k] for k in kept.tolist()]
-        return _Cells(self.left[kept], self.right[kept], self.tall[kept], texts)
-
-
 def _upright(quads: np.ndarray, texts: Sequence[str] | None) -> list[Row]:
     """rows_of texts that lie about level."""
     quads = quads.copy()
@@ -147,7 +110,8 @@ def _upright(quads: np.ndarray, texts: Sequence[str] | None) -> list[Row]:
                 row[-1].append(i)
             last = i
         rows.append(row)
-    return _columns(rows, _Boxes(x, quads[..., 1].mean(1), height, texts))
+    boxes = Boxes(x, quads[..., 1].mean(1), height, texts)
+    return aligned(_columns(rows, boxes), boxes)
 
 
 def _skew(quads: np.ndarray, height: np.ndarray) -> float:
@@ -210,9 +174,9 @@ def _chains(quads: np.ndarray, x: np.ndarray, height: np.ndarray) -> list[list[i
     return sorted(chains, key=lambda chain: (middle[chain].mean(), x[chain[0], 0]))
 
 
-def _columns(rows: list[Row], boxes: _Boxes) -> list[Row]:
+def _columns(rows: list[Row], boxes: Boxes) -> list[Row]:
     """The rows, those that two columns of prose share taken apart: the left column first, then the right one."""
-    cut = _gutter(rows, boxes)
+    cut = gutter(rows, boxes)
     if cut is None:
         return rows
     at, first, last = cut
@@ -226,58 +190,3 @@ def _columns(rows: list[Row], boxes: _Boxes) -> list[Row]:
         side.sort(key=lambda row: boxes.middle[[i for cell in row for i in cell]].mean())
     parts = (rows[:first], *sides, rows[last:])
     return [row for part in parts for row in _columns(part, boxes)]
-
-
-def _gutter(rows: list[Row], boxes: _Boxes) -> tuple[float, int, int] | None:
-    """Where prose stands on both sides of a gap that many rows share: (x of the gap, first row, row after the last)."""
-    cells = [cell for row in rows for cell in row]
-    of = np.repeat(np.arange(len(rows)), [len(row) for row in rows])  # each cell's row
-    gaps = np.flatnonzero(of[1:] == of[:-1])  # before the cell after
-    if len(gaps) < LINES - 1:
-        return None
-    flat = _Cells.of(cells, boxes)
-    left, right, tall = flat.left, flat.right, flat.tall
-    middles = (right[gaps] + left[gaps + 1]) / 2
-    _, distinct = np.unique(np.round(middles / np.median(tall)), return_index=True)
-    best, found = LINES - 1, None
-    for at in middles[distinct].tolist():
-        crossed = np.unique(of[(left < at - tall / 2) & (right > at + tall / 2)])
-        before = (left + right) / 2 < at
-        # of each row the last cell before the gap and the first one after it
-        ends = np.flatnonzero(before & ~np.append((of[1:] == of[:-1]) & before[1:], False))
-        starts = np.flatnonzero(~before & ~np.append(False, (of[1:] == of[:-1]) & ~before[:-1]))
-        bounds = np.array([-1, *crossed.tolist(), len(rows)])
-        at_ends, at_starts = np.searchsorted(of[ends], bounds), np.searchsorted(of[starts], bounds)
-        for k in np.flatnonzero(np.minimum(np.diff(at_ends), np.diff(at_starts)) > best):
-            # the row that crosses begins the next stretch: its own cell may lie on either side
-            behind = ends[of[ends] > bounds[k]], starts[of[starts] > bounds[k]]
-            sides = [side[of[side] < bounds[k + 1]] for side in behind]
-            lines = min(len(side) for side in sides)
-            if lines > best and all(_prose(flat.only(side)) for side in sides):
-                best, found = lines, (at, int(bounds[k]) + 1, int(bounds[k + 1]))
-    return found
-
-
-def _prose(cells: _Cells) -> bool:
-    """Whether they are lines of running text: they about fill their column, and are long or, where they are read, begin
-    as sentences go on, in lower case."""
-    width = cells.right - cells.left
-    filled = _rank(width, 0.5) / (_rank(cells.right, 0.9) - _rank(cells.left, 0.1))
-    shaped = filled >= FILLED and _rank(width / cells.tall, 0.5) >= LONG
-    if cells.texts is None or not (shaped or filled >= RAGGED):
-        return bool(shaped)
-    if len(set(cells.texts)) < len(cells.texts):  # a table's cells repeat, lines of text do not
-        return False
-    written = "".join(cells.texts)
-    letters = sum(c.isalpha() for c in written)
-    if letters < LETTERS * max(1, sum(c.isalnum() for c in written)):
-        return False
-    if _rank(np.array([sum(part[0].isalpha() for part in text.split()) for text in cells.texts]), 0.5) < 2:
-        return False
-    going_on = sum(text[:1].islower() for text in cells.texts)
-    return going_on >= GOING_ON * len(cells.texts) or (bool(shaped) and not any(c.islower() for c in written))
-
-
-def _rank(values: np.ndarray, share: float) -> float:
-    """The value that `share` of the values are below (np.quantile takes a hundred times as long for a few)."""
-    return float(np.sort(values)[int(share * len(values))])

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from lav2.text import amounts, entries, fields, hours, quantities, roles, sections, states
+from lav2.text import amounts, entries, fields, hours, named_fields, quantities, roles, sections, states, timetables
 from lav2.text.amounts import words
 from lav2.text.asking import OPENING
 
@@ -30,6 +30,8 @@ _ASKS_DATE = re.compile(
     r"(?: (?:from|issued|printed|made|bought|paid|purchased))?\W*",
     re.IGNORECASE,
 )
+_BEFORE = re.compile(r"\b(?:issued|made|paid)\b", re.IGNORECASE)
+_TO_COME = re.compile(r"\b(?:due|expir\w+|valid|until)\b", re.IGNORECASE)  # beside a date, or its label
 # Sums stand in rows of their own, below columns that mean something else.
 _SUM = re.compile(r"\b(?:sub)?total\b|\bamount\b|\bsum\b|\bin all\b|\btogether\b", re.IGNORECASE)
 _ASKING_CELL = (
@@ -87,7 +89,7 @@ def looked_up(rows: Sequence[Sequence[str]], question: str) -> str:
         return thing.price
     if told := amounts.priced_at(rows, question) or sections.counted(rows, question):
         return told
-    for look_up in (quantities.told, entries.told, roles.told, fields.told):
+    for look_up in (quantities.told, entries.told, roles.told, fields.told, named_fields.told, timetables.told):
         if told := look_up(rows, question):
             return told
     return (
@@ -125,6 +127,8 @@ def _date(rows: Sequence[Sequence[str]], question: str) -> str:
     if not _ASKS_DATE.fullmatch(question.strip()):
         return ""
     found = {match[0] for row in rows for match in _DATE.finditer(" ".join(row))}
+    if _BEFORE.search(question) and any(_TO_COME.search(cell) for row in rows for cell in row):
+        return ""
     return found.pop() if len(found) == 1 else ""
 
 

@@ -1,0 +1,158 @@
+"""Facts that papers name in a few ways and people ask for in many: until when something is good, when it must be paid,
+how heavy it is, which seat. Looked up where the text has one value behind such a label. No torch."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from experts.headings import labelled
+from lav2.text.asking import OPENING
+
+_MONTH = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sept?|oct|nov|dec)[a-z]*\.?"
+_DATES = (
+    r"\d{1,4}[/.-]\d{1,2}(?:[/.-]\d{2,4})?",
+    rf"\d{{1,2}}(?:st|nd|rd|th)?\.? ?{_MONTH}(?:,? ?(?:\d{{4}}|\d{{2}}))?",
+    rf"{_MONTH} ?\d{{1,2}}(?:st|nd|rd|th)?(?:,? \d{{4}})?",
+    rf"{_MONTH} ?\d{{4}}",
+    r"\d{1,2} ?/ ?\d{2,4}",
+)
+_DATE = rf"(?:(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*\.?,? )?(?:{'|'.join(_DATES)})"
+_SUM = r"(?:[A-Z]{1,3}\.? ?)?[$£€¥₩₹]? ?\d[\d.,' ]*[.,]\d\d(?: ?(?:€|EUR|kr|zł|Ft|CHF|USD|GBP))?"
+_DAY = r"(?:date|day)"
+_WHEN = rf"(?:when|what(?:'s| is)? (?:the )?{_DAY}|which {_DAY}|by when|(?:till|until|by) (?:when|what {_DAY}))"
+_WHAT = r"(?:what(?:'s|s| is)? )?(?:the |its |my |our |this )?"
+_ONE = r"(?:he|she|my \w+|the (?:holder|patient|owner|member|passenger|student|child|bearer|applicant))"
+_PAPER = r"(?:the |this )?(?:bill|receipt|invoice|order)"
+
+
+class _Fact(NamedTuple):
+    """How people ask for it, how papers name it, how its value is written, and the same where label and value stand
+    amid other words; None: it is not clear there where a value ends."""
+
+    asked: re.Pattern[str]
+    label: re.Pattern[str]
+    value: re.Pattern[str]
+    amid: re.Pattern[str] | None
+
+
+def _fact(asked: Sequence[str], label: str, value: str, amid: bool = True) -> _Fact:
+    inside = rf"(?<!\w)(?:{label})[:.]?\s+(?P<value>{value})(?!\w)"
+    forms = [rf"{OPENING}(?:{'|'.join(asked)})\W*", label, value, inside]
+    asked_for, label_of, value_of, between = (re.compile(form, re.IGNORECASE) for form in forms)
+    return _Fact(asked_for, label_of, value_of, between if amid else None)
+
+
+_FACTS = {
+    "expires": _fact(
+        [
+            rf"{_WHEN}\b.* (?:expires?|run out|goes? off|go bad)",
+            rf"{_WHEN}\b.* (?:used?|eaten|consumed?|finish(?:ed)?)(?: it| this)?(?: up)? (?:by|before|until)",
+            rf"{_WHAT}(?:expir\w+|best before|use by|best by|sell by)(?: date)?(?: is)?(?: of .*| on .*)?",
+            rf"{_WHEN} (?:is|are|will) (?:it|this|these|they|(?:the|my) [\w ]+) (?:valid|good|edible|safe)"
+            r"(?: for| to eat| until| till)?",
+        ],
+        r"(?:best (?:before|by)|use (?:before|by)|bb|exp(?:iry|ires|iration|ire)?(?: date| on)?|valid (?:un)?til+|"
+        r"valid (?:thru|through|to)|good (?:thru|through|until)|eat by|consume before)(?: end)?(?: date)?",
+        _DATE,
+    ),
+    "due": _fact(
+        [
+            rf"{_WHEN}\b(?!.*\b(?:was|were|did)\b).* (?:pay|paid|due|transfer)"
+            r"(?: (?:for )?(?:it|this|that|the (?:bill|invoice|money)))?(?: by| on| until)?",
+            rf"{_WHAT}(?:due date|payment (?:date|deadline)|deadline (?:for|of) (?:the )?payment)",
+        ],
+        r"(?:payment )?due(?: by| on| date)?|pay(?:able|ment)? by|please pay by|pay before",
+        _DATE,
+    ),
+    "weighs": _fact(
+        [
+            r"how heavy (?:is|was|are) .*|(?:how much|what) (?:does|do|did) .* weigh",
+            r"what(?:'s|s| is| was)?(?: the)? (?:net |gross |total )?weight(?: of .*)?",
+        ],
+        r"(?:net |gross |total )?(?:weight|wt)\.?",
+        r"\d+(?:[.,]\d+)? ?(?:kg|g|lbs?|oz|t|tons?)\b",
+    ),
+    "seat": _fact(
+        [
+            r"(?:what|which|whats|what's|where(?:'s| is)?)(?: is| are)?(?: my| our| the| his| her)? seats?"
+            r"(?: numbers?| no\.?)?(?: (?:do|did) (?:i|we) (?:have|get)| is (?:it|mine)| am i (?:in|on))?",
+            r"(?:my )?seat number",
+        ],
+        r"seat(?: no\.?| number)?",
+        r"\d{1,3} ?[A-Z]?|[A-Z] ?-?\d{1,3}",
+    ),
+    "born": _fact(
+        [rf"when (?:is|was) {_ONE} born", rf"{_WHAT}(?:his |her |their )?(?:date of birth|birth ?date|dob)"],
+        r"d\.?o\.?b\.?|date of birth|birth ?date|born(?: on)?|birthday",
+        _DATE,
+    ),
+    "issued": _fact(
+        [r"when (?:is|was|were) .* (?:issued|made out|written)", rf"{_WHAT}(?:issue date|date of issue)"],
+        r"date of issue|issued?(?: on| date)?|invoice date|bill date|statement date",
+        _DATE,
+    ),
+    "booking": _fact(
+        [
+            rf"(?:give me )?{_WHAT}(?:booking|confirmation|reservation)(?: (?:code|number|no\.?|reference|ref|id))?"
+            r"(?: of .*)?"
+        ],
+        r"(?:booking|confirmation|reservation|record locator|pnr)(?: (?:code|number|no\.?|reference|ref\.?|id|#))*",
+        r"(?=.*\d)[A-Z0-9-]{4,14}|[A-Z]{6}",
+    ),
+    "total": _fact(
+        [
+            r"(?:(?:how much|what)(?:'s|s| is| was)? )?(?:the |my |our )?(?:grand |final |overall )?total"
+            rf"(?: amount| price| sum| cost)?(?: (?:to pay|due|payable|(?:of|on) {_PAPER}))?(?: incl\w*\.? .*)?",
+            r"how much (?:do|did|must|should|will) (?:i|we|he|she|they) (?:(?:have|need) to )?(?:owe|pay|spend)"
+            r"(?: (?:in total|altogether|all in all|in all))?",
+            r"how much (?:is|was) (?:it|this|everything) (?:in total|altogether|all together|in all)",
+        ],
+        r"(?:(?:grand|invoice|order|bill) )?total(?: (?:due|amount|to pay|payable|price|incl\.? \w+))?"
+        r"(?: \(.*\))?(?: (?:eur|gbp|usd|chf))?|amount (?:due|payable|to pay)|balance due|to pay",
+        _SUM,
+        amid=False,
+    ),
+    "wifi": _fact(
+        [
+            r"(?:what(?:'s|s| is)?|which) (?:the )?(?:wi-?fi|wlan|network)(?: name| network)?"
+            r"(?: (?:am i (?:on|in|using|connected to)|is (?:it|this|the phone) (?:on|connected to)|do i use))?",
+            r"(?:the )?(?:wi-?fi|network)(?: network)?(?:'s)? name",
+        ],
+        r"(?:wi-?fi|wlan|network|ssid)(?: (?:network|name))*",
+        r"(?!(?:on|off|connected|yes|no|available)\b)[\w .'&-]{2,30}",
+        amid=False,
+    ),
+    "password": _fact(
+        [
+            rf"{_WHAT}(?:wi-?fi |wlan |network )?(?:password|passcode|pass ?word|pin)"
+            r"(?: (?:for|of) (?:the )?(?:wi-?fi|wlan|internet|network))?"
+        ],
+        r"(?:wi-?fi |wlan |network )?(?:password|passcode|pw)",
+        r"\S{4,24}",
+        amid=False,
+    ),
+}
+_INSIDE = re.compile(r"(?P<label>[^\W\d](?:[^\W\d]|[ .'/-]){0,30}?)(?:\s*:\s*|\s+#\s*)(?P<value>\S.*)")
+
+
+def told(rows: Sequence[Sequence[str]], question: str) -> str:
+    """What stands behind such a label; "" where the text does not say it outright, or twice.
+
+    Args:
+        rows: cells of each row of the text.
+    """
+    question = question.replace("’", "'")
+    fact = next((fact for fact in _FACTS.values() if fact.asked.fullmatch(question)), None)
+    if fact is None:
+        return ""
+    found = []
+    for row in labelled(rows):
+        fields = [(match["label"], match["value"]) for cell in row if (match := _INSIDE.fullmatch(cell))]
+        fields += [(row[0].rstrip(" :"), row[1])] if len(row) == 2 else []
+        behind = [value.strip() for label, value in fields if fact.label.fullmatch(label.strip(" .:"))]
+        values = [value for value in behind if fact.value.fullmatch(value)]
+        amid = fact.amid.finditer(" ".join(filter(None, row))) if fact.amid else ()
+        found += values or [match["value"].strip() for match in amid]
+    return found[0] if len(set(found)) == 1 else ""
