@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from experts.headings import is_label
+from experts.headings import STATES, is_label
 
 Row = list[list[int]]  # cells from left to right, each the indices of its texts
 
@@ -95,7 +95,7 @@ def _facts(rows: Sequence[Row], boxes: Boxes) -> Gutter | None:
         return None
     cells = [[(" ".join(boxes.texts[i] for i in cell), float(boxes.x[cell[0], 0])) for cell in row] for row in rows]
     tall = float(np.median(boxes.height))
-    for read in (_with_colon, _stacked):
+    for read in (_with_values, _stacked):
         for at, row in enumerate(cells):
             if len(row) < 2 or row[0][0].rstrip().endswith(":"):
                 continue
@@ -113,18 +113,22 @@ def _beside(line: Sequence[tuple[str, float]], edge: float, width: float) -> tup
     return (left, right) if not right or line[len(left)][1] < edge + width else None
 
 
-def _with_colon(lines: Iterable[tuple[list[str], list[str]] | None]) -> tuple[int, int]:
-    """(how many lines belong to it, how many of them have a fact): one cell at most, and a label with its value."""
-    facts, besides, end = 0, 0, 0
+def _with_values(lines: Iterable[tuple[list[str], list[str]] | None]) -> tuple[int, int]:
+    """(how many lines belong to it, how many of them have a fact): one cell at most, and a label with its value. Labels
+    end with a colon or, most of them, are known; no two are the same."""
+    labels: list[str] = []
+    besides, known, end = 0, 0, 0
     for at, line in enumerate(lines):
         if line is None or len(line[0]) > 1 or len(line[1]) not in (0, 2):
             break
-        labelled = bool(line[1]) and line[1][0].rstrip().endswith(":")
-        if line[1] and not labelled and not (facts and is_label(line[1][0])):
+        label = line[1][0].strip() if line[1] else ""
+        sure = label.endswith(":") or is_label(label)
+        if label and (label in labels or label[0].isdigit() or not (sure or known > len(labels) - known)):
             break
-        facts, besides = facts + bool(line[1]), besides + bool(line[0])
-        end = at + 1 if line[1] else end
-    return end, facts if besides > 1 else 0
+        labels += [label] if label else []
+        known, besides = known + sure, besides + bool(line[0])
+        end = at + 1 if label else end
+    return end, len(labels) if besides > 1 and 3 * known >= 2 * len(labels) else 0
 
 
 def _stacked(lines: Iterable[tuple[list[str], list[str]] | None]) -> tuple[int, int]:
@@ -136,12 +140,16 @@ def _stacked(lines: Iterable[tuple[list[str], list[str]] | None]) -> tuple[int, 
             break
         if line[0] and is_label(line[0][0]) and (at or not _WHOSE.match(line[0][0])):
             break
-        if line[1] and is_label(line[1][0]) == bool(len(right) % 2):
+        if line[1] and _labels(line[1][0]) == bool(len(right) % 2):
             break
         right += [(at, line[1][0])] if line[1] else []
         besides += bool(line[0]) and not is_label(line[0][0])
     pairs = len(right) // 2
     return (right[2 * pairs - 1][0] + 1, pairs + 1) if pairs > 1 and besides > 2 else (0, 0)
+
+
+def _labels(cell: str) -> bool:
+    return is_label(cell) and cell.lower().strip(" .:") not in STATES
 
 
 def _prose_or_blocks(rows: Sequence[Row], boxes: Boxes) -> Gutter | None:

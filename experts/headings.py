@@ -13,28 +13,29 @@ _WORD = re.compile(r"[a-z]+")
 # Words of labels and headings of columns.
 _LABELS = frozenset(_WORD.findall(
     "account adult adults afternoon age aisle amount apr april area arr arrival arrive arrives article aug august "
-    "author balance bank bar batch bay bed best birth boarding booking born brand by card carriage cashier cat "
-    "category cell charge child children city class client club coach code color colour company confirmation contact "
-    "cost country course cover currency customer date day days dec december delay delivered delivery dep depart "
-    "department departs departure departures dept description dest destination detail details discount dish distance "
-    "doctor door doors dose driver due duration email employee end ends entry evening event examination expected "
-    "expires expiry fare fasting fax feb february fee film flight floor flug for form fri friday from full gate "
-    "gender goals grade gross group guest guests half height holder holidays home hour hours id in invoice issued "
-    "item items jan january job jul july jun june kitchen km label lap laps large last lesson level line litres "
-    "location lunch made mar march may meals medium member method min mins minutes mobile model mon monday month "
-    "monthly morning name names net no note notes nov november nr number oct october of off office on open opened "
-    "opens order ordered origin out owner page paid parcel passenger patient pay payment pcs per period person phone "
-    "piece pieces place places plan plat platform player players points pos position post premium price prices "
-    "product program pump qty quantity race rank rate reading ref reference reg remarks rent reservation result "
-    "return ride role room round route row sales sat saturday score screen seat section sender sep september seq "
-    "serial series service session sex shelf shift ship show shows since single size small sort standard start starts "
-    "state station status stop stops street subject subtotal sum summer sun sunday table tariff tax teacher team tel "
-    "term terminal thu thurs thursday ticket till time times title to today tooth total track train treatment tue "
-    "tues tuesday type unit units until use valid value vat vehicle via volume wed wednesday week weekday weekdays "
-    "weekend weekends weekly weight what when where who winter year yearly zip zone"
+    "author balance bank bar batch bay bed best birth boarding booking born brand by card carriage carrier cashier "
+    "cat category cell charge child children city class client club coach code color colour company confirmation "
+    "contact cost country courier course cover currency customer date day days dec december delay delivered delivery "
+    "dep depart department departs departure departures dept description dest destination detail details discount "
+    "dish distance doctor door doors dose driver due duration email employee end ends entry evening event "
+    "examination expected expires expiry fare fasting fax feb february fee film flight floor flug for form fri "
+    "friday from full gate gender goals grade gross group guest guests half height holder holidays home hour hours "
+    "id in invoice issued item items jan january job jul july jun june kitchen km label lap laps large last lesson "
+    "level line litres location lunch made mar march may meals medium member method min mins minutes mobile model "
+    "mon monday month monthly morning name names net no note notes nov november nr number oct october of off office "
+    "on open opened opens order ordered origin our out owner page paid parcel passenger patient pay payment pcs per "
+    "period person phone piece pieces place places plan plat platform player players points pos position post "
+    "premium price prices product program pump qty quantity race rank rate reading ref reference reg remarks rent "
+    "reservation result return ride role room round route row sales sat saturday score screen seat section sender "
+    "sep september seq serial series service session sex shelf shift ship shipped show shows signature since single "
+    "size small sort standard start starts state station status stop stops street subject subtotal sum summer sun "
+    "sunday table tariff tax teacher team tel term terminal terms thu thurs thursday ticket till time times title to "
+    "today tooth total track train treatment tue tues tuesday type unit units until use valid value vat vehicle via "
+    "volume wed wednesday week weekday weekdays weekend weekends weekly weight what when where who winter year "
+    "yearly your zip zone"
 ))  # fmt: skip
 # What stands in cells below headings, and is none.
-_STATES = frozenset(
+STATES = frozenset(
     _WORD.findall("closed on off yes no free open none paid unpaid done cancelled delayed late included")
 )
 # Labels that tickets and passes have above a number, beside other words.
@@ -120,17 +121,22 @@ def _over_one(rows: Sequence[Sequence[str]], at: int) -> list[int]:
 
 
 def _alone(rows: Sequence[Sequence[str]], at: int) -> list[int]:
-    """[0] where a label stands by itself above one value, as on a pass's stub; not a heading above several rows."""
-    alone = [row[0] if len(row) == 1 else "" for row in rows[at : at + 3]]
-    if len(alone) < 2 or not (is_label(alone[0]) and alone[1]) or len(alone[1]) > VALUE or is_label(alone[1]):
+    """[0] where a label stands by itself above one value, as on a pass's stub; not a heading above several rows. Of two
+    signs ("STOP" above "EXIT") none is: there are other labels with values, or the value is a number."""
+    label, value, after = [rows[k][0] if k < len(rows) and len(rows[k]) == 1 else "" for k in range(at, at + 3)]
+    if not (is_label(label) and value) or len(value) > VALUE or is_label(value) or label.lower() in STATES:
         return []
-    return [] if len(alone) > 2 and alone[2] and not is_label(alone[2]) else [0]
+    if after and not is_label(after):
+        return []
+    others = is_label(after) or (at > 1 and all(map(is_label, rows[at - 2])))
+    return [0] if others or _has_digit(value) else []
 
 
 def is_label(cell: str) -> bool:
-    """Whether a cell is nothing but words of labels."""
-    found = _WORD.findall(cell.lower())
-    return 0 < len(found) <= 2 and found == re.findall(r"\w+", cell.lower()) and _LABELS.issuperset(found)
+    """Whether a cell is nothing but words of labels; a full stop at its end is read as "_" at times."""
+    low = cell.lower().rstrip("_ ")
+    found = _WORD.findall(low)
+    return 0 < len(found) <= 2 and found == re.findall(r"\w+", low) and _LABELS.issuperset(found)
 
 
 def _below(rows: Sequence[Sequence[str]], at: int) -> list[int]:
@@ -187,4 +193,4 @@ def _may_head(cells: Sequence[str]) -> bool:
     low = [cell.lower().strip(" .:") for cell in cells]
     plain = all(0 < len(cell) <= LONGEST and not _has_digit(cell) and not cell.endswith(":") for cell in cells)
     distinct = len(set(low)) == len(low) or all(map(is_label, cells))  # a pass and its stub name the same
-    return len(cells) > 1 and plain and distinct and not _STATES & set(low)
+    return len(cells) > 1 and plain and distinct and not STATES & set(low)

@@ -89,7 +89,7 @@ def _below(rows: Sequence[Row], heads: _Heads, boxes: Boxes) -> list[_Line]:
         if placed is None or (len(row) == 1 and all(len(line.read) == 1 for line in found[-NOTES:])):
             break
         found.append(_Line(row, placed))
-    gaps = any(not cell for line in found for cell in line.cells)
+    gaps = any(line.read != line.cells for line in found)
     enough = 1 if heads.sure else ROWS
     return found if gaps and sum(len(line.read) > 1 for line in found) >= enough else []
 
@@ -98,13 +98,12 @@ def _placed(row: Row, ends: np.ndarray, numbered: bool, boxes: Boxes) -> Row | N
     """The cells by column; None where one stands across two, or two stand in one: that of the rows' names apart."""
     placed: Row = [[] for _ in ends]
     centres, loose = ends.mean(1), -1
-    for number, cell in enumerate(row):
-        left, right = boxes.x[cell[0], 0], boxes.x[cell, 1].max()
-        over = np.minimum(ends[:, 1], right) - np.maximum(ends[:, 0], left)
-        covered = np.flatnonzero(over > 0.5 * np.minimum(ends[:, 1] - ends[:, 0], right - left))
+    for number, cell in enumerate(_apart(row, ends, boxes)):
+        covered = _covered(cell, ends, boxes)
         if len(covered) > 1 and len(row) > 1:
             return None
-        column = int(covered[0]) if len(covered) else int(np.abs(centres - (left + right) / 2).argmin())
+        middle = (boxes.x[cell[0], 0] + boxes.x[cell, 1].max()) / 2
+        column = int(covered[0]) if len(covered) else int(np.abs(centres - middle).argmin())
         if placed[column] and column == loose:  # "Ferrensee | dep" names one row
             placed[0], placed[column] = placed[0] + placed[column], []
         if placed[column]:
@@ -112,6 +111,29 @@ def _placed(row: Row, ends: np.ndarray, numbered: bool, boxes: Boxes) -> Row | N
         loose = column if numbered and number == 1 and not len(covered) else loose
         placed[column] = cell
     return placed
+
+
+def _apart(row: Row, ends: np.ndarray, boxes: Boxes) -> Row:
+    """The cells, those taken apart whose texts stand under headings of their own: a date close to a time."""
+    found: Row = []
+    for cell in row:
+        columns = [_covered([text], ends, boxes).tolist() for text in cell]
+        clear = len(_covered(cell, ends, boxes)) > 1 and all(len(one) == 1 for one in columns)
+        last = None
+        for text, one in zip(cell, columns, strict=True):
+            if found and last is not None and (not clear or one == last):
+                found[-1] = [*found[-1], text]
+            else:
+                found.append([text])
+            last = one
+    return found
+
+
+def _covered(cell: Sequence[int], ends: np.ndarray, boxes: Boxes) -> np.ndarray:
+    """The columns that a cell stands under with half of it, or under half of whose headings it stands."""
+    left, right = boxes.x[cell[0], 0], boxes.x[cell, 1].max()
+    over = np.minimum(ends[:, 1], right) - np.maximum(ends[:, 0], left)
+    return np.flatnonzero(over > 0.5 * np.minimum(ends[:, 1] - ends[:, 0], right - left))
 
 
 def _with_gaps(lines: Sequence[_Line], boxes: Boxes) -> list[Row]:

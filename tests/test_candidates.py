@@ -207,23 +207,6 @@ def test_the_chance_of_a_candidate_weighs_the_words_of_the_answer(model):
     assert max(weights := weighing.likely(asked, "Is it red?").answers, key=weights.get) == "Yes"
 
 
-def test_the_colour_of_a_kinds_surest_box_weighs_where_its_colour_is_asked():
-    boxes = np.array([[0, 0, 9, 9], [20, 0, 40, 20], [50, 50, 60, 60]], np.float32)
-    found = Detections(boxes, np.array([0.6, 0.9, 0.2], np.float32), ("cat", "cat", "bus"), 0.1, "d",
-                       ("cat", "bus", "dog"), (80, 80), 0.5, ("white", "brown or black", "red"))  # fmt: skip
-    said = lambda question: list(weighing.likely({"detection": found}, question).answers)  # noqa: E731
-    assert said("What colour is the cat?") == ["Brown", "Black"] == said("and what is the color of this cat")
-    assert said("What color is the bus?") == ["Red"]
-    assert said("What colour is it?") == ["Brown", "Black"]  # only cats are sure
-    for other in ("What colour is the cat's collar?", "What color is the big cat?", "What colour is the dog?",
-                  "Is the cat brown?", "What colour is the cat on the left?"):  # fmt: skip
-        assert said(other) == []
-    asked = "What colour is the cat?"
-    likely = {"caption": Caption("a cat", 0.0, "toy", (), (("brown", 0.99),), asked), "detection": found}
-    weights = weighing.likely(likely, asked).answers
-    assert weights["Brown"] > weighing.BIAS * np.log(0.99 / weighing.UNTOLD)  # of both the more
-
-
 def test_a_likely_answer_is_lifted_as_long_as_the_answer_goes_on_like_it():
     likely = [RowBias([Bias([2, 3, 2], 5.0), Bias([2, 2], 3.0)]), RowBias([Bias([2, 3], 5.0)]), RowBias()]
     choice = SequenceSampler(Sampling(temperature=0.0), [0], [[1], [1], [1]], likely)
@@ -260,33 +243,6 @@ def test_which_of_several_kinds_it_is_the_surest_box_of_them_weighs():
     for other in ("What is the animal doing?", "What is this?", "What vehicle is this?"):
         assert grounding.filter_for_question(found, other).labels == ("person",)
         assert weighing.likely({"detection": found}, other).answers == {}
-
-
-@pytest.mark.parametrize(
-    "question, said",
-    [
-        ("How many people are there?", ["Six"]),
-        ("how many persons can you see in the photo", ["Six"]),
-        ("How many dogs?", []),  # a faint one: mostly there are several
-        ("How many cats are there?", ["None"]),  # not even a faint one
-        ("How many people are on the beach?", ["Six"]),
-        ("how many people are walking along the street", ["Six"]),
-        ("How many people are wearing a hat?", []),  # boxes do not tell who does
-        ("How many people on the bench have bags?", []),
-        ("How many women are there?", []),  # nor who is a woman
-        ("How many big dogs are there?", []),
-        ("Are there people?", []),
-    ],
-)
-def test_the_number_of_boxes_weighs_where_a_kind_is_counted(question, said):
-    boxes = np.array([[10 * i, 0, 10 * i + 9, 9] for i in range(7)], np.float32)
-    found = Detections(boxes, np.array([0.9] * 6 + [0.2], np.float32), ("person",) * 6 + ("dog",), 0.1, "d",
-                       ("person", "dog", "cat"), (80, 80), 0.5)  # fmt: skip
-    weights = weighing.likely({"detection": found}, question).answers
-    assert list(weights) == said
-    assert all(
-        w == pytest.approx(weighing.BIAS * np.log(weighing.COUNT_RIGHT / weighing.UNTOLD)) for w in weights.values()
-    )
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ Words: B batch, N image tokens, C their width, H hidden width, A answers.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -22,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lav2.captioning import layers
+from lav2.captioning import layers, worn
 from lav2.captioning.reranker import pooled
 from lav2.captioning.scenes import WordChance
 from lav2.captioning.seen_words import gains, weighed
@@ -97,11 +98,14 @@ class CandidateModel(nn.Module):
         words = torch.tensor(self.places(question), dtype=torch.long, device=photo.device)
         twice, starts = words.repeat(2), words.new_tensor([0, len(words)])
         seen, blind = self(twice, starts, torch.stack([photo, torch.zeros_like(photo)]))
-        log_odds = seen
-        if gain is not None and self._named[int(seen.argmax())]:
+        log_odds, may_be = seen, worn.asked(question)
+        if gain is not None and (self._named[int(seen.argmax())] or may_be):
             together = weighed(seen, blind, gain.to(seen))
             log_odds = torch.where(self._named.to(seen.device), together, together.minimum(seen))
         chances = log_odds.sigmoid()
+        if may_be:
+            fits = torch.tensor(worn.fits(self.answers, may_be), device=log_odds.device)
+            chances = log_odds.where(fits, -math.inf).softmax(0).nan_to_num()  # one of them
         found = zip(*(part.tolist() for part in chances.topk(min(MAX_CANDIDATES, len(chances)))), strict=True)
         return tuple((_worded(self.answers[at]), chance) for chance, at in found if chance >= LEAST_CHANCE)
 

@@ -138,7 +138,9 @@ _GENDER = re.compile(
 )
 _IS_ONE = re.compile(
     rf"{OPENING}(?:is|was) (?:this|that|it|he|she|(?:the|this|that) (?:person|child|kid|baby|one)) "
-    rf"(?:{_MAN.format('man')}|{_WOMAN.format('woman')})\W*",
+    rf"(?:{_MAN.format('man')}|{_WOMAN.format('woman')})\W*|"
+    rf"{OPENING}(?:are|were) (?:(?:the|these|those|both|all)(?: (?:the|two|three))? )?(?:people|they|these|those|"
+    r"[a-z]+ers) (?:all |both )?(?:(?P<men>men|males?|boys|guys)|women|females?|girls|ladies)\W*",
     re.IGNORECASE,
 )
 _YOUNG, _GROWN = r"(?:an? )?(?P<{}>child|kid|baby|boy|girl)", r"(?:an? )?(?P<{}>adult|grown[ -]?up|man|woman)"
@@ -201,7 +203,7 @@ def chosen(question: str, number: Number) -> Answers:
     if _GENDER.fullmatch(question):
         return _man_or_woman(number, "male", "female")
     if asked := _IS_ONE.fullmatch(question):
-        return _man_or_woman(number, *(("yes", "no") if asked["man"] else ("no", "yes")))
+        return _man_or_woman(number, *(("yes", "no") if asked["man"] or asked["men"] else ("no", "yes")))
     return ()
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from lav2.captioning import choices
+from lav2.captioning import choices, predicates
 from lav2.captioning.choices import Answers, chance, either
 from lav2.text.asking import OPENING, PHOTO
 
@@ -139,7 +139,10 @@ class PhotoScene:
             return self._whether(bool(asked["rain"]), bool(asked["dry"]))
         if asked := _THERE.fullmatch(question):
             return self._there(asked["thing"].lower())
-        return choices.chosen(question, self._number)
+        if told := choices.chosen(question, self._number):
+            return told
+        share = predicates.whether(question, self._likelier, self.people)
+        return () if share is None else _yes(share)
 
     def _inside(self) -> float:
         return chance(IS_INSIDE, self._number(INSIDE) - self._number(OUTSIDE))
@@ -166,11 +169,13 @@ class PhotoScene:
 
     def _there(self, thing: str) -> Answers:
         forms = {thing, thing.removesuffix("s"), thing.removesuffix("es"), f"{thing}s"}
-        known = [self.words[form] for form in forms if form in self.words]
-        if not known:
-            return ()
-        likelier = max((word.chance + 1e-4) / word.share for word in known)
-        return _yes(chance(IS_THERE, math.log(likelier)))
+        known = [value for form in forms if (value := self._likelier(form)) is not None]
+        return _yes(chance(IS_THERE, math.log(max(known)))) if known else ()
+
+    def _likelier(self, word: str) -> float | None:
+        """How many times likelier a word is than on all photos; None: it is not known."""
+        told = self.words.get(word)
+        return told and (told.chance + 1e-4) / told.share
 
 
 def _yes(share: float) -> Answers:

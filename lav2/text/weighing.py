@@ -14,8 +14,7 @@ from typing import NamedTuple
 
 from experts.evidence import Detections, Evidence, OcrLines
 from experts.prompt_block import text_rows
-from experts.render import numbered
-from lav2.text import amounts, claims, grounding, lookups, proofs, sections
+from lav2.text import amounts, box_colours, claims, counts, grounding, lookups, proofs, sections
 from lav2.text.asking import OPENING, PHOTO, asks_of_several
 
 # An answer, or what may follow where the model has written the first part by itself.
@@ -69,29 +68,14 @@ CANNOT_READ = "I cannot read the text in the photo."
 # Of a likely answer: the share of its chance, against that of an answer which is not told, in the logit of each token.
 BIAS, UNTOLD = 2.0, 0.05
 READ = 1.0  # the same of words that a reader of texts tells, chosen on held-out documents (docs/LOG.md)
-COLOURS_RIGHT = (0.69, 0.14)  # how often a box's first and second colour is right (docs/detector.md)
-COUNT_RIGHT = 0.4  # how often the number of boxes is what people answer (docs/LOG.md)
 SURE = 0.95  # how often arithmetic on prices is right (docs/LOG.md)
 VERDICT = 2.0  # share of a verdict's log-odds in its logit, chosen on held-out documents (docs/LOG.md)
 LOOKED_UP = 0.998  # how often what is looked up in made-up documents is right; of written ones 330 of 353 (docs/LOG.md)
 
-_COLOUR = re.compile(
-    rf"{OPENING}what(?:'s| is| are)?(?: the)? colou?rs? (?:is|are|of)"
-    r"(?: (?:the|this|that|these|those|a|an))? ([\w ]+?)\W*",
-    re.IGNORECASE,
-)
 _WORN = re.compile(
     rf"{OPENING}what(?:'s|s| is) (?:he|she|(?:the|this|that) "
     r"(?:man|woman|boy|girl|person|guy|lady|kid|child|baby|player|rider|skier|skater|surfer))"
     rf"(?: (?:wearing|dressed in)(?: (?:in|on) (?:the|this) {PHOTO}| today| here)?| in the {PHOTO} wearing)\W*",
-    re.IGNORECASE,
-)
-# "How many dogs are there", "... on the grass", "... running"; not what boxes do not tell: big ones, who wears a hat.
-_COUNT = re.compile(
-    r"(?!.*\b(?:with|without|who|have|has|had|wearing|holding|riding|carrying|using)\b)"
-    rf"{OPENING}how many ([\w ]+?)"
-    r"(?: (?:is|are|there|here|(?:can|do) (?:you|i|we) see|shown|seen|visible|pictured))*"
-    r"(?: (?:\w+ing|in|on|at|near|by|behind|beside|under|inside|outside|along|around|of|next to)\b.*)?\W*",
     re.IGNORECASE,
 )
 _WRITING = r"(?:numbers?|names?|words?|letters?|texts?|writing|lettering)"
@@ -132,11 +116,14 @@ def likely(
         return Likely({prices.begins: _weight(SURE)} if prices.begins else {})
     if said := lookups.looked_up(rows, question):
         return Likely(whole={said: BIAS * math.log(LOOKED_UP / (1 - LOOKED_UP))})
-    candidates = grounding.candidates_for(evidence, question)
+    candidates = box_colours.weighed(grounding.candidates_for(evidence, question), evidence, question)
+    counted = counts.likely(evidence, question)
+    if any(said in ("Yes", "No") for said, _ in counted):
+        candidates = ()  # people ask of what is there
     weights, whole = _of_candidates(candidates)
     surest = max((chance for _, chance in candidates), default=0.0)
     of_group = [pair for pair in _of_group(evidence, question) if pair[1] >= surest]  # a faint dog is no lion
-    for said, chance in (*_count(evidence, question), *_colours(evidence, question), *of_group):
+    for said, chance in (*counted, *of_group):
         weights[said] = max(weights.get(said, 0.0), _weight(chance))
     weights |= _worn(evidence, question)
     read = {text: chance for text, chance in told.answers} | {ABSENT: told.none}
@@ -178,16 +165,6 @@ def _odds(chance: float) -> float:
     return max(0.0, math.log(inside / (1 - inside)))
 
 
-def _count(evidence: Mapping[str, Evidence], question: str) -> list[tuple[str, float]]:
-    """The number of boxes of the one kind that a question counts; nothing of "women", who are not told apart."""
-    asked = _COUNT.fullmatch(question.strip())
-    kinds = _named(asked[1]) if asked else []
-    if not asked or not kinds or (kinds == ["person"] and asked[1].lower() not in grounding.ANYBODY):
-        return []
-    number = grounding.counted(evidence, kinds[0])
-    return [] if number is None else [(grounding.number(number).capitalize() if number else "None", COUNT_RIGHT)]
-
-
 def _of_group(evidence: Mapping[str, Evidence], question: str) -> list[tuple[str, float]]:
     """The kinds that boxes tell where a question asks for the right one (claims.group_asked): "Dog", "A dog"."""
     group, found = claims.group_asked(question), _boxes(evidence, question)
@@ -202,11 +179,6 @@ def _of_group(evidence: Mapping[str, Evidence], question: str) -> list[tuple[str
     return [(write(kind).capitalize(), chance) for kind, chance in surest.items() for write in written]
 
 
-def _named(words: str) -> list[str]:
-    """The kind of object that `words` name as a whole: of "dogs", not of "big dogs"; [] where they name none."""
-    return [kind for word, kind in claims.asked_words(words) if word == words.lower()]
-
-
 def _worn(evidence: Mapping[str, Evidence], question: str) -> dict[Said, float]:
     """The colour of the only person's clothes, behind the article, where a question asks what that person wears. Not
     brown, which skin and hair are too."""
@@ -217,7 +189,7 @@ def _worn(evidence: Mapping[str, Evidence], question: str) -> dict[Said, float]:
     colour = found.colours[people[0]] if found and sure and found.colours else ""
     unsure = not colour or " or " in colour or colour == "brown"
     said: Said = "An orange" if colour == "orange" else ("A", f" {colour}")
-    return {} if unsure else {said: _weight(COLOURS_RIGHT[0])}
+    return {} if unsure else {said: _weight(box_colours.COLOURS_RIGHT[0])}
 
 
 def _boxes(evidence: Mapping[str, Evidence], question: str) -> Detections | None:
@@ -225,19 +197,3 @@ def _boxes(evidence: Mapping[str, Evidence], question: str) -> Detections | None
     found = evidence.get("detection")
     found = found and grounding.filter_for_question(found, question)
     return found if isinstance(found, Detections) else None
-
-
-def _colours(evidence: Mapping[str, Evidence], question: str) -> list[tuple[str, float]]:
-    """The colours that its surest box tells, with their chances, of the kind that a question asks the colour of."""
-    detections, asked = evidence.get("detection"), _COLOUR.fullmatch(question.strip())
-    if not isinstance(detections, Detections) or not asked:
-        return []
-    kinds = _named(asked[1])
-    if asked[1].lower() == "it":
-        sure = set(detections.only(detections.confidence >= detections.sure).labels)
-        kinds = list(sure - {"person"}) if len(sure) == 1 else []
-    items = [item for item in numbered({"detection": detections}) if item.text in kinds]
-    if len(kinds) != 1 or not items:
-        return []
-    told = [colour.capitalize() for colour in items[0].colour.split(" or ")] if items[0].colour else []
-    return list(zip(told, COLOURS_RIGHT, strict=False))
