@@ -217,12 +217,15 @@ def test_a_row_with_a_unit_for_its_name_makes_a_list_unclear():
         ("old price", "$5.50"),
         ("what was the original price?", "$5.50"),
         ("What does it cost?", ""),
+        ("what was the price before the deal", "$5.50"),
+        ("how much is the oat drink now?", "$3.99"),
+        ("sale price", "$3.99"),
         ("what did it cost before tax", ""),
     ],
 )
-def test_what_something_cost_before_is_looked_up(question, price):
-    assert amounts.before([["Oat drink"], ["Was $5.50", "NOW $3.99"]], question) == price
-    assert amounts.before([["Was 5.50"], ["Was 4.50"]], question) == ""
+def test_what_something_cost_before_and_costs_now_is_looked_up(question, price):
+    assert amounts.before_and_now([["Oat drink"], ["Was $5.50", "NOW $3.99"]], question) == price
+    assert amounts.before_and_now([["Was 5.50"], ["Was 4.50"]], question) == ""
 
 
 @pytest.mark.parametrize(

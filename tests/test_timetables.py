@@ -31,6 +31,10 @@ STOPS = [["Harbour", "Museum", "Zoo"], ["7:00 am", "7:12 am", "7:30 am"], ["2:00
         (TRAINS, "Does train 4106 stop in Bern", "Yes, 7:19."),
         (BUSES, "i take the 9:05 at the market, when am i at the hospital", "9:20"),
         (BUSES, "when does the 8:05 bus get to School Lane?", "8:31"),
+        (BUSES, "when does the first bus leave the hospital", "8:20"),
+        (BUSES, "I need the time of the last bus from Market.", "16:35"),
+        (TRAINS, "when is the last train to Ferrensee?", "13:44"),
+        ([*BUSES, ["Zoo", "9 41", "17 10"]], "what time does the 8:05 get to the hospital", "8:20"),  # another width
         (STOPS, "when does the 2:00 bus reach the zoo?", "2:30 pm"),
     ],
 )
@@ -43,7 +47,7 @@ def test_the_column_of_a_run_answers(rows, question, answer):
     [
         (TRAINS, "when does the 8:00 get to Guldental?"),  # there is no such run
         (TRAINS, "when does train 4110 arrive in Bern?"),  # it does not stop there
-        (TRAINS, "when does the last train get to Guldental?"),
+        (TRAINS, "how long does the last train take to Guldental?"),
         (TRAINS, "How much is a ticket to Guldental?"),
         (BUSES, "when does the 8:05 bus get to the airport?"),
         ([["Mon", "9:00", "17:00"], ["Tue", "9:00", "18:00"]], "when does it close on Tue"),

@@ -149,16 +149,44 @@ _SAME = {
                  ("child", "children", "kid"), ("senior", "pensioner"))
     for word in same
 }  # fmt: skip
+_DEAL = r"(?: the (?:deal|discount|sale|offer|reduction|promotion))?"
 _BEFORE = re.compile(
     rf"{OPENING}(?:(?:how much|what) (?:was|did) (?:it|this|that|the [a-z]+)(?: cost)? "
-    r"(?:before|originally|previously)|"
-    r"(?:what(?:'s|s| is| was) )?(?:the )?(?:old|original|previous|regular|former|earlier) price|price before)\W*",
+    rf"(?:before{_DEAL}|originally|previously)|"
+    r"(?:what(?:'s|s| is| was) )?(?:the )?(?:old|original|previous|regular|former|earlier) price|"
+    rf"(?:what(?:'s| was) the )?price before{_DEAL})\W*",
     re.IGNORECASE,
 )
-_WAS = re.compile(
-    r"\b(?:was|before|old price|original price|regular price|instead of|rrp)[^\w$£€]{1,3}"
-    r"(?P<price>[$£€]? ?\d{1,4}(?:[.,]\d{2})(?: ?(?:€|EUR|kr))?)(?!\w)", re.IGNORECASE
-)  # fmt: skip
+_NOW = re.compile(
+    rf"{OPENING}(?:how much (?:is|does)|what (?:is|does)|what's) (?:it|this|that|they|(?:the|these) [\w ]+?)(?: cost)? "
+    r"(?:now|today|at the moment)\W*|"
+    rf"{OPENING}(?:what(?:'s|s| is) )?(?:the )?(?:new|current|sale|reduced|discounted|offer) price(?: now)?\W*",
+    re.IGNORECASE,
+)
+_ONE_PRICE = r"(?:(?:[$£€]|[A-Z]{1,3}\.?) ?)?\d{1,4}[.,]\d{2}(?: ?(?:€|EUR|kr))?(?!\w)"
+_LABEL_BEFORE = r"(?:was|before|old price|original price|regular price|instead of|rrp)"
+_WAS = re.compile(rf"\b(?i:{_LABEL_BEFORE})[^\w$£€]{{1,3}}(?P<price>{_ONE_PRICE})")
+_IS_NOW = re.compile(rf"\b(?i:now|new price|sale price|offer|today)[^\w$£€]{{1,3}}(?P<price>{_ONE_PRICE})")
+
+
+def before_and_now(rows: Sequence[Sequence[str]], question: str) -> str:
+    """The one price that something had before, or has now, where a question asks for that and the text has both sorts;
+    "" where it has none, or several."""
+    lines = [" ".join(row) for row in rows]
+    if _BEFORE.fullmatch(question):
+        found = {match["price"] for line in lines for match in _WAS.finditer(line)}
+    elif _NOW.fullmatch(question):
+        found = {match["price"] for line in lines for match in _IS_NOW.finditer(line)}
+        was = [line for line in lines if _WAS.search(line)]
+        if not found and len(was) == 1:  # "Was 79,99 | 64,99"
+            found = set(re.findall(_ONE_PRICE, _WAS.sub(" ", was[0])))
+    else:
+        return ""
+    return found.pop() if len(found) == 1 else ""
+
+
+def _alike(found: set[str]) -> set[str]:
+    return {_SAME.get(word, word) for word in found} - {"s"}
 
 
 def price_of(rows: Sequence[Sequence[str]], question: str) -> Priced | None:
@@ -181,20 +209,6 @@ def price_of(rows: Sequence[Sequence[str]], question: str) -> Priced | None:
     if not found:  # "How much is a men's haircut?" of "Gents cut"
         found = [thing for thing in things if _alike(asked) <= _alike(words(thing.name))]
     return found[0] if asked and len(found) == 1 else None
-
-
-def before(rows: Sequence[Sequence[str]], question: str) -> str:
-    """The one price that something had before; "" where the text has none, or several."""
-    found = (
-        {match["price"] for row in rows for match in _WAS.finditer(" ".join(row))}
-        if _BEFORE.fullmatch(question)
-        else ()
-    )
-    return found.pop() if len(found) == 1 else ""
-
-
-def _alike(found: set[str]) -> set[str]:
-    return {_SAME.get(word, word) for word in found} - {"s"}
 
 
 def priced_at(rows: Sequence[Sequence[str]], question: str) -> str:

@@ -82,7 +82,7 @@ def looked_up(rows: Sequence[Sequence[str]], question: str) -> str:
     """
     if told := hours.answered(rows, question) or states.told(rows, question):
         return told
-    if told := amounts.before(rows, question):
+    if told := amounts.before_and_now(rows, question):
         return told
     thing = amounts.price_of(rows, question)
     if thing:

@@ -4,6 +4,7 @@ torch."""
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -11,19 +12,25 @@ from experts.headings import of_trains
 from lav2.text.amounts import words
 from lav2.text.asking import OPENING
 
-_TIME = re.compile(r"(?<![\w:.])(\d{1,2})[:.h](\d{2})(?![\w:]|\.\d)(?: ?([ap])\.?m\b\.?)?", re.IGNORECASE)
+_TIME = re.compile(r"(?<![\w:.])(\d{1,2})[:.h ](\d{2})(?![\w:]|\.\d)(?: ?([ap])\.?m\b\.?)?", re.IGNORECASE)
 _NUMBER = re.compile(r"(?<![\w:.])[A-Z]{0,4} ?\d{1,5}(?![\w:.])", re.IGNORECASE)
-_WHEN = re.compile(rf"(?=.*\b(?:when|(?:what|which) time|how late)\b){OPENING}.*", re.IGNORECASE)
+_WHEN = re.compile(
+    rf"(?=.*\b(?:when|(?:what|which) time|how late|(?:first|last|latest|earliest) (?:bus|train|tram|ferry|boat))\b)"
+    rf"{OPENING}.*",
+    re.IGNORECASE,
+)
 _STOPS = re.compile(rf"{OPENING}(?:does|do|will|is|can)\b(?=.*\b(?:stop|stops|call|calls|halt|go)\b).*", re.IGNORECASE)
-_LEAVES = re.compile(r"\b(?:leaves?|leaving|departs?|departure|starts?|dep|from)\b", re.IGNORECASE)
-_ARRIVES = re.compile(r"\b(?:arrives?|arrival|arr|reach(?:es)?|gets?|be|there|due)\b", re.IGNORECASE)
+_LEAVES = re.compile(r"\b(?:leaves?|departs?)\b", re.IGNORECASE)
+_END = re.compile(r"\b(?:first|earliest|(?P<last>last|latest|final))\b", re.IGNORECASE)
+_ARRIVES = re.compile(r"\b(?:arrives?|arrival|arr|reach(?:es)?|gets?|be|there|due|to)\b", re.IGNORECASE)
 _WAY = re.compile(r"[ .]*\b(?P<way>dep|arr|departs?|arrives?|departure|arrival)\b\.? *", re.IGNORECASE)
 # What a question may say beside a run and stops.
 _BESIDE = words(
     "when what which time at does do will is can i we you it the a an if take catch get board go goes gets be to from "
     "in on of for there then this that train bus tram ferry boat coach flight service no number nr leave leaves "
     "leaving depart departs departing departure arrive arrives arriving arrival reach reaches stop stops stopping "
-    "call calls halt due start starts o clock my our station stop and so please tell me know am pm having taken"
+    "call calls halt due start starts o clock my our station stop and so please tell me know am pm having taken "
+    "first earliest last latest final how late need"
 )
 RUNS = 2  # columns of times, at least
 
@@ -57,7 +64,11 @@ def told(rows: Sequence[Sequence[str]], question: str) -> str:
     named = _named(table, asked)
     numbers = {run.lower() for run in table.runs} & {n.lower() for n in _NUMBER.findall(_TIME.sub(" ", question))}
     known = frozenset[str]().union(_BESIDE, *(stop.name for stop in named), *(words(n) for n in numbers))
-    if not named or asked - known or len(clock) + len(numbers) != 1:
+    if not named or asked - known:
+        return ""
+    if len(clock) + len(numbers) == 0 and when and len(_places(named)) == 1 and (end := _END.search(question)):
+        return _end(named, question, last=bool(end["last"]))
+    if len(clock) + len(numbers) != 1:
         return ""
     if numbers:
         runs = [at for at, run in enumerate(table.runs) if run.lower() in numbers]
@@ -71,14 +82,26 @@ def told(rows: Sequence[Sequence[str]], question: str) -> str:
     return _at(goals, runs[0], question, whether=not when) if len(_places(goals)) == 1 else ""
 
 
+def _end(stops: Sequence[_Stop], question: str, last: bool) -> str:
+    """The first or last time of the rows of one place."""
+    rows = _meant(stops, question)
+    times = [time for time in rows[0].times if time] if len(rows) == 1 else []
+    return times[-1 if last else 0] if times else ""
+
+
 def _at(stops: Sequence[_Stop], run: int, question: str, whether: bool) -> str:
     """What the rows of one place say of a run."""
     if whether:
         times = [stop.times[run] for stop in stops if stop.times[run]]
         return f"Yes, {times[0]}." if times else "No, it does not stop there."
-    arrives = _ARRIVES.search(question) and not re.search(r"\b(?:leaves?|departs?)\b", question, re.IGNORECASE)
-    ways = [stop for stop in stops if len(stops) == 1 or stop.way == ("arr" if arrives else "dep")]
-    return ways[0].times[run] if len(ways) == 1 else ""
+    rows = _meant(stops, question)
+    return rows[0].times[run] if len(rows) == 1 else ""
+
+
+def _meant(stops: Sequence[_Stop], question: str) -> list[_Stop]:
+    """Of the rows of one place that of arrivals or of departures."""
+    arrives = _ARRIVES.search(question) and not _LEAVES.search(question)
+    return [stop for stop in stops if len(stops) == 1 or stop.way == ("arr" if arrives else "dep")]
 
 
 def _places(stops: Sequence[_Stop]) -> set[frozenset[str]]:
@@ -102,9 +125,10 @@ def _timetable(rows: Sequence[Sequence[str]]) -> _Timetable | None:
         if of_trains(row):
             stops = _stops([below for below in rows[at + 1 :] if len(below) == len(row)])
             return _Timetable(tuple(row[1:]), stops) if len(stops) > 1 else None
-    widths = [len(row) for row in rows if len(row) > RUNS and _times(row[1:]) and not _TIME.search(row[0])]
-    if len(set(widths)) == 1 and len(widths) > 1:
-        return _Timetable((), _stops([row for row in rows if len(row) == widths[0]]))
+    widths = Counter(len(row) for row in rows if len(row) > RUNS and _times(row[1:]) and not _TIME.search(row[0]))
+    for width, number in widths.most_common(1):
+        if 1 < number > widths.total() / 2:  # of rows with gaps it is not known where these are
+            return _Timetable((), _stops([row for row in rows if len(row) == width]))
     for at, row in enumerate(rows):
         below = [one for one in rows[at + 1 :] if len(one) == len(row) and _times(one)]
         if len(row) > 1 and len(below) >= RUNS and not any(c.isdigit() for cell in row for c in cell) and all(row):
