@@ -22,6 +22,7 @@ from lav2.captioning import worn
         ("what kind of hat is he wearing", []),
         ("what does the dog have in its mouth", []),
         ("what is on the table", []),
+        ("what is the woman wearing an army t-shirt hits", []),
         ("what is the child holding on her lap", []),
     ],
 )

@@ -24,7 +24,8 @@ _WORDS = {place: frozenset(words.split()) for place, words in _ON.items()}
 ANYTHING = frozenset[str]().union(*_WORDS.values()) - {"hair", "beard"}
 _WEARS = re.compile(
     rf"{OPENING}what(?:'s|s| is| are| was| were| does| do| did) [\w' ]+? "
-    r"(?:(?:wearing|wear|dressed in)\b(?P<where>.*)|(?:have|has|got)(?P<on> on\b.*))",
+    r"(?:(?:wearing|wear|dressed in)\b(?P<where>(?: (?:on|over|in|at|around|here|there|today|right now)\b.*)?\W*)|"
+    r"(?:have|has|got)(?P<on> on\b.*))",
     re.IGNORECASE,
 )
 _UPON = re.compile(

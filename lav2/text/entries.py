@@ -117,6 +117,8 @@ def _parted(row: Sequence[str]) -> tuple[int, Sequence[str]]:
     if match and (match.end() == len(row[0]) or row[0][match.end()].isalpha()):
         number = int(match[1])
         rest = [row[0][match.end() :], *row[1:]] if match.end() < len(row[0]) else list(row[1:])
+        if len(rest) > 2 and rest[0].isdigit():  # its start number
+            rest = rest[1:]
     return (number, rest) if rest and rest[0][:1].isalpha() and not _has_digit(rest[0]) else (0, ())
 
 

@@ -9,7 +9,19 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from lav2.text import amounts, entries, fields, hours, named_fields, quantities, roles, sections, states, timetables
+from lav2.text import (
+    amounts,
+    entries,
+    fields,
+    hours,
+    mentions,
+    named_fields,
+    quantities,
+    roles,
+    sections,
+    states,
+    timetables,
+)
 from lav2.text.amounts import words
 from lav2.text.asking import OPENING
 
@@ -89,7 +101,15 @@ def looked_up(rows: Sequence[Sequence[str]], question: str) -> str:
         return thing.price
     if told := amounts.priced_at(rows, question) or sections.counted(rows, question):
         return told
-    for look_up in (quantities.told, entries.told, roles.told, fields.told, named_fields.told, timetables.told):
+    for look_up in (
+        quantities.told,
+        entries.told,
+        roles.told,
+        fields.told,
+        named_fields.told,
+        timetables.told,
+        mentions.told,
+    ):
         if told := look_up(rows, question):
             return told
     return (

@@ -147,12 +147,13 @@ def told(rows: Sequence[Sequence[str]], question: str) -> str:
     fact = next((fact for fact in _FACTS.values() if fact.asked.fullmatch(question)), None)
     if fact is None:
         return ""
-    found = []
+    found, amid = [], []
     for row in labelled(rows):
         fields = [(match["label"], match["value"]) for cell in row if (match := _INSIDE.fullmatch(cell))]
         fields += [(row[0].rstrip(" :"), row[1])] if len(row) == 2 else []
         behind = [value.strip() for label, value in fields if fact.label.fullmatch(label.strip(" .:"))]
-        values = [value for value in behind if fact.value.fullmatch(value)]
-        amid = fact.amid.finditer(" ".join(filter(None, row))) if fact.amid else ()
-        found += values or [match["value"].strip() for match in amid]
-    return found[0] if len(set(found)) == 1 else ""
+        found += [value for value in behind if fact.value.fullmatch(value)]
+        text = " ".join(filter(None, row))
+        amid += [match["value"].strip() for match in fact.amid.finditer(text)] if fact.amid else []
+    told = set(found or amid)
+    return told.pop() if len(told) == 1 else ""

@@ -50,6 +50,7 @@ _KINDS = (
     r"Ltd|Limited|Inc|LLC|LLP|GmbH|PLC|Corp|Corporation|KG|AG|Oy|AB|ApS|B\.?V\.?|S\.?A\.?|S\.?r\.?l|Pty|& Co|& Sons"
 )
 _FIRM = re.compile(rf"[^\d:]*\b(?:{_KINDS})\b\.?", re.IGNORECASE)
+_TITLE = re.compile(r"^(Mrs?|Ms|Dr)[:;](?= )")  # as "Mr." is read at times
 _NAME = re.compile(r"[^\W\d][^\d:@]{1,40}")
 
 
@@ -81,7 +82,7 @@ def _labelled(rows: Sequence[Sequence[str]], label: re.Pattern[str]) -> str:
         others = sum(_is_label(cell) for cell in row)
         for column, cell in enumerate(row):
             name, colon, inside = cell.partition(":")
-            if not label.fullmatch(name.strip()):
+            if not label.fullmatch(name.partition("/")[0].strip()):  # "TO / EMPFÄNGER"
                 continue
             if colon and inside.strip():
                 found.append(inside.strip())
@@ -91,11 +92,12 @@ def _labelled(rows: Sequence[Sequence[str]], label: re.Pattern[str]) -> str:
                 found.append(below[column])
             else:
                 return ""
+    found = [_TITLE.sub(r"\1.", one) for one in found]
     return _only([one for one in found if _NAME.fullmatch(one)])
 
 
 def _is_label(cell: str) -> bool:
-    return any(label.fullmatch(cell.strip(" :")) for label in (_LABEL_FOR, _LABEL_FROM))
+    return any(label.fullmatch(cell.partition("/")[0].strip(" :")) for label in (_LABEL_FOR, _LABEL_FROM))
 
 
 def _signed(rows: Sequence[Sequence[str]]) -> str:
