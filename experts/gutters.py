@@ -27,11 +27,17 @@ RAGGED = 0.6  # of its column: how far such lines fill it
 ALONE, SHARE = 2, 0.4  # that share of all lines
 PITCH = 2.6  # heights: they stand no further below each other
 BESIDE = 0.6  # of the lines of either part that stand amid the other one's
-PRICED = 3  # rows with a name and a number on either side
+PRICED = 3  # rows with a name and a price on either side
 FACTS = 3  # beside an address
 WORDS = 0.5  # of the lines of either part have words: prices alone are a table's column
-_WHOSE = re.compile(r"from|to|bill|ship|sold|sender|recipient", re.IGNORECASE)  # heads an address
-_WORD = re.compile(r"[^\W\d_]{3}")
+# Heads an address.
+_WHOSE = re.compile(r"(?:from|to|bill|ship|sold|send|sender|recipient|deliver|attn|customer|client)\b", re.IGNORECASE)
+_WORD = re.compile(r"[^\W\d_]{3}|[가-힣]{2}")
+# With cents, a thousand or a sign beside it, which may be misread; neither a time nor a number of goals.
+_PRICE = re.compile(
+    r"\W{0,2}\d+[.,]\d{2}(?:\W{0,2}|\s?[A-Z]{2,3})|\W{0,2}\d{1,3}[.,]\d{3}\W{0,2}|[^\w\s.:,(+-]\s?\d[\doO]*|\d+\s?[^\w\s.:,)-]|"
+    r"(?:[A-Z]{2,3}|R|kr)\.? ?\d+(?:[.,]\d{2})?|\d+ (?:[A-Z]{2,3}|kr)"
+)
 _DIGIT = re.compile(r"\d")
 
 
@@ -117,18 +123,22 @@ def _with_values(lines: Iterable[tuple[list[str], list[str]] | None]) -> tuple[i
     """(how many lines belong to it, how many of them have a fact): one cell at most, and a label with its value. Labels
     end with a colon or, most of them, are known; no two are the same."""
     labels: list[str] = []
-    besides, known, end = 0, 0, 0
+    besides, known, end, whose, uneven = 0, 0, 0, False, False
     for at, line in enumerate(lines):
         if line is None or len(line[0]) > 1 or len(line[1]) not in (0, 2):
             break
         label = line[1][0].strip() if line[1] else ""
         sure = label.endswith(":") or is_label(label)
-        if label and (label in labels or label[0].isdigit() or not (sure or known > len(labels) - known)):
+        doubtful = not sure and known <= len(labels) - known
+        if label and (label in labels or label[0].isdigit() or doubtful or is_label(line[1][1])):
             break
+        whose |= not at and bool(line[0]) and bool(_WHOSE.match(line[0][0]))
+        uneven |= not (line[0] and line[1])
         labels += [label] if label else []
         known, besides = known + sure, besides + bool(line[0])
         end = at + 1 if label else end
-    return end, len(labels) if besides > 1 and 3 * known >= 2 * len(labels) else 0
+    facts = besides > 1 and 3 * known >= 2 * len(labels) and (whose or uneven)  # rows of a table are all full
+    return end, len(labels) if facts else 0
 
 
 def _stacked(lines: Iterable[tuple[list[str], list[str]] | None]) -> tuple[int, int]:
@@ -145,7 +155,9 @@ def _stacked(lines: Iterable[tuple[list[str], list[str]] | None]) -> tuple[int, 
         right += [(at, line[1][0])] if line[1] else []
         besides += bool(line[0]) and not is_label(line[0][0])
     pairs = len(right) // 2
-    return (right[2 * pairs - 1][0] + 1, pairs + 1) if pairs > 1 and besides > 2 else (0, 0)
+    numbers = all(_DIGIT.search(value) for _, value in right[1 : 2 * pairs : 2])
+    found = pairs > 1 and besides > 2 and numbers
+    return (right[2 * pairs - 1][0] + 1, pairs + 1) if found else (0, 0)
 
 
 def _labels(cell: str) -> bool:
@@ -208,7 +220,7 @@ def _apart(one: _Cells, other: _Cells) -> bool:
 
 
 def _priced(one: _Cells, other: _Cells) -> tuple[int, int]:
-    """(first row, row after the last) of two parts that have rows of a name and a number each, as the columns of a menu
+    """(first row, row after the last) of two parts that have rows of a name and a price each, as the columns of a menu
     do, with the headings above and what else stands amid them; (0, 0) where there are none. Units of a table ("roll")
     repeat."""
     texts = [_by_row(side) for side in (one, other)]
@@ -235,9 +247,9 @@ def _by_row(cells: _Cells) -> dict[int, list[str]]:
 
 
 def _pair(cells: Sequence[str]) -> bool:
-    """Whether they are words and a number without words."""
-    name, number = cells if len(cells) == 2 else ("", "")
-    return bool(_WORD.search(name) and _DIGIT.search(number)) and not name[0].isdigit() and not _WORD.search(number)
+    """Whether they are a name and a price."""
+    name, price = cells if len(cells) == 2 else ("", "")
+    return bool(_WORD.search(name) and _PRICE.fullmatch(price)) and not name[0].isdigit()
 
 
 def _lines(cells: _Cells) -> np.ndarray:

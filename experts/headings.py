@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-_WORD = re.compile(r"[a-z]+")
+_WORD, _LONG_WORD = re.compile(r"[a-z]+"), re.compile(r"[^\W\d_]{3}")
 # Words of labels and headings of columns.
 _LABELS = frozenset(_WORD.findall(
     "account adult adults afternoon age aisle amount apr april area arr arrival arrive arrives article aug august "
@@ -55,6 +55,7 @@ _ONE_HEADING = re.compile(
 _READS = re.compile(r"\b(?:read|written|writing|says?|texts?|words?|lines?|columns?|rows?|heading)\b", re.IGNORECASE)
 _NUMBER = re.compile(r"[A-Z]{0,4} ?\d{1,5}", re.IGNORECASE)
 _TIME = re.compile(r"\d{1,2}[:.h]\d{2}")
+_RUNS = frozenset(("bus", "course", "ferry", "flight", "line", "route", "run", "service", "train", "tram", "trip"))
 MANY = 3  # columns that numbers name, at least
 VALUE = 40  # characters of what stands below a label by itself
 LONGEST = 24  # characters of a heading
@@ -110,7 +111,7 @@ def _over_one(rows: Sequence[Sequence[str]], at: int) -> list[int]:
     """The columns whose cell is a label that stands beside other words and over a number: "ORION CINEMA | SCREEN" over
     "The Harbour | 5". Not "Date | Total", nor what stands beside its label."""
     row, below = rows[at], rows[at + 1] if at + 1 < len(rows) else ()
-    if len(row) != len(below) or is_label(row[0]):
+    if not row or len(row) != len(below) or is_label(row[0]):
         return []
     return [
         column
@@ -128,8 +129,9 @@ def _alone(rows: Sequence[Sequence[str]], at: int) -> list[int]:
         return []
     if after and not is_label(after):
         return []
-    others = is_label(after) or (at > 1 and all(map(is_label, rows[at - 2])))
-    return [0] if others or _has_digit(value) else []
+    follows = is_label(after) and at + 3 < len(rows) and not all(map(is_label, rows[at + 3]))
+    others = follows or (at > 1 and len(rows[at - 2]) > 0 and all(map(is_label, rows[at - 2])))
+    return [0] if others or (_has_digit(value) and not _LONG_WORD.search(value)) else []
 
 
 def is_label(cell: str) -> bool:
@@ -165,7 +167,9 @@ def _below(rows: Sequence[Sequence[str]], at: int) -> list[int]:
 def of_trains(cells: Sequence[str]) -> bool:
     """Whether a row names what stands in its columns by numbers: "Train no. | 4102 | 4106 | 4110"."""
     numbers = [cell for cell in cells[1:] if _NUMBER.fullmatch(cell)]
-    return len(cells) > MANY and is_label(cells[0].rstrip(" .:")) and len(set(numbers)) == len(cells) - 1
+    named = set(_WORD.findall(cells[0].lower())) if cells else set()
+    run = bool(named & _RUNS) and named <= _RUNS | _LABELS
+    return len(cells) > MANY and run and len(set(numbers)) == len(cells) - 1
 
 
 def _over_numbers(rows: Sequence[Sequence[str]], at: int) -> bool:

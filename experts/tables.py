@@ -17,9 +17,9 @@ from experts.headings import is_label, of_trains
 
 COLUMNS = 3  # headings of a table, at least
 ROWS = 2  # below them
-FULL = 0.6  # of its columns: so many cells has a row of a table with gaps
+FULL = 0.65  # of its columns: so many cells has a row of a table with gaps
 NOTES = 2  # rows of a cell that may stand between those of a table
-_DIGIT = re.compile(r"\d")
+_DIGIT, _LETTERS = re.compile(r"\d"), re.compile(r"[^\W\d_]{3}")
 
 
 def aligned(rows: Sequence[Row], boxes: Boxes) -> list[Row]:
@@ -185,7 +185,18 @@ def _lines_joined(lines: Sequence[_Line], boxes: Boxes) -> list[Row]:
     if not same.all() and steps[~same].min() <= steps[same].max():
         return []
     parts = [[table[at] for at in np.flatnonzero(owner == number)] for number in range(len(named))]
+    if len(parts) < 2 or any(_values(part, boxes) for part in parts):
+        return []
     return [[[i for line in part for i in line[column]] for column in range(len(table[0]))] for part in parts]
+
+
+def _values(lines: Sequence[Row], boxes: Boxes) -> bool:
+    """Whether two lines have a number in the same column, as rows of their own have: prices, times."""
+    for cells in zip(*lines, strict=True):
+        said = [_said(cell, boxes) for cell in cells]
+        if sum(bool(_DIGIT.search(text)) and not _LETTERS.search(text) for text in said) > 1:
+            return True
+    return False
 
 
 def _said(cell: Sequence[int], boxes: Boxes) -> str:

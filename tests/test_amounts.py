@@ -229,6 +229,21 @@ def test_what_something_cost_before_and_costs_now_is_looked_up(question, price):
 
 
 @pytest.mark.parametrize(
+    ("rows", "question"),
+    [
+        ([["Was 79.99", "save 15.00"]], "how much is it now"),
+        ([["Open today 9.30 - 18.00"]], "how much does it cost today"),
+        ([["Call before 10.30"], ["Price", "4.99"]], "what's the original price"),
+        ([["Before: 82.50 kg"], ["Now: 71.20 kg"]], "how much is it now"),
+        ([["Milk 1.20"], ["Coffee 4.99 was 5.99"]], "how much is the milk now"),
+        ([["Milk 1.20"], ["Coffee 4.99 was 5.99"]], "how much was the milk before"),
+    ],
+)
+def test_savings_times_weights_and_other_things_are_no_price_now_or_before(rows, question):
+    assert amounts.before_and_now(rows, question) == ""
+
+
+@pytest.mark.parametrize(
     ("question", "price"),
     [
         ("how much for a men's haircut?", "22.00"),

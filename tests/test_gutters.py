@@ -65,7 +65,31 @@ BELOW = [
 ]
 
 
-@pytest.mark.parametrize("rows", [UNITS, [*OFTEN, OFTEN[0]], [*GRID, ("Room", "Floor"), ("12", "3")], BELOW])
+TOOLS = [("Tool", "Qty", "Place", "Price"), ("Hammer", "4", "Shelf A", "12.50"), ("Pliers", "6", "Shelf B", "8.40")]
+TRAINS = [
+    ("From", "Depart", "To", "Arrive"),
+    ("Exeter", "10:12", "Truro", "12:59"),
+    ("Bath", "11:10", "Rye", "11:30"),
+]
+GOALS = [("Bayern", "2", "Dortmund", "1"), ("Mainz", "0", "Berlin", "3"), ("Bremen", "1", "Kiel", "1")]
+PLAN = [("Monday", "Doctor", "9:00"), ("Tuesday", "Meeting", "10:00"), ("Friday", "Class", "12:00")]
+JOBS = [("Anna Berg", "Doctor"), ("Ben Roth", "Intern"), ("Cleo Wolf", "Driver"), ("Dan Kurz", "Nurse")]
+BOUGHT = [("Qty", "Item", "Price"), ("2", "Garden hose", "12.00"), (None, "Total", "12.00")]
+TABLES = [
+    [*TOOLS, ("Saw", "2", "Shelf C", "18.90")],
+    [*TRAINS, ("York", "9:05", "Leeds", "9:40")],
+    [*GOALS, ("Ulm", "2", "Jena", "4")],
+    [*PLAN, ("Sunday", "Lunch", "13:00")],
+    [*JOBS, ("Eva Lang", "Teacher"), ("Finn Moor", "Porter")],
+    BOUGHT,
+    UNITS,
+    [*OFTEN, OFTEN[0]],
+    [*GRID, ("Room", "Floor"), ("12", "3")],
+    BELOW,
+]
+
+
+@pytest.mark.parametrize("rows", TABLES)
 def test_rows_of_a_table_stay_together(rows):
     expected = [" | ".join(filter(None, row)) for row in rows]
     assert read(*page(*rows, columns=(20, 260, 480, 700))) == expected

@@ -75,6 +75,33 @@ def test_a_label_beside_other_words_heads_the_number_below_it():
         assert labelled([pair, ["Auto-lock", "2 minutes"]]) == [pair, ["Auto-lock", "2 minutes"]]
 
 
+def test_a_label_by_itself_heads_the_value_below_it():
+    stub = [["NAME"], ["DELACROIX"], ["SEAT"], ["22F"], ["CONFIRMATION"], ["H7KX2P"]]
+    assert labelled(stub)[1::2] == [["NAME: DELACROIX"], ["SEAT: 22F"], ["CONFIRMATION: H7KX2P"]]
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [["STOP"], ["EXIT"]],
+        [["FULL PRICE"], ["Summer sale"], ["TODAY"]],
+        [["Summer"], ["Sale 50%"]],
+        [["Items"], ["Add 3 more"], ["Total"]],
+        [["To"], ["Anna Berg"], ["12 Kiln Lane"], ["Leeds"]],  # of several lines
+        [[]],
+    ],
+)
+def test_signs_and_headings_of_several_rows_label_nothing(rows):
+    assert labelled(rows) == rows
+
+
+def test_numbers_name_columns_behind_the_word_for_a_run_alone():
+    runs = [["Bus", "12", "34", "56"], ["Bern", "1:02", "2:03", "3:04"], ["Thun", "1:05", "2:06", "3:07"]]
+    assert labelled(runs)[1] == ["Bern", "12: 1:02", "34: 2:03", "56: 3:04"]
+    sums = [["Total", *runs[0][1:]], *runs[1:]]
+    assert labelled(sums) == sums
+
+
 def test_a_pass_and_its_stub_have_the_same_headings():
     rows = [["Passenger", "Date", "Passenger"], ["NAKAMURA ELISE", "24 NOV", "NAKAMURA"]]
     assert labelled(rows)[1] == ["Passenger: NAKAMURA ELISE", "Date: 24 NOV", "Passenger: NAKAMURA"]

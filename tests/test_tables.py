@@ -55,6 +55,19 @@ def test_sums_and_notes_below_a_table_stay_as_they_were_read(last):
     assert rows[:3] == [list(heads), ["Tape", "2", "3.25", "6.50", "A7"], ["Glue", "1", "7.80", "7.80", "B2"]]
 
 
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [("Item", "Qty", "Price", "Sum"), ("Hose", "2", "6", "12"), (None, None, "VAT", "2"), (None, None, "All", "14")],
+        [("Day", "Time", "Class"), ("Mon", "9:00", "Yoga"), (None, "11:00", "Pilates"), (None, "12:00", "Spin")],
+        [("Table", "Item", "Price"), ("12", "Burger", "9.00"), (None, "Fries", "4.00"), (None, "Cola", "3.00")],
+    ],
+    ids=["sums", "a day", "a table"],
+)  # fmt: skip
+def test_rows_with_numbers_of_their_own_are_no_further_lines_of_a_cell(rows):
+    assert cells(*rows) == [[cell for cell in row if cell] for row in rows]
+
+
 def test_the_one_row_of_a_pass_leaves_what_was_not_read_empty():
     rows = cells(("Boarding", "Group", "Seat", "Gate"), ("10:50", None, "22F", "B14"))
     assert labelled(rows)[1] == ["Boarding: 10:50", "", "Seat: 22F", "Gate: B14"]

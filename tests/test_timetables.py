@@ -1,7 +1,10 @@
 """When a run gets to a stop, and whether it stops there, is read from its column."""
 
+import time
+
 import pytest
 
+from lav2.text import timetables
 from lav2.text.lookups import looked_up
 
 TRAINS = [
@@ -42,6 +45,13 @@ def test_the_column_of_a_run_answers(rows, question, answer):
     assert looked_up(rows, question) == answer
 
 
+def test_a_name_with_many_spaces_is_read_quickly():
+    start = time.perf_counter()
+    rows = [["Bern" + " " * 20_000 + "x", "6:19", "7:19", "8:19"], ["Thun", "6:29", "7:29", "8:29"]]
+    timetables.told(rows, "when does the 6:19 train get to Bern")
+    assert time.perf_counter() - start < 5
+
+
 @pytest.mark.parametrize(
     ("rows", "question"),
     [
@@ -50,6 +60,12 @@ def test_the_column_of_a_run_answers(rows, question, answer):
         (TRAINS, "how long does the last train take to Guldental?"),
         (TRAINS, "How much is a ticket to Guldental?"),
         (BUSES, "when does the 8:05 bus get to the airport?"),
+        (TRAINS, "when does the 8:19 train get to Altmatt?"),  # it has been there
+        (TRAINS, "when does train 4106 leave Guldental"),  # where it ends
+        (TRAINS, "when is the first pm train from Bern"),
+        (TRAINS, "When does the last train from Altmatt arrive"),
+        (TRAINS, "Can I go from Bern at 9:42?"),
+        ([["Anna", "9:00", "17:00"], ["Ben", "8:00", "16:00"]], "when does Anna arrive at the latest"),
         ([["Mon", "9:00", "17:00"], ["Tue", "9:00", "18:00"]], "when does it close on Tue"),
     ],
 )

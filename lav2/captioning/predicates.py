@@ -22,6 +22,7 @@ DOES, HAS = (1.16, 0.97), (1.0, 1.9)
 # The same by the log-odds of a colour where it is asked for.
 IS_COLOUR, FAINTEST = (1.25, 2.62), 0.04
 
+_NO_NAME = r"(?!.*\b(?:not|no|nothing|something|anything|same|or|hands?|other)\b)"
 _SOMEBODY = (
     r"(?:he|she|it|they|any(?:body|one)|some(?:body|one)|(?:the|this|that|these|those|his|her|all)(?: of the)? "
     r"(?!an? )(?:[a-z]+ ){0,2}?[a-z]+|(?:the )?(?:people|men|women|children|kids|dogs))"
@@ -31,25 +32,26 @@ _IN_PHOTO = rf"(?: (?:here|there|right now|now|today|in (?:the|this) {PHOTO}|at 
 _BESIDE = r"(?: (?:up|down|around|back|together|outside|inside|along|away|by (?:him|her|it)self))?"
 _THING = r"(?:an? |any |some |his |her |their |the )?(?:pair of )?(?P<{}>(?:[a-z]+ )?[a-z]+)"
 _HAVING = re.compile(
-    rf"{OPENING}(?:is|are|was|were) {_SOMEBODY}{_AMID} (?:wearing|holding|carrying|using|playing(?: with)?)"
+    rf"{_NO_NAME}{OPENING}(?:is|are|was|were) {_SOMEBODY}{_AMID} (?:wearing|holding|carrying|using|playing(?: with)?)"
     rf" {_THING.format('thing')}{_IN_PHOTO}",
     re.IGNORECASE,
 )
 _DOING = re.compile(
-    rf"{OPENING}(?:is|are|was|were) {_SOMEBODY}{_AMID} (?P<doing>[a-z]+ing)"
+    rf"{_NO_NAME}{OPENING}(?:is|are|was|were) {_SOMEBODY}{_AMID} (?P<doing>[a-z]+ing)"
     rf"(?: (?:an? |on an? |with an? |in an? )(?P<thing>[a-z]+))?{_BESIDE}{_IN_PHOTO}",
     re.IGNORECASE,
 )
 _COLOURS = r"red|blue|green|yellow|black|white|brown|gr[ae]y|orange|pink|purple|tan"
 _SUBJECT = r"(?P<subject>it|they|(?:the|this|that|these|those|his|her|their|my) (?!an? )(?:[a-z]+ ){0,3}?[a-z]+)"
 _COLOURED = re.compile(
-    rf"{OPENING}(?:is|are|was|were) {_SUBJECT} (?:(?:all|mostly|really) )?(?P<colour>{_COLOURS})"
-    rf"(?: (?:in|or not) colou?r)?{_IN_PHOTO}",
+    rf"{_NO_NAME}(?!.*\b(?:and|dark|light|bright|total|number|text)\b){OPENING}(?P<verb>is|are|was|were) {_SUBJECT} "
+    rf"(?:(?:all|mostly|really) )?(?P<colour>{_COLOURS})(?: (?:in|or not) colou?r)?{_IN_PHOTO}",
     re.IGNORECASE,
 )
 # Not told by a word of what is done; "missing", "working" and "moving" are rarely written of a photo.
 _UNTOLD = frozenset(re.findall(
-    "[a-z]+", "wearing holding carrying using having doing being going missing working moving coming raining snowing"
+    "[a-z]+", "wearing holding carrying using having doing being going missing working moving coming raining snowing "
+    "king spring evening morning thing ring wedding ceiling building clothing"
 ))  # fmt: skip
 
 Likelier = Callable[[str], float | None]  # how many times likelier a word is than on all photos; None: not known
@@ -64,7 +66,7 @@ def whether(question: str, likelier: Likelier, people: People | None = None) -> 
         people: what people answer (lav2.captioning.candidates).
     """
     if coloured := _COLOURED.fullmatch(question):
-        return _of_colour(coloured["subject"], coloured["colour"], people) if people else None
+        return _of_colour(coloured["verb"], coloured["subject"], coloured["colour"], people) if people else None
     found: list[float | None] = []
     by = DOES
     if has := _HAVING.fullmatch(question):
@@ -79,10 +81,9 @@ def whether(question: str, likelier: Likelier, people: People | None = None) -> 
     return chance(by, math.log(min(told)))
 
 
-def _of_colour(subject: str, colour: str, people: People) -> float:
+def _of_colour(verb: str, subject: str, colour: str, people: People) -> float:
     """The chance that people who are asked which colour it is say this one, as that of a yes."""
-    several = subject.lower() in ("they", "these", "those")
-    told = dict(people(f"What color {'are' if several else 'is'} {subject.lower()}?"))
+    told = dict(people(f"What color {'are' if verb.lower() in ('are', 'were') else 'is'} {subject.lower()}?"))
     share = min(0.99, max(FAINTEST, told.get(colour.lower().replace("grey", "gray"), 0.0)))
     return chance(IS_COLOUR, math.log(share / (1 - share)))
 

@@ -22,14 +22,21 @@ _ON = {
 }
 _WORDS = {place: frozenset(words.split()) for place, words in _ON.items()}
 ANYTHING = frozenset[str]().union(*_WORDS.values()) - {"hair", "beard"}
+_BODY = r"(?:heads?|hair|faces?|eyes?|nose|feet|foot)"
+_SOMEBODY = (
+    r"(?:he|she|they|(?:the|this|that|these|those) (?:\w+ ){0,2}?(?:man|woman|men|women|boys?|girls?|person|people|"
+    r"guys?|lady|kids?|child|children|baby|dog|cat|horse|[a-z]+ers?)"
+    r"(?: (?:on|in|at) the (?:left|right|middle|front|back))?)"
+)
+_ON_BODY = rf" on(?: (?:his|her|their|its) {_BODY})?\W*"
 _WEARS = re.compile(
-    rf"{OPENING}what(?:'s|s| is| are| was| were| does| do| did) [\w' ]+? "
-    r"(?:(?:wearing|wear|dressed in)\b(?P<where>(?: (?:on|over|in|at|around|here|there|today|right now)\b.*)?\W*)|"
-    r"(?:have|has|got)(?P<on> on\b.*))",
+    rf"{OPENING}what(?:'s|s| is| are| was| were| does| do| did) (?!the material\b)[\w' ]+? "
+    r"(?:wearing|wear|dressed in)\b(?P<where>(?: (?:on|over|in|at|around|here|there|today|right now)\b.*)?\W*)|"
+    rf"{OPENING}what (?:does|do|did|has|have) {_SOMEBODY} (?:have|has|got|had)(?P<on>{_ON_BODY})",
     re.IGNORECASE,
 )
 _UPON = re.compile(
-    rf"{OPENING}what(?:'s|s| is| are)(?: [\w' ]+?)?(?P<where> on (?:his|her|their|its) .*)", re.IGNORECASE
+    rf"{OPENING}what(?:'s|s| is| are)(?: (?:that|this))?(?P<where> on (?:his|her|their|its) {_BODY})\W*", re.IGNORECASE
 )
 _PLACES = {
     "head": re.compile(r".*\bon (?:his|her|their|its|the) (?:heads?|hair)\b.*", re.IGNORECASE),

@@ -151,35 +151,43 @@ _SAME = {
 }  # fmt: skip
 _DEAL = r"(?: the (?:deal|discount|sale|offer|reduction|promotion))?"
 _BEFORE = re.compile(
-    rf"{OPENING}(?:(?:how much|what) (?:was|did) (?:it|this|that|the [a-z]+)(?: cost)? "
+    rf"{OPENING}(?:(?:how much|what) (?:was|did) (?:it|this|that|the (?P<thing>[a-z]+))(?: cost)? "
     rf"(?:before{_DEAL}|originally|previously)|"
     r"(?:what(?:'s|s| is| was) )?(?:the )?(?:old|original|previous|regular|former|earlier) price|"
     rf"(?:what(?:'s| was) the )?price before{_DEAL})\W*",
     re.IGNORECASE,
 )
 _NOW = re.compile(
-    rf"{OPENING}(?:how much (?:is|does)|what (?:is|does)|what's) (?:it|this|that|they|(?:the|these) [\w ]+?)(?: cost)? "
-    r"(?:now|today|at the moment)\W*|"
+    rf"{OPENING}(?:how much (?:is|does)|what (?:is|does)|what's) "
+    r"(?:it|this|that|they|(?:the|these) (?P<thing>[\w ]+?))(?: cost)? (?:now|today|at the moment)\W*|"
     rf"{OPENING}(?:what(?:'s|s| is) )?(?:the )?(?:new|current|sale|reduced|discounted|offer) price(?: now)?\W*",
     re.IGNORECASE,
 )
-_ONE_PRICE = r"(?:(?:[$£€]|[A-Z]{1,3}\.?) ?)?\d{1,4}[.,]\d{2}(?: ?(?:€|EUR|kr))?(?!\w)"
-_LABEL_BEFORE = r"(?:was|before|old price|original price|regular price|instead of|rrp)"
+_ONE_PRICE = (
+    r"(?:(?:[$£€]|[A-Z]{1,3}\.?) ?)?(?:\d{1,3}(?:[.,]\d{3})+|\d{1,4})[.,]\d{2}(?: ?(?:€|EUR|kr))?(?![\w.:]|,\d)"
+    r"(?! ?(?i:kg|g|lbs?|ml|l|cm|m|km|uhr|h|am|pm|-|–|to|until|meeting)\b| ?[-–])"
+)
+_SAVED = re.compile(rf"(?:\b(?i:(?:you )?save[sd]?|off|discount|less)\W{{0,3}}|(?<!\w)[-–] ?){_ONE_PRICE}")
+_LABEL_BEFORE = r"(?:was|before(?=:)|old price|original price|regular price|instead of|rrp)"
 _WAS = re.compile(rf"\b(?i:{_LABEL_BEFORE})[^\w$£€]{{1,3}}(?P<price>{_ONE_PRICE})")
-_IS_NOW = re.compile(rf"\b(?i:now|new price|sale price|offer|today)[^\w$£€]{{1,3}}(?P<price>{_ONE_PRICE})")
+_IS_NOW = re.compile(rf"\b(?i:now|new price|sale price)[^\w$£€]{{1,3}}(?P<price>{_ONE_PRICE})")
 
 
 def before_and_now(rows: Sequence[Sequence[str]], question: str) -> str:
     """The one price that something had before, or has now, where a question asks for that and the text has both sorts;
     "" where it has none, or several."""
     lines = [" ".join(row) for row in rows]
+    asked = _BEFORE.fullmatch(question) or _NOW.fullmatch(question)
+    thing = words(asked["thing"] or "") if asked else set[str]()
+    if thing and any(thing <= words(line) and re.search(_ONE_PRICE, line) and not _WAS.search(line) for line in lines):
+        return ""  # that has a price of its own
     if _BEFORE.fullmatch(question):
         found = {match["price"] for line in lines for match in _WAS.finditer(line)}
     elif _NOW.fullmatch(question):
         found = {match["price"] for line in lines for match in _IS_NOW.finditer(line)}
         was = [line for line in lines if _WAS.search(line)]
         if not found and len(was) == 1:  # "Was 79,99 | 64,99"
-            found = set(re.findall(_ONE_PRICE, _WAS.sub(" ", was[0])))
+            found = {match[0] for match in re.finditer(_ONE_PRICE, _SAVED.sub(" ", _WAS.sub(" ", was[0])))}
     else:
         return ""
     return found.pop() if len(found) == 1 else ""

@@ -29,7 +29,7 @@ _WHO = r"(?:man|woman|boy|girl|person|guy|lady|kid|child|baby|player|rider|skier
 _SIDE = r"(?: (?:on|to|at) the (?P<side{}>left|right)(?: side)?)?"
 _WORN = re.compile(
     rf"{OPENING}what(?:'s|s| is| are)?(?: the)? colou?r (?:(?:is|are|of) )?(?:(?:the|his|her|their|this|that|a) )?"
-    rf"(?:(?:\w+ )?{_WHO}(?:'s|s)? )?{_CLOTHES}"
+    rf"(?:(?!other|second|third|next|last)(?:\w+ )?{_WHO}(?:'s|s)? )?{_CLOTHES}"
     rf"(?: (?:of|on|worn by|that) (?:the |this |that )?{_WHO})?{_SIDE.format('')}"
     rf"(?: (?:is|are|does|do|has)? ?(?:the |this |that )?{_WHO}{_SIDE.format('_too')}"
     r"(?: (?:wearing|wear|have on|has on|in|got on|is wearing))?)?\W*",

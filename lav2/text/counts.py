@@ -18,7 +18,7 @@ MORE = {-1: 0.2, 0: 0.28, 1: 0.8}
 
 # "How many dogs are there", "... on the grass", "... running"; not what boxes do not tell: big ones, who wears a hat.
 _HOW_MANY = re.compile(
-    r"(?!.*\b(?:with|without|who|have|has|had|wearing|holding|riding|carrying|using)\b)"
+    r"(?!.*\b(?:with|without|who|have|has|had|wearing|holding|riding|carrying|using|missing|women|men|world|earth)\b)"
     rf"{OPENING}how many ([\w ]+?)"
     r"(?: (?:is|are|there|here|(?:can|do) (?:you|i|we) see|shown|seen|visible|pictured))*"
     r"(?: (?:\w+ing|in|on|at|near|by|behind|beside|under|inside|outside|along|around|of|next to)\b.*)?\W*",

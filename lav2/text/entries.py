@@ -112,7 +112,7 @@ def _near(at: int, marked: Sequence[int]) -> bool:
 
 def _parted(row: Sequence[str]) -> tuple[int, Sequence[str]]:
     """The number that a row begins with, 0: none, and its other cells; () where these begin with no words."""
-    match = _NUMBER.match(row[0])
+    match = _NUMBER.match(row[0]) if row else None
     number, rest = 0, list(row)
     if match and (match.end() == len(row[0]) or row[0][match.end()].isalpha()):
         number = int(match[1])

@@ -19,11 +19,18 @@ _DATES = (
     r"\d{1,2} ?/ ?\d{2,4}",
 )
 _DATE = rf"(?:(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*\.?,? )?(?:{'|'.join(_DATES)})"
+_PACK = (
+    r"(?:it|this|that|they|(?:the|this|my) (?:parcel|package|box|bag|pack|packet|jar|bottle|tin|can|product|suitcase|"
+    r"luggage|shipment|letter|thing|whole thing|delivery)|(?:it|this) all|everything)(?: in total| altogether| all)?"
+)
+_NO_UNIT = r"(?! ?(?:days?|weeks?|months?|people|persons?|and|&|/)(?!\w))"
+_NOT = r"\b(?!.*\bnot\b)"
 _SUM = r"(?:[A-Z]{1,3}\.? ?)?[$£€¥₩₹]? ?\d[\d.,' ]*[.,]\d\d(?: ?(?:€|EUR|kr|zł|Ft|CHF|USD|GBP))?"
 _DAY = r"(?:date|day)"
 _WHEN = rf"(?:when|what(?:'s| is)? (?:the )?{_DAY}|which {_DAY}|by when|(?:till|until|by) (?:when|what {_DAY}))"
 _WHAT = r"(?:what(?:'s|s| is)? )?(?:the |its |my |our |this )?"
-_ONE = r"(?:he|she|my \w+|the (?:holder|patient|owner|member|passenger|student|child|bearer|applicant))"
+_ONE = r"(?:he|she|the (?:holder|patient|owner|member|passenger|student|bearer|applicant))"
+_DEBT = r"(?:i|we|it|this|that|(?:the|my|our|this) (?:bill|invoice|payment|rent|fee|money|sum|total|amount))"
 _PAPER = r"(?:the |this )?(?:bill|receipt|invoice|order)"
 
 
@@ -38,7 +45,7 @@ class _Fact(NamedTuple):
 
 
 def _fact(asked: Sequence[str], label: str, value: str, amid: bool = True) -> _Fact:
-    inside = rf"(?<!\w)(?:{label})[:.]?\s+(?P<value>{value})(?!\w)"
+    inside = rf"(?<!\w)(?:{label})[:.]?\s{{1,4}}(?P<value>{value})(?!\w){_NO_UNIT}"
     forms = [rf"{OPENING}(?:{'|'.join(asked)})\W*", label, value, inside]
     asked_for, label_of, value_of, between = (re.compile(form, re.IGNORECASE) for form in forms)
     return _Fact(asked_for, label_of, value_of, between if amid else None)
@@ -47,8 +54,8 @@ def _fact(asked: Sequence[str], label: str, value: str, amid: bool = True) -> _F
 _FACTS = {
     "expires": _fact(
         [
-            rf"{_WHEN}\b.* (?:expires?|run out|goes? off|go bad)",
-            rf"{_WHEN}\b.* (?:used?|eaten|consumed?|finish(?:ed)?)(?: it| this)?(?: up)? (?:by|before|until)",
+            rf"{_WHEN}{_NOT}.* (?:expires?|run out|goes? off|go bad)",
+            rf"{_WHEN}{_NOT}.* (?:used?|eaten|consumed?|finish(?:ed)?)(?: it| this)?(?: up)? (?:by|before|until)",
             rf"{_WHAT}(?:expir\w+|best before|use by|best by|sell by)(?: date)?(?: is)?(?: of .*| on .*)?",
             rf"{_WHEN} (?:is|are|will) (?:it|this|these|they|(?:the|my) [\w ]+) (?:valid|good|edible|safe)"
             r"(?: for| to eat| until| till)?",
@@ -59,7 +66,8 @@ _FACTS = {
     ),
     "due": _fact(
         [
-            rf"{_WHEN}\b(?!.*\b(?:was|were|did)\b).* (?:pay|paid|due|transfer)"
+            rf"{_WHEN}{_NOT}(?: (?:is|are|do|must|should|does|has|have|can|will|need))* {_DEBT}"
+            rf"(?: (?:to|have|has|need|needs|be|must|should))* (?:pay|paid|due|transfer)"
             r"(?: (?:for )?(?:it|this|that|the (?:bill|invoice|money)))?(?: by| on| until)?",
             rf"{_WHAT}(?:due date|payment (?:date|deadline)|deadline (?:for|of) (?:the )?payment)",
         ],
@@ -68,8 +76,8 @@ _FACTS = {
     ),
     "weighs": _fact(
         [
-            r"how heavy (?:is|was|are) .*|(?:how much|what) (?:does|do|did) .* weigh",
-            r"what(?:'s|s| is| was)?(?: the)? (?:net |gross |total )?weight(?: of .*)?",
+            rf"how heavy (?:is|was|are) {_PACK}|(?:how much|what) (?:does|do|did) {_PACK} weigh",
+            rf"what(?:'s|s| is| was)?(?: the)? (?:net |gross |total )?weight(?: of {_PACK})?",
         ],
         r"(?:net |gross |total )?(?:weight|wt)\.?",
         r"\d+(?:[.,]\d+)? ?(?:kg|g|lbs?|oz|t|tons?)\b",
@@ -89,7 +97,7 @@ _FACTS = {
         _DATE,
     ),
     "issued": _fact(
-        [r"when (?:is|was|were) .* (?:issued|made out|written)", rf"{_WHAT}(?:issue date|date of issue)"],
+        [r"when (?:is|was|were) .* (?:issued|made out)", rf"{_WHAT}(?:issue date|date of issue)"],
         r"date of issue|issued?(?: on| date)?|invoice date|bill date|statement date",
         _DATE,
     ),
@@ -98,19 +106,19 @@ _FACTS = {
             rf"(?:give me )?{_WHAT}(?:booking|confirmation|reservation)(?: (?:code|number|no\.?|reference|ref|id))?"
             r"(?: of .*)?"
         ],
-        r"(?:booking|confirmation|reservation|record locator|pnr)(?: (?:code|number|no\.?|reference|ref\.?|id|#))*",
-        r"(?=.*\d)[A-Z0-9-]{4,14}|[A-Z]{6}",
+        r"(?:booking|confirmation|reservation|record locator|pnr)(?: (?:code|number|no\.?|reference|ref\.?|id|#)){0,2}",
+        r"(?-i:(?=\S{0,13}\d)[A-Z0-9-]{4,14}|(?!\w*[AEIOU]\w*[AEIOU])[A-Z]{6})",
     ),
     "total": _fact(
         [
             r"(?:(?:how much|what)(?:'s|s| is| was)? )?(?:the |my |our )?(?:grand |final |overall )?total"
             rf"(?: amount| price| sum| cost)?(?: (?:to pay|due|payable|(?:of|on) {_PAPER}))?(?: incl\w*\.? .*)?",
-            r"how much (?:do|did|must|should|will) (?:i|we|he|she|they) (?:(?:have|need) to )?(?:owe|pay|spend)"
+            r"how much (?:do|did|must|should|will) (?:i|we) (?:(?:have|need) to )?(?:owe|pay|spend)"
             r"(?: (?:in total|altogether|all in all|in all))?",
             r"how much (?:is|was) (?:it|this|everything) (?:in total|altogether|all together|in all)",
         ],
         r"(?:(?:grand|invoice|order|bill) )?total(?: (?:due|amount|to pay|payable|price|incl\.? \w+))?"
-        r"(?: \(.*\))?(?: (?:eur|gbp|usd|chf))?|amount (?:due|payable|to pay)|balance due|to pay",
+        r"(?: \(\d+ \w+\))?(?: (?:eur|gbp|usd|chf))?|amount (?:due|payable|to pay)|balance due|to pay",
         _SUM,
         amid=False,
     ),
@@ -121,7 +129,7 @@ _FACTS = {
             r"(?:the )?(?:wi-?fi|network)(?: network)?(?:'s)? name",
         ],
         r"(?:wi-?fi|wlan|network|ssid)(?: (?:network|name))*",
-        r"(?!(?:on|off|connected|yes|no|available)\b)[\w .'&-]{2,30}",
+        r"(?!(?:not|on|off|ask|free|forgot\w*|(?:dis)?connected|yes|no|none|available)\b)[\w .'&-]{2,30}",
         amid=False,
     ),
     "password": _fact(
@@ -130,10 +138,14 @@ _FACTS = {
             r"(?: (?:for|of) (?:the )?(?:wi-?fi|wlan|internet|network))?"
         ],
         r"(?:wi-?fi |wlan |network )?(?:password|passcode|pw)",
-        r"\S{4,24}",
+        r"(?!\*|•|forgot|required|change)(?=\S*\d)\S{4,24}|(?!\*|•)\S{8,24}",
         amid=False,
     ),
 }
+_OWED = re.compile(r"\b(?:owe|pay|spend)\b", re.IGNORECASE)
+_PART = re.compile(r"\b(?:paid|deposit|outstanding|refund|credit|balance|on arrival|rest)\b", re.IGNORECASE)
+_WIFI = re.compile(r"\b(?:wi-?fi|wlan|internet|password|ssid)\b", re.IGNORECASE)
+_GROSS = re.compile(r"\b(?:net|gross|excl\w*)\b", re.IGNORECASE)
 _INSIDE = re.compile(r"(?P<label>[^\W\d](?:[^\W\d]|[ .'/-]){0,30}?)(?:\s*:\s*|\s+#\s*)(?P<value>\S.*)")
 
 
@@ -156,4 +168,11 @@ def told(rows: Sequence[Sequence[str]], question: str) -> str:
         text = " ".join(filter(None, row))
         amid += [match["value"].strip() for match in fact.amid.finditer(text)] if fact.amid else []
     told = set(found or amid)
+    if fact is _FACTS["total"] and _OWED.search(question) and any(_PART.search(cell) for row in rows for cell in row):
+        return ""  # what is still to be paid is another sum
+    if fact is _FACTS["wifi"] and not any(_WIFI.search(cell) for row in rows for cell in row):
+        return ""  # another network
+    kind = _GROSS.search(question)
+    if kind and not any(kind[0].lower() in cell.lower() for row in rows for cell in row):
+        return ""
     return told.pop() if len(told) == 1 else ""

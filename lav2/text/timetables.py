@@ -19,11 +19,12 @@ _WHEN = re.compile(
     rf"{OPENING}.*",
     re.IGNORECASE,
 )
-_STOPS = re.compile(rf"{OPENING}(?:does|do|will|is|can)\b(?=.*\b(?:stop|stops|call|calls|halt|go)\b).*", re.IGNORECASE)
+_STOPS = re.compile(rf"{OPENING}(?:does|do|will|is|can)\b(?=.*\b(?:stop|stops|call|calls|halt)\b).*", re.IGNORECASE)
 _LEAVES = re.compile(r"\b(?:leaves?|departs?)\b", re.IGNORECASE)
+_FROM = re.compile(r"\bfrom\b", re.IGNORECASE)
 _END = re.compile(r"\b(?:first|earliest|(?P<last>last|latest|final))\b", re.IGNORECASE)
 _ARRIVES = re.compile(r"\b(?:arrives?|arrival|arr|reach(?:es)?|gets?|be|there|due|to)\b", re.IGNORECASE)
-_WAY = re.compile(r"[ .]*\b(?P<way>dep|arr|departs?|arrives?|departure|arrival)\b\.? *", re.IGNORECASE)
+_WAY = re.compile(r"\b(?P<way>dep|arr|departs?|arrives?|departure|arrival)\b\.?", re.IGNORECASE)
 # What a question may say beside a run and stops.
 _BESIDE = words(
     "when what which time at does do will is can i we you it the a an if take catch get board go goes gets be to from "
@@ -32,7 +33,11 @@ _BESIDE = words(
     "call calls halt due start starts o clock my our station stop and so please tell me know am pm having taken "
     "first earliest last latest final how late need"
 )
-RUNS = 2  # columns of times, at least
+_RIDES = re.compile(
+    r"\b(?:bus|train|tram|ferry|boat|coach|flight|take|catch|get on|board|the \d{1,2}[:.]\d\d)\b", re.IGNORECASE
+)
+_HALF = re.compile(r"(?<!\d )(?:\bp\.?m\b|\ba\.m\b|\bam\b(?! i\b))", re.IGNORECASE)  # not behind a time
+RUNS = 2  # columns of times, at least; of rows without a heading one more
 
 
 class _Stop(NamedTuple):
@@ -58,7 +63,7 @@ def told(rows: Sequence[Sequence[str]], question: str) -> str:
     """
     when, stops = _WHEN.fullmatch(question), _STOPS.fullmatch(question)
     table = _timetable(rows) if when or stops else None
-    if table is None:
+    if table is None or _HALF.search(question) or not (table.runs or _RIDES.search(question)):
         return ""
     asked, clock = words(_TIME.sub(" ", question)), [_clock(match) for match in _TIME.finditer(question)]
     named = _named(table, asked)
@@ -78,13 +83,19 @@ def told(rows: Sequence[Sequence[str]], question: str) -> str:
     })  # fmt: skip
     if len(runs) != 1:
         return ""
+    start = max(at for at, stop in enumerate(table.stops) if _same(stop.times[runs[0]], clock[0]))
     goals = [stop for stop in named if not _same(stop.times[runs[0]], clock[0])]
+    if any(stop in goals for stop in table.stops[:start]):  # the run has been there
+        return ""
     return _at(goals, runs[0], question, whether=not when) if len(_places(goals)) == 1 else ""
 
 
 def _end(stops: Sequence[_Stop], question: str, last: bool) -> str:
     """The first or last time of the rows of one place."""
+    arrives, leaves = _ARRIVES.search(question), _FROM.search(question)
     rows = _meant(stops, question)
+    if leaves and (arrives or any(stop.way == "arr" for stop in rows)):  # where to?
+        return ""
     times = [time for time in rows[0].times if time] if len(rows) == 1 else []
     return times[-1 if last else 0] if times else ""
 
@@ -100,8 +111,11 @@ def _at(stops: Sequence[_Stop], run: int, question: str, whether: bool) -> str:
 
 def _meant(stops: Sequence[_Stop], question: str) -> list[_Stop]:
     """Of the rows of one place that of arrivals or of departures."""
-    arrives = _ARRIVES.search(question) and not _LEAVES.search(question)
-    return [stop for stop in stops if len(stops) == 1 or stop.way == ("arr" if arrives else "dep")]
+    leaves = _LEAVES.search(question)
+    way = "arr" if _ARRIVES.search(question) and not leaves else "dep"
+    if len(stops) == 1:
+        return [stop for stop in stops if not (leaves and stop.way == "arr")]
+    return [stop for stop in stops if stop.way == way]
 
 
 def _places(stops: Sequence[_Stop]) -> set[frozenset[str]]:
@@ -125,7 +139,7 @@ def _timetable(rows: Sequence[Sequence[str]]) -> _Timetable | None:
         if of_trains(row):
             stops = _stops([below for below in rows[at + 1 :] if len(below) == len(row)])
             return _Timetable(tuple(row[1:]), stops) if len(stops) > 1 else None
-    widths = Counter(len(row) for row in rows if len(row) > RUNS and _times(row[1:]) and not _TIME.search(row[0]))
+    widths = Counter(len(row) for row in rows if len(row) > RUNS + 1 and _times(row[1:]) and not _TIME.search(row[0]))
     for width, number in widths.most_common(1):
         if 1 < number > widths.total() / 2:  # of rows with gaps it is not known where these are
             return _Timetable((), _stops([row for row in rows if len(row) == width]))
