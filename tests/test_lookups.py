@@ -181,3 +181,9 @@ def test_a_cell_is_found_where_the_names_of_the_rows_have_no_heading(question, a
         ["Club", "yes", "no"],
     ]
     assert looked_up(week, question) == answer
+
+
+def test_the_apostrophes_of_a_phone_are_read_like_straight_ones():
+    rows = [["Bill to: Anna Berg"], ["Due date:", "17.06.2025"], ["Total", "8.20"]]
+    for question in ("Who’s the bill for?", "What’s the due date?", "what’s the total"):
+        assert looked_up(rows, question) == looked_up(rows, question.replace("’", "'")) != ""

@@ -49,7 +49,7 @@ from lav2.model import preflight
 from lav2.model.llm import Quantize
 from lav2.model.vision import VisionTower
 from lav2.reading import likely, text_reader
-from lav2.text import grounding, language, prompts, proofs, routing
+from lav2.text import asking, grounding, language, prompts, proofs, routing
 
 
 class Assistant:
@@ -255,7 +255,7 @@ class Assistant:
     def _checked(self, request: Request) -> str:
         self._check_names(request.experts)
         check_length(request.question)
-        question = prompts.clean(request.question)
+        question = asking.straight(prompts.clean(request.question))
         if not question:
             raise LAV2Error("There is no question.", "Type one, for example: What is in this photo?")
         return question

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from lav2.captioning import choices, predicates
 from lav2.captioning.choices import Answers, chance, either
-from lav2.text.asking import OPENING, PHOTO
+from lav2.text.asking import OPENING, PHOTO, straight
 
 
 class WordChance(NamedTuple):
@@ -105,7 +105,7 @@ _POLITE_END = re.compile(r"[\s,]*\b(?:please|pls|thanks|thank you)\b\W*$", re.IG
 
 def outright(question: str) -> str:
     """The question with straight apostrophes, without "please", and with its verb before what it is about."""
-    text = _POLITE_END.sub("", _SAID.sub(r"\1's", question.replace("’", "'")))
+    text = _POLITE_END.sub("", _SAID.sub(r"\1's", straight(question)))
     found = _INDIRECT.fullmatch(text.strip(" ?.!"))
     return f"{found['which']}{found['verb']} {found['what']}{found['rest']}" if found else text
 

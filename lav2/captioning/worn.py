@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from lav2.text.asking import OPENING
+from lav2.text.asking import OPENING, straight
 
 _ON = {
     "head": """
@@ -47,7 +47,7 @@ _PLACES = {
 
 def asked(question: str) -> frozenset[str]:
     """The last words that an answer to a question for what is worn may have; none of another question."""
-    question = question.replace("’", "'")
+    question = straight(question)
     wears = _WEARS.fullmatch(question)
     where = (wears["where"] or wears["on"] or "") if wears else ""
     if upon := None if wears else _UPON.fullmatch(question):

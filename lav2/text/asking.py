@@ -12,6 +12,14 @@ OPENING = (
 
 PHOTO = r"(?:photo|picture|pic|image|scene)"  # what visitors call it
 
+_CURLY = str.maketrans("’‘", "''")
+
+
+def straight(question: str) -> str:
+    """The question with straight apostrophes, as all patterns have them; phones type curly ones."""
+    return question.translate(_CURLY)
+
+
 _SEVERAL = re.compile(r"\bare (?:these|those|they|the)\b|\b(?:these|those) (?!things?\b)\w+s\b", re.IGNORECASE)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from experts.evidence import Detections, Evidence
 from experts.render import Item, numbered
 from lav2.text import claims
-from lav2.text.asking import OPENING
+from lav2.text.asking import OPENING, straight
 
 COLOURS_RIGHT = (0.69, 0.14)  # how often a box's first and second colour is right (docs/detector.md)
 # What a box's first and second colour adds to the log-odds of that answer, and the chance of one that is not among the
@@ -57,7 +57,7 @@ def weighed(
 
 def _told(evidence: Mapping[str, Evidence], question: str) -> list[str]:
     """The colours of the box that a question asks about, the likelier first."""
-    detections, asked = evidence.get("detection"), question.strip().replace("’", "'")
+    detections, asked = evidence.get("detection"), straight(question.strip())
     if not isinstance(detections, Detections):
         return []
     found, worn = _COLOUR.fullmatch(asked), _WORN.fullmatch(asked)

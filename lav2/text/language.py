@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from lav2.events import Turn
 from lav2.text import claims, korean
-from lav2.text.asking import OPENING
+from lav2.text.asking import OPENING, straight
 
 LANGUAGE, NO_PHOTO = "language", "no photo"  # the rules
 
@@ -174,7 +174,7 @@ _COUNTED = re.compile(
 def about_photo(question: str, history: Sequence[Turn] = ()) -> bool:
     """Whether a question makes sense only with a photo, asked where there is none. Plain chat, greetings and general
     knowledge ("How many planets are there?") are not; with earlier turns "it" may be what they spoke of."""
-    text = re.sub(r"[\s?!.]+$", "", " ".join(question.lower().replace("’", "'").split()))[:300]
+    text = re.sub(r"[\s?!.]+$", "", " ".join(straight(question.lower()).split()))[:300]
     text = _OPENING.sub("", text, count=1)
     if any(form.search(text) for form in _ALWAYS):
         return True

@@ -23,7 +23,7 @@ from lav2.text import (
     timetables,
 )
 from lav2.text.amounts import words
-from lav2.text.asking import OPENING
+from lav2.text.asking import OPENING, straight
 
 _MONTH = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\.?"
 _DATE = re.compile(
@@ -92,6 +92,7 @@ def looked_up(rows: Sequence[Sequence[str]], question: str) -> str:
     Args:
         rows: cells of each row of the text.
     """
+    question = straight(question)
     if told := hours.answered(rows, question) or states.told(rows, question):
         return told
     if told := amounts.before_and_now(rows, question):

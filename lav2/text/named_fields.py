@@ -155,7 +155,6 @@ def told(rows: Sequence[Sequence[str]], question: str) -> str:
     Args:
         rows: cells of each row of the text.
     """
-    question = question.replace("’", "'")
     fact = next((fact for fact in _FACTS.values() if fact.asked.fullmatch(question)), None)
     if fact is None:
         return ""

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from experts.evidence import Detections, Evidence, OcrLines
 from experts.prompt_block import text_rows
 from lav2.text import amounts, box_colours, claims, counts, grounding, lookups, proofs, sections
-from lav2.text.asking import OPENING, PHOTO, asks_of_several
+from lav2.text.asking import OPENING, PHOTO, asks_of_several, straight
 
 # An answer, or what may follow where the model has written the first part by itself.
 Said = str | tuple[str, str]
@@ -110,7 +110,7 @@ def likely(
     """
     rows = text_rows(evidence)
     lines = evidence.get("ocr")
-    if isinstance(lines, OcrLines) and not lines.texts and _WRITTEN.match(question.replace("’", "'")):
+    if isinstance(lines, OcrLines) and not lines.texts and _WRITTEN.match(straight(question)):
         return Likely(whole={CANNOT_READ: BIAS * math.log(LOOKED_UP / (1 - LOOKED_UP))})
     if amounts.compares(question) and (prices := sections.compared(rows, question)):
         return Likely({prices.begins: _weight(SURE)} if prices.begins else {})
@@ -182,7 +182,7 @@ def _of_group(evidence: Mapping[str, Evidence], question: str) -> list[tuple[str
 def _worn(evidence: Mapping[str, Evidence], question: str) -> dict[Said, float]:
     """The colour of the only person's clothes, behind the article, where a question asks what that person wears. Not
     brown, which skin and hair are too."""
-    asked = _WORN.fullmatch(question.strip().replace("’", "'"))
+    asked = _WORN.fullmatch(straight(question.strip()))
     found = _boxes(evidence, question) if asked else None
     people = [at for at, label in enumerate(found.labels) if label == "person"] if found else []
     sure = found is not None and len(people) == 1 and found.confidence[people[0]] >= found.sure
