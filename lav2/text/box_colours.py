@@ -67,7 +67,7 @@ def _told(evidence: Mapping[str, Evidence], question: str) -> list[str]:
         return _of(_at(people, (worn["side"] or worn["side_too"] or "").lower()))
     if not found:
         return []
-    kinds = named(found["thing"])
+    kinds = claims.named(found["thing"])
     if found["thing"].lower() == "it":
         sure = set(detections.only(detections.confidence >= detections.sure).labels)
         kinds = list(sure - {"person"}) if len(sure) == 1 else []
@@ -83,8 +83,3 @@ def _at(items: Sequence[Item], side: str) -> Sequence[Item]:
     """Those from the side that is asked for."""
     ordered = sorted(items, key=lambda item: float(item.outline[:, 0].mean()))
     return items if not side else ordered if side == "left" else ordered[::-1]
-
-
-def named(words: str) -> list[str]:
-    """The kind of object that `words` name as a whole: of "dogs", not of "big dogs"; [] where they name none."""
-    return [kind for word, kind in claims.asked_words(words) if word == words.lower()]

@@ -207,3 +207,8 @@ def singular(word: str) -> str:
 def _plain(word: str) -> str:
     word = singular(word)
     return _KIND.get(word, _NUMBER.get(word, word))
+
+
+def named(words: str) -> list[str]:
+    """The kind of object that `words` name as a whole: of "dogs", not of "big dogs"; [] where they name none."""
+    return [kind for word, kind in asked_words(words) if word == words.lower()]

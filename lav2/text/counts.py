@@ -6,9 +6,8 @@ import re
 from collections.abc import Mapping
 
 from experts.evidence import Evidence
-from lav2.text import grounding
+from lav2.text import claims, grounding
 from lav2.text.asking import OPENING
-from lav2.text.box_colours import named
 
 COUNT_RIGHT = 0.4  # how often the number of boxes is what people answer (docs/LOG.md)
 # By how much the number of boxes is above the one that is asked for: how often there are just so many, and more; on val
@@ -54,7 +53,7 @@ def likely(evidence: Mapping[str, Evidence], question: str) -> list[tuple[str, f
 
 
 def _counted(evidence: Mapping[str, Evidence], words: str) -> int | None:
-    kinds = named(words)
+    kinds = claims.named(words)
     if not kinds or (kinds == ["person"] and words.lower() not in grounding.ANYBODY):
         return None
     return grounding.counted(evidence, kinds[0])

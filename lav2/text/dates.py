@@ -17,6 +17,8 @@ _MONTH = (
     r"(?:jan(?:uary)?|feb(?:ruary)?|(?-i:Mar(?:ch)?|MAR(?:CH)?|May|MAY)|(?<=in )(?:may|march)|apr(?:il)?|june?|july?|"
     r"aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?)\b\.?"
 )
+# As a part of a date ("3 May 2026"), where no verb is meant; a pattern without a group.
+MONTH_OF_DATE = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\.?"
 _TO = r"(?:\s*(?P<to>-|–|—|=|~|to|till|until|through)\s*(?:\d{1,2}(?:st|nd|rd|th|\.)?\s+)?(?P<last>"
 DAY_SPAN = re.compile(
     rf"\b(?P<first>{_DAY}){_TO}{_DAY}))?|"

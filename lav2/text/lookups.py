@@ -24,11 +24,11 @@ from lav2.text import (
 )
 from lav2.text.amounts import words
 from lav2.text.asking import OPENING, straight
+from lav2.text.dates import MONTH_OF_DATE
 
-_MONTH = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\.?"
 _DATE = re.compile(
     r"(?<![\w/.-])(?:\d{1,2}(?P<one>[/.-])\d{1,2}(?P=one)(?:\d{4}|\d{2})|\d{4}(?P<two>[/-])\d{1,2}(?P=two)\d{1,2}|"
-    rf"\d{{1,2}}\.?[ -]{_MONTH},?[ -]\d{{4}}|{_MONTH} \d{{1,2}},? \d{{4}})(?![\w/])",
+    rf"\d{{1,2}}\.?[ -]{MONTH_OF_DATE},?[ -]\d{{4}}|{MONTH_OF_DATE} \d{{1,2}},? \d{{4}})(?![\w/])",
     re.IGNORECASE,
 )
 _BILL = r"(?:receipt|bill|invoice|slip|ticket|purchase|transaction|sale|visit)"

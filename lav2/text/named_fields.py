@@ -9,13 +9,13 @@ from typing import NamedTuple
 
 from experts.headings import labelled
 from lav2.text.asking import OPENING
+from lav2.text.dates import MONTH_OF_DATE
 
-_MONTH = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sept?|oct|nov|dec)[a-z]*\.?"
 _DATES = (
     r"\d{1,4}[/.-]\d{1,2}(?:[/.-]\d{2,4})?",
-    rf"\d{{1,2}}(?:st|nd|rd|th)?\.? ?{_MONTH}(?:,? ?(?:\d{{4}}|\d{{2}}))?",
-    rf"{_MONTH} ?\d{{1,2}}(?:st|nd|rd|th)?(?:,? \d{{4}})?",
-    rf"{_MONTH} ?\d{{4}}",
+    rf"\d{{1,2}}(?:st|nd|rd|th)?\.? ?{MONTH_OF_DATE}(?:,? ?(?:\d{{4}}|\d{{2}}))?",
+    rf"{MONTH_OF_DATE} ?\d{{1,2}}(?:st|nd|rd|th)?(?:,? \d{{4}})?",
+    rf"{MONTH_OF_DATE} ?\d{{4}}",
     r"\d{1,2} ?/ ?\d{2,4}",
 )
 _DATE = rf"(?:(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*\.?,? )?(?:{'|'.join(_DATES)})"
