@@ -175,6 +175,7 @@ def load_parts(
     reader = text_reader.load(weights.find(settings.adapter))
     if reader is not None and reader.folder is not None:
         hashes["reader"] = files.digest(reader.folder / checkpoint.READER)
+        clock.lap("reader of texts", f"the first {reader.hidden.layers} layers of {reader.config.llm}")
     beside = preflight.experts_device(str(target))
     expert = build_detector(detector or os.environ.get("LAV2_DETECTOR"), settings, beside)
     parts = {

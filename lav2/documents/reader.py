@@ -1,135 +1,80 @@
-"""Questions of written documents with the rows and words that answer them, for the reader of texts
-(`python -m lav2.documents.reader` makes the shipped file).
-"""
+"""The reader of texts learns written documents (`python -m lav2.documents.reader` makes the shipped file)."""
 
 from __future__ import annotations
 
 import argparse
+import math
 import random
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from experts.evidence import from_json
 from experts.headings import labelled
-from experts.prompt_block import text_rows
 from lav2.config import EMBEDDED
 from lav2.documents import limits, written
-from lav2.documents.kinds import Ask
-from lav2.documents.layout import ocr_json
+from lav2.documents.answered import Question, Text, texts
 from lav2.errors import LAV2Error
+from lav2.model.hidden_states import HiddenStates, Tokens
 from lav2.model.llm import load_llm
 from lav2.model.word_vectors import word_vectors
 from lav2.options import Help
 from lav2.reading import text_reader
-from lav2.reading.candidates import Candidate, alone, candidates
-from lav2.reading.matcher import VECTOR
-from lav2.reading.networks import Decider
+from lav2.reading.candidates import alone
+from lav2.reading.chooser import Chooser, Chosen
+from lav2.reading.decider import VECTOR, Decider
+from lav2.reading.pages import Asked, Page, as_text, page
+from lav2.reading.pages import asked as asked_tokens
 from lav2.reading.spans import likeliest
 from lav2.reading.text_reader import ReaderConfig, TextReader
-from lav2.reading.words import asked, key, letters, places
-from lav2.text.proofs import parted
-from lav2.text.weighing import ABSENT
+from lav2.reading.words import asked, key, letters, stem, words
 
-DROPOUT, WEIGHT_DECAY, CLIP = 0.25, 0.02, 1.0
-DRAWS, MISREAD = 2, 0.004  # of each document; share of its characters
-CHOOSING = {"epochs": 5, "documents": 4, "questions": 8, "lr": 2e-3}  # a step
+DROPOUT, WEIGHT_DECAY, CLIP = (0.1, 0.25), 0.02, 1.0  # of the networks that choose, of those that decide
+DRAWS = 2  # of each document
+CHOOSING = {"epochs": 2.4, "documents": 4, "questions": 8, "lr": 1e-3}  # a step
 DECIDING = {"epochs": 6, "questions": 64, "lr": 1.5e-3}
 LIMITS = 9_000  # made-up limits beside what the documents ask, others each time
-LONGEST = 90  # candidates of a document that is learned from
 COMMON = 6  # words that stand in so many places are learned one by one
+RARE = 2  # texts that a word must stand in to have a rarity of its own
 LENGTH = 8.0  # of the language model's vectors
 
 
-class Question(NamedTuple):
-    """A question and what answers it.
+@dataclass(frozen=True)
+class Lesson:
+    """A text and its questions with what the language model makes of them."""
 
-    Attributes:
-        words: of the question.
-        places: of the candidates that answer it; () for none.
-        answer: how the text has it; of a yes or no its proof.
-        yes: what the proof says; None: it is no yes-or-no question.
-        spans: of other answers: [place of a candidate, first word, last word].
-        under: of a yes or no what stands above its proof (lav2.reading.candidates.denied).
-    """
-
-    words: list[str]
-    places: tuple[int, ...]
-    answer: str
-    yes: bool | None = None
-    spans: tuple[tuple[int, int, int], ...] = ()
-    under: tuple[float, ...] = (0.0, 0.0)
+    text: Text
+    tokens: Tokens
+    asked: Sequence[Tokens]
 
     @property
-    def proof(self) -> Candidate:
-        return alone(self.answer, self.under)
+    def page(self) -> Page:
+        return page(self.text.rows, labelled(self.text.rows), self.text.found, self.tokens)
+
+    def question(self, at: int) -> Asked:
+        return asked_tokens(self.text.questions[at].text, self.asked[at])
 
 
-class Text(NamedTuple):
-    """A document's candidates and its questions."""
-
-    rows: list[Candidate]
-    questions: list[Question]
-
-
-def texts(templates: Sequence[written.Template], draws: int) -> list[Text]:
-    """Each document `draws` times with other values and wordings, laid out as the text of a photo is."""
-    found = []
-    for at, template in enumerate(templates):
-        for draw in range(draws):
-            document = written.drawn(random.Random(f"proofs {draw} {at}"), template, MISREAD)
-            rows = text_rows({"ocr": from_json("ocr", ocr_json(document.rows))})
-            known = candidates(rows, labelled(rows))
-            questions = [told for ask in document.asks if (told := _question(ask, known)) is not None]
-            if questions and len(known) <= LONGEST:
-                found.append(Text(known, questions))
-    return found
-
-
-def _question(ask: Ask, known: Sequence[Candidate]) -> Question | None:
-    """None: no candidate holds its answer."""
-    read = asked(ask.question, ask.history[-1][0] if ask.history else "")
-    if ask.answer == ABSENT or not read:
-        return Question(read, (), "") if read else None
-    verdict, proof = parted(ask.answer)
-    written_as, meant = [letters(one.text) for one in known], letters(proof or ask.answer)
-    if verdict:
-        exact = [at for at, text in enumerate(written_as) if text == meant]
-        holding = exact or [at for at, text in enumerate(written_as) if len(meant) > 3 and meant in text]
-        found = _of_shortest(Question(read, tuple(holding), proof, verdict == "Yes"), written_as)
-        return found and found._replace(under=known[found.places[0]].marks[-2:])
-    spans = [
-        (at, *span)
-        for at, one in enumerate(known)
-        if meant and meant in written_as[at]
-        for span in _spans(ask.answer, one)
+def lessons(learned: Sequence[Text], hidden: HiddenStates) -> list[Lesson]:
+    """The hidden states of texts and questions: 1.2 kB a token; half an hour of a CPU core for 10,400 texts."""
+    known: dict[str, Tokens] = {}
+    wanted = [as_text(labelled(text.rows)) for text in learned]
+    wanted += [question.text for text in learned for question in text.questions]
+    left = sorted(set(wanted), key=lambda text: (len(text), text))
+    with tqdm(range(0, len(left), 64), desc="hidden states", disable=None) as bar:
+        for at in bar:
+            part = left[at : at + 64]
+            known |= zip(part, hidden.of(part), strict=True)
+    return [
+        Lesson(text, known[read], [known[question.text] for question in text.questions])
+        for text, read in zip(learned, wanted, strict=False)
     ]
-    return _of_shortest(Question(read, tuple({at for at, *_ in spans}), ask.answer, spans=tuple(spans)), written_as)
-
-
-def _of_shortest(question: Question, written_as: Sequence[str]) -> Question | None:
-    """The question with the shortest of its candidates alone: of a row and its cell the cell."""
-    shortest = min((len(written_as[at]) for at in question.places), default=0)
-    kept = tuple(sorted(at for at in question.places if len(written_as[at]) == shortest))
-    spans = tuple(span for span in question.spans if span[0] in kept)
-    return question._replace(places=kept, spans=spans) if kept else None
-
-
-def _spans(answer: str, row: Candidate) -> list[tuple[int, int]]:
-    """First and last word of the candidate, wherever the answer stands in it as whole words."""
-    known, found = places(row.text)[: len(row.parts[0])], []
-    for match in re.finditer(rf"(?<!\w){re.escape(answer.strip().rstrip('.'))}(?!\w)", row.text):
-        inside = [at for at, (start, end) in enumerate(known) if match.start() <= start and end <= match.end()]
-        if inside:
-            found.append((inside[0], inside[-1]))
-    return found
 
 
 class _Projected(nn.Module):
@@ -151,7 +96,7 @@ def vocabulary(learned: Sequence[Text], source: str = EMBEDDED.llm) -> tuple[lis
     """Words of the texts, and whole words that a language model knows (`source` of lav2.weights); how many of the first
     stand in COMMON places or more; vectors [words + 1, C] of all, that of an unknown word, 0, first."""
     llm, tokenizer = load_llm(source)
-    read = Counter(key(word) for text in learned for one in text.rows for part in one.parts for word in part)
+    read = Counter(key(word) for text in learned for row in text.rows for cell in row for word in words(cell))
     read.update(key(word) for text in learned for question in text.questions for word in question.words)
     whole = (tokenizer.convert_tokens_to_string([token]) for token in tokenizer.get_vocab())
     known = {text[1:] for text in whole if re.fullmatch(" [a-z]{2,}", text)}
@@ -161,12 +106,21 @@ def vocabulary(learned: Sequence[Text], source: str = EMBEDDED.llm) -> tuple[lis
     return listed, len(common), torch.cat([torch.zeros(1, vectors.shape[1]), vectors])
 
 
+def rarity(learned: Sequence[Text]) -> dict[str, float]:
+    """Of stems: how seldom texts, or their questions, have them (lav2.reading.pages.overlaps)."""
+    met: Counter[str] = Counter()
+    for text in learned:
+        read = [cell for row in text.rows for cell in row] + [question.text for question in text.questions]
+        met.update({stem(word) for one in read for word in words(one)})
+    return {one: round(math.log(1 + len(learned) / count), 2) for one, count in sorted(met.items()) if count >= RARE}
+
+
 def learn(learned: Sequence[Text], seed: int = 0, epochs: float = 1.0, llm: str = EMBEDDED.llm) -> TextReader:
-    """A reader of texts; an hour of a CPU core for 9,700 texts.
+    """A reader of texts; three hours of a CPU core for 10,400 texts.
 
     Args:
         epochs: share of the usual number.
-        llm: the language model whose word vectors are used.
+        llm: the language model whose hidden states and word vectors are used.
 
     Raises:
         LAV2Error: there are no yes-or-no questions.
@@ -175,43 +129,55 @@ def learn(learned: Sequence[Text], seed: int = 0, epochs: float = 1.0, llm: str 
         raise LAV2Error("The documents have no yes-or-no questions.", "Give some with answers such as 'No: Cash only.'")
     torch.manual_seed(seed)
     listed, common, vectors = vocabulary(learned, llm)
-    model = TextReader(listed, ReaderConfig(common), DROPOUT)
-    networks = [part.matcher for part in (model.chooser, *model.deciders)]
-    for network in networks:
-        network.vectors = _Projected(vectors)
+    hidden = text_reader.hidden_states(llm)
+    model = TextReader(listed, rarity(learned), ReaderConfig(llm, hidden.width, common), DROPOUT)
+    for decider in model.deciders:
+        decider.vectors = _Projected(vectors)
     rng = random.Random(seed)
-    _choose(model, learned, rng, CHOOSING["epochs"] * epochs)
+    read = lessons(learned, hidden)
+    for chooser in model.choosers:
+        _choose(chooser, read, rng, CHOOSING["epochs"] * epochs)
     for decider in model.deciders:
         _decide(model, decider, learned, rng, DECIDING["epochs"] * epochs)
-    for network in networks:
-        network.vectors = network.vectors.folded()
+        decider.vectors = decider.vectors.folded()
     return model.eval()
 
 
-def _choose(model: TextReader, learned: Sequence[Text], rng: random.Random, epochs: float) -> None:
-    def loss(text: Text) -> Tensor:
-        some = rng.sample(text.questions, min(CHOOSING["questions"], len(text.questions)))
-        chances = model.choose([question.words for question in some], text.rows)
-        meant = [list(question.places) or [len(text.rows)] for question in some]
-        rows = -torch.stack([row[places].logsumexp(0) for row, places in zip(chances, meant, strict=True)]).sum()
-        spans = [question for question in some if question.spans]
-        return (rows + (_bounds_loss(model, text.rows, spans, rng) if spans else 0.0)) / len(some)
+def _choose(chooser: Chooser, learned: Sequence[Lesson], rng: random.Random, epochs: float) -> None:
+    some = torch.cat([lesson.tokens.states for lesson in learned[:: max(1, len(learned) // 200)]]).float()
+    chooser.mean.copy_(some.mean(0))
+    chooser.scale.copy_(some.std(0) + 1e-3)
 
-    _steps(model.chooser, learned, CHOOSING["documents"], CHOOSING["lr"], epochs, rng, "rows",
-           lambda part: torch.stack([loss(text) for text in part]).mean())  # fmt: skip
+    def loss(lesson: Lesson) -> Tensor:
+        questions = lesson.text.questions
+        some = rng.sample(range(len(questions)), min(CHOOSING["questions"], len(questions)))
+        text = lesson.page
+        chosen = chooser(text, [lesson.question(at) for at in some])
+        return torch.stack([_missed(text, chosen, row, questions[at], rng) for row, at in enumerate(some)]).mean()
+
+    _steps(chooser, learned, CHOOSING["documents"], CHOOSING["lr"], epochs, rng, "rows",
+           lambda part: torch.stack([loss(lesson) for lesson in part]).mean())  # fmt: skip
 
 
-def _bounds_loss(model: TextReader, rows: Sequence[Candidate], some: Sequence[Question], rng: random.Random) -> Tensor:
-    """Of the first and last words of the answers, in one of the candidates of each; the mean of both, summed up."""
-    chosen = [rng.choice(question.places) for question in some]
-    bounds = model.bounds([question.words for question in some], [rows[at] for at in chosen])
-    meant = [[span[1:] for span in question.spans if span[0] == at] for question, at in zip(some, chosen, strict=True)]
-    sides = (
-        row[side, [span[side] for span in spans]].logsumexp(0)
-        for row, spans in zip(bounds, meant, strict=True)
-        for side in (0, 1)
-    )
-    return -torch.stack(list(sides)).sum() / 2
+def _missed(text: Page, chosen: Chosen, row: int, question: Question, rng: random.Random) -> Tensor:
+    """What question `row` of those asked of a text costs: its candidates, whether it is answered by yes or no, and in one
+    candidate the first and the last word of an answer."""
+    if not question.places:
+        return -chosen.candidates[row, -1]
+    closed = torch.tensor(float(question.yes is not None))
+    missed = F.binary_cross_entropy_with_logits(chosen.closed[row], closed)
+    missed = missed - chosen.candidates[row, list(question.places)].logsumexp(0)
+    if question.yes is not None:
+        return missed
+    at = rng.choice(question.places)
+    first, end = text.spans[at]
+    known = [
+        (text.words[at][start][0], text.words[at][last][1] - 1) for place, start, last in question.spans if place == at
+    ]
+    for side in (0, 1):
+        chances = chosen.ends[row, first:end, side].log_softmax(0)
+        missed = missed - chances[[span[side] - first for span in known]].logsumexp(0) / 2
+    return missed
 
 
 def _decide(model: TextReader, decider: Decider, learned: Sequence[Text], rng: random.Random, epochs: float) -> None:
@@ -231,12 +197,13 @@ def _decide(model: TextReader, decider: Decider, learned: Sequence[Text], rng: r
 
 def _limit(rng: random.Random) -> Question:
     made = limits.drawn(rng)
-    return Question(asked(made.question), (), made.row, made.yes, under=made.under)
+    return Question(made.question, asked(made.question), (), made.row, made.yes, under=made.under)
 
 
 def _steps(
-    network: nn.Module, learned: Sequence, size: int, rate: float, epochs: float, rng: random.Random, name: str, loss
-) -> None:
+    network: nn.Module, learned: Sequence, size: int, rate: float, epochs: float, rng: random.Random, name: str,
+    loss: Callable[[Sequence], Tensor],
+) -> None:  # fmt: skip
     """AdamW with one cycle of the rate (Smith & Topin 2017, arXiv 1708.07120) on parts of `size` of what is learned."""
     tuned = list(network.parameters())
     steps = max(2, int(epochs * len(learned) / size))
@@ -264,29 +231,32 @@ def _steps(
 def score(model: TextReader, held: Sequence[Text]) -> dict[str, float]:
     """Shares of yes-or-no questions whose likeliest candidate decides them, whose verdict is right of the true proof,
     and whose verdict is right of the likeliest one; of others whose likeliest candidate holds the answer, and whose
-    likeliest words are the answer; of questions that no row answers that are told as such."""
+    likeliest words are the answer; of both that are told apart; of questions that no row answers that are told as such."""
     shares: dict[str, list[bool]] = {}
-    for text in held:
-        for question in text.questions:
-            for name, right in _scores(model, text.rows, question).items():
+    for lesson in lessons(held, model.hidden):
+        text = lesson.page
+        chosen = model.choose(text, [lesson.question(at) for at in range(len(lesson.asked))])
+        for at in range(len(lesson.asked)):
+            for name, right in _scores(model, lesson.text, text, chosen, at).items():
                 shares.setdefault(name, []).append(right)
     counts = {f"questions of {name}": len(shares.get(name, ())) for name in ("row", "answer", "none")}
     return {name: round(sum(right) / len(right), 3) for name, right in shares.items()} | counts
 
 
-def _scores(model: TextReader, rows: Sequence[Candidate], question: Question) -> dict[str, bool]:
-    logits = model.choose([question.words], rows)[0]
-    best = int(logits[:-1].argmax())
+def _scores(model: TextReader, text: Text, read: Page, chosen: Chosen, at: int) -> dict[str, bool]:
+    question, chances = text.questions[at], chosen.candidates[at]
+    best = int(chances[:-1].argmax())
+    kind = {"yes or no": bool(chosen.closed[at] > 0) == (question.yes is not None)}
     if not question.places:
-        return {"none": int(logits.argmax()) == len(rows)}
+        return {"none": int(chances.argmax()) == len(text.found)}
     if question.yes is not None:
-        said = model.decide([question.words] * 2, [question.proof, alone(rows[best].text, rows[best].marks[-2:])]) > 0
+        likely = alone(text.found[best].text, text.found[best].marks[-2:])
+        said = model.decide([question.words] * 2, [question.proof, likely]) > 0
         given, whole = (bool(one) == question.yes for one in said)
-        return {"row": best in question.places, "verdict of the true row": given, "verdict": whole}
-    bounds = model.bounds([question.words], [rows[best]])[0].tolist()
-    words = likeliest(rows[best], *bounds)[0][0]
+        return kind | {"row": best in question.places, "verdict of the true row": given, "verdict": whole}
+    said_words = likeliest(text.found[best], *text_reader.bounds(read, best, chosen.ends[at]))[0][0]
     meant = letters(question.answer)
-    return {"row of the answer": meant in letters(rows[best].text), "answer": letters(words) == meant}
+    return kind | {"row of the answer": meant in letters(text.found[best].text), "answer": letters(said_words) == meant}
 
 
 def teach(

@@ -1,18 +1,17 @@
-"""Rows of a text -> its candidates: cells and rows that may answer, with what stands around them. No torch."""
+"""Rows of a text -> its candidates: cells and rows that may answer, with where they stand. No torch."""
 
 from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from lav2.reading.relations import numbers
 from lav2.reading.words import key, letters, words
 
 MARKS = 16  # numbers that tell where a candidate stands (`_marks`, `denied`)
-# Words that are read of a candidate itself, of the other cells of its row, of the heading above it, of the row above.
-PARTS = (32, 12, 4, 7)
+WORDS = 32  # of a candidate that are read
 # Of a heading: what stands below it is when something is not so ("NO PARKING" above "Mon - Fri").
 _DENIES = re.compile(
     r"\b(?:no|not|never|closed|shut|forbidden|prohibited|banned|cancell?ed|without|excluding|except|don't|do not)\b",
@@ -23,42 +22,47 @@ Ranks = Mapping[tuple[int, int], tuple[float, ...]]  # of cells, by row and colu
 
 
 class Candidate(NamedTuple):
-    """Words that may hold an answer: a cell of a row, or the whole row; with the words around them, by PARTS, and where
-    they stand."""
+    """Words that may hold an answer: a cell of a row, or the whole row.
+
+    Attributes:
+        marks: where it stands, and how its number compares.
+        place: its row, and its column; None: the whole row.
+    """
 
     text: str
-    parts: tuple[Sequence[str], ...]
+    words: Sequence[str]
     marks: tuple[float, ...] = (0.0,) * MARKS
+    place: tuple[int, int | None] = (0, None)
 
 
-def candidates(rows: Sequence[Sequence[str]], labelled: Sequence[Sequence[str]]) -> list[Candidate]:
+def candidates(rows: Sequence[Sequence[str]]) -> list[Candidate]:
     """Each cell, and each row of several cells.
 
     Args:
         rows: cells of each row of a text.
-        labelled: the same beside the headings above them (experts.headings.labelled).
     """
     found, ranks = [], _ranks(rows)
     for at, row in enumerate(rows):
-        above, under = words(" ".join(rows[at - 1])) if at else [], denied(rows, at)
-        for column, cell in enumerate(row):
-            beside = words(" ".join([*row[:column], *row[column + 1 :]]))
-            heading = words(labelled[at][column].removesuffix(cell))
-            marks = (*_marks(rows, ranks, at, column), *under)
-            found.append(Candidate(cell, (words(cell), beside, heading, above), marks))
+        under = denied(rows, at)
+        texts: list[tuple[str, int | None]] = [(cell, column) for column, cell in enumerate(row)]
         if len(row) > 1:
-            whole = " ".join(row)
-            found.append(Candidate(whole, (words(whole), [], [], above), (*_marks(rows, ranks, at), *under)))
-    return [one._replace(parts=_cut(one.parts)) for one in found if one.parts[0]]
+            texts.append((" ".join(row), None))
+        for text, column in texts:
+            found.append(_read(text, (*_marks(rows, ranks, at, column), *under), (at, column)))
+    return [one for one in found if one.words]
 
 
 def alone(text: str, under: Sequence[float] = (0.0, 0.0)) -> Candidate:
-    """A candidate without the words around it.
+    """A candidate whose place is not known.
 
     Args:
         under: what `denied` tells of where it stands.
     """
-    return Candidate(text, _cut((words(text), [], [], [])), (*(0.0,) * (MARKS - 2), *under))
+    return _read(text, (*(0.0,) * (MARKS - 2), *under), (0, None))
+
+
+def _read(text: str, marks: tuple[float, ...], place: tuple[int, int | None]) -> Candidate:
+    return Candidate(text, words(text)[:WORDS], marks, place)
 
 
 def proof(rows: Sequence[Sequence[str]], text: str) -> Candidate:
@@ -72,10 +76,6 @@ def denied(rows: Sequence[Sequence[str]], at: int) -> tuple[float, float]:
     """Whether the row above, and the first row of the text, say what is not so, 0 or 1; of the first row neither."""
     above, first = (bool(at and _DENIES.search(" ".join(row))) for row in (rows[at - 1], rows[0]))
     return float(above), float(first)
-
-
-def _cut(parts: Iterable[Sequence[str]]) -> tuple[Sequence[str], ...]:
-    return tuple(found[:length] for found, length in zip(parts, PARTS, strict=True))
 
 
 def _ranks(rows: Sequence[Sequence[str]]) -> Ranks:

@@ -17,9 +17,9 @@ def likeliest(row: Candidate, starts: Sequence[float], ends: Sequence[float]) ->
     """The best spans of a candidate with their chances, which sum up to one over all spans; the likeliest first.
 
     Args:
-        starts, ends: log-chances of each word of the candidate (TextReader.bounds).
+        starts, ends: log-chances of each word of the candidate of all that are read.
     """
-    count = len(row.parts[0])
+    count = len(row.words)
     spans = {(first, last) for first in range(count) for last in range(first, min(count, first + WIDEST))}
     chances = {(first, last): math.exp(starts[first] + ends[last]) for first, last in spans | {(0, count - 1)}}
     best = sorted(chances, key=chances.__getitem__, reverse=True)[:BEST]

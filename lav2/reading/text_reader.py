@@ -22,9 +22,12 @@ from torch import Tensor, nn
 from experts.headings import labelled
 from lav2.captioning import layers
 from lav2.model.checkpoint import READER
+from lav2.model.hidden_states import HiddenStates
 from lav2.reading.candidates import Candidate, candidates, proof
-from lav2.reading.matcher import Matcher, Pairs, pairs
-from lav2.reading.networks import Chooser, Decider
+from lav2.reading.chooser import Chooser, Chosen
+from lav2.reading.decider import Decider, Pairs, pairs
+from lav2.reading.pages import Asked, Page, as_text, page, question_text
+from lav2.reading.pages import asked as asked_tokens
 from lav2.reading.spans import likeliest
 from lav2.reading.words import asked, words
 from lav2.text import weighing
@@ -33,61 +36,74 @@ from lav2.text.weighing import Passage, Told
 
 MOST = 160  # candidates of a text; what follows is not compared
 ANSWERING = 5  # candidates whose words are looked through for the answer
+REMEMBERED = 8  # texts whose hidden states are kept for the next question
 
 
 @dataclass(frozen=True)
 class ReaderConfig:
-    """Words that are learned one by one, the width of what is learned of each by the networks that choose and that
-    decide, and how many decide."""
+    """The language model whose hidden states and word vectors are read (a source of lav2.weights), and its width;
+    words that are learned one by one; how many networks choose; the width of what is learned of each word by the
+    networks that decide, and how many of these there are."""
 
+    llm: str
+    width: int
     common: int
-    choosing: int = 32
+    choosers: int = 2
     deciding: int = 64
     deciders: int = 3
 
 
 class TextReader(nn.Module):
-    """Questions and rows -> the rows that answer, the words that do, and verdicts. Several networks tell these
-    together: they err in different questions.
+    """Questions and rows -> the rows that answer, the words that do, and verdicts, of which several networks tell: they
+    err in different questions.
 
     Args:
-        words: that the networks know.
-        config: their sizes.
-        dropout: share that is left out while they learn.
+        words: that the networks know which decide.
+        rarity: of stems, for those that choose (lav2.reading.pages.overlaps).
+        config: sizes.
+        dropout: shares that are left out while those that choose, and those that decide, learn.
     """
 
-    def __init__(self, words: Sequence[str], config: ReaderConfig, dropout: float = 0.0):
+    def __init__(
+        self,
+        words: Sequence[str],
+        rarity: Mapping[str, float],
+        config: ReaderConfig,
+        dropout: tuple[float, float] = (0.0, 0.0),
+    ):
         super().__init__()
         self.words, self.config = tuple(words), config
         self._listed = {word: at for at, word in enumerate(self.words, 1)}
-
-        def matcher(own: int) -> Matcher:
-            return Matcher(len(self.words), config.common, own, dropout)
-
-        self.chooser = Chooser(matcher(config.choosing))
-        self.deciders = nn.ModuleList(Decider(matcher(config.deciding)) for _ in range(config.deciders))
+        self.rarity = dict(rarity)
+        self.choosers = nn.ModuleList(Chooser(config.width, rarity, dropout=dropout[0]) for _ in range(config.choosers))
+        self.deciders = nn.ModuleList(
+            Decider(len(self.words), config.common, config.deciding, dropout[1]) for _ in range(config.deciders)
+        )
         self.folder: Path | None = None  # that it was read from
 
-    def pairs(self, questions: Sequence[Sequence[str]], rows: Sequence[Candidate]) -> Pairs:
-        """Question i, given as words, with candidate i."""
-        return pairs(self._listed, questions, rows)
+    @property
+    def hidden(self) -> HiddenStates:
+        """The first layers of the language model, which are loaded when they are first wanted.
 
-    def choose(self, questions: Sequence[Sequence[str]], rows: Sequence[Candidate]) -> Tensor:
-        """Log-chances [questions, candidates + 1] that each candidate answers a question; the last column: none
-        does."""
-        return self.chooser(
-            self.pairs([words for words in questions for _ in rows], [*rows] * len(questions)), len(rows)
-        )
+        Raises:
+            LAV2Error: the language model is not there.
+        """
+        return hidden_states(self.config.llm)
 
-    def bounds(self, questions: Sequence[Sequence[str]], rows: Sequence[Candidate]) -> Tensor:
-        """Log-chances [B, 2, L] that the answer to question i begins, and ends, with each of L words of candidate i and
-        what stands around it, which has no chance."""
-        return self.chooser.bounds(self.pairs(questions, rows))
+    def pairs(self, questions: Sequence[Sequence[str]], proofs: Sequence[Candidate]) -> Pairs:
+        """Question i, given as words, with proof i."""
+        return pairs(self._listed, questions, proofs)
 
     def decide(self, questions: Sequence[Sequence[str]], proofs: Sequence[Candidate]) -> Tensor:
         """Log-odds [B] of yes, of each question with its proof (lav2.reading.candidates.alone)."""
-        asked = self.pairs(questions, proofs)
-        return torch.stack([decider(asked) for decider in self.deciders]).mean(0)
+        both = self.pairs(questions, proofs)
+        return torch.stack([decider(both) for decider in self.deciders]).mean(0)
+
+    def choose(self, text: Page, questions: Sequence[Asked]) -> Chosen:
+        """What the networks that choose tell together: the mean of their log-chances."""
+        each = [chooser(text, questions) for chooser in self.choosers]
+        chances, ends, closed = (torch.stack(told).mean(0) for told in zip(*each, strict=True))
+        return Chosen(chances.log_softmax(1), ends, closed)
 
     @torch.inference_mode()
     def told(self, rows: Sequence[Sequence[str]], question: str, earlier: str = "") -> Told:
@@ -97,24 +113,53 @@ class TextReader(nn.Module):
             rows: cells of each row of the text.
             earlier: the question before it in the conversation.
         """
-        read, found = asked(question, earlier), candidates(rows, labelled(rows, question))[:MOST]
-        if not read or not found:
+        found, text = _read(self.config.llm, tuple(map(tuple, rows))) if words(question) else ([], None)
+        if text is None:
             return weighing.NOTHING_TOLD
-        *chances, none = self.choose([read], found)[0].exp().tolist()
+        written = question_text(question, earlier)
+        chosen = self.choose(text, [asked_tokens(written, self.hidden(written))])
+        *chances, none = chosen.candidates[0].exp().tolist()
         proofs: dict[str, float] = defaultdict(float)
         for one, chance in zip(found, chances, strict=True):
             proofs[one.text.strip().removesuffix(".")] += chance
-        best = sorted(range(len(found)), key=chances.__getitem__, reverse=True)[:ANSWERING]
-        bounds = self.bounds([read] * len(best), [found[at] for at in best])
         answers: dict[str, float] = defaultdict(float)
-        for at, (starts, ends) in zip(best, bounds.tolist(), strict=True):
-            for text, chance in likeliest(found[at], starts, ends):
-                answers[text] += chance * chances[at]
-        return Told(_passages(proofs), _passages(answers), none)
+        for at in sorted(range(len(found)), key=chances.__getitem__, reverse=True)[:ANSWERING]:
+            for words_of_it, chance in likeliest(found[at], *bounds(text, at, chosen.ends[0])):
+                answers[words_of_it] += chance * chances[at]
+        return Told(_passages(proofs), _passages(answers), none, chosen.closed.item())
 
     def verdict(self, rows: Sequence[Sequence[str]], question: str, earlier: str = "") -> Verdict:
         """What tells yes from no once the model has written a proof. Arguments: as of `told`."""
         return Verdict(self, rows, asked(question, earlier))
+
+
+@lru_cache(REMEMBERED)
+def _read(source: str, rows: tuple[tuple[str, ...], ...]) -> tuple[list[Candidate], Page | None]:
+    """The candidates of a text and what a language model makes of its tokens; None: there is no candidate."""
+    found = candidates(rows)[:MOST]
+    if not found:
+        return [], None
+    kept = rows[: found[-1].place[0] + 1]
+    headed = labelled(rows)[: len(kept)]
+    return found, page(kept, headed, found, hidden_states(source)(as_text(headed)))
+
+
+def bounds(text: Page, at: int, ends: Tensor) -> tuple[list[float], list[float]]:
+    """Log-chances that the answer begins, and ends, with each word of candidate `at`.
+
+    Args:
+        ends: scores of each token [L, 2] (lav2.reading.chooser).
+    """
+    first, end = text.spans[at]
+    starts, lasts = ends[first:end].log_softmax(0).T.tolist()
+    known = text.words[at]
+    return [starts[token - first] for token, _ in known], [lasts[behind - 1 - first] for _, behind in known]
+
+
+@lru_cache(2)
+def hidden_states(source: str) -> HiddenStates:
+    """The first layers of a language model, shared by those who read with it."""
+    return HiddenStates(source)
 
 
 def _passages(chances: Mapping[str, float]) -> tuple[Passage, ...]:
@@ -157,7 +202,12 @@ def _reload(folder: Path, rows: Sequence[Sequence[str]], question: Sequence[str]
 
 def save(model: TextReader, folder: Path, notes: Mapping[str, object] | None = None) -> None:
     """Write the networks in float16 into a chat adapter's folder."""
-    facts = {"words": model.words, "config": asdict(model.config), "notes": notes or {}}
+    facts = {
+        "words": model.words,
+        "rarity": {known: round(rare, 2) for known, rare in model.rarity.items()},
+        "config": asdict(model.config),
+        "notes": notes or {},
+    }
     layers.save(model, folder / READER, "reader", facts)
 
 
@@ -169,7 +219,7 @@ def load(folder: Path) -> TextReader | None:
     """
 
     def build(facts: dict[str, Any], tensors: dict[str, Tensor]) -> TextReader:
-        return TextReader(facts["words"], ReaderConfig(**facts["config"]))
+        return TextReader(facts["words"], facts["rarity"], ReaderConfig(**facts["config"]))
 
     file = folder / READER
     if not file.exists():

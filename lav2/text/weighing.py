@@ -53,11 +53,13 @@ class Told(NamedTuple):
         proofs: rows and cells that may answer, the likeliest first.
         answers: words of them that may be the answer, likewise.
         none: the chance that the text does not answer.
+        closed: log-odds that the question is answered by yes or no.
     """
 
     proofs: tuple[Passage, ...] = ()
     answers: tuple[Passage, ...] = ()
     none: float = 0.0
+    closed: float = 0.0
 
 
 NOTHING_TOLD = Told()
@@ -70,6 +72,7 @@ BIAS, UNTOLD = 2.0, 0.05
 READ = 1.0  # the same of words that a reader of texts tells, chosen on held-out documents (docs/LOG.md)
 SURE = 0.95  # how often arithmetic on prices is right (docs/LOG.md)
 VERDICT = 2.0  # share of a verdict's log-odds in its logit, chosen on held-out documents (docs/LOG.md)
+CLOSED = 1.0  # share of the log-odds that no yes or no answers, in the logit of the mark of a proof
 LOOKED_UP = 0.998  # how often what is looked up in made-up documents is right; of written ones 330 of 353 (docs/LOG.md)
 
 _WORN = re.compile(
@@ -131,6 +134,7 @@ def likely(
     if proof_first and rows:
         # What a text proves is no less likely for what photos mostly show, or for other words that the text has.
         closed = max(weights.get("Yes", 0.0), weights.get("No", 0.0), *whole.values())
+        closed += CLOSED * min(told.closed, 0.0)  # of a photo with some text yes or no may be told without a proof
         weights |= {proofs.MARK: closed} if closed else {}
         weights |= {(proofs.MARK, f" {text}"): _weight(chance) for text, chance in told.proofs}
     return Likely(weights, whole)
