@@ -69,7 +69,7 @@ CANNOT_READ = "I cannot read the text in the photo."
 
 # Of a likely answer: the share of its chance, against that of an answer which is not told, in the logit of each token.
 BIAS, UNTOLD = 2.0, 0.05
-READ = 1.0  # the same of words that a reader of texts tells, chosen on held-out documents (docs/LOG.md)
+READ = 1.6  # the same of words that a reader of texts tells, chosen on held-out documents (docs/LOG.md)
 SURE = 0.95  # how often arithmetic on prices is right (docs/LOG.md)
 VERDICT = 2.0  # share of a verdict's log-odds in its logit, chosen on held-out documents (docs/LOG.md)
 CLOSED = 1.0  # share of the log-odds that no yes or no answers, in the logit of the mark of a proof
