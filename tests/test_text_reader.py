@@ -138,7 +138,7 @@ def test_where_a_value_is_asked_for_no_proof_begins():
     mark = lambda closed: weighing.likely(  # noqa: E731
         TEXT, "when is it open?", proof_first=True, told=Told(answers=(Passage("9 - 18", 0.8),), closed=closed)
     ).answers[">"]
-    assert mark(4.0) == mark(0.0) > 0 > mark(-4.0)
+    assert mark(4.0) == mark(0.0) > 0 and mark(-4.0) == pytest.approx(mark(0.0) - 4 * weighing.CLOSED)
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def test_where_a_value_is_asked_for_no_proof_begins():
     [
         ("may I pay by card", True),
         ("dogs allowed?", True),
-        ("is there a toilet", True),
+        ("is food forbidden here", True),
         ("how much is the cheese toast", False),
         ("total?", False),
         ("what is the wifi password", False),
@@ -154,7 +154,7 @@ def test_where_a_value_is_asked_for_no_proof_begins():
     ],
 )
 def test_the_shipped_reader_knows_whether_yes_or_no_is_asked_for(shipped, question, closed):
-    assert (shipped.told(RECEIPT, question).closed > 0) == closed
+    assert (shipped.told(SIGN if closed else RECEIPT, question).closed > 0) == closed
 
 
 def test_the_surer_a_reader_is_that_a_text_does_not_answer_the_more_that_answer_weighs():
@@ -321,10 +321,11 @@ def test_how_much_of_a_question_stands_in_a_row_is_told_by_rare_words_first(hidd
 
 
 def test_a_few_documents_teach_which_row_decides():
-    learned = texts(written.templates()[:24], 1)
-    model = learning.learn(learned, epochs=1.5)
+    shortest = sorted(written.templates(), key=lambda one: len("".join(one["rows"])))
+    learned = texts(shortest[20:28], 1)
+    model = learning.learn(learned, epochs=12.0)
     scores = learning.score(model, learned)
-    assert scores["row"] > 0.5 and scores["row of the answer"] > 0.4  # of a dozen candidates
+    assert scores["row"] > 0.6 and scores["row of the answer"] > 0.6  # of a dozen candidates
     assert model.told(SIGN, "") == NOTHING_TOLD == model.told([], "may I?")
 
 

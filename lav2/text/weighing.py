@@ -72,6 +72,7 @@ BIAS, UNTOLD = 2.0, 0.05
 READ = 1.6  # the same of words that a reader of texts tells, chosen on held-out documents (docs/LOG.md)
 SURE = 0.95  # how often arithmetic on prices is right (docs/LOG.md)
 VERDICT = 2.0  # share of a verdict's log-odds in its logit, chosen on held-out documents (docs/LOG.md)
+NOT_SAID = 1.0  # the same of its chance that a text does not answer
 CLOSED = 1.0  # share of the log-odds that no yes or no answers, in the logit of the mark of a proof
 LOOKED_UP = 0.998  # how often what is looked up in made-up documents is right; of written ones 330 of 353 (docs/LOG.md)
 
@@ -129,8 +130,9 @@ def likely(
     for said, chance in (*counted, *of_group):
         weights[said] = max(weights.get(said, 0.0), _weight(chance))
     weights |= _worn(evidence, question)
-    read = {text: chance for text, chance in told.answers} | {ABSENT: told.none}
-    whole |= {text: _weight(chance, READ) for text, chance in read.items() if chance > UNTOLD}
+    if not _WRITTEN.match(straight(question)):  # the text as a whole, no part of it
+        whole |= {text: _weight(chance, READ) for text, chance in told.answers if chance > UNTOLD}
+    whole |= {ABSENT: _weight(told.none, NOT_SAID)} if told.none > UNTOLD else {}
     if proof_first and rows:
         # What a text proves is no less likely for what photos mostly show, or for other words that the text has.
         closed = max(weights.get("Yes", 0.0), weights.get("No", 0.0), *whole.values())
