@@ -32,6 +32,7 @@ from lav2.inference.native_forward import MAX_NATIVE_TOKENS, NativeForward
 from lav2.inference.torch_forward import NATIVE_ROWS, TorchForward
 from lav2.model.adapted import AdaptedLlama
 from lav2.model.adapter import LayerPrompt, transformer_linears
+from lav2.model.llm import multiplies_bfloat16
 
 FAMILIES = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
 
@@ -53,12 +54,6 @@ def refusal(model: AdaptedLlama) -> str:
     if model.decoder.rotary_emb.rope_type in ("dynamic", "longrope"):
         return "its rotary frequencies change with the length"
     return ""
-
-
-def multiplies_bfloat16() -> bool:
-    """Whether the processor has instructions for products of bfloat16 (without them they are slower than float32)."""
-    known = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}  # torch 2.8 cannot say
-    return bool(known.get("avx512_bf16") or known.get("amx_bf16") or known.get("bf16"))
 
 
 @dataclass

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from lav2.model.llm import load_llm
+from lav2.model.llm import load_llm, multiplies_bfloat16
 
 LAYERS = 10  # of the language model, from its first
 _BEFORE = "\n"  # the first token takes attention that belongs to none; it is left out of what is told
@@ -53,10 +53,7 @@ class HiddenStates:
     """
 
     def __init__(self, source: str, layers: int = LAYERS):
-        # Products of bfloat16 are slow where the processor has none.
-        known = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-        fast = known.get("avx512_bf16") or known.get("amx_bf16") or known.get("bf16")
-        llm, self._tokenizer = load_llm(source, torch.bfloat16 if fast else torch.float32)
+        llm, self._tokenizer = load_llm(source, torch.bfloat16 if multiplies_bfloat16() else torch.float32)
         table = llm.get_input_embeddings().weight.detach().float()
         self._mean, self._scale = table.mean(0), (table - table.mean(0)).std()
         self._decoder = llm.model

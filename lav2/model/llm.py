@@ -107,6 +107,12 @@ def _template(tokenizer: PreTrainedTokenizerBase) -> str:
     )
 
 
+def multiplies_bfloat16() -> bool:
+    """Whether the processor has instructions for products of bfloat16 (without them they are slower than float32)."""
+    known = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}  # torch 2.8 cannot say
+    return bool(known.get("avx512_bf16") or known.get("amx_bf16") or known.get("bf16"))
+
+
 def load_llm(
     source: str,
     dtype: torch.dtype = torch.float32,

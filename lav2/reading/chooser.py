@@ -52,12 +52,11 @@ class Attention(nn.Module):
             nn.Linear(width, width),
         )
 
-    def forward(self, x: Tensor, y: Tensor, bias: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, y: Tensor, bias: Tensor) -> Tensor:
         """bias: that is added to the scores, broadcast to [B, HEADS, L, S]."""
         query = self.query(x).unflatten(-1, (HEADS, -1)).transpose(1, 2)
         key, value = self.key_value(y).unflatten(-1, (2, HEADS, -1)).permute(2, 0, 3, 1, 4)
-        scores = query @ key.transpose(-1, -2) / query.shape[-1] ** 0.5
-        scores = scores if bias is None else scores + bias
+        scores = query @ key.transpose(-1, -2) / query.shape[-1] ** 0.5 + bias
         return self.out((scores.softmax(-1) @ value).transpose(1, 2).flatten(2))
 
 
@@ -79,11 +78,9 @@ class Layer(nn.Module):
         self.text, self.feed = Attention(width), _two(width, FORWARD, width, dropout)
         self.question = Attention(width) if question else None
 
-    def forward(
-        self, x: Tensor, bias: Tensor | None, asked: Tensor | None = None, no_word: Tensor | None = None
-    ) -> Tensor:
+    def forward(self, x: Tensor, bias: Tensor, asked: Tensor | None = None, no_word: Tensor | None = None) -> Tensor:
         """bias: of the text to itself [HEADS, L, L]; no_word: what is added where a question has ended [Q, 1, 1, T]."""
-        if self.question is not None and asked is not None:
+        if self.question is not None and asked is not None and no_word is not None:
             x = x + self.question(self.norms[2](x), asked, no_word)
         known = self.norms[0](x)
         x = x + self.text(known, known, bias)

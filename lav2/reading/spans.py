@@ -17,7 +17,7 @@ def likeliest(row: Candidate, starts: Sequence[float], ends: Sequence[float]) ->
     """The best spans of a candidate with their chances, which sum up to one over all spans; the likeliest first.
 
     Args:
-        starts, ends: log-chances of each word of the candidate of all that are read.
+        starts, ends: log-chances of the words of the candidate (lav2.reading.text_reader.bounds).
     """
     count = len(row.words)
     spans = {(first, last) for first in range(count) for last in range(first, min(count, first + WIDEST))}

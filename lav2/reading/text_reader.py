@@ -204,7 +204,7 @@ def save(model: TextReader, folder: Path, notes: Mapping[str, object] | None = N
     """Write the networks in float16 into a chat adapter's folder."""
     facts = {
         "words": model.words,
-        "rarity": {known: round(rare, 2) for known, rare in model.rarity.items()},
+        "rarity": model.rarity,
         "config": asdict(model.config),
         "notes": notes or {},
     }
