@@ -1,5 +1,6 @@
 """The reader of texts tells which row and which words answer a question, and whether a row means yes."""
 
+import json
 import pickle
 
 import pytest
@@ -10,7 +11,7 @@ from experts.evidence import from_json
 from lav2.config import EMBEDDED
 from lav2.documents import reader as learning
 from lav2.documents import written
-from lav2.documents.answered import texts
+from lav2.documents.answered import made_up, question_sets, texts
 from lav2.documents.layout import ocr_json
 from lav2.errors import LAV2Error
 from lav2.events import Sampling, Turn
@@ -327,6 +328,23 @@ def test_a_few_documents_teach_which_row_decides():
     scores = learning.score(model, learned)
     assert scores["row"] > 0.6 and scores["row of the answer"] > 0.6  # of a dozen candidates
     assert model.told(SIGN, "") == NOTHING_TOLD == model.told([], "may I?")
+
+
+def test_question_sets_and_made_up_documents_are_learned_where_words_of_theirs_answer(tmp_path):
+    stops = {"lines": ["Stop  Dep.", "Mill Lane  9:30"], "in_text": True}
+    rows = [
+        stops | {"question": "when does it leave mill lane", "answers": ["9:30"]},
+        stops | {"question": "how many stops are there", "answers": ["1"]},
+        stops | {"question": "is it far", "answers": ["no"], "in_text": False},
+    ]
+    (tmp_path / "text_qa_stops.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    (text,) = question_sets(tmp_path, 0)
+    (question,) = text.questions
+    assert (question.answer, [text.found[at].text for at in question.places]) == ("9:30", ["9:30"])
+    made = made_up(60, 0)
+    kinds = [bool(one.places) for text in made for one in text.questions]
+    assert len(made) > 5 and 0.5 < sum(kinds) / len(kinds) < 1
+    assert all(text.rows not in [one.rows for one in texts(written.templates()[:40], 1)] for text in made)
 
 
 def test_documents_without_yes_or_no_teach_nothing():

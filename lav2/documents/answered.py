@@ -1,14 +1,16 @@
-"""Written documents -> their candidates, and their questions with the places that answer them."""
+"""Documents, and rows about texts -> their candidates, and their questions with the places that answer them."""
 
 from __future__ import annotations
 
 import random
 import re
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from experts.evidence import from_json
 from experts.prompt_block import text_rows
+from lav2.documents import rows as training_rows
 from lav2.documents import written
 from lav2.documents.kinds import Ask
 from lav2.documents.layout import ocr_json
@@ -20,6 +22,9 @@ from lav2.text.weighing import ABSENT
 
 MISREAD = 0.004  # share of a document's characters
 LONGEST = 90  # candidates of a document that is learned from
+# Kinds of question that no words of a text answer as they stand there.
+NOT_HERE = {"about", "title", "rows", "list", "compound", "count of", "hours", "read"}
+EVERY = 10**6  # question of a set
 
 
 class Question(NamedTuple):
@@ -62,12 +67,44 @@ def texts(templates: Sequence[written.Template], draws: int) -> list[Text]:
     for at, template in enumerate(templates):
         for draw in range(draws):
             document = written.drawn(random.Random(f"proofs {draw} {at}"), template, MISREAD)
-            rows = text_rows({"ocr": from_json("ocr", ocr_json(document.rows))})
-            found = candidates(rows)
-            questions = [told for ask in document.asks if (told := _question(ask, found)) is not None]
-            if questions and len(found) <= LONGEST:
-                made.append(Text(rows, found, questions))
-    return made
+            made.append(_text(ocr_json(document.rows), document.asks))
+    return [text for text in made if text]
+
+
+def made_up(count: int, seed: int) -> list[Text]:
+    """Of so many made-up documents (lav2.documents.rows) those that are not written ones."""
+    return _of_rows(training_rows.generate(count, seed, (), ()))
+
+
+def question_sets(folder: Path, seed: int) -> list[Text]:
+    """Texts of public question sets.
+
+    Args:
+        folder: of files *text_qa_*.jsonl* as lav2.documents.rows.known_questions reads them.
+    """
+    files = sorted(folder.glob("text_qa_*.jsonl"))
+    return [text for file in files for text in _of_rows(training_rows.known_questions(file, seed, (), (), EVERY))]
+
+
+def _of_rows(rows: Iterable[Mapping[str, Any]]) -> list[Text]:
+    made = []
+    for row in rows:
+        asks = [
+            Ask(asked["question"], asked["answer"], asked["kind"], asked["history"])
+            for asked in row["questions"]
+            if asked["kind"] not in NOT_HERE
+        ]
+        if all(asked["kind"] != written.KIND for asked in row["questions"]):
+            made.append(_text(row["evidence"]["ocr"], asks))
+    return [text for text in made if text]
+
+
+def _text(ocr: Mapping[str, Any], asks: Iterable[Ask]) -> Text | None:
+    """None: no question's answer stands in it, or it is too long."""
+    rows = text_rows({"ocr": from_json("ocr", ocr)})
+    found = candidates(rows)
+    questions = [told for ask in asks if (told := _question(ask, found)) is not None]
+    return Text(rows, found, questions) if questions and len(found) <= LONGEST else None
 
 
 def _question(ask: Ask, found: Sequence[Candidate]) -> Question | None:

@@ -7,7 +7,7 @@ import math
 import random
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,9 +17,11 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from experts.headings import labelled
+from lav2 import files
 from lav2.config import EMBEDDED
 from lav2.documents import limits, written
-from lav2.documents.answered import Question, Text, texts
+from lav2.documents.answered import Question, Text, made_up, question_sets, texts
+from lav2.documents.fitting import Fit
 from lav2.errors import LAV2Error
 from lav2.model.hidden_states import HiddenStates, Tokens
 from lav2.model.llm import load_llm
@@ -35,10 +37,10 @@ from lav2.reading.spans import likeliest
 from lav2.reading.text_reader import ReaderConfig, TextReader
 from lav2.reading.words import asked, key, letters, stem, words
 
-DROPOUT, WEIGHT_DECAY, CLIP = (0.1, 0.25), 0.02, 1.0  # of the networks that choose, of those that decide
-DRAWS = 2  # of each document
-CHOOSING = {"epochs": 2.4, "documents": 4, "questions": 8, "lr": 1e-3}  # a step
-DECIDING = {"epochs": 6, "questions": 64, "lr": 1.5e-3}
+DROPOUT = (0.1, 0.25)  # of the networks that choose, of those that decide
+DRAWS, MADE_UP = 2, 6_000  # of each document; other documents, most of them written ones, which are left out
+CHOOSING, DECIDING = Fit("rows", 4, 1e-3, 2.7), Fit("verdicts", 64, 1.5e-3, 6.0)  # of texts, of questions
+QUESTIONS = 8  # of a text in a step
 LIMITS = 9_000  # made-up limits beside what the documents ask, others each time
 COMMON = 6  # words that stand in so many places are learned one by one
 RARE = 2  # texts that a word must stand in to have a rarity of its own
@@ -115,15 +117,18 @@ def rarity(learned: Sequence[Text]) -> dict[str, float]:
     return {one: round(math.log(1 + len(learned) / count), 2) for one, count in sorted(met.items()) if count >= RARE}
 
 
-def learn(learned: Sequence[Text], seed: int = 0, epochs: float = 1.0, llm: str = EMBEDDED.llm) -> TextReader:
-    """A reader of texts; three hours of a CPU core for 10,400 texts.
+def learn(
+    learned: Sequence[Text], seed: int = 0, epochs: float = 1.0, llm: str = EMBEDDED.llm, saved: Path | None = None
+) -> TextReader:
+    """A reader of texts; three hours of a CPU core for 15,000 texts.
 
     Args:
         epochs: share of the usual number.
         llm: the language model whose hidden states and word vectors are used.
+        saved: folder where a run that was interrupted goes on; None: nothing is saved.
 
     Raises:
-        LAV2Error: there are no yes-or-no questions.
+        LAV2Error: there are no yes-or-no questions, or what is saved is of another run.
     """
     if not any(question.yes is not None for text in learned for question in text.questions):
         raise LAV2Error("The documents have no yes-or-no questions.", "Give some with answers such as 'No: Cash only.'")
@@ -133,30 +138,37 @@ def learn(learned: Sequence[Text], seed: int = 0, epochs: float = 1.0, llm: str 
     model = TextReader(listed, rarity(learned), ReaderConfig(llm, hidden.width, common), DROPOUT)
     for decider in model.deciders:
         decider.vectors = _Projected(vectors)
-    rng = random.Random(seed)
+
+    def of(fit: Fit, at: int) -> Fit:
+        return fit._replace(name=f"{fit.name} {at + 1}", epochs=fit.epochs * epochs, seed=seed, folder=saved)
+
     read = lessons(learned, hidden)
-    for chooser in model.choosers:
-        _choose(chooser, read, rng, CHOOSING["epochs"] * epochs)
-    for decider in model.deciders:
-        _decide(model, decider, learned, rng, DECIDING["epochs"] * epochs)
+    for at, chooser in enumerate(model.choosers):
+        _choose(chooser, read, of(CHOOSING, at))
+    for at, decider in enumerate(model.deciders):
+        _decide(model, decider, learned, of(DECIDING, at))
         decider.vectors = decider.vectors.folded()
     return model.eval()
 
 
-def _choose(chooser: Chooser, learned: Sequence[Lesson], rng: random.Random, epochs: float) -> None:
+def _choose(chooser: Chooser, learned: Sequence[Lesson], fit: Fit) -> None:
     some = torch.cat([lesson.tokens.states for lesson in learned[:: max(1, len(learned) // 200)]]).float()
     chooser.mean.copy_(some.mean(0))
     chooser.scale.copy_(some.std(0) + 1e-3)
 
-    def loss(lesson: Lesson) -> Tensor:
-        questions = lesson.text.questions
-        some = rng.sample(range(len(questions)), min(CHOOSING["questions"], len(questions)))
-        text = lesson.page
-        chosen = chooser(text, [lesson.question(at) for at in some])
-        return torch.stack([_missed(text, chosen, row, questions[at], rng) for row, at in enumerate(some)]).mean()
+    def loss(part: Sequence[Lesson], rng: random.Random) -> Tensor:
+        """The mean of questions, so that a text with few of them weighs as little."""
+        return torch.cat([_misses(chooser, lesson, rng) for lesson in part]).mean()
 
-    _steps(chooser, learned, CHOOSING["documents"], CHOOSING["lr"], epochs, rng, "rows",
-           lambda part: torch.stack([loss(lesson) for lesson in part]).mean())  # fmt: skip
+    fit(chooser, learned, loss)
+
+
+def _misses(chooser: Chooser, lesson: Lesson, rng: random.Random) -> Tensor:
+    """What some questions of a text cost [Q]."""
+    questions, text = lesson.text.questions, lesson.page
+    some = rng.sample(range(len(questions)), min(QUESTIONS, len(questions)))
+    chosen = chooser(text, [lesson.question(at) for at in some])
+    return torch.stack([_missed(text, chosen, row, questions[at], rng) for row, at in enumerate(some)])
 
 
 def _missed(text: Page, chosen: Chosen, row: int, question: Question, rng: random.Random) -> Tensor:
@@ -180,51 +192,24 @@ def _missed(text: Page, chosen: Chosen, row: int, question: Question, rng: rando
     return missed
 
 
-def _decide(model: TextReader, decider: Decider, learned: Sequence[Text], rng: random.Random, epochs: float) -> None:
+def _decide(model: TextReader, decider: Decider, learned: Sequence[Text], fit: Fit) -> None:
     known = [question for text in learned for question in text.questions if question.yes is not None]
     once: list[Question | None] = [
         *{(tuple(question.words), question.proof.text, question.under): question for question in known}.values()
     ]
     once += [None] * min(LIMITS, len(once))  # a limit, another one each time
 
-    def loss(part: Sequence[Question | None]) -> Tensor:
+    def loss(part: Sequence[Question | None], rng: random.Random) -> Tensor:
         asks = [question or _limit(rng) for question in part]
         said = decider(model.pairs([question.words for question in asks], [question.proof for question in asks]))
         return F.binary_cross_entropy_with_logits(said, torch.tensor([float(bool(question.yes)) for question in asks]))
 
-    _steps(decider, once, DECIDING["questions"], DECIDING["lr"], epochs, rng, "verdicts", loss)
+    fit(decider, once, loss)
 
 
 def _limit(rng: random.Random) -> Question:
     made = limits.drawn(rng)
     return Question(made.question, asked(made.question), (), made.row, made.yes, under=made.under)
-
-
-def _steps(
-    network: nn.Module, learned: Sequence, size: int, rate: float, epochs: float, rng: random.Random, name: str,
-    loss: Callable[[Sequence], Tensor],
-) -> None:  # fmt: skip
-    """AdamW with one cycle of the rate (Smith & Topin 2017, arXiv 1708.07120) on parts of `size` of what is learned."""
-    tuned = list(network.parameters())
-    steps = max(2, int(epochs * len(learned) / size))
-    optim = torch.optim.AdamW(tuned, rate, weight_decay=WEIGHT_DECAY)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optim, rate, total_steps=steps, pct_start=0.1)
-    network.train()
-    left: list = []
-    mean = 0.0
-    with tqdm(range(steps), desc=name, unit="step", disable=None) as bar:
-        for at in bar:
-            if len(left) < size:
-                left = [*rng.sample(learned, len(learned)), *left]
-            part, left = left[-size:], left[:-size]
-            value = loss(part)
-            optim.zero_grad(set_to_none=True)
-            value.backward()
-            nn.utils.clip_grad_norm_(tuned, CLIP)
-            optim.step()
-            schedule.step()
-            mean += (value.item() - mean) / min(at + 1, 100)
-            bar.set_postfix(loss=f"{mean:.3f}")
 
 
 @torch.inference_mode()
@@ -260,18 +245,28 @@ def _scores(model: TextReader, text: Text, read: Page, chosen: Chosen, at: int) 
 
 
 def teach(
-    folder: Path, documents: Path = written.FOLDER, seed: int = 0, llm: str = EMBEDDED.llm, epochs: float = 1.0
+    folder: Path,
+    documents: Path = written.FOLDER,
+    sets: Path | None = None,
+    seed: int = 0,
+    llm: str = EMBEDDED.llm,
+    epochs: float = 1.0,
 ) -> dict[str, float]:
-    """Write a reader of texts into a chat adapter's folder; its `score` on the documents that are held out.
+    """Write a reader of texts into a chat adapter's folder; its `score` on the documents that are held out. A run that
+    was interrupted goes on.
 
     Args:
         documents: folder of written documents.
+        sets: folder of public question sets (lav2.documents.answered.question_sets).
         llm, epochs: as of `learn`.
     """
-    learned = texts(written.templates(documents), DRAWS)
-    model = learn(learned, seed, epochs, llm)
+    learned = texts(written.templates(documents), DRAWS) + made_up(MADE_UP, seed)
+    learned += question_sets(sets, seed) if sets else []
+    saved = folder / "reader"
+    model = learn(learned, seed, epochs, llm, saved)
     scores = score(model, texts(written.templates(documents, held=True), 1))
     text_reader.save(model, folder, {"texts": len(learned), "seed": seed, "held out": scores})
+    files.remove(saved)
     return scores
 
 
@@ -280,11 +275,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m lav2.documents.reader", description=main.__doc__, formatter_class=Help
     )
-    parser.add_argument("--out", type=Path, required=True, help="folder of the chat adapter")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="folder of the chat adapter; a run that was stopped goes on"
+    )
     parser.add_argument("--documents", type=Path, default=written.FOLDER, help="folder of written documents")
+    parser.add_argument("--sets", type=Path, help="folder of public question sets, text_qa_*.jsonl")
     parser.add_argument("--seed", type=int, default=0, help="of all that is drawn")
     options = parser.parse_args(argv)
-    scores = teach(options.out, options.documents, options.seed)
+    scores = teach(options.out, options.documents, options.sets, options.seed)
     print(", ".join(f"{name} {value}" for name, value in scores.items()))
     return 0
 

@@ -124,7 +124,7 @@ def _reader(run: Run, stage: Stage) -> dict[str, Any]:
 
     out = run.out / stage.name
     checkpoint.export(run.out / "chat", out)
-    return reader.teach(out, seed=run.seed, llm=run.preset.llm, epochs=stage.settings["epochs"])
+    return reader.teach(out, sets=run.data / "qa", seed=run.seed, llm=run.preset.llm, epochs=stage.settings["epochs"])
 
 
 def _export(run: Run, stage: Stage) -> dict[str, Any]:
@@ -200,8 +200,8 @@ EMBEDDED = Recipe("embedded", config.EMBEDDED, config.EFFICIENTNET_LITE2, (
            "dtype": "bfloat16", "adapter": {"lora_rank": 32, "proof_first": True}},
           work=Work(tokens=925, at_once=768, looks=1, seconds=200)),
     Stage("reader", "the reader of texts: which row and words answer, and yes or no", _reader,
-          ("llm", "assets:documents", "made:chat/adapter.safetensors"), (*ADAPTER, "reader.safetensors"),
-          {"epochs": 1.0}, version=2, work=Work(seconds=11000)),
+          ("llm", "assets:documents", "data:qa/*.jsonl", "made:chat/adapter.safetensors"),
+          (*ADAPTER, "reader.safetensors"), {"epochs": 1.0}, version=3, work=Work(seconds=11000)),
     Stage("export", "both adapters in float16, with the manifest's hash", _export,
           ("made:answers/adapter.safetensors", "made:answers/answers.safetensors", "made:reader/adapter.safetensors",
            "made:reader/reader.safetensors"),
