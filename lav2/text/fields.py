@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from experts.headings import labelled
 from lav2.text.asking import OPENING
+from lav2.text.labels import labelled_values
 
 # Words that mean the same as labels of tickets, forms and cards; those that a question has beside its label.
 _SAME = {
@@ -38,7 +39,6 @@ _OTHER = re.compile(
     r"many|much|every|each|all|both|other|another|same)\b",
     re.IGNORECASE,
 )
-_INSIDE = re.compile(r"(?P<label>[^\W\d](?:[^\W\d]|[ .'/-]){0,30}?)(?::\s*| #)(?P<value>\S.*)")
 
 
 def told(rows: Sequence[Sequence[str]], question: str) -> str:
@@ -53,14 +53,8 @@ def told(rows: Sequence[Sequence[str]], question: str) -> str:
     form = next((_FORMS[word] for word in _FORMS if word in asked), None)
     if form is None or asked == {"number"}:
         return ""
-    values = {value for row in labelled(rows) for label, value in _fields(row) if _meant(label) == asked}
+    values = {value for row in labelled(rows) for label, value in labelled_values(row) if _meant(label) == asked}
     return values.pop() if len(values) == 1 and all(map(form.fullmatch, values)) else ""
-
-
-def _fields(row: Sequence[str]) -> list[tuple[str, str]]:
-    """Labels with their values: in one cell, or a row of two."""
-    found = [(match["label"], match["value"].strip()) for cell in row if (match := _INSIDE.fullmatch(cell))]
-    return found or ([(row[0].rstrip(" :"), row[1])] if len(row) == 2 else [])
 
 
 def _meant(text: str) -> frozenset[str]:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from experts.headings import labelled
 from lav2.text.asking import OPENING
 from lav2.text.dates import MONTH_OF_DATE
+from lav2.text.labels import labelled_values
 
 _DATES = (
     r"\d{1,4}[/.-]\d{1,2}(?:[/.-]\d{2,4})?",
@@ -146,7 +147,6 @@ _OWED = re.compile(r"\b(?:owe|pay|spend)\b", re.IGNORECASE)
 _PART = re.compile(r"\b(?:paid|deposit|outstanding|refund|credit|balance|on arrival|rest)\b", re.IGNORECASE)
 _WIFI = re.compile(r"\b(?:wi-?fi|wlan|internet|password|ssid)\b", re.IGNORECASE)
 _GROSS = re.compile(r"\b(?:net|gross|excl\w*)\b", re.IGNORECASE)
-_INSIDE = re.compile(r"(?P<label>[^\W\d](?:[^\W\d]|[ .'/-]){0,30}?)(?:\s*:\s*|\s+#\s*)(?P<value>\S.*)")
 
 
 def told(rows: Sequence[Sequence[str]], question: str) -> str:
@@ -160,9 +160,7 @@ def told(rows: Sequence[Sequence[str]], question: str) -> str:
         return ""
     found, amid = [], []
     for row in labelled(rows):
-        fields = [(match["label"], match["value"]) for cell in row if (match := _INSIDE.fullmatch(cell))]
-        fields += [(row[0].rstrip(" :"), row[1])] if len(row) == 2 else []
-        behind = [value.strip() for label, value in fields if fact.label.fullmatch(label.strip(" .:"))]
+        behind = [value for label, value in labelled_values(row) if fact.label.fullmatch(label.strip(" .:"))]
         found += [value for value in behind if fact.value.fullmatch(value)]
         text = " ".join(filter(None, row))
         amid += [match["value"].strip() for match in fact.amid.finditer(text)] if fact.amid else []
