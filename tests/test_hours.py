@@ -30,6 +30,8 @@ CAFE = [["OPEN"], ["MON-THU", "9 am - 5 pm"], ["Fri, Sat", "9 am - midnight"], [
         (CAFE, "Is it open at 5 pm on Sunday?", "No, 10-4."),
         (CAFE, "How late is it open on Thursdays?", "5 pm"),
         ([["Mon - Sun", "8 : 30 am to 6 pm"]], "When do they close?", "6 pm"),
+        ([["OPENING HOURS"], ["09:00-17:00"]], "When does it close?", "17:00"),
+        ([["Cafe Luna"], ["open 8 - 16.30"]], "what time do you open", "8"),
         ([["Saturday"], ["10:00 - 14:00"]], "When is it open on Saturday?", "10:00 - 14:00"),
     ],
 )
@@ -56,6 +58,8 @@ def test_the_hours_of_a_day_are_told(rows, question, answer):
         ([["Monday - Friday", "8:30 - 12:30"], ["13:30 - 17:30"]], "When does it close on Friday?"),  # a lunch break
         ([["Sat in March only", "8 - 12"], ["Mon - Fri", "7 - 17"]], "Is it open on Saturday?"),  # a condition
         ([["Summit car", "daily", "9:15 - 16:00", "CLOSED (wind)"]], "Is it open on Monday?"),
+        ([["Open air cinema"], ["19:30 - 22:00"], ["Doors 19:00"]], "When does it close?"),
+        ([["Back soon, open again"], ["12:30 - 13:15"]], "When does it open?"),
         (POOL, "When does the sauna close on Monday?"),  # is it the pool's?
         (POOL, "Until when can I send parcels on Monday?"),
     ],

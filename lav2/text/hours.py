@@ -28,6 +28,9 @@ _SPAN = re.compile(
 _CLOSED = re.compile(r"\bclosed\b|\bruhetag\b", re.IGNORECASE)
 _CLOCK = re.compile(r"(\d{1,2})(?: ?[:.h ] ?(\d{2}))?h?\s?(?:([ap])\.?m\b\.?)?", re.IGNORECASE)
 _HOUR = r"\d{1,2}(?:[:.]\d{2})?"
+_OPENING = re.compile(r"\b(?:open|opening|hours)\b", re.IGNORECASE)
+_BREAK = re.compile(r"\b(?:closed|shut|break|lunch|back)\b", re.IGNORECASE)
+_OTHER_TIME = re.compile(rf"\d{{1,2}}[:.h]\d{{2}}(?!\d)|\d\s?{_HALF}|\bnoon\b|\bmidnight\b", re.IGNORECASE)
 _AT = re.compile(rf"\bat ({_HOUR}\s?(?:{_HALF}|o'clock)?|noon|midnight)|(?<![\w:.])({_HOUR}\s?{_HALF})", re.IGNORECASE)
 # What is asked of the day. "Which day ...?" and "how much is it on Sunday?" ask for something else.
 _CLOSES = re.compile(r"\b(?:clos(?:e|es|ing)|how late|until when|till when|shut)\b", re.IGNORECASE)
@@ -92,7 +95,7 @@ def answered(rows: Sequence[Sequence[str]], question: str) -> str:
     entries = _entries(rows)
     if not named:  # of no day, but all days are alike
         asked = next((kind for kind in (_CLOSES, _OPENS) if kind.search(question)), None)
-        alike = {hours for _, hours in entries if hours.span}
+        alike = {hours for _, hours in entries if hours.span} or _of_every_day(rows)
         one = alike.pop() if asked and len(alike) == 1 and _ABOUT.search(question) and _WORD.search(question) else None
         return "" if one is None else one.closes if asked is _CLOSES else one.opens
     day = number(named[0]["first"])
@@ -148,6 +151,24 @@ def _entries(rows: Sequence[Sequence[str]]) -> list[tuple[frozenset[int], Hours]
         found.append((on, hours))
     others = (line for at, line in enumerate(lines) if at not in read)
     return [] if any(_SPAN.search(line) for line in others) else found
+
+
+def _of_every_day(rows: Sequence[Sequence[str]]) -> set[Hours]:
+    """The hours of a page that names no day and no other time, says that they are such, and has the span of time alone in
+    a row."""
+    lines = [" ".join(row) for row in rows]
+    spans = [(line, *span) for line in lines for span in _SPAN.findall(line)]
+    others = sum(len(_OTHER_TIME.findall(line)) for line in lines if not spans or line != spans[0][0])
+    if (
+        len(spans) != 1
+        or others
+        or any(map(days, lines))
+        or any(map(_BREAK.search, lines))
+        or not any(map(_OPENING.search, lines))
+    ):
+        return set()
+    found = None if _BESIDE.sub("", _SPAN.sub("", spans[0][0])) else _hours(*spans[0])
+    return {found} if found else set()
 
 
 def _hours(text: str, opens: str, closes: str) -> Hours | None:
