@@ -154,8 +154,7 @@ def _entries(rows: Sequence[Sequence[str]]) -> list[tuple[frozenset[int], Hours]
 
 
 def _of_every_day(rows: Sequence[Sequence[str]]) -> set[Hours]:
-    """The hours of a page that names no day and no other time, says that they are such, and has the span of time alone in
-    a row."""
+    """The hours of a page that names no day and no other time, says what they are, and has them alone in a row."""
     lines = [" ".join(row) for row in rows]
     spans = [(line, *span) for line in lines for span in _SPAN.findall(line)]
     others = sum(len(_OTHER_TIME.findall(line)) for line in lines if not spans or line != spans[0][0])
