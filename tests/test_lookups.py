@@ -155,6 +155,11 @@ def test_the_one_address_of_mail_or_web_is_told_where_it_is_asked_for(question, 
     assert looked_up([["Mr. A. Smith"], ["14.30"], ["2.de"]], question) == ""
 
 
+def test_an_address_of_mail_that_lost_its_dot_is_told_where_it_stands_alone():
+    assert looked_up([["info@gvdental example"]], "email?") == "info@gvdental example"
+    assert looked_up([["mail anna@home today please"]], "email?") == ""
+
+
 def test_addresses_are_sought_in_a_long_text_without_delay():
     long = "a." * 20_000 + "@" + "b-" * 20_000
     assert looked_up([[long]], "email?") == ""

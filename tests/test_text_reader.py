@@ -83,6 +83,16 @@ def test_a_row_with_the_opposite_of_what_is_asked_is_a_no(shipped, question, row
     assert list(shipped.verdict([[row]], question)(f"> {row}\n")) == [said]
 
 
+def test_a_verdict_is_the_same_alone_and_beside_longer_pairs(shipped):
+    proofs = [
+        alone("Cash only"),
+        alone("Cards are taken from an amount of 10.00, except on the last Sunday of a month"),
+    ]
+    pairs = shipped.pairs("may I pay by card?", asked("may I pay by card?"), proofs)
+    pairs += shipped.pairs("is it open?", asked("is it open?"), [alone("Mon - Fri")])
+    torch.testing.assert_close(shipped.decide(pairs), torch.cat([shipped.decide([pair]) for pair in pairs]))
+
+
 def test_the_shipped_reader_is_right_about_most_held_out_documents(shipped):
     held = texts(written.templates(held=True)[::8], 1)
     scores = learning.score(shipped, held)

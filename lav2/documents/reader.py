@@ -5,15 +5,14 @@ from __future__ import annotations
 import argparse
 import math
 import random
-import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
 from experts.headings import labelled
@@ -24,27 +23,26 @@ from lav2.documents.answered import Question, Text, made_up, question_sets, text
 from lav2.documents.fitting import Fit
 from lav2.errors import LAV2Error
 from lav2.model.hidden_states import HiddenStates, Tokens
-from lav2.model.llm import load_llm
-from lav2.model.word_vectors import word_vectors
 from lav2.options import Help
 from lav2.reading import text_reader
 from lav2.reading.candidates import alone
 from lav2.reading.chooser import Chooser, Chosen
-from lav2.reading.decider import VECTOR, Decider
+from lav2.reading.decider import Decider, Pair
+from lav2.reading.decider import told as told_of_pair
 from lav2.reading.pages import Asked, Page, as_text, page
 from lav2.reading.pages import asked as asked_tokens
 from lav2.reading.spans import likeliest
 from lav2.reading.text_reader import ReaderConfig, TextReader
-from lav2.reading.words import asked, key, letters, stem, words
+from lav2.reading.words import asked, letters, stem, words
 
-DROPOUT = (0.1, 0.25)  # of the networks that choose, of those that decide
-DRAWS, MADE_UP = 2, 6_000  # of each document; other documents, most of them written ones, which are left out
-CHOOSING, DECIDING = Fit("rows", 4, 1e-3, 2.7), Fit("verdicts", 64, 1.5e-3, 6.0)  # of texts, of questions
+DROPOUT = (0.1, 0.2)  # of the networks that choose, of those that decide
+DRAWS = (2, 5)  # of each written document, for those that choose, for those that decide
+MADE_UP = 6_000  # documents, most of them written ones, which are left out
+CHOOSING, DECIDING = Fit("rows", 4, 1e-3, 2.7), Fit("verdicts", 64, 1e-3, 2.8)  # of texts, of questions
 QUESTIONS = 8  # of a text in a step
-LIMITS = 9_000  # made-up limits beside what the documents ask, others each time
-COMMON = 6  # words that stand in so many places are learned one by one
+TOGETHER = 256  # texts that are read at once
+LIMITS, KNOWN_LIMITS = 9_000, 24_000  # made-up limits beside what the documents ask, each time some of so many
 RARE = 2  # texts that a word must stand in to have a rarity of its own
-LENGTH = 8.0  # of the language model's vectors
 
 
 @dataclass(frozen=True)
@@ -63,49 +61,46 @@ class Lesson:
         return asked_tokens(self.text.questions[at].text, self.asked[at])
 
 
-def lessons(learned: Sequence[Text], hidden: HiddenStates) -> list[Lesson]:
-    """The hidden states of texts and questions: 1.2 kB a token; half an hour of a CPU core for 10,400 texts."""
+@dataclass(frozen=True)
+class Decision:
+    """A yes-or-no question and its proof with what the language model makes of both."""
+
+    question: Question
+    asked: Tokens
+    proof: Tokens
+
+    @property
+    def pair(self) -> Pair:
+        asks, proof = self.question, self.question.proof
+        sides = asked_tokens(asks.text, self.asked), asked_tokens(proof.text, self.proof)
+        return Pair(*sides, told_of_pair(asks.words, proof))
+
+
+def read(wanted: Iterable[str], hidden: HiddenStates) -> dict[str, Tokens]:
+    """The hidden states of texts: 1.2 kB a token."""
     known: dict[str, Tokens] = {}
-    wanted = [as_text(labelled(text.rows)) for text in learned]
-    wanted += [question.text for text in learned for question in text.questions]
     left = sorted(set(wanted), key=lambda text: (len(text), text))
-    with tqdm(range(0, len(left), 64), desc="hidden states", disable=None) as bar:
+    with tqdm(range(0, len(left), TOGETHER), desc="hidden states", disable=None) as bar:
         for at in bar:
-            part = left[at : at + 64]
+            part = left[at : at + TOGETHER]
             known |= zip(part, hidden.of(part), strict=True)
+    return known
+
+
+def lessons(learned: Sequence[Text], hidden: HiddenStates) -> list[Lesson]:
+    """Texts and questions with their hidden states; half an hour of a CPU core for 10,400 texts."""
+    rows = [as_text(labelled(text.rows)) for text in learned]
+    known = read([*rows, *(question.text for text in learned for question in text.questions)], hidden)
     return [
-        Lesson(text, known[read], [known[question.text] for question in text.questions])
-        for text, read in zip(learned, wanted, strict=False)
+        Lesson(text, known[rows], [known[question.text] for question in text.questions])
+        for text, rows in zip(learned, rows, strict=True)
     ]
 
 
-class _Projected(nn.Module):
-    """Vectors of the language model, narrowed by a matrix that is learned; `folded`: as a plain table."""
-
-    def __init__(self, table: Tensor):
-        super().__init__()
-        self.register_buffer("table", table, persistent=False)
-        self.narrow = nn.Linear(table.shape[1], VECTOR, bias=False)
-
-    def forward(self, places: Tensor) -> Tensor:
-        return self.narrow(self.table[places])
-
-    def folded(self) -> nn.Embedding:
-        return nn.Embedding.from_pretrained(self.narrow(self.table).detach())
-
-
-def vocabulary(learned: Sequence[Text], source: str = EMBEDDED.llm) -> tuple[list[str], int, Tensor]:
-    """Words of the texts, and whole words that a language model knows (`source` of lav2.weights); how many of the first
-    stand in COMMON places or more; vectors [words + 1, C] of all, that of an unknown word, 0, first."""
-    llm, tokenizer = load_llm(source)
-    read = Counter(key(word) for text in learned for row in text.rows for cell in row for word in words(cell))
-    read.update(key(word) for text in learned for question in text.questions for word in question.words)
-    whole = (tokenizer.convert_tokens_to_string([token]) for token in tokenizer.get_vocab())
-    known = {text[1:] for text in whole if re.fullmatch(" [a-z]{2,}", text)}
-    common = sorted(word for word, count in read.items() if count >= COMMON)
-    listed = [*common, *sorted((known | set(read)) - set(common))]
-    vectors = word_vectors(llm, tokenizer, [word.replace("#", "5") for word in listed], LENGTH)
-    return listed, len(common), torch.cat([torch.zeros(1, vectors.shape[1]), vectors])
+def decisions(questions: Sequence[Question], hidden: HiddenStates) -> list[Decision]:
+    """Yes-or-no questions and their proofs with their hidden states."""
+    known = read([text for question in questions for text in (question.text, question.answer)], hidden)
+    return [Decision(question, known[question.text], known[question.answer]) for question in questions]
 
 
 def rarity(learned: Sequence[Text]) -> dict[str, float]:
@@ -118,14 +113,20 @@ def rarity(learned: Sequence[Text]) -> dict[str, float]:
 
 
 def learn(
-    learned: Sequence[Text], seed: int = 0, epochs: float = 1.0, llm: str = EMBEDDED.llm, saved: Path | None = None
+    learned: Sequence[Text],
+    seed: int = 0,
+    epochs: float = 1.0,
+    llm: str = EMBEDDED.llm,
+    saved: Path | None = None,
+    decided: Sequence[Text] = (),
 ) -> TextReader:
-    """A reader of texts; three hours of a CPU core for 15,000 texts.
+    """A reader of texts; four and a half hours of a CPU core for 15,000 texts.
 
     Args:
         epochs: share of the usual number.
         llm: the language model whose hidden states and word vectors are used.
         saved: folder where a run that was interrupted goes on; None: nothing is saved.
+        decided: texts whose yes-or-no questions teach verdicts; (): those of `learned`.
 
     Raises:
         LAV2Error: there are no yes-or-no questions, or what is saved is of another run.
@@ -133,28 +134,25 @@ def learn(
     if not any(question.yes is not None for text in learned for question in text.questions):
         raise LAV2Error("The documents have no yes-or-no questions.", "Give some with answers such as 'No: Cash only.'")
     torch.manual_seed(seed)
-    listed, common, vectors = vocabulary(learned, llm)
     hidden = text_reader.hidden_states(llm)
-    model = TextReader(listed, rarity(learned), ReaderConfig(llm, hidden.width, common), DROPOUT)
-    for decider in model.deciders:
-        decider.vectors = _Projected(vectors)
+    model = TextReader(rarity(learned), ReaderConfig(llm, hidden.width), DROPOUT)
 
     def of(fit: Fit, at: int) -> Fit:
         return fit._replace(name=f"{fit.name} {at + 1}", epochs=fit.epochs * epochs, seed=seed, folder=saved)
 
-    read = lessons(learned, hidden)
+    texts_read = lessons(learned, hidden)
     for at, chooser in enumerate(model.choosers):
-        _choose(chooser, read, of(CHOOSING, at))
+        _choose(chooser, texts_read, of(CHOOSING, at))
+    del texts_read
+    known = decisions(_once(decided or learned), hidden)
+    made = decisions(_limits(min(KNOWN_LIMITS, len(known)), seed), hidden)
     for at, decider in enumerate(model.deciders):
-        _decide(model, decider, learned, of(DECIDING, at))
-        decider.vectors = decider.vectors.folded()
+        _decide(decider, known, made, of(DECIDING, at))
     return model.eval()
 
 
 def _choose(chooser: Chooser, learned: Sequence[Lesson], fit: Fit) -> None:
-    some = torch.cat([lesson.tokens.states for lesson in learned[:: max(1, len(learned) // 200)]]).float()
-    chooser.mean.copy_(some.mean(0))
-    chooser.scale.copy_(some.std(0) + 1e-3)
+    _spread(chooser, [lesson.tokens.states for lesson in learned[:: max(1, len(learned) // 200)]])
 
     def loss(part: Sequence[Lesson], rng: random.Random) -> Tensor:
         """The mean of questions, so that a text with few of them weighs as little."""
@@ -192,24 +190,36 @@ def _missed(text: Page, chosen: Chosen, row: int, question: Question, rng: rando
     return missed
 
 
-def _decide(model: TextReader, decider: Decider, learned: Sequence[Text], fit: Fit) -> None:
+def _once(learned: Sequence[Text]) -> list[Question]:
+    """The yes-or-no questions, each of its kind once."""
     known = [question for text in learned for question in text.questions if question.yes is not None]
-    once: list[Question | None] = [
-        *{(tuple(question.words), question.proof.text, question.under): question for question in known}.values()
-    ]
-    once += [None] * min(LIMITS, len(once))  # a limit, another one each time
+    return [*{(question.text, question.answer, question.under): question for question in known}.values()]
 
-    def loss(part: Sequence[Question | None], rng: random.Random) -> Tensor:
-        asks = [question or _limit(rng) for question in part]
-        said = decider(model.pairs([question.words for question in asks], [question.proof for question in asks]))
-        return F.binary_cross_entropy_with_logits(said, torch.tensor([float(bool(question.yes)) for question in asks]))
+
+def _decide(decider: Decider, known: Sequence[Decision], made: Sequence[Decision], fit: Fit) -> None:
+    """made: of limits, some of which stand beside the documents' questions."""
+    _spread(decider, [side.states for one in known[:: max(1, len(known) // 1000)] for side in (one.asked, one.proof)])
+    once: list[Decision | None] = [*known, *[None] * min(LIMITS, len(made))]
+
+    def loss(part: Sequence[Decision | None], rng: random.Random) -> Tensor:
+        asks = [one or rng.choice(made) for one in part]
+        said = decider([one.pair for one in asks])
+        return F.binary_cross_entropy_with_logits(said, torch.tensor([float(bool(one.question.yes)) for one in asks]))
 
     fit(decider, once, loss)
 
 
-def _limit(rng: random.Random) -> Question:
-    made = limits.drawn(rng)
-    return Question(made.question, asked(made.question), (), made.row, made.yes, under=made.under)
+def _spread(network: Chooser | Decider, states: Sequence[Tensor]) -> None:
+    """Of some hidden states the mean and how far they spread."""
+    some = torch.cat([*states]).float()
+    network.mean.copy_(some.mean(0))
+    network.scale.copy_(some.std(0) + 1e-3)
+
+
+def _limits(count: int, seed: int) -> list[Question]:
+    rng = random.Random(seed)
+    made = [limits.drawn(rng) for _ in range(count)]
+    return [Question(one.question, asked(one.question), (), one.row, one.yes, under=one.under) for one in made]
 
 
 @torch.inference_mode()
@@ -236,7 +246,7 @@ def _scores(model: TextReader, text: Text, read: Page, chosen: Chosen, at: int) 
         return {"none": int(chances.argmax()) == len(text.found)}
     if question.yes is not None:
         likely = alone(text.found[best].text, text.found[best].marks[-2:])
-        said = model.decide([question.words] * 2, [question.proof, likely]) > 0
+        said = model.decide(model.pairs(question.text, question.words, [question.proof, likely])) > 0
         given, whole = (bool(one) == question.yes for one in said)
         return kind | {"row": best in question.places, "verdict of the true row": given, "verdict": whole}
     said_words = likeliest(text.found[best], *text_reader.bounds(read, best, chosen.ends[at]))[0][0]
@@ -260,10 +270,11 @@ def teach(
         sets: folder of public question sets (lav2.documents.answered.question_sets).
         llm, epochs: as of `learn`.
     """
-    learned = texts(written.templates(documents), DRAWS) + made_up(MADE_UP, seed)
+    learned, decided = (texts(written.templates(documents), draws) for draws in DRAWS)
+    learned += made_up(MADE_UP, seed)
     learned += question_sets(sets, seed) if sets else []
     saved = folder / "reader"
-    model = learn(learned, seed, epochs, llm, saved)
+    model = learn(learned, seed, epochs, llm, saved, decided)
     scores = score(model, texts(written.templates(documents, held=True), 1))
     text_reader.save(model, folder, {"texts": len(learned), "seed": seed, "held out": scores})
     files.remove(saved)

@@ -18,14 +18,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lav2.reading.attending import FORWARD, HEADS, NO_WORD, SHARPNESS, Layer, two
 from lav2.reading.candidates import MARKS
 from lav2.reading.pages import PLACES, Asked, Page, met, overlaps
 
-WIDTH, HEADS, FORWARD = 160, 4, 384  # D; of attention; of a feed-forward
+WIDTH = 160  # D
 LAYERS = 2  # that attend to the question
 ROWS, COLUMNS = 32, 8  # that are told apart
-SHARPNESS = 10.0  # of the likeness of words, before it learns
-_NO_WORD = -1e4
 
 
 class Chosen(NamedTuple):
@@ -35,56 +34,6 @@ class Chosen(NamedTuple):
     candidates: Tensor
     ends: Tensor
     closed: Tensor
-
-
-class Attention(nn.Module):
-    """Of x [B, L, D] to y [B or 1, S, D].
-
-    Args:
-        width: D.
-    """
-
-    def __init__(self, width: int):
-        super().__init__()
-        self.query, self.key_value, self.out = (
-            nn.Linear(width, width),
-            nn.Linear(width, 2 * width),
-            nn.Linear(width, width),
-        )
-
-    def forward(self, x: Tensor, y: Tensor, bias: Tensor) -> Tensor:
-        """bias: that is added to the scores, broadcast to [B, HEADS, L, S]."""
-        query = self.query(x).unflatten(-1, (HEADS, -1)).transpose(1, 2)
-        key, value = self.key_value(y).unflatten(-1, (2, HEADS, -1)).permute(2, 0, 3, 1, 4)
-        scores = query @ key.transpose(-1, -2) / query.shape[-1] ** 0.5 + bias
-        return self.out((scores.softmax(-1) @ value).transpose(1, 2).flatten(2))
-
-
-def _two(wide: int, hidden: int, out: int, dropout: float) -> nn.Sequential:
-    return nn.Sequential(nn.Linear(wide, hidden), nn.GELU(), nn.Dropout(dropout), nn.Linear(hidden, out))
-
-
-class Layer(nn.Module):
-    """Tokens that attend to the question, if there is one, then to each other.
-
-    Args:
-        width: D.
-        question: whether there is one.
-    """
-
-    def __init__(self, width: int, dropout: float, question: bool):
-        super().__init__()
-        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(3 if question else 2))
-        self.text, self.feed = Attention(width), _two(width, FORWARD, width, dropout)
-        self.question = Attention(width) if question else None
-
-    def forward(self, x: Tensor, bias: Tensor, asked: Tensor | None = None, no_word: Tensor | None = None) -> Tensor:
-        """bias: of the text to itself [HEADS, L, L]; no_word: what is added where a question has ended [Q, 1, 1, T]."""
-        if self.question is not None and asked is not None and no_word is not None:
-            x = x + self.question(self.norms[2](x), asked, no_word)
-        known = self.norms[0](x)
-        x = x + self.text(known, known, bias)
-        return x + self.feed(self.norms[1](x))
 
 
 class Chooser(nn.Module):
@@ -115,10 +64,10 @@ class Chooser(nn.Module):
         self.norms = nn.ModuleList(nn.LayerNorm(own) for _ in range(3))  # of the text, the question, at the end
         self.asking, self.text = (Layer(own, dropout, question=False) for _ in range(2))
         self.align, self.sharpness = nn.Linear(own, own), nn.Parameter(torch.tensor(0.0))
-        self.fuse = _two(4 * own + 1, FORWARD, own, dropout)
+        self.fuse = two(4 * own + 1, FORWARD, own, dropout)
         self.layers = nn.ModuleList(Layer(own, dropout, question=True) for _ in range(LAYERS))
-        self.chance = _two(3 * own + MARKS, own, 1, dropout)
-        self.none = _two(2 * own, own, 1, 0.0)
+        self.chance = two(3 * own + MARKS, own, 1, dropout)
+        self.none = two(2 * own, own, 1, 0.0)
         self.ends, self.closed = nn.Linear(2 * own, 2), nn.Linear(2 * own, 1)
 
     def forward(self, text: Page, questions: Sequence[Asked]) -> Chosen:
@@ -129,7 +78,7 @@ class Chooser(nn.Module):
         )  # fmt: skip
         x = self.text(x[None], near[0])
         heard, y, ended = self._asked(text, questions)
-        no_word = torch.zeros(ended.shape).masked_fill(ended, _NO_WORD)
+        no_word = torch.zeros(ended.shape).masked_fill(ended, NO_WORD)
         y = self.asking(y, no_word[:, None, None])
         x = self._fused(text, questions, (seen, x), (heard, y), no_word)
         for layer, bias in zip(self.layers, near[1:], strict=True):

@@ -1,116 +1,127 @@
-"""Whether the answer to a question is yes, by a proof: decomposable attention (Parikh et al. 2016, arXiv 1606.01933) on
-word vectors of the language model, and what arithmetic tells.
+"""Whether the answer to a question is yes, by a proof: a small network on the hidden states of a language model, and
+what arithmetic tells.
 
-Words: B pairs of a question and a proof, T words of the question, L of the proof, C width.
+Each token is fused with those of the other side that are most like it (as in ESIM, Chen et al. 2017, arXiv 1609.06038);
+then all of them attend to each other.
+
+Words: B questions with a proof each, T tokens of one side, C width of the language model, D own width.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lav2.reading.candidates import MARKS, Candidate
+from lav2.reading.attending import NO_WORD, SHARPNESS, Layer, two
+from lav2.reading.candidates import Candidate
+from lav2.reading.pages import Asked
 from lav2.reading.relations import RELATIONS, relation
-from lav2.reading.words import key, stem
+from lav2.reading.words import EARLIER
 
-VECTOR = 64  # of a word's C numbers those that come from the language model's embedding
-OWN_SCALE = 4.0  # of what is learned of single words: they are seldom met, so they learn in larger steps
-_SUM = 5.0  # words whose sum weighs as much as the largest
-
-
-class Pairs(NamedTuple):
-    """Words as their places in the list, 0: unknown, -1: no word; whether the other side has the word as well, 0 or 1;
-    what arithmetic tells of both, and where the proof stands."""
-
-    question: Tensor  # [B, T]
-    question_same: Tensor
-    row: Tensor  # [B, L]
-    row_same: Tensor
-    relation: Tensor  # [B, RELATIONS + MARKS]
+WIDTH = 128  # D
+TOLD = RELATIONS + 3  # numbers of a pair
 
 
-def pairs(listed: Mapping[str, int], questions: Sequence[Sequence[str]], proofs: Sequence[Candidate]) -> Pairs:
-    """Of question i with proof i.
+class Pair(NamedTuple):
+    """A question and a proof as the network reads them, and TOLD numbers: what arithmetic tells of both, what stands
+    above the proof, whether the question follows another one."""
+
+    question: Asked
+    proof: Asked
+    told: Sequence[float]
+
+
+def told(question: Sequence[str], proof: Candidate) -> list[float]:
+    """The numbers of a pair.
 
     Args:
-        listed: known words, as `lav2.reading.words.key` writes them, with their places in the list, from 1.
+        question: its words (lav2.reading.words.asked).
     """
+    return [*relation(question, proof.words, proof.text), *proof.marks[-2:], float(EARLIER in question)]
 
-    def places(words: Sequence[str]) -> list[int]:
-        return [listed.get(key(word), 0) for word in words]
 
-    found: list[list] = [[] for _ in Pairs._fields]
-    for question, row in zip(questions, proofs, strict=True):
-        for column, value in zip(found, (
-            places(question), _same(question, row.words), places(row.words), _same(row.words, question),
-            [*relation(question, row.words, row.text), *row.marks],
-        ), strict=True):  # fmt: skip
-            column.append(value)
-    return Pairs(*(_padded(column, -(at in (0, 2))) for at, column in enumerate(found)))
+class _Side(NamedTuple):
+    """Tokens of one side [B, T, 2 C], whether the other side has their word [B, T], 0 or 1, and where there is none."""
+
+    tokens: Tensor
+    same: Tensor
+    ended: Tensor
 
 
 class Decider(nn.Module):
     """Pairs -> log-odds [B] of yes.
 
     Args:
-        known: how many words are known.
-        common: the first so many of them are learned one by one, beside their vectors.
-        own: width of what is learned of each of these.
+        width: C.
+        own: D.
         dropout: share that is left out while it learns.
     """
 
-    def __init__(self, known: int, common: int, own: int, dropout: float):
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, width: int, own: int = WIDTH, dropout: float = 0.0):
         super().__init__()
-        width = VECTOR + own
         self.dropout = dropout
-        self.vectors: nn.Module = nn.Embedding(known + 1, VECTOR)
-        self.own = nn.Embedding(common + 1, own)
-        nn.init.normal_(self.own.weight, std=0.05)
-        self.side, self.same = nn.Embedding(2, width), nn.Embedding(2, width)
-        self.neighbours = nn.Conv1d(width, width, 3, padding=1)
-        self.attend = nn.Linear(width, width)
-        self.compare = nn.ModuleList(self._layers(3 * width, width, width) for _ in range(2))
-        self.join = nn.Sequential(nn.Linear(4 * width + RELATIONS + MARKS, width), nn.ReLU(), nn.Dropout(dropout))
-        self.yes = nn.Linear(width, 1)
+        self.register_buffer("mean", torch.zeros(width))  # of hidden states, and how far they spread
+        self.register_buffer("scale", torch.ones(width))
+        self.read = nn.Linear(2 * width, own)
+        self.side, self.same = nn.Embedding(2, own), nn.Embedding(2, own)
+        self.told = nn.Linear(TOLD, own)
+        self.norms = nn.ModuleList(nn.LayerNorm(own) for _ in range(2))  # of words alone, at the end
+        self.align, self.sharpness = nn.Linear(own, own), nn.Parameter(torch.tensor(0.0))
+        self.fuse = two(4 * own, 2 * own, own, dropout)
+        self.layer = Layer(own, dropout, question=False)
+        self.yes = two(4 * own + TOLD, own, 1, dropout)
 
-    def _layers(self, wide: int, hidden: int, out: int) -> nn.Sequential:
-        return nn.Sequential(
-            nn.Linear(wide, hidden), nn.ReLU(), nn.Dropout(self.dropout), nn.Linear(hidden, out), nn.ReLU()
+    def forward(self, pairs: Sequence[Pair]) -> Tensor:
+        asked = self._side([pair.question for pair in pairs], [pair.proof for pair in pairs])
+        found = self._side([pair.proof for pair in pairs], [pair.question for pair in pairs])
+        alone = [self.read(F.dropout(side.tokens, self.dropout, self.training)) for side in (asked, found)]
+        told = torch.tensor([pair.told for pair in pairs])
+        known = self.told(told)[:, None]
+        x, y = (
+            self.norms[0](words + self.side.weight[at] + self.same(side.same) + known)
+            for at, (words, side) in enumerate(zip(alone, (asked, found), strict=True))
         )
+        ours, theirs = (F.normalize(self.align(F.layer_norm(words, words.shape[-1:])), dim=-1) for words in alone)
+        likeness = ours @ theirs.transpose(1, 2) * (SHARPNESS * self.sharpness.exp())  # [B, T of x, T of y]
+        both = torch.cat([_like(self.fuse, x, y, likeness, found.ended),
+                          _like(self.fuse, y, x, likeness.transpose(1, 2), asked.ended)], 1)  # fmt: skip
+        ended = torch.cat([asked.ended, found.ended], 1)
+        both = self.norms[1](self.layer(both, _nowhere(ended)[:, None, None]))
+        parts = zip(both.split([x.shape[1], y.shape[1]], 1), (asked.ended, found.ended), strict=True)
+        pooled = [one for words, none in parts for one in _pooled(words, none)]
+        return self.yes(torch.cat([*pooled, told], -1))[:, 0]
 
-    def _read(self, places: Tensor) -> Tensor:
-        known = places.clamp(min=0)
-        common = known * (known < len(self.own.weight))
-        told = torch.cat([self.vectors(known), OWN_SCALE * self.own(common)], -1)
-        return F.dropout(told, self.dropout, self.training)
+    def _side(self, texts: Sequence[Asked], others: Sequence[Asked]) -> _Side:
+        def padded(rows: list[Tensor]) -> Tensor:
+            return nn.utils.rnn.pad_sequence(rows, batch_first=True)
 
-    def _mix(self, words: Tensor, no_word: Tensor) -> Tensor:
-        words = words.masked_fill(no_word[..., None], 0)
-        return words + F.relu(self.neighbours(words.transpose(1, 2)).transpose(1, 2))
-
-    def forward(self, pairs: Pairs) -> Tensor:
-        no_word, no_row = (places < 0 for places in (pairs.question, pairs.row))
-        asked = self._read(pairs.question) + self.side.weight[1] + self.same(pairs.question_same)
-        row = self._read(pairs.row) + self.side.weight[0] + self.same(pairs.row_same)
-        asked, row = (self._mix(*side) for side in ((asked, no_word), (row, no_row)))
-        fit = self.attend(asked) @ self.attend(row).transpose(1, 2) / asked.shape[2] ** 0.5  # [B, T, L]
-        in_row = fit.masked_fill(no_row[:, None], -1e4).softmax(2) @ row
-        in_question = fit.masked_fill(no_word[:, :, None], -1e4).softmax(1).transpose(1, 2) @ asked
-        ours = self.compare[0](torch.cat([asked, in_row, asked * in_row], -1)).masked_fill(no_word[..., None], 0)
-        theirs = self.compare[1](torch.cat([row, in_question, row * in_question], -1)).masked_fill(no_row[..., None], 0)
-        told = [ours.sum(1) / _SUM, ours.amax(1), theirs.sum(1) / _SUM, theirs.amax(1), pairs.relation]
-        return self.yes(self.join(torch.cat(told, -1)))[:, 0]
+        known = [set(other.stems) - {""} for other in others]
+        same = [torch.tensor([int(one in have) for one in text.stems]) for text, have in zip(texts, known, strict=True)]
+        lengths = torch.tensor([len(text.stems) for text in texts])
+        states = (padded([text.states for text in texts]) - self.mean) / self.scale
+        tokens = torch.cat([states, padded([text.vectors for text in texts])], -1)
+        return _Side(tokens, padded(same), torch.arange(tokens.shape[1]) >= lengths[:, None])
 
 
-def _same(words: Sequence[str], others: Sequence[str]) -> list[int]:
-    known = {stem(word) for word in others}
-    return [int(stem(word) in known) for word in words]
+def _nowhere(ended: Tensor) -> Tensor:
+    """What is added to scores, so that nothing attends to where a text has ended."""
+    return torch.zeros(ended.shape).masked_fill(ended, NO_WORD)
 
 
-def _padded(rows: Sequence[Sequence[float]], value: int) -> Tensor:
-    longest = max(map(len, rows))
-    return torch.tensor([[*row, *[value] * (longest - len(row))] for row in rows])
+def _like(fuse: nn.Module, x: Tensor, others: Tensor, likeness: Tensor, ended: Tensor) -> Tensor:
+    """Each token of x with those of the other side that are like it."""
+    like = (likeness + _nowhere(ended)[:, None]).softmax(-1) @ others
+    return x + fuse(torch.cat([x, like, x * like, (x - like).abs()], -1))
+
+
+def _pooled(words: Tensor, ended: Tensor) -> tuple[Tensor, Tensor]:
+    """The mean and the most of a side [B, D]."""
+    mean = words.masked_fill(ended[..., None], 0).sum(1) / (~ended).sum(1, keepdim=True).clamp(min=1)
+    return mean, words.masked_fill(ended[..., None], NO_WORD).amax(1)

@@ -25,7 +25,8 @@ from lav2.model.checkpoint import READER
 from lav2.model.hidden_states import HiddenStates
 from lav2.reading.candidates import Candidate, candidates, proof
 from lav2.reading.chooser import Chooser, Chosen
-from lav2.reading.decider import Decider, Pairs, pairs
+from lav2.reading.decider import Decider, Pair
+from lav2.reading.decider import told as told_of_pair
 from lav2.reading.pages import Asked, Page, as_text, page, question_text
 from lav2.reading.pages import asked as asked_tokens
 from lav2.reading.spans import likeliest
@@ -41,16 +42,13 @@ REMEMBERED = 8  # texts whose hidden states are kept for the next question
 
 @dataclass(frozen=True)
 class ReaderConfig:
-    """The language model whose hidden states and word vectors are read (a source of lav2.weights), and its width;
-    words that are learned one by one; how many networks choose; the width of what is learned of each word by the
-    networks that decide, and how many of these there are."""
+    """The language model whose hidden states are read (a source of lav2.weights), and its width; how many networks
+    choose, and how many decide."""
 
     llm: str
     width: int
-    common: int
     choosers: int = 2
-    deciding: int = 64
-    deciders: int = 3
+    deciders: int = 2
 
 
 class TextReader(nn.Module):
@@ -58,27 +56,18 @@ class TextReader(nn.Module):
     err in different questions.
 
     Args:
-        words: that the networks know which decide.
-        rarity: of stems, for those that choose (lav2.reading.pages.overlaps).
+        rarity: of stems, for the networks that choose (lav2.reading.pages.overlaps).
         config: sizes.
         dropout: shares that are left out while those that choose, and those that decide, learn.
     """
 
     def __init__(
-        self,
-        words: Sequence[str],
-        rarity: Mapping[str, float],
-        config: ReaderConfig,
-        dropout: tuple[float, float] = (0.0, 0.0),
-    ):
+        self, rarity: Mapping[str, float], config: ReaderConfig, dropout: tuple[float, float] = (0.0, 0.0)
+    ):  # fmt: skip
         super().__init__()
-        self.words, self.config = tuple(words), config
-        self._listed = {word: at for at, word in enumerate(self.words, 1)}
-        self.rarity = dict(rarity)
+        self.config, self.rarity = config, dict(rarity)
         self.choosers = nn.ModuleList(Chooser(config.width, rarity, dropout=dropout[0]) for _ in range(config.choosers))
-        self.deciders = nn.ModuleList(
-            Decider(len(self.words), config.common, config.deciding, dropout[1]) for _ in range(config.deciders)
-        )
+        self.deciders = nn.ModuleList(Decider(config.width, dropout=dropout[1]) for _ in range(config.deciders))
         self.folder: Path | None = None  # that it was read from
 
     @property
@@ -90,14 +79,20 @@ class TextReader(nn.Module):
         """
         return hidden_states(self.config.llm)
 
-    def pairs(self, questions: Sequence[Sequence[str]], proofs: Sequence[Candidate]) -> Pairs:
-        """Question i, given as words, with proof i."""
-        return pairs(self._listed, questions, proofs)
-
-    def decide(self, questions: Sequence[Sequence[str]], proofs: Sequence[Candidate]) -> Tensor:
+    def decide(self, pairs: Sequence[Pair]) -> Tensor:
         """Log-odds [B] of yes, of each question with its proof (lav2.reading.candidates.alone)."""
-        both = self.pairs(questions, proofs)
-        return torch.stack([decider(both) for decider in self.deciders]).mean(0)
+        return torch.stack([decider(pairs) for decider in self.deciders]).mean(0)
+
+    def pairs(self, text: str, question: Sequence[str], proofs: Sequence[Candidate]) -> list[Pair]:
+        """A question with each of some proofs, as the networks read them that decide.
+
+        Args:
+            text: of the question (lav2.reading.pages.question_text).
+            question: its words (lav2.reading.words.asked).
+        """
+        read = (text, *(one.text for one in proofs))
+        first, *others = (asked_tokens(*both) for both in zip(read, self.hidden.of(read), strict=True))
+        return [Pair(first, other, told_of_pair(question, one)) for other, one in zip(others, proofs, strict=True)]
 
     def choose(self, text: Page, questions: Sequence[Asked]) -> Chosen:
         """What the networks that choose tell together: the mean of their log-chances."""
@@ -130,7 +125,7 @@ class TextReader(nn.Module):
 
     def verdict(self, rows: Sequence[Sequence[str]], question: str, earlier: str = "") -> Verdict:
         """What tells yes from no once the model has written a proof. Arguments: as of `told`."""
-        return Verdict(self, rows, asked(question, earlier))
+        return Verdict(self, rows, question, earlier)
 
 
 @lru_cache(REMEMBERED)
@@ -173,22 +168,24 @@ def _passages(chances: Mapping[str, float]) -> tuple[Passage, ...]:
 class Verdict:
     """What is written so far -> "Yes" or "No" with what it adds to its logit, where one of them comes next."""
 
-    def __init__(self, reader: TextReader, rows: Sequence[Sequence[str]], question: Sequence[str]):
-        self._reader, self._rows, self._question = reader, rows, question
+    def __init__(self, reader: TextReader, rows: Sequence[Sequence[str]], question: str, earlier: str = ""):
+        self._reader, self._asked = reader, (rows, question, earlier)
 
     @torch.inference_mode()
     def __call__(self, written: str) -> dict[str, float]:
-        text = awaits_verdict(written)
-        if not words(text) or not self._question:
+        rows, question, earlier = self._asked
+        text, read = awaits_verdict(written), asked(question, earlier)
+        if not words(text) or not read:
             return {}
-        yes = weighing.VERDICT * self._reader.decide([self._question], [proof(self._rows, text)]).item()
+        pairs = self._reader.pairs(question_text(question, earlier), read, [proof(rows, text)])
+        yes = weighing.VERDICT * self._reader.decide(pairs).item()
         return {"Yes": yes} if yes > 0 else {"No": -yes}
 
     def __reduce__(self):
         """On its way to another process (lav2.cluster) a reader that was read from a folder is read there again."""
         if self._reader.folder is None:
-            return Verdict, (self._reader, self._rows, self._question)
-        return _reload, (self._reader.folder, self._rows, self._question)
+            return Verdict, (self._reader, *self._asked)
+        return _reload, (self._reader.folder, *self._asked)
 
 
 @lru_cache(4)
@@ -196,14 +193,13 @@ def _loaded(folder: Path) -> TextReader:
     return load(folder)
 
 
-def _reload(folder: Path, rows: Sequence[Sequence[str]], question: Sequence[str]) -> Verdict:
-    return Verdict(_loaded(folder), rows, question)
+def _reload(folder: Path, rows: Sequence[Sequence[str]], question: str, earlier: str) -> Verdict:
+    return Verdict(_loaded(folder), rows, question, earlier)
 
 
 def save(model: TextReader, folder: Path, notes: Mapping[str, object] | None = None) -> None:
     """Write the networks in float16 into a chat adapter's folder."""
     facts = {
-        "words": model.words,
         "rarity": model.rarity,
         "config": asdict(model.config),
         "notes": notes or {},
@@ -219,7 +215,7 @@ def load(folder: Path) -> TextReader | None:
     """
 
     def build(facts: dict[str, Any], tensors: dict[str, Tensor]) -> TextReader:
-        return TextReader(facts["words"], facts["rarity"], ReaderConfig(**facts["config"]))
+        return TextReader(facts["rarity"], ReaderConfig(**facts["config"]))
 
     file = folder / READER
     if not file.exists():

@@ -201,7 +201,7 @@ EMBEDDED = Recipe("embedded", config.EMBEDDED, config.EFFICIENTNET_LITE2, (
           work=Work(tokens=925, at_once=768, looks=1, seconds=200)),
     Stage("reader", "the reader of texts: which row and words answer, and yes or no", _reader,
           ("llm", "assets:documents", "data:qa/*.jsonl", "made:chat/adapter.safetensors"),
-          (*ADAPTER, "reader.safetensors"), {"epochs": 1.0}, version=3, work=Work(seconds=11000)),
+          (*ADAPTER, "reader.safetensors"), {"epochs": 1.0}, version=3, work=Work(seconds=16000)),
     Stage("export", "both adapters in float16, with the manifest's hash", _export,
           ("made:answers/adapter.safetensors", "made:answers/answers.safetensors", "made:reader/adapter.safetensors",
            "made:reader/reader.safetensors"),

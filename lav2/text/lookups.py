@@ -62,7 +62,10 @@ _ASKING_PHONE = (
     "number phone telephone call ring dial reach tel please this that should must there have has give tell me s"
 )
 
-_MAIL = re.compile(r"(?<![\w.+-])[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,5}")
+# A reader of letters loses a dot at times: "info@firm example", alone in its cell.
+_MAIL = re.compile(
+    r"(?<![\w.+-])[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,5}|^[\w.+-]{1,64}@[\w-]{1,63} [\w-]{2,8}$"
+)
 _WEB = re.compile(
     r"(?<![@\w.-])(?:https?://)?(?:www\.)?[a-z][\w-]{2,62}(?:\.[\w-]{1,63}){0,4}\."
     r"(?:com|org|net|biz|uk|eu|io|info|shop|app|dev|example|gov|edu|de|fr|it|es|at|ch|nl)(?:/[\w./?=#&-]*)?(?![\w@])",

@@ -71,6 +71,7 @@ CANNOT_READ = "I cannot read the text in the photo."
 BIAS, UNTOLD = 2.0, 0.05
 READ = 1.6  # the same of words that a reader of texts tells, chosen on held-out documents (docs/LOG.md)
 SURE = 0.95  # how often arithmetic on prices is right (docs/LOG.md)
+PROVEN = 2.0  # the same of rows that may decide a yes-or-no question
 VERDICT = 2.0  # share of a verdict's log-odds in its logit, chosen on held-out documents (docs/LOG.md)
 NOT_SAID = 1.0  # the same of its chance that a text does not answer
 CLOSED = 1.0  # share of the log-odds that no yes or no answers, in the logit of the mark of a proof
@@ -138,7 +139,7 @@ def likely(
         closed = max(weights.get("Yes", 0.0), weights.get("No", 0.0), *whole.values())
         closed += CLOSED * min(told.closed, 0.0)  # of a photo with some text yes or no may be told without a proof
         weights |= {proofs.MARK: closed} if closed else {}
-        weights |= {(proofs.MARK, f" {text}"): _weight(chance) for text, chance in told.proofs}
+        weights |= {(proofs.MARK, f" {text}"): _weight(chance, PROVEN) for text, chance in told.proofs}
     return Likely(weights, whole)
 
 
