@@ -26,6 +26,12 @@ _OPEN = (
 )
 _CLOSED = ("is it closed at {t}?", "are they shut at {t}?")
 _PARK = ("may I park here on {d}?", "can I leave my car on {d}?", "parking ok on a {d}?", "is parking allowed on {d}?")
+_NO_PARK = (
+    "is parking forbidden on {d}?",
+    "is it forbidden to park on {d}?",
+    "would I get a ticket on {d}?",
+    "no parking on {d}?",
+)
 _ON = ("is it open on {d}?", "can I come on a {d}?", "open on {d}s?", "are you there on {d}?")
 _IN = ("is it open in {m}?", "can I come in {m}?", "do they run in {m}?", "open in {m}", "is it running in {m}?")
 _SHUT_IN = ("is it closed in {m}?", "are they shut in {m}?")
@@ -240,11 +246,11 @@ def _diet(rng: Random) -> Limit:
 def _weekday(rng: Random) -> Limit:
     days = _span(rng, DAYS)
     day, within = _asked(rng, DAYS, dates.days(days))
-    if rng.random() < 0.35:  # "NO PARKING" stands above the days, or "Parking"
-        denied, hours = rng.random() < 0.6, rng.choice(("", "", " 8-18", " 8 am - 6 pm", " 07:00 - 19:00"))
-        asks = rng.choice((_PARK, _PARK, _ON))
-        question = rng.choice(asks).format(d=rng.choice((day, day.lower())))
-        return Limit(question, days + hours, within != denied, (float(denied), float(denied and rng.random() < 0.7)))
+    if rng.random() < 0.5:  # "NO PARKING" stands above the days, or "Parking"
+        denied, hours = rng.random() < 0.6, rng.choice(("", "", " 8-18", " 8am-6pm", " 8 am - 6 pm", " 07:00 - 19:00"))
+        may = within != denied
+        asks, yes = rng.choice(((_PARK, may), (_PARK, may), (_NO_PARK, not may), (_ON, may)))
+        return Limit(rng.choice(asks).format(d=rng.choice((day, day.lower()))), days + hours, yes, _above(rng, denied))
     row, asks, yes = rng.choice((
         ("No parking " + days, _PARK, not within), ("Parking " + days, _PARK, within),
         ("Permit holders only " + days, _PARK, not within),
@@ -258,10 +264,21 @@ def _day_and_hour(rng: Random) -> Limit:
     """Open on some days at some hours: no for another day or another hour."""
     days, hours = _span(rng, DAYS), _opening(rng, 0.7)
     day, within = _asked(rng, DAYS, dates.days(days), rng.random() < 0.7)
+    if rng.random() < 0.4:  # below "NO PARKING", or "Parking"
+        denied, when = rng.random() < 0.6, f"{rng.choice((day, day.lower()))} at {hours.asked}"
+        may = (within and hours.inside) != denied
+        asks, yes = rng.choice(((_PARK, may), (_PARK, may), (_NO_PARK, not may)))
+        row = f"{days} {hours.opens}{rng.choice(('-', ' - ', ' to '))}{hours.closes}"
+        return Limit(rng.choice(asks).format(d=when), row, yes, _above(rng, denied))
     row = rng.choice(("{d} {a} - {b}", "{d}: {a}-{b}", "Open {d} {a} - {b}", "{d} {a} to {b}"))
     ask = rng.choice(("is it open on {d} at {t}?", "open {d} {t}?", "can I come on {d} at {t}?", "{d} at {t}, open?"))
     question = ask.format(d=rng.choice((day, day.lower())), t=hours.asked)
     return Limit(question, row.format(d=days, a=hours.opens, b=hours.closes), within and hours.inside)
+
+
+def _above(rng: Random, denied: bool) -> tuple[float, float]:
+    """What a heading above a row, which may be the first row of the text, says (lav2.reading.candidates.denied)."""
+    return float(denied), float(denied and rng.random() < 0.7)
 
 
 def _month(rng: Random) -> Limit:
@@ -316,10 +333,11 @@ _BREADED = (
 _CLOCKS: tuple[Callable[[int], str], ...] = (
     lambda hour: f"{hour}:00",
     lambda hour: f"{hour % 12 or 12} {'am' if hour < 12 else 'pm'}",
+    lambda hour: f"{hour % 12 or 12}{'am' if hour < 12 else 'pm'}",
     str,
     lambda hour: f"{hour}:30",
     lambda hour: f"{hour}.00",
 )
 _KINDS: tuple[Callable[[Random], Limit], ...] = (
-    *[_age] * 2, _weight, *[_amount] * 2, _hours, _until, *[_weekday] * 5, _day_and_hour, _month, _diet,
+    *[_age] * 2, _weight, *[_amount] * 2, _hours, _until, *[_weekday] * 5, *[_day_and_hour] * 2, _month, _diet,
 )  # fmt: skip

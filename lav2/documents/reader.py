@@ -18,7 +18,7 @@ from tqdm import tqdm
 from experts.headings import labelled
 from lav2 import files
 from lav2.config import EMBEDDED
-from lav2.documents import limits, written
+from lav2.documents import limits, sames, written
 from lav2.documents.answered import Question, Text, made_up, question_sets, texts
 from lav2.documents.fitting import Fit
 from lav2.errors import LAV2Error
@@ -42,6 +42,7 @@ CHOOSING, DECIDING = Fit("rows", 4, 1e-3, 2.7), Fit("verdicts", 64, 1e-3, 2.8)  
 QUESTIONS = 8  # of a text in a step
 TOGETHER = 256  # texts that are read at once
 LIMITS, KNOWN_LIMITS = 9_000, 24_000  # made-up limits beside what the documents ask, each time some of so many
+SAMES = 0.25  # of these that ask whether it is this one or another
 RARE = 2  # texts that a word must stand in to have a rarity of its own
 
 
@@ -218,7 +219,7 @@ def _spread(network: Chooser | Decider, states: Sequence[Tensor]) -> None:
 
 def _limits(count: int, seed: int) -> list[Question]:
     rng = random.Random(seed)
-    made = [limits.drawn(rng) for _ in range(count)]
+    made = [(sames if rng.random() < SAMES else limits).drawn(rng) for _ in range(count)]
     return [Question(one.question, asked(one.question), (), one.row, one.yes, under=one.under) for one in made]
 
 
